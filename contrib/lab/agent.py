@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The lab's agent: runs commands inside a guest for :mod:`guest`, which is at the other end of a virtio-serial port.
+
+Both directions carry frames: a byte that says what it is, a length, and so many bytes. Everything goes through the one port,
+so the serial console is the kernel's alone and a command's output is exactly what it wrote. Few modules are imported: under
+emulation each costs time on every boot.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import select
+import signal
+import struct
+import termios
+
+PORT = "pagedbg.lab"
+HEADER = struct.Struct("!cI")
+CHUNK = 1 << 16
+IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+# How long output is waited for once the command is gone; what it left running may hold the pipes open for ever.
+LINGER = 0.3
+
+
+def find_port():
+    """The device file of our port; without udev there is no link named after it."""
+    for name in os.listdir("/sys/class/virtio-ports"):
+        with open(f"/sys/class/virtio-ports/{name}/name") as f:
+            if f.read().strip() == PORT:
+                return f"/dev/{name}"
+    raise SystemExit(f"agent: there is no virtio-serial port named {PORT}")
+
+
+class Port:
+    """Frames over the virtio-serial port."""
+
+    def __init__(self, fd):
+        self.fd = fd
+        self.buffer = b""
+
+    def send(self, kind, data=b""):
+        data = memoryview(HEADER.pack(kind, len(data)) + data)
+        while data:
+            data = data[os.write(self.fd, data) :]
+
+    def receive(self):
+        """The next frame, waiting for it; ``(b"", b"")`` once the host is gone."""
+        while True:
+            if len(self.buffer) >= HEADER.size:
+                kind, length = HEADER.unpack_from(self.buffer)
+                end = HEADER.size + length
+                if len(self.buffer) >= end:
+                    data, self.buffer = self.buffer[HEADER.size : end], self.buffer[end:]
+                    return kind, data
+            data = os.read(self.fd, CHUNK)
+            if not data:
+                return b"", b""
+            self.buffer += data
+
+    def pending(self):
+        """Whether :meth:`receive` would return without waiting for the host to write."""
+        if len(self.buffer) < HEADER.size:
+            return False
+        return len(self.buffer) >= HEADER.size + HEADER.unpack_from(self.buffer)[1]
+
+
+def set_size(fd, rows, columns):
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+
+def start(request):
+    """Fork the command; returns ``(pid, standard input, {readable descriptor: kind of frame})``."""
+    if request["tty"]:
+        outside, inside = os.openpty()
+        set_size(inside, *request["tty"])
+        ours, theirs = (outside, {outside: b"o"}), (inside, inside, inside)
+    else:
+        in_read, in_write = os.pipe()
+        out_read, out_write = os.pipe()
+        err_read, err_write = os.pipe()
+        ours, theirs = (in_write, {out_read: b"o", err_read: b"e"}), (in_read, out_write, err_write)
+    pid = os.fork()
+    if pid == 0:
+        execute(request, theirs)
+    for fd in set(theirs):
+        os.close(fd)
+    os.set_blocking(ours[0], False)
+    return (pid, *ours)
+
+
+def execute(request, fds):
+    """In the child: become the command, or exit with the shell's 126 and 127."""
+    status = 126
+    try:
+        os.setsid()
+        for number, fd in enumerate(fds):
+            os.dup2(fd, number)
+        os.closerange(3, 256)
+        if request["tty"]:
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        for number in (*IGNORED, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_DFL)
+        os.environ.update(request["env"])
+        os.chdir(request["cwd"])
+        os.execvp(request["argv"][0], request["argv"])
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            status = 127
+        os.write(2, f"{error.filename or request['argv'][0]}: {error.strerror}\n".encode())
+    finally:
+        os._exit(status)
+
+
+class Command:
+    """One running command: moves its bytes until it is over."""
+
+    def __init__(self, port, request):
+        self.port = port
+        self.tty = bool(request["tty"])
+        self.pid, self.stdin, self.outputs = start(request)
+        self.waiting = b""  # for standard input
+        self.closing = False  # the host has no more of it
+
+    def run(self):
+        """Returns the exit status as a shell counts it, once the command and its output have ended."""
+        pidfd = os.pidfd_open(self.pid)
+        status = None
+        while self.outputs or status is None:
+            readable, writable, _ = select.select(
+                [*self.outputs, *([] if status is not None else [pidfd]), *([] if self.waiting else [self.port.fd])],
+                [self.stdin] if self.waiting else [],
+                [],
+                None if status is None else LINGER,
+            )
+            if status is not None and not any(fd in self.outputs for fd in readable):
+                break
+            if writable:
+                self.feed()
+            for fd in readable:
+                if fd in self.outputs:
+                    self.copy(fd)
+            if self.port.fd in readable or self.port.pending():
+                self.obey()
+            if pidfd in readable:
+                status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+                self.waiting = b""
+        for fd in {self.stdin, *self.outputs} - {-1}:
+            os.close(fd)
+        os.close(pidfd)
+        return status if status >= 0 else 128 - status
+
+    def copy(self, fd):
+        """Pass on what the command has written; a pseudo-terminal whose other side is closed says EIO."""
+        try:
+            data = os.read(fd, CHUNK)
+        except OSError:
+            data = b""
+        if data:
+            self.port.send(self.outputs[fd], data)
+        else:
+            del self.outputs[fd]
+            if fd != self.stdin:
+                os.close(fd)
+
+    def obey(self):
+        """Do what one frame from the host asks."""
+        kind, data = self.port.receive()
+        if kind == b"":
+            power_off()
+        elif kind == b"i" and self.stdin != -1:
+            self.waiting += data
+            self.closing = not data
+            self.feed()
+        elif kind == b"w" and self.tty:
+            set_size(self.stdin, *json.loads(data))
+        elif kind == b"k":
+            try:
+                os.killpg(self.pid, int(data))
+            except ProcessLookupError:
+                pass
+
+    def feed(self):
+        """Write to the command's standard input what it takes, and close it after the last byte."""
+        try:
+            if self.waiting:
+                self.waiting = self.waiting[os.write(self.stdin, self.waiting) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.waiting = b""
+            self.closing = True
+        if self.closing and not self.waiting and not self.tty and self.stdin != -1:
+            os.close(self.stdin)
+            self.stdin = -1
+
+
+def power_off():
+    """Nobody is there any more to tell the result: a guest that stayed would never end."""
+    with open("/proc/sysrq-trigger", "w") as f:
+        f.write("o")
+    signal.pause()
+
+
+def prepare():
+    """What the init process has left undone of the machine that commands expect."""
+    os.environ["HOME"] = "/root"
+    os.environ["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    with open("/proc/sys/kernel/printk", "w") as f:
+        f.write("5 4 1 7")
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def main():
+    prepare()
+    port = Port(os.open(find_port(), os.O_RDWR | os.O_CLOEXEC))
+    port.send(b"r")
+    while True:
+        kind, data = port.receive()
+        if kind == b"":
+            power_off()
+        if kind == b"c":
+            status = Command(port, json.loads(data)).run()
+            port.send(b"x", str(status).encode())
+
+
+if __name__ == "__main__":
+    main()

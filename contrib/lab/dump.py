@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Take dumps of guests of the lab, as a crashed machine would leave them, and keep beside them what the guest said of itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import struct
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import guest
+import kernels
+from guest import Guest, LabError
+from kernels import Kernel
+
+# makedumpfile's option for each format.
+FORMATS = {"kdump-zlib": "-c", "kdump-lzo": "-l", "kdump-zstd": "-z", "elf": "-E"}
+
+# What the guest is asked before it is stopped; page_owner last, so that it is nearest to the dump.
+ORACLE = {
+    "dmesg": ["dmesg"],
+    "pagetypeinfo": ["cat", "/proc/pagetypeinfo"],
+    "zoneinfo": ["cat", "/proc/zoneinfo"],
+    "meminfo": ["cat", "/proc/meminfo"],
+    "modules": ["cat", "/proc/modules"],
+    "kallsyms": ["cat", "/proc/kallsyms"],
+    "pagedbg_blocks": ["cat", "/proc/pagedbg_blocks"],
+    "page_owner": ["cat", "/sys/kernel/debug/page_owner"],
+    "buddyinfo": ["cat", "/proc/buddyinfo"],
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Dump:
+    """A dump's ``core``, its unfiltered ``raw`` ELF and directory of ``oracle`` texts if they were asked for, and its kernel."""
+
+    kernel: Kernel
+    core: Path
+    raw: Path | None
+    oracle: Path | None
+
+
+def dump(
+    machine: Guest,
+    core: Path,
+    *,
+    workload: Path | None = None,
+    oracle: Path | None = None,
+    raw: Path | None = None,
+    format: str = "kdump-zlib",
+    level: int = 31,
+    timeout: float = 300,
+) -> Dump:
+    """Run ``workload`` in a started ``machine``, stop that for good, and write a dump without the pages that ``level`` leaves out."""
+    kernels.install(["makedumpfile"], say=machine.say)
+    if workload:
+        machine.say(f"running {workload.name}")
+        script = workload.resolve()
+        done = machine.run(["sh", script], env={"LAB_BLOCKS": str(guest.blocks_module(machine.kernel))}, timeout=timeout).check()
+    if oracle:
+        machine.say("asking the guest about itself")
+        oracle.mkdir(parents=True, exist_ok=True)
+        if workload:
+            (oracle / "workload").write_bytes(done.stdout + done.stderr)
+        for name, command in ORACLE.items():
+            answer = machine.run(command, timeout=timeout)
+            if answer.failure:
+                answer.check()
+            if answer.status == 0:
+                (oracle / name).write_bytes(answer.stdout)
+    core.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=core.parent, prefix=".dump-") as scratch:
+        elf = Path(scratch) / "raw"
+        machine.say("dumping")
+        machine.qmp("stop")
+        machine.qmp("dump-guest-memory", paging=False, protocol=f"file:{elf}")
+        machine.stop()
+        mend_program_headers(elf)
+        filter_dump(elf, core, format=format, level=level)
+        if raw:
+            raw.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(elf, raw)
+    return Dump(machine.kernel, core, raw, oracle)
+
+
+def mend_program_headers(elf: Path) -> None:
+    """Move the program headers to where makedumpfile expects them.
+
+    QEMU writes section headers at offset 64, right behind the ELF header, and program headers after them; makedumpfile reads
+    program headers at 64 whatever e_phoff says. Nobody needs the sections.
+    """
+    with elf.open("r+b") as file:
+        header = bytearray(file.read(64))
+        (offset,) = struct.unpack_from("<Q", header, 32)  # e_phoff
+        size, count = struct.unpack_from("<HH", header, 54)  # e_phentsize, e_phnum
+        file.seek(offset)
+        programs = file.read(size * count)
+        struct.pack_into("<QQ", header, 32, 64, 0)  # e_phoff, e_shoff
+        struct.pack_into("<HH", header, 60, 0, 0)  # e_shnum, e_shstrndx
+        file.seek(0)
+        file.write(header + programs)
+
+
+def filter_dump(elf: Path, core: Path, *, format: str = "kdump-zlib", level: int = 31) -> None:
+    """Let makedumpfile write ``core`` from ``elf`` without the pages that ``level`` (see makedumpfile(8), -d) leaves out."""
+    core.unlink(missing_ok=True)
+    command = ["makedumpfile", FORMATS[format], "-d", str(level), str(elf), str(core)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    if run.returncode:
+        raise LabError(f"makedumpfile failed: {(run.stderr + run.stdout).strip()[-500:]}")

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What tables say: filters, aggregates, joins. Knows no kernel and no screen."""

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a stack says: which function asked for the memory, and on behalf of which module."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_FRAME = re.compile(r"(?P<function>[^+\s]+)\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[(?P<module>[^\]\s]+)[^\]]*\])?")
+
+# Functions that hand out memory and are never the reason for it: the page allocator, slab, vmalloc, per-CPU memory, page fragments, and
+# page_owner's own for what was allocated before it was ready. What the compiler appends (.isra.0) and _noprof of 6.10 and later are cut off.
+_ALLOCATOR = re.compile(
+    r"""
+    _*(alloc|get|free)_(frozen_|zeroed_)?pages?(_\w+)? | post_alloc_hook | prep_new_page | _*rmqueue\w* | get_page_from_freelist
+    | _*folio_alloc\w* | vma_alloc_\w*folio\w* | folio_prealloc | _*alloc_pages\w* | alloc_pages_bulk\w* | alloc_(migration|migrate)_target\w*
+    | _*alloc_contig\w* | _*get_free_pages\w* | get_zeroed_page\w*
+    | allocate_slab | new_slab | refill_\w*(sheaf|obj)\w* | alloc_(full_sheaf|from_pcs|single_from_\w+) | _*slab_alloc\w* | _*pcs_\w+ | alloc_slab_page
+    | _*kmem_cache_alloc\w* | kmem_alloc_\w+ | _*kmalloc\w* | _*do_kmalloc\w* | _*k[vm]*realloc\w* | kvmalloc\w* | _*kvmalloc\w* | kmemdup\w* | kstrdup\w*
+    | _*vmalloc\w* | vzalloc\w* | vm_area_alloc_pages | _*pcpu_\w+ | _*page_frag_\w+ | alloc_page_interleave
+    | register_early_stack | init_page_owner | init_early_allocated_pages | init_pages_in_zone | save_stack | _*set_page_owner | create_dummy_stack
+    """,
+    re.VERBOSE,
+)
+_SUFFIX = re.compile(r"(\.(isra|constprop|part|cold|llvm)(\.\d+)?)+$|_noprof(?=\.|$)")
+
+
+def module_of(stack: Sequence[str]) -> str | None:
+    """The module of the innermost frame that belongs to one; None if the kernel image has them all."""
+    for frame in stack:
+        if (match := _FRAME.fullmatch(frame)) and match["module"]:
+            return match["module"]
+    return None
+
+
+def function_of(stack: Sequence[str]) -> str | None:
+    """The innermost function that is not the allocator's own; the outermost one if all are, None for an empty stack."""
+    name = None
+    for frame in stack:
+        match = _FRAME.fullmatch(frame)
+        name = match["function"] if match else frame
+        if not _ALLOCATOR.fullmatch(_SUFFIX.sub("", _SUFFIX.sub("", name))):
+            break
+    return name

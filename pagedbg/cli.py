@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+The command line: arguments become a session, and the session a prompt, some commands or a script.
+
+Nothing heavy is imported before it is needed: ``--help`` and ``--version`` answer at once, and a command that only inspects
+a page pays neither for the prompt nor for the tables' database.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import shlex
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from pagedbg import __version__
+from pagedbg.commands import COMMANDS
+from pagedbg.session import FORMATS, Session
+
+
+class Line(NamedTuple):
+    """A line to run, and what to put before an error in it: where it stands."""
+
+    text: str
+    where: str
+
+
+class Source(NamedTuple):
+    """An ``-e COMMAND`` or ``-x FILE``, in the order in which they were given."""
+
+    option: str
+    value: str
+
+    @classmethod
+    def command(cls, value: str) -> Source:
+        """Take the value of ``-e``."""
+        return cls("-e", value)
+
+    @classmethod
+    def file(cls, value: str) -> Source:
+        """Take the value of ``-x``."""
+        return cls("-x", value)
+
+
+def _parser() -> argparse.ArgumentParser:
+    width = max(map(len, COMMANDS))
+    listed = "\n".join(f"  {name:{width}}  {entry.description}" for name, entry in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="pagedbg",
+        usage="pagedbg [-c CORE] [-s SYMBOLS]... [--format FORMAT] [--no-pager] [-e COMMAND]... [-x FILE]... | [COMMAND ARG...]",
+        description="Say who holds which pages of a Linux kernel, since when and from which call path: of the running one, or of a dump.",
+        epilog=f"""\
+With neither COMMAND, -e nor -x, commands are read from standard input: at a prompt if it is a terminal.
+They stop at the first that fails, and its status is pagedbg's: 0 done, 1 failed, 2 mistyped.
+
+commands (pagedbg help COMMAND explains one):
+{listed}""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("-c", "--core", metavar="CORE", help="look at this dump, not at the running kernel")
+    add("-s", "--symbols", metavar="SYMBOLS", action="append", default=[], help="prefer debugging information from this file")
+    add("-e", dest="sources", metavar="COMMAND", type=Source.command, action="append", help="run a command and leave")
+    add("-x", dest="sources", metavar="FILE", type=Source.file, action="append", help="run the commands in a file and leave")
+    add("--format", choices=FORMATS, default="text", help="how to print tables (default: text)")
+    add("--no-pager", dest="pager", action="store_false", help="never page long output")
+    add("--version", action="version", version=f"pagedbg {__version__}")
+    add("words", metavar="COMMAND ARG", nargs=argparse.REMAINDER, help="run this one command and leave")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run pagedbg and return its exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A task may be named in bytes that are no text at all.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        status = _main(argv)
+    except KeyboardInterrupt:
+        status = 130
+    except BrokenPipeError:
+        status = 141
+    except SystemExit as leave:
+        # argparse's, a command's "exit", or that of a command whose reader has left.
+        status = int(leave.code or 0)
+    return _flush(status)
+
+
+def _flush(status: int) -> int:
+    """Write what is left; if that fails keep Python from trying, and complaining, once more at its end."""
+    try:
+        sys.stdout.flush()
+        return status
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if isinstance(error, BrokenPipeError):
+            return 141
+        if not status:
+            print(f"pagedbg: standard output: {error.strerror}", file=sys.stderr)
+        return status or 1
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.words and args.sources:
+        parser.error("COMMAND cannot be given together with -e or -x")
+    if args.words and args.words[0] not in COMMANDS and os.path.isfile(args.words[0]):
+        parser.error(f"{args.words[0]} is a file, not a command; did you mean -c {args.words[0]}?")
+    try:
+        if args.words and (args.words[0] == "help" or {"-h", "--help"} & set(args.words)):
+            return _help(args.words)
+        return _run(args)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        from pagedbg.commands.base import exit_status, explain
+
+        explained = explain(error)
+        print(f"pagedbg: {explained}", file=sys.stderr)
+        return exit_status(explained)
+
+
+def _help(words: Sequence[str]) -> int:
+    """Explain a command without a target: one may not be allowed to open it."""
+    from pagedbg.commands.help import explanation
+
+    names = [word for word in words if not word.startswith("-")]
+    if names[0] == "help":
+        names = names[1:]
+    print(explanation(names[0] if names else None))
+    return 0
+
+
+def _run(args: argparse.Namespace) -> int:
+    from pagedbg.target import open_target
+
+    lines = _lines(args)
+    session = Session(open_target(args.core, args.symbols), format=args.format, pager=args.pager)
+    session.keep()
+    if lines is None:
+        from pagedbg.ui.prompt import run_prompt
+
+        return run_prompt(session)
+    return run_lines(session, lines)
+
+
+def _lines(args: argparse.Namespace) -> Iterable[Line] | None:
+    """Return the lines to run, or None for a prompt."""
+    if args.words:
+        return [Line(shlex.join(args.words), "")]
+    if args.sources:
+        return [line for source in args.sources for line in _source_lines(source)]
+    if sys.stdin is not None and not sys.stdin.isatty():
+        return _numbered(sys.stdin, "stdin")
+    return None
+
+
+def _source_lines(source: Source) -> list[Line]:
+    if source.option == "-e":
+        return [Line(source.value, "")]
+    with open(source.value, encoding="utf-8", errors="surrogateescape") as file:
+        return list(_numbered(file, source.value))
+
+
+def _numbered(lines: Iterable[str], name: str) -> Iterator[Line]:
+    for number, text in enumerate(lines, 1):
+        yield Line(text, f"{name}:{number}: ")
+
+
+def run_lines(session: Session, lines: Iterable[Line]) -> int:
+    """Run lines up to the first that fails, and return its status."""
+    from pagedbg.commands.base import execute
+
+    for line in lines:
+        status = execute(session, line.text, line.where)
+        if status:
+            return status
+    return 0

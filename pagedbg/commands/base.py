@@ -1,0 +1,492 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+How a command is written, and the one place where it is run.
+
+A command file declares what it takes and needs, and returns a table::
+
+    from pagedbg.commands.base import argument, command
+
+    @command(
+        "owners",
+        long_description="List the blocks that page_owner has on record ...",
+        arguments=(
+            argument("--orders", metavar="ORDERS", help="only these orders: 4, 4-9, '>=3'"),
+            argument("--top", type=int, metavar="N", help="only the first N rows"),
+        ),
+        needs=("page_owner",),
+        examples=(("owners --by comm --top 5", "which programs hold the most"),),
+        table=True,
+    )
+    def owners(session: Session, args: argparse.Namespace) -> Table | None:
+        return Table.of([Column("pfn", "hex"), Column("comm")], rows)
+
+and one line in :data:`pagedbg.commands.COMMANDS` says in which module it is, in which group, and describes it. What follows by itself:
+
+* ``--help``, ``help owners``, completion of the options and of their ``choices``;
+* ``table=True`` adds ``--format {text,json,jsonl,csv}`` and ``-o FILE``; the returned :class:`Table` is drawn to ``sys.stdout``,
+  where a pager, a pipe or a redirection has been put already;
+* ``needs`` are names of :meth:`pagedbg.target.Target.capabilities`; where one is missing the command is not run, and says what
+  is missing and how to get it;
+* a command that has no table prints to ``sys.stdout`` and returns None;
+* to refuse what was typed, raise :class:`UsageError` (also from an argument's ``type=`` function: the option's name is put
+  before the sentence); to give up, raise :class:`PagedbgError`. The command's name is put before the sentence.
+  ``drgn.FaultError``, a ``LookupError`` of drgn and an ``OSError`` may be let through; anything else is reported as a bug, in
+  one line, with a traceback if ``PAGEDBG_DEBUG`` is set;
+* KeyboardInterrupt is never caught by a command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import functools
+import importlib
+import os
+import subprocess
+import sys
+import textwrap
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn, Protocol
+
+import drgn
+from drgn import Program
+from drgn.commands import (
+    CommandNamespace,
+    CommandNotFoundError,
+    ParsedCommand,
+    argument,
+    argument_group,
+    mutually_exclusive_group,
+    parse_shell_command,
+)
+
+from pagedbg.analysis.table import Table
+from pagedbg.commands import COMMANDS
+from pagedbg.errors import PagedbgError, UsageError
+from pagedbg.session import FORMATS, Session
+from pagedbg.ui import pager, render
+
+__all__ = (
+    "NAMESPACE",
+    "Command",
+    "Leave",
+    "Namespace",
+    "argument",
+    "argument_group",
+    "command",
+    "execute",
+    "exit_status",
+    "explain",
+    "flat_arguments",
+    "load_commands",
+    "mutually_exclusive_group",
+)
+
+Argument = argument | argument_group | mutually_exclusive_group
+CommandFunc = Callable[[Session, argparse.Namespace], Table | None]
+Example = tuple[str, str]
+
+_OUTPUT_ARGUMENTS = argument_group(
+    argument("--format", choices=FORMATS, help="how to print: " + ", ".join(FORMATS)),
+    argument(
+        "-o", "--output", metavar="FILE", help="write to FILE; its ending (.json, .jsonl, .csv) chooses the format where --format does not"
+    ),
+    title="output",
+)
+
+
+def _guess(word: str, known: Iterable[str]) -> str:
+    """Return `` ; did you mean ...?`` for a mistyped word, or nothing where no known word is near."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def flat_arguments(arguments: Iterable[Argument]) -> Iterator[argument]:
+    """Iterate over arguments with the groups taken apart."""
+    for arg in arguments:
+        if isinstance(arg, argument_group | mutually_exclusive_group):
+            yield from flat_arguments(arg.arguments)
+        else:
+            yield arg
+
+
+# ---- parsing -----------------------------------------------------------------------------------------------------------------------
+
+
+class _HelpRequested(Exception):
+    pass
+
+
+class _HelpAction(argparse.Action):
+    def __call__(self, *_: object) -> NoReturn:
+        raise _HelpRequested
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one sentence, raised as UsageError."""
+
+    def error(self, message: str) -> NoReturn:
+        message = message.removeprefix("argument ")
+        missing = message.removeprefix("the following arguments are required: ")
+        if missing != message:
+            message = f"missing: {missing}"
+        raise UsageError(f"{message} (help {self.prog})")
+
+    def parse_line(self, words: Sequence[str]) -> argparse.Namespace:
+        """Parse the words of a command; a word that has no place is answered with the nearest that has."""
+        args, rest = self.parse_known_args(words)
+        if rest:
+            word = next((w for w in rest if w.startswith("-")), rest[0])
+            if word.startswith("-"):
+                name = word.split("=")[0]
+                self.error(f"unknown option {name}{_guess(name, self.options())}")
+            self.error(f"unexpected {word!r}")
+        return args
+
+    def options(self) -> list[str]:
+        """The option strings that this parser knows."""
+        return list(self._option_string_actions)
+
+
+def _quiet_type(convert: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Let argparse put the option's name before what a converter says."""
+
+    @functools.wraps(convert)
+    def wrapper(text: str) -> Any:
+        try:
+            return convert(text)
+        except PagedbgError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return wrapper
+
+
+def _add(parser: Any, arg: Argument) -> None:
+    if isinstance(arg, argument_group):
+        _add_all(parser.add_argument_group(title=arg.title, description=arg.description), arg.arguments)
+    elif isinstance(arg, mutually_exclusive_group):
+        _add_all(parser.add_mutually_exclusive_group(required=arg.required), arg.arguments)
+    else:
+        options = dict(arg.kwargs)
+        # argparse formats help strings with %.
+        if options.get("help"):
+            options["help"] = options["help"].replace("%", "%%")
+        if callable(options.get("type")) and not isinstance(options["type"], type):
+            options["type"] = _quiet_type(options["type"])
+        parser.add_argument(*arg.args, **options)
+
+
+def _add_all(parser: Any, arguments: Iterable[Argument]) -> None:
+    for arg in arguments:
+        _add(parser, arg)
+
+
+# ---- one command -------------------------------------------------------------------------------------------------------------------
+
+
+class Line(NamedTuple):
+    """A command's words, and the shell command that its output goes through."""
+
+    words: Sequence[str]
+    pipeline: str | None
+
+
+class Command:
+    """One command, in the shape that drgn's command namespaces take."""
+
+    def __init__(
+        self,
+        name: str,
+        func: CommandFunc,
+        *,
+        description: str,
+        long_description: str,
+        arguments: Sequence[Argument],
+        needs: Sequence[str],
+        examples: Sequence[Example],
+        table: bool,
+        paged: bool,
+    ) -> None:
+        self.name = name
+        self.func = func
+        self.long_description = textwrap.dedent(long_description).strip()
+        self.arguments = (*arguments, _OUTPUT_ARGUMENTS) if table else tuple(arguments)
+        self.needs = needs
+        self.examples = examples
+        self.table = table
+        self.paged = paged
+        self._description = description
+
+    @functools.cached_property
+    def parser(self) -> _Parser:
+        """The parser of the command's words."""
+        parser = _Parser(
+            prog=self.name,
+            description=self.long_description or self._description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            add_help=False,
+            allow_abbrev=False,
+        )
+        _add_all(parser, self.arguments)
+        parser.add_argument("-h", "--help", action=_HelpAction, nargs=0, help="show this help")
+        return parser
+
+    def description(self) -> str:
+        """Return the one-line description."""
+        return self._description
+
+    def format_usage(self) -> str:
+        """Return the synopsis."""
+        return self.parser.format_usage().removeprefix("usage: ").rstrip()
+
+    def format_help(self, *, indent: str = "") -> str:
+        """Return the synopsis, the description, the options and the examples."""
+        parts = [self.parser.format_help().rstrip().replace("usage: ", "", 1)]
+        if self.examples:
+            parts.append("examples:\n" + "\n".join(f"  {line}\n      {text}" for line, text in self.examples))
+        return textwrap.indent("\n\n".join(parts), indent)
+
+    def enabled(self, prog: Program) -> bool:
+        """Say that the command is always there: one that cannot run says why, which is better than not being found."""
+        return True
+
+    def parse(self, source: str, /) -> ParsedCommand[Line]:
+        """Split a command's tail into words, redirections and a pipeline, which we run ourselves (Ctrl-C must leave ``| less`` alone)."""
+        try:
+            parsed = parse_shell_command(source)
+        except SyntaxError as error:
+            raise UsageError(f"{self.name}: {error.msg}; quote what belongs to a value, as in --orders '>=3'") from None
+        for redirection in parsed.redirections:
+            if redirection.path.startswith("="):
+                value = redirection.op + redirection.path
+                raise UsageError(f"{self.name}: {value} would write to a file named {redirection.path!r}; quote it: '{value}'")
+            if parsed.pipeline is not None and redirection.fd == 1:
+                raise UsageError(f"{self.name}: output cannot go both through | and into {redirection.path}")
+        return ParsedCommand(Line(parsed.args, parsed.pipeline), parsed.redirections)
+
+    def run(self, prog: Program, name: str, args: Line, /, **_: Any) -> None:
+        """Run the command; whatever goes wrong leaves as a PagedbgError that begins with the command's name."""
+        try:
+            session = Session.of(prog)
+            with _output(session, args.pipeline, self.paged):
+                self._run(session, args.words)
+                sys.stdout.flush()
+        except BrokenPipeError:
+            # Whoever read our standard output has left (pagedbg ... | head): so do we, as if the signal had been taken.
+            raise SystemExit(141) from None
+        except Exception as error:
+            raise explain(error, name) from error
+
+    def _run(self, session: Session, words: Sequence[str]) -> None:
+        try:
+            args = self.parser.parse_line(words)
+        except _HelpRequested:
+            print(self.format_help())
+            return
+        self._check_needs(session)
+        table = self.func(session, args)
+        if table is not None:
+            _draw(session, table, args)
+
+    def _check_needs(self, session: Session) -> None:
+        if not self.needs:
+            return
+        capabilities: Mapping[str, Any] = session.target.capabilities()
+        for need in self.needs:
+            capability = capabilities[need]
+            if not capability.state:
+                said = ". ".join(part.rstrip(".") for part in (f"needs {need}: {capability.detail}", capability.remedy) if part)
+                raise PagedbgError(f"{said}.")
+
+
+def command(
+    name: str,
+    *,
+    long_description: str = "",
+    arguments: Sequence[Argument] = (),
+    needs: Sequence[str] = (),
+    examples: Sequence[Example] = (),
+    table: bool = False,
+    paged: bool = True,
+) -> Callable[[CommandFunc], CommandFunc]:
+    """
+    Declare a command; see the module's text for an example.
+
+    :param name: Its name, which :data:`pagedbg.commands.COMMANDS` lists with a one-line description.
+    :param long_description: What ``help NAME`` says of it.
+    :param arguments: As in :mod:`drgn.commands`.
+    :param needs: Names of capabilities without which the command is refused.
+    :param examples: ``(command line, what it shows)``; the tests run them.
+    :param table: Add ``--format`` and ``-o``.
+    :param paged: False for a command that shows what happens as it happens, so must not be held back until a screen is full.
+    """
+
+    def decorator(func: CommandFunc) -> CommandFunc:
+        NAMESPACE.register(
+            name,
+            Command(
+                name,
+                func,
+                description=COMMANDS[name].description,
+                long_description=long_description,
+                arguments=arguments,
+                needs=needs,
+                examples=examples,
+                table=table,
+                paged=paged,
+            ),
+        )
+        return func
+
+    return decorator
+
+
+# ---- output ------------------------------------------------------------------------------------------------------------------------
+
+
+def _output(session: Session, pipeline: str | None, paged: bool) -> contextlib.AbstractContextManager[None]:
+    if pipeline is not None:
+        return pager.piped(pipeline)
+    if paged and session.pager:
+        return pager.paged()
+    return contextlib.nullcontext()
+
+
+def _draw(session: Session, table: Table, args: argparse.Namespace) -> None:
+    path = getattr(args, "output", None)
+    format_ = getattr(args, "format", None)
+    if path is None:
+        render.show(table, format_ or session.format, sys.stdout)
+        return
+    with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="") as out:
+        render.show(table, format_ or _format_of(path) or session.format, out)
+
+
+def _format_of(path: str) -> str | None:
+    ending = os.path.splitext(path)[1].removeprefix(".").lower()
+    return ending if ending in FORMATS else None
+
+
+# ---- errors ------------------------------------------------------------------------------------------------------------------------
+
+
+def explain(error: BaseException, name: str = "") -> PagedbgError:
+    """Turn an exception into one sentence, begun with the name of the command where one is given."""
+    if isinstance(error, ExceptionGroup):
+        return explain(error.exceptions[0], name)
+    if isinstance(error, PagedbgError):
+        kind, said = type(error), str(error)
+    elif isinstance(error, CommandNotFoundError):
+        return UsageError(f"{error.name}: no such command{_guess(error.name, COMMANDS) or ' (help lists them)'}")
+    elif isinstance(error, SyntaxError):
+        kind, said = UsageError, error.msg
+    else:
+        kind, said = PagedbgError, _sentence(error)
+    prefix = f"{name}: " if name else ""
+    return kind(said if said.startswith(prefix) or not said else prefix + said)
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, drgn.FaultError):
+        return f"the target's memory at {error.address:#x} cannot be read ({error})"
+    if isinstance(error, drgn.ObjectNotFoundError):
+        return f"this kernel has no {error.name!r}"
+    if isinstance(error, drgn.MissingDebugInfoError):
+        return f"debugging information is missing: {error}"
+    if type(error) is LookupError:
+        # drgn's; a KeyError or an IndexError is a mistake of ours.
+        return str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("pagedbg"):
+        return f"the Python package {error.name} is not installed"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    if os.environ.get("PAGEDBG_DEBUG"):
+        traceback.print_exception(error)
+    return f"this is a bug in pagedbg: {type(error).__name__}: {error} (PAGEDBG_DEBUG=1 shows where)"
+
+
+def exit_status(error: PagedbgError) -> int:
+    """Return the exit status for an error: 2 for what was mistyped, otherwise 1."""
+    return 2 if isinstance(error, UsageError) else 1
+
+
+# ---- the namespace -----------------------------------------------------------------------------------------------------------------
+
+
+class _OnError(Protocol):
+    def __call__(self, error: Exception, /) -> None: ...
+
+
+class Namespace(CommandNamespace):
+    """Our commands; each one's module is imported when the command is first looked up."""
+
+    def lookup(self, prog: Program, name: str) -> Any:
+        """Find a command by name."""
+        if name in COMMANDS:
+            importlib.import_module(COMMANDS[name].module)
+        return super().lookup(prog, name)
+
+    def get(self, name: str) -> Command:
+        """Return a command by name, without a program; raise UsageError where there is none."""
+        if name not in COMMANDS:
+            raise explain(CommandNotFoundError(name))
+        importlib.import_module(COMMANDS[name].module)
+        found = self._commands[name]
+        assert isinstance(found, Command)
+        return found
+
+    def enabled(self, prog: Program) -> Iterable[tuple[str, Any]]:
+        """Iterate over all commands; this imports them all."""
+        load_commands()
+        return super().enabled(prog)
+
+    def run(self, prog: Program, command: str, *, globals: dict[str, Any] | None = None, onerror: _OnError | None = None) -> None:
+        """Run a line; errors are PagedbgErrors, raised or, where there is one, given to ``onerror``."""
+        try:
+            super().run(prog, command, globals={} if globals is None else globals)
+        except Exception as error:
+            explained = explain(error)
+            if onerror is None:
+                raise explained from error
+            onerror(explained)
+
+
+NAMESPACE = Namespace()
+"""All of pagedbg's commands."""
+
+
+def load_commands() -> list[Command]:
+    """Import every command's module and return the commands."""
+    return [NAMESPACE.get(name) for name in COMMANDS]
+
+
+class Leave(SystemExit):
+    """Raised by ``exit``: a SystemExit, so that nothing on the way takes it for an error."""
+
+
+def execute(session: Session, line: str, where: str = "") -> int:
+    """
+    Run one line of a prompt or a script and return its exit status; errors go to standard error.
+
+    An empty line and a ``# comment`` do nothing, ``!command`` is the shell's.
+
+    :param where: Put before an error: the file and line that it comes from.
+    """
+    line = line.strip()
+    if not line or line.startswith("#"):
+        return 0
+    if line.startswith("!"):
+        sys.stdout.flush()
+        with pager.leave_ctrl_c_to_child():
+            return subprocess.call(line[1:].strip() or os.environ.get("SHELL", "sh"), shell=True)
+    try:
+        NAMESPACE.run(session.prog, line)
+    except PagedbgError as error:
+        if not isinstance(error, pager.PipelineError):
+            print(where + str(error), file=sys.stderr)
+        return exit_status(error)
+    return 0

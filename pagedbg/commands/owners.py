@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``owners``: who holds pages, block by block or summed up."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pagedbg.analysis.table import Column, Row, Table
+from pagedbg.analysis.tally import Tally, summarize
+from pagedbg.commands.base import argument, command
+from pagedbg.commands.filters import FILTERS, Selection
+from pagedbg.commands.lookup import Lookup
+from pagedbg.commands.values import values
+from pagedbg.errors import UsageError
+from pagedbg.mm.page_owner import ALLOCATED, FREED, Blocks, for_each_block
+from pagedbg.session import Session
+
+_STATES = {"allocated": (ALLOCATED,), "freed": (FREED,), "any": (ALLOCATED, FREED)}
+_STATE_NAMES = {ALLOCATED: "allocated", FREED: "freed"}
+
+_COLUMNS = (
+    Column("pfn", "hex"),
+    Column("order", "int"),
+    Column("pages", "int"),
+    Column("gfp_mask", "hex"),
+    Column("gfp"),
+    Column("migratetype"),
+    Column("zone"),
+    Column("node", "int"),
+    Column("pid", "int"),
+    Column("tgid", "int"),
+    Column("comm"),
+    Column("ts_ns", "ns"),
+    Column("handle", "hex"),
+    Column("stack", "stack"),
+    Column("state"),
+)
+
+_AGES = (("<1s", 1), ("1s-10s", 10), ("10s-1m", 60), ("1m-10m", 600), ("10m-1h", 3600), ("1h-1d", 86400), (">=1d", None))
+_AGE_LIMITS = np.array([limit * 10**9 for _, limit in _AGES if limit], np.int64)
+
+
+class _Key(NamedTuple):
+    """
+    Something to sum up by: which integer columns tell one value from another, and what the value of a row of them is.
+
+    ``columns`` is given a batch of blocks; ``value`` the distinct rows of those columns.
+    """
+
+    column: Column
+    columns: Callable[[Lookup, Blocks], list[NDArray[Any]]]
+    value: Callable[[Lookup, Sequence[NDArray[Any]]], list[Any]]
+
+
+def _record(name: str) -> Callable[[Lookup, Blocks], list[NDArray[Any]]]:
+    return lambda lookup, blocks: [blocks.records[name]]
+
+
+def _plain(lookup: Lookup, keys: Sequence[NDArray[Any]]) -> list[Any]:
+    return [int(value) for value in keys[0]]
+
+
+def _through(look_up: Callable[[Lookup, int], Any]) -> Callable[[Lookup, Sequence[NDArray[Any]]], list[Any]]:
+    return lambda lookup, keys: [look_up(lookup, int(value)) for value in keys[0]]
+
+
+def _stacks(lookup: Lookup, keys: Sequence[NDArray[Any]]) -> list[Any]:
+    stacks = lookup.stacks(keys[0].tolist())
+    return ["\n".join(stacks[int(handle)]) for handle in keys[0]]
+
+
+def _comms(lookup: Lookup, keys: Sequence[NDArray[Any]]) -> list[Any]:
+    return [lookup.comm(words) for words in np.stack(keys, axis=1)]
+
+
+def _ages(lookup: Lookup, blocks: Blocks) -> list[NDArray[Any]]:
+    if lookup.now is None:
+        return [np.full(len(blocks), -1)]
+    return [np.searchsorted(_AGE_LIMITS, lookup.now - blocks.records["ts_nsec"].astype(np.int64), "right")]
+
+
+_KEYS = {
+    "order": _Key(Column("order", "int"), lambda lookup, blocks: [blocks.order], _plain),
+    "comm": _Key(Column("comm"), lambda lookup, blocks: list(blocks.records["comm"].T), _comms),
+    "pid": _Key(Column("pid", "int"), _record("pid"), _plain),
+    "stack": _Key(Column("stack", "stack"), _record("handle"), _stacks),
+    "module": _Key(Column("module"), _record("handle"), _through(Lookup.module)),
+    "function": _Key(Column("function"), _record("handle"), _through(Lookup.function)),
+    "gfp": _Key(Column("gfp"), _record("gfp_mask"), _through(Lookup.gfp)),
+    "migratetype": _Key(Column("migratetype"), _record("gfp_mask"), _through(Lookup.migratetype)),
+    "zone": _Key(
+        Column("zone"),
+        lambda lookup, blocks: [lookup.zones(blocks.pfn)[1]],
+        _through(lambda lookup, index: None if index < 0 else lookup.zones(np.zeros(0, np.uint64))[0][index]),
+    ),
+    "node": _Key(Column("node", "int"), lambda lookup, blocks: [lookup.nodes(blocks.pfn)], _plain),
+    "age": _Key(Column("age"), _ages, _through(lambda lookup, index: None if index < 0 else _AGES[index][0])),
+}
+_SUMS = (Column("blocks", "int"), Column("pages", "int"), Column("bytes", "bytes"), Column("share", "share"))
+
+
+@values("--by")
+def _key_names(session: Session) -> Sequence[str]:
+    return tuple(_KEYS)
+
+
+@values("--sort")
+def _sort_names(session: Session) -> Sequence[str]:
+    return (*(column.name for column in _COLUMNS if column.name != "stack"), *_KEYS, "blocks", "bytes", "share")
+
+
+def _parse_by(text: str) -> list[str]:
+    names = [part.strip() for part in text.split(",")]
+    for name in names:
+        if name not in _KEYS:
+            raise UsageError(f"{name!r} is nothing to sum up by; choose from {', '.join(_KEYS)}")
+    return list(dict.fromkeys(names))
+
+
+def _parse_top(text: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise UsageError(f"{text!r} is not a number of rows; write 10")
+    return int(text)
+
+
+@command(
+    "owners",
+    long_description="""
+List what page_owner has on record: a row for each block of pages that is allocated, or with --by the sums of blocks and pages.
+
+A block that was freed in part counts with the pages that are left of it. No page is counted twice.
+""",
+    arguments=(
+        argument("--by", metavar="KEY", type=_parse_by, help="sum up by KEY, or several with commas: " + ", ".join(_KEYS)),
+        argument("--top", metavar="N", type=_parse_top, help="only the first N rows"),
+        argument("--sort", metavar="COLUMN", help="sort by COLUMN, the greatest first, text from A to Z; -COLUMN turns it round"),
+        argument("--state", choices=tuple(_STATES), default="allocated", help="records of allocations that last (the default), of freed ones, or both"),
+        argument("--no-stack", action="store_true", help="leave out the stacks of the rows"),
+        FILTERS,
+    ),
+    needs=("page_owner",),
+    examples=(
+        ("owners --by comm --top 5", "which programs hold the most"),
+        ("owners --by stack --top 3 --orders '>=3'", "which call paths hold large blocks"),
+        ("owners --by module,function", "which drivers hold pages, and which of their functions asked for them"),
+        ("owners --migratetype Unmovable --by function --top 5", "who scatters unmovable pages"),
+        ("owners --orders 9 --top 1", "a block of order 9 with its stack"),
+        ("owners --by order --format json", "the sums by order for a script"),
+        ("owners --no-stack --top 3 --sort ts_ns", "the three youngest allocations"),
+    ),
+    table=True,
+)
+def owners(session: Session, args: argparse.Namespace) -> Table:
+    """Run the command."""
+    lookup = Lookup(session)
+    query = _Query(args, lookup, lambda: session.db)
+    return query.sums() if args.by else query.rows()
+
+
+class _Query:
+    """One run of the command: the blocks that were asked for, and what went wrong on the way."""
+
+    def __init__(self, args: argparse.Namespace, lookup: Lookup, db: Callable[[], Any]) -> None:
+        self._args = args
+        self._lookup = lookup
+        self._db = db
+        self._selection = Selection(args, lookup)
+        self._notes: list[str] = list(lookup.target.notes)
+        self._unread = self._damaged = 0
+
+    def _blocks(self) -> Iterator[tuple[str, Blocks]]:
+        # Blocks are aligned to their size: what reaches into the range of --pfns begins at most the greatest block before it.
+        start, end = 0, None
+        if self._args.pfns:
+            start, end = self._args.pfns[0] >> 18 << 18, -(-self._args.pfns[1] >> 18 << 18)
+        for state in _STATES[self._args.state]:
+            for blocks in for_each_block(self._lookup.prog, state, start, end):
+                if state == _STATES[self._args.state][0]:
+                    self._unread += blocks.unread
+                    self._damaged += blocks.damaged
+                yield _STATE_NAMES[state], self._selection.choose(blocks)
+        self._note()
+
+    def _note(self) -> None:
+        if self._unread:
+            self._notes.append(f"The records of {self._unread} pages could not be read: they are not counted.")
+        if self._damaged:
+            self._notes.append(f"The records of {self._damaged} pages are damaged (or were being written): they are not counted.")
+
+    def _note_faults(self) -> None:
+        faults = self._lookup.depot.faults
+        if faults:
+            self._notes.append(f"{len(faults)} stacks could not be read; the first: {next(iter(faults.values()))}.")
+        self._notes.extend(self._lookup.target.symbolize.notes)
+
+    # ---- a row a block ----
+
+    def rows(self) -> Table:
+        """A row for each block."""
+        columns = [column for column in _COLUMNS if not (self._args.no_stack and column.name == "stack")]
+        sort = self._sort([column.name for column in columns if column.name != "stack"])
+        batches = self._batches() if sort is None else self._sorted(*sort)
+        if self._args.no_stack:
+            drop = _COLUMNS.index(Column("stack", "stack"))
+            batches = ([row[:drop] + row[drop + 1 :] for row in batch] for batch in batches)
+        return Table(columns, batches, notes=self._notes, empty="No block on record matches.")
+
+    def _batches(self) -> Iterator[list[tuple[Any, ...]]]:
+        left = self._args.top
+        for state, blocks in self._blocks():
+            if left is not None:
+                blocks = blocks.take(np.arange(min(left, len(blocks))))
+                left -= len(blocks)
+            if len(blocks):
+                yield self._draw(state, blocks)
+            if left == 0:
+                self._note()
+                break
+        self._note_faults()
+
+    def _sorted(self, name: str, descending: bool) -> Iterator[list[tuple[Any, ...]]]:
+        index = [column.name for column in _COLUMNS].index(name)
+        top = self._args.top
+
+        def order(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+            # Twice, since a sort keeps the order of equals: None comes last whichever way.
+            rows.sort(key=lambda row: (0 if row[index] is None else row[index]), reverse=descending)
+            rows.sort(key=lambda row: row[index] is None)
+            return rows if top is None else rows[:top]
+
+        best: list[tuple[Any, ...]] = []
+        for state, blocks in self._blocks():
+            best = order(best + self._draw(state, blocks)) if top is not None else best + self._draw(state, blocks)
+        if best:
+            yield order(best)
+        self._note_faults()
+
+    def _draw(self, state: str, blocks: Blocks) -> list[tuple[Any, ...]]:
+        lookup, records, count = self._lookup, blocks.records, len(blocks)
+        masks, handles = records["gfp_mask"].tolist(), records["handle"].tolist()
+        zone_names, zones = lookup.zones(blocks.pfn)
+        stacks = {} if self._args.no_stack else lookup.stacks(handles)
+        fields = records.dtype.fields or {}
+        nothing = [None] * count
+        return list(
+            zip(
+                blocks.pfn.tolist(),
+                blocks.order.tolist(),
+                blocks.pages.tolist(),
+                masks,
+                map(lookup.gfp, masks),
+                map(lookup.migratetype, masks),
+                (zone_names[i] if i >= 0 else None for i in zones.tolist()),
+                (node if node >= 0 else None for node in lookup.nodes(blocks.pfn).tolist()),
+                records["pid"].tolist(),
+                records["tgid"].tolist() if "tgid" in fields else nothing,
+                map(lookup.comm, records["comm"]) if "comm" in fields else nothing,
+                records["ts_nsec"].tolist() if "ts_nsec" in fields else nothing,
+                handles,
+                (stacks.get(handle) for handle in handles),
+                [state] * count,
+                strict=True,
+            )
+        )
+
+    # ---- sums ----
+
+    def sums(self) -> Table:
+        """A row for each value of ``--by``."""
+        keys = [_KEYS[name] for name in self._args.by]
+        columns = [*(key.column for key in keys), *_SUMS]
+        sort = self._sort([column.name for column in columns]) or ("pages", True)
+        return Table(columns, self._summed(keys, *sort), notes=self._notes, empty="No block on record matches.")
+
+    def _summed(self, keys: Sequence[_Key], sort: str, descending: bool) -> Iterator[list[Row]]:
+        lookup, tally, widths = self._lookup, Tally(), [0] * len(keys)
+        for _, blocks in self._blocks():
+            columns = [key.columns(lookup, blocks) for key in keys]
+            widths = [len(part) for part in columns]
+            tally.add([column for part in columns for column in part], blocks.pages)
+        result = tally.result()
+        if not result:
+            return
+        values, at = [], 0
+        for key, width in zip(keys, widths, strict=True):
+            values.append(key.value(lookup, result[at : at + width]))
+            at += width
+        rows, groups = summarize(
+            self._db(), self._args.by, values, *result[-2:], page_size=lookup.page_size, sort=sort, descending=descending, top=self._args.top
+        )
+        stacks = [i for i, name in enumerate(self._args.by) if name == "stack"]
+        yield [_split(row, stacks) for row in rows]
+        if groups > len(rows):
+            self._notes.append(f"{groups - len(rows)} more rows.")
+        self._note_faults()
+
+    # ---- both ----
+
+    def _sort(self, known: Sequence[str]) -> tuple[str, bool] | None:
+        """The column of ``--sort``, and whether the greatest comes first."""
+        if not self._args.sort:
+            return None
+        name = self._args.sort.removeprefix("-")
+        if name not in known:
+            raise UsageError(f"--sort: there is no column {name!r}; choose from {', '.join(known)}")
+        text = {column.name: column.kind in ("str", "stack") for column in (*_COLUMNS, *(key.column for key in _KEYS.values()), *_SUMS)}
+        return name, text[name] == self._args.sort.startswith("-")
+
+
+def _split(row: Row, stacks: Sequence[int]) -> Row:
+    """Give a stack that was one string to the database its frames again."""
+    return tuple(value.split("\n") if i in stacks and value else [] if i in stacks else value for i, value in enumerate(row))

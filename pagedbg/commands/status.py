@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``status``: what one is looking at, in five lines."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+from collections.abc import Iterator
+
+from drgn import FaultError
+from drgn.helpers.linux.cpumask import num_online_cpus
+from drgn.helpers.linux.mm import totalram_pages
+
+from pagedbg.analysis.table import Column, Table
+from pagedbg.commands.base import command
+from pagedbg.mm.sched_clock import local_clock
+from pagedbg.mm.zone import zone_spans
+from pagedbg.session import Session
+
+
+@command(
+    "status",
+    long_description="Say what is being looked at: the kernel, where it comes from, its memory, page_owner, and what is missing.",
+    examples=(("status", "what am I looking at"),),
+    table=True,
+)
+def status(session: Session, args: argparse.Namespace) -> Table:
+    """Run the command."""
+    rows = list(_facts(session))
+    width = max(len(name) for name, _ in rows)
+    return Table.of(
+        (Column("what"), Column("value")), rows, notes=list(session.target.notes), text=(f"{name + ':':{width + 1}} {value}" for name, value in rows)
+    )
+
+
+def _facts(session: Session) -> Iterator[tuple[str, str]]:
+    target, prog = session.target, session.prog
+    machine = prog.platform.arch.name.lower() if prog.platform else "unknown machine"
+    yield "kernel", f"Linux {target.release}, {machine}, {_try(lambda: num_online_cpus(prog))} CPUs, up {_try(lambda: _span(local_clock(prog)))}"
+    if target.dump is None:
+        yield "target", f"the running kernel, types from {target.types}"
+    else:
+        left = ", ".join(target.dump.left_out())
+        yield "target", f"{target.dump.path} ({target.dump.format}{', without ' + left if left else ''}), types from {target.types}"
+    yield "memory", str(_try(lambda: _memory(session)))
+    capabilities = target.capabilities()
+    owner = capabilities["page_owner"]
+    yield "page_owner", f"{owner.detail}" + (f". {owner.remedy}." if owner.remedy else "")
+    missing = [c.name for c in capabilities.values() if not c.state]
+    yield "missing", f"{', '.join(missing)} (doctor says more)" if missing else "nothing"
+
+
+def _memory(session: Session) -> str:
+    prog = session.prog
+    size = prog["PAGE_SIZE"].value_()
+    spans = zone_spans(prog)
+    nodes = len({span.nid for span in spans})
+    zones = ", ".join(dict.fromkeys(span.name for span in spans))
+    pages = totalram_pages(prog).value_()
+    return f"{pages * size / 2**20:,.0f} MiB in {pages:,} pages of {size // 1024} KiB, {nodes} node{'s' if nodes > 1 else ''}, zones {zones}"
+
+
+def _span(nanoseconds: int) -> str:
+    return str(datetime.timedelta(seconds=nanoseconds // 10**9))
+
+
+def _try(read):  # type: ignore[no-untyped-def]
+    """A fact, or "?" where the dump does not hold it: status has to work where little else does."""
+    try:
+        return read()
+    except (LookupError, FaultError, AttributeError):
+        return "?"

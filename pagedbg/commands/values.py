@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+What the values of options may be, for completion.
+
+:data:`VALUES` maps an option (``--zone``) or the metavar of a positional (``COMMAND``) to a function that lists its values on a
+session's target. It is called when Tab is pressed there, from the thread that owns the target, and its answer is kept; if it fails,
+nothing is offered. An argument with ``choices`` needs no entry; a value may be a comma-separated list. A command file adds what
+only it knows::
+
+    from pagedbg.commands.values import values
+
+    @values("--by")
+    def keys(session: Session) -> Sequence[str]:
+        return ("comm", "order", "stack")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from pagedbg.commands import COMMANDS
+from pagedbg.session import Session
+
+ValuesFunc = Callable[[Session], Sequence[str]]
+
+VALUES: dict[str, ValuesFunc] = {}
+
+
+def values(*options: str) -> Callable[[ValuesFunc], ValuesFunc]:
+    """Declare a function that lists the values of options."""
+
+    def decorator(func: ValuesFunc) -> ValuesFunc:
+        for option in options:
+            VALUES[option] = func
+        return func
+
+    return decorator
+
+
+@values("COMMAND")
+def commands(session: Session) -> Sequence[str]:
+    """The names of the commands."""
+    return list(COMMANDS)
+
+
+@values("--comm")
+def comms(session: Session) -> Sequence[str]:
+    """The names of the target's tasks, innermost quotes left to the user."""
+    from drgn.helpers.linux.pid import for_each_task
+
+    return sorted({task.comm.string_().decode(errors="backslashreplace") for task in for_each_task(session.prog)})

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Reading ``mem_section``, the table of memory sections (SPARSEMEM), in large pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from drgn import Program, TypeKind, offsetof, sizeof
+from drgn.helpers.linux.mmzone import _highest_present_section_nr, _section_flags
+
+from pagedbg.mm._read import byte_order, read_array
+
+__all__ = ("pages_per_section_shift", "sections")
+
+
+def pages_per_section_shift(prog: Program) -> int:
+    """Return ``PFN_SECTION_SHIFT``, the base-2 logarithm of the number of pages in a section."""
+    shift: int = (prog["SECTION_SIZE_BITS"] - prog["PAGE_SHIFT"]).value_()
+    return shift
+
+
+def sections(prog: Program, member: str, start_nr: int = 0, end_nr: int | None = None) -> Iterator[tuple[int, int]]:
+    """
+    Iterate over the sections that have a memory map, as (section number, value of the pointer ``mem_section::member``).
+
+    ``mem_section`` is ``struct mem_section **`` with CONFIG_SPARSEMEM_EXTREME, else ``struct mem_section [][1]``.
+    """
+    section_type = prog.type("struct mem_section")
+    word = f"{byte_order(prog)}u{sizeof(prog.type('unsigned long'))}"
+    dtype = np.dtype(
+        {
+            "names": ["map", "member"],
+            "formats": [word, word],
+            "offsets": [offsetof(section_type, "section_mem_map"), offsetof(section_type, member)],
+            "itemsize": sizeof(section_type),
+        }
+    )
+    has_map = np.uint64(_section_flags(prog)["SECTION_HAS_MEM_MAP"])
+    last_nr = _highest_present_section_nr(prog)
+    end_nr = last_nr + 1 if end_nr is None else min(end_nr, last_nr + 1)
+    per_root = prog["SECTIONS_PER_ROOT"].value_()
+    mem_section = prog["mem_section"]
+    if mem_section.type_.unaliased_kind() == TypeKind.POINTER:
+        mem_section = mem_section.read_()
+        if not mem_section:
+            return
+    for root_nr in range(start_nr // per_root, -(-end_nr // per_root)):
+        root = mem_section[root_nr]
+        address = root.value_() if root.type_.unaliased_kind() == TypeKind.POINTER else root.address_
+        if not address:
+            continue
+        table, known = read_array(prog, address, per_root, dtype)
+        for i in np.flatnonzero(known & (table["map"] & has_map != 0)):
+            nr = root_nr * per_root + int(i)
+            if start_nr <= nr < end_nr:
+                yield nr, int(table["member"][i])

@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+Page owner
+----------
+
+Helpers for ``mm/page_owner.c``: who allocated a page, from where, and who freed it last.
+
+The records lie in the page's extended data (:mod:`pagedbg.mm.page_ext`). Every page of a block has a full copy of its block's record.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from drgn import NULL, IntegerLike, Object, Program, TypeKind, cast, sizeof
+from drgn.helpers.common.prog import takes_program_or_default
+from numpy.typing import NDArray
+
+from pagedbg.mm._read import byte_order
+from pagedbg.mm.page_ext import lookup_page_ext, page_ext_size, pfn_to_page_ext, read_page_ext
+
+__all__ = (
+    "ALLOCATED",
+    "FREED",
+    "NEVER",
+    "Blocks",
+    "PageOwner",
+    "decode_comm",
+    "for_each_block",
+    "get_page_owner",
+    "page_owner_compiled",
+    "page_owner_dtype",
+    "page_owner_inited",
+    "page_owner_of_pfn",
+    "page_owner_states",
+    "read_page_owners",
+    "special_handles",
+)
+
+NEVER, FREED, ALLOCATED = range(3)
+"""The state of a page's record: never written; of an allocation that is over; of one that lasts."""
+
+# No allocation has a greater order: gigantic huge pages of arm64 with 64 KiB pages have 18. A record with more is torn or damaged.
+_GREATEST_ORDER = 30
+
+
+@takes_program_or_default
+def page_owner_compiled(prog: Program) -> bool:
+    """Return whether the kernel was built with ``CONFIG_PAGE_OWNER``."""
+    try:
+        prog.symbol("page_owner_inited")
+    except LookupError:
+        return False
+    return True
+
+
+@takes_program_or_default
+def page_owner_inited(prog: Program) -> bool:
+    """
+    Return whether page_owner is on, which ``page_owner=on`` on the kernel's command line does (``page_owner_inited``, a static key).
+    """
+    return page_owner_compiled(prog) and prog["page_owner_inited"].key.enabled.counter.value_() > 0
+
+
+def get_page_owner(page_ext: Object) -> Object:
+    """
+    Return the page_owner record in a page's extended data.
+
+    :param page_ext: ``struct page_ext *``
+    :return: ``struct page_owner *``; NULL for NULL
+    """
+    prog = page_ext.prog_
+    if not page_ext:
+        return NULL(prog, "struct page_owner *")
+    return cast("struct page_owner *", cast("char *", page_ext) + prog["page_owner_ops"].offset)
+
+
+@takes_program_or_default
+def special_handles(prog: Program) -> dict[int, str]:
+    """
+    Return what page_owner files in place of a stack, by handle: ``dummy`` (allocated by page_owner itself), ``failure`` (the stack depot was
+    full) and ``early`` (allocated before page_owner was ready).
+    """
+    names = ("dummy", "failure", "early")
+    return {prog[f"{name}_handle"].value_(): name for name in names if prog[f"{name}_handle"]}
+
+
+# ---- one page ----
+
+
+@dataclasses.dataclass(frozen=True)
+class PageOwner:
+    """
+    A copy of a ``struct page_owner``, its members by the kernel's names; None for those that this kernel has not.
+
+    ``state`` is :data:`NEVER`, :data:`FREED` or :data:`ALLOCATED`. Times are ``local_clock()`` in nanoseconds.
+    """
+
+    state: int
+    order: int
+    last_migrate_reason: int
+    gfp_mask: int
+    handle: int
+    free_handle: int | None
+    ts_nsec: int | None
+    free_ts_nsec: int | None
+    comm: str | None
+    pid: int
+    tgid: int | None
+    free_pid: int | None
+    free_tgid: int | None
+
+
+@takes_program_or_default
+def page_owner_of_pfn(prog: Program, pfn: IntegerLike) -> PageOwner | None:
+    """
+    Return a copy of the record of a page frame, None if it has no extended data.
+
+    :raises FaultError: if the record cannot be read
+    """
+    page_ext = pfn_to_page_ext(prog, pfn)
+    if not page_ext:
+        return None
+    dtype = page_owner_dtype(prog)
+    record = np.frombuffer(prog.read(page_ext.value_(), dtype.itemsize), dtype)
+    fields: dict[str, Any] = {name: int(record[name][0]) for name in dtype.names or () if name not in ("flags", "comm")}
+    fields["comm"] = decode_comm(record["comm"][0]) if "comm" in record.dtype.fields else None
+    fields["state"] = int(page_owner_states(prog, record)[0])
+    wanted = (field.name for field in dataclasses.fields(PageOwner))
+    return PageOwner(**{name: fields.get(name) for name in wanted})
+
+
+# ---- all pages ----
+
+
+@takes_program_or_default
+def page_owner_dtype(prog: Program) -> np.dtype[Any]:
+    """
+    Return how NumPy views a page's extended data: ``flags`` of ``struct page_ext``, then the members of ``struct page_owner`` that this kernel
+    has. ``comm`` is viewed as two 64-bit words (see :func:`decode_comm`).
+    """
+    found: np.dtype[Any] | None = prog.cache.get(page_owner_dtype)
+    if found is None:
+        order, base = byte_order(prog), prog["page_owner_ops"].offset.value_()
+        names, formats, offsets = ["flags"], [f"{order}u8"], [0]
+        for member in prog.type("struct page_owner").members or ():
+            assert member.name and member.bit_offset is not None
+            names.append(member.name)
+            offsets.append(base + member.bit_offset // 8)
+            if member.type.unaliased_kind() == TypeKind.ARRAY:
+                formats.append(f"({sizeof(member.type) // 8},){order}u8")
+            else:
+                formats.append(f"{order}{'i' if _signed(member.type) else 'u'}{sizeof(member.type)}")
+        found = np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": page_ext_size(prog)})
+        prog.cache[page_owner_dtype] = found
+    return found
+
+
+def _signed(kind: Any) -> bool:
+    while kind.kind == TypeKind.TYPEDEF:
+        kind = kind.type
+    return bool(kind.is_signed)
+
+
+def decode_comm(words: NDArray[Any]) -> str:
+    """Return the text of a ``char comm[TASK_COMM_LEN]``: what follows the first NUL is left from a longer name."""
+    return bytes(words.tobytes()).split(b"\0")[0].decode(errors="backslashreplace")
+
+
+@takes_program_or_default
+def page_owner_states(prog: Program, records: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return the state of each record (:data:`NEVER`, :data:`FREED` or :data:`ALLOCATED`), from the flags in ``enum page_ext_flags``."""
+    owner = np.uint64(1 << prog["PAGE_EXT_OWNER"].value_())
+    allocated = np.uint64(1 << prog["PAGE_EXT_OWNER_ALLOCATED"].value_())
+    flags = records["flags"]
+    # ALLOCATED without OWNER does not occur; counted as never written.
+    has_owner = (flags & owner) != 0
+    return has_owner.astype(np.uint8) + (has_owner & ((flags & allocated) != 0))
+
+
+@takes_program_or_default
+def read_page_owners(
+    prog: Program, start_pfn: int = 0, end_pfn: int | None = None
+) -> Iterator[tuple[int, NDArray[Any], NDArray[np.bool_]]]:
+    """
+    Read the records of all pages in bulk.
+
+    :return: Pieces in order of page frame numbers: the first pfn, an array of :func:`page_owner_dtype` with an element a page, and for each
+        whether it could be read (if not, what is missing is zero)
+    """
+    return read_page_ext(prog, page_owner_dtype(prog), start_pfn, end_pfn)
+
+
+@dataclasses.dataclass
+class Blocks:
+    """
+    Blocks of pages, a row a block.
+
+    ``pfn`` is where the block begins, ``pages`` how many of its pages are in the state asked for (fewer than ``1 << order`` where it was freed
+    in part), ``records`` the record of the first of them. ``unread`` and ``damaged`` count the pages of this piece whose record could not be
+    read, or says an order that no allocation can have.
+    """
+
+    pfn: NDArray[np.uint64]
+    order: NDArray[np.uint64]
+    pages: NDArray[np.int64]
+    records: NDArray[Any]
+    unread: int = 0
+    damaged: int = 0
+
+    def __len__(self) -> int:
+        return len(self.pfn)
+
+    @property
+    def end_pfn(self) -> NDArray[np.uint64]:
+        """The first page frame behind each block."""
+        end: NDArray[np.uint64] = self.pfn + (np.uint64(1) << self.order)
+        return end
+
+    def take(self, which: NDArray[Any]) -> Blocks:
+        """The rows that an index or a mask chooses."""
+        return Blocks(self.pfn[which], self.order[which], self.pages[which], self.records[which])
+
+    def before(self, other: Blocks) -> Blocks:
+        """These rows and those of ``other`` behind them."""
+        return Blocks(
+            np.concatenate((self.pfn, other.pfn)),
+            np.concatenate((self.order, other.order)),
+            np.concatenate((self.pages, other.pages)),
+            np.concatenate((self.records, other.records)),
+        )
+
+
+@takes_program_or_default
+def for_each_block(prog: Program, state: int = ALLOCATED, start_pfn: int = 0, end_pfn: int | None = None) -> Iterator[Blocks]:
+    """
+    Iterate over the blocks that have pages in a state, in order of page frame numbers and some ten thousand at a time.
+
+    Two blocks of one order that begin at one page cannot exist together, so the pages with the same order that lie in the same naturally
+    aligned range are one block, whatever has become of the others of that range: a page that was freed out of a block and allocated again
+    has a record of its own. (Their times are not compared: up to 6.1 ``__folio_copy_owner()`` updates the head's record only.)
+    """
+    held: Blocks | None = None
+    for first, records, known in read_page_owners(prog, start_pfn, end_pfn):
+        mask = page_owner_states(prog, records) == state
+        blocks = _group(first, records, np.flatnonzero(mask))
+        blocks.unread = int(len(known) - np.count_nonzero(known))
+        if held is not None and len(held):
+            blocks = dataclasses.replace(held.before(blocks), unread=blocks.unread, damaged=blocks.damaged)
+        blocks = _join_parts(blocks)
+        # A gigantic page goes on in the next piece.
+        unfinished = blocks.end_pfn > np.uint64(first + len(records))
+        if unfinished.any():
+            held = blocks.take(unfinished)
+            blocks = dataclasses.replace(blocks.take(~unfinished), unread=blocks.unread, damaged=blocks.damaged)
+        else:
+            held = None
+        yield blocks
+    if held is not None:
+        yield held
+
+
+def _group(first: int, records: NDArray[Any], index: NDArray[np.int64]) -> Blocks:
+    """Make blocks of neighbouring pages that are of the same block."""
+    order = records["order"][index].astype(np.uint64)
+    damaged = 0
+    if len(order) and order.max() > _GREATEST_ORDER:
+        sane = order <= _GREATEST_ORDER
+        damaged = int(len(sane) - np.count_nonzero(sane))
+        order, index = order[sane], index[sane]
+    head = (index.astype(np.uint64) + np.uint64(first)) >> order << order
+    begins = np.ones(len(index), np.bool_)
+    begins[1:] = (head[1:] != head[:-1]) | (order[1:] != order[:-1])
+    starts = np.flatnonzero(begins)
+    pages = np.diff(starts, append=len(index))
+    return Blocks(head[starts], order[starts], pages, records[index[starts]], damaged=damaged)
+
+
+def _join_parts(blocks: Blocks) -> Blocks:
+    """Join the parts of a block between which other blocks lie."""
+    parts = np.flatnonzero(blocks.pages < (np.int64(1) << blocks.order.astype(np.int64)))
+    if len(parts) < 2:
+        return blocks
+    key = np.stack((blocks.pfn[parts], blocks.order[parts]))
+    _, first, which, count = np.unique(key, axis=1, return_index=True, return_inverse=True, return_counts=True)
+    if not (count > 1).any():
+        return blocks
+    pages = blocks.pages.copy()
+    pages[parts[first]] = np.bincount(which.ravel(), weights=blocks.pages[parts]).astype(np.int64)
+    keep = np.ones(len(blocks), np.bool_)
+    keep[parts] = False
+    keep[parts[first]] = True
+    joined = Blocks(blocks.pfn, blocks.order, pages, blocks.records).take(keep)
+    return dataclasses.replace(joined, unread=blocks.unread, damaged=blocks.damaged)
+
+
+def lookup_page_owner(page: Object) -> Object:
+    """
+    Return the page_owner record of a page.
+
+    :param page: ``struct page *``
+    :return: ``struct page_owner *``, NULL if it has none
+    """
+    return get_page_owner(lookup_page_ext(page))

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+Scheduler clock
+---------------
+
+Helpers for ``include/linux/sched/clock.h``: the clock of page_owner's time stamps.
+"""
+
+from __future__ import annotations
+
+from drgn import Program
+from drgn.helpers.common.prog import takes_program_or_default
+from drgn.helpers.linux.cpumask import for_each_online_cpu
+from drgn.helpers.linux.percpu import per_cpu
+
+__all__ = ("local_clock",)
+
+
+@takes_program_or_default
+def local_clock(prog: Program) -> int:
+    """
+    Return about what ``local_clock()`` says now, or said when the dump was taken, in nanoseconds.
+
+    The clock itself is not in memory. Each run queue keeps what it read last (``struct rq::clock``): the latest of them is at most a tick
+    old as long as one CPU is busy.
+    """
+    runqueues = prog["runqueues"]
+    return max(per_cpu(runqueues, cpu).clock.value_() for cpu in for_each_online_cpu(prog))

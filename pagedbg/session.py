@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One investigation: the target that is looked at, and how answers are shown."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import duckdb
+    from drgn import Program
+
+    from pagedbg.target import Target
+
+_CONFIG_KEY = "pagedbg.session"
+
+FORMATS = ("text", "json", "jsonl", "csv")
+
+
+@dataclasses.dataclass
+class Session:
+    """
+    The state behind a prompt.
+
+    ``format`` is one of :data:`FORMATS`; ``pager`` says whether long text may go through ``$PAGER``.
+    """
+
+    target: Target
+    format: str = "text"
+    pager: bool = True
+
+    @property
+    def prog(self) -> Program:
+        """The drgn program of the target."""
+        return self.target.prog
+
+    @functools.cached_property
+    def db(self) -> duckdb.DuckDBPyConnection:
+        """The database of this session, in memory, opened when a command first needs it."""
+        import duckdb
+
+        # We may run on a machine that has lost its memory: a thread's buffers each cost some.
+        return duckdb.connect(config={"threads": 1, "memory_limit": "512MB"})
+
+    def keep(self) -> None:
+        """Store this session in its program, where :meth:`of` finds it again."""
+        self.prog.config[_CONFIG_KEY] = self
+
+    @staticmethod
+    def of(prog: Program) -> Session:
+        """Return the session of a program, made on first use: drgn's own prompt opens a program without us."""
+        session = prog.config.get(_CONFIG_KEY)
+        if session is None:
+            from pagedbg.target import Target
+
+            session = Session(Target.of(prog))
+            session.keep()
+        assert isinstance(session, Session)
+        return session

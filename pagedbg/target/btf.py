@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+Read BTF, the type information that a kernel carries in its own memory, and hand it to drgn.
+
+The format is the kernel's ``Documentation/bpf/btf.rst``. A distribution kernel has 80 to 150 thousand types of which a session uses a few
+dozen: the records are indexed in bulk and a ``drgn.Type`` is built when somebody asks for it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from drgn import Object, Program, Qualifiers, Type, TypeEnumerator, TypeKind, TypeKindSet, TypeMember, TypeParameter
+
+from pagedbg.errors import PagedbgError
+
+_MAGIC = 0xEB9F
+_HEADER = struct.Struct("<HBBIIIII")
+_VOID = 0
+
+# enum in include/uapi/linux/btf.h
+_INT, _PTR, _ARRAY, _STRUCT, _UNION, _ENUM, _FWD, _TYPEDEF, _VOLATILE, _CONST, _RESTRICT = range(1, 12)
+_FUNC, _FUNC_PROTO, _VAR, _DATASEC, _FLOAT, _DECL_TAG, _TYPE_TAG, _ENUM64 = range(12, 20)
+
+# 32-bit words behind the three of struct btf_type: a fixed number, and a number for each of vlen.
+_FIXED = np.zeros(128, np.int64)
+_FIXED[[_INT, _ARRAY, _VAR, _DECL_TAG]] = 1, 3, 1, 1
+_EACH = np.zeros(128, np.int64)
+_EACH[[_STRUCT, _UNION, _ENUM, _FUNC_PROTO, _DATASEC, _ENUM64]] = 3, 3, 2, 2, 3, 3
+
+_INT_SIGNED = 1 << 24
+_INT_BOOL = 4 << 24
+
+_QUALIFIERS = {_VOLATILE: Qualifiers.VOLATILE, _CONST: Qualifiers.CONST, _RESTRICT: Qualifiers.RESTRICT}
+
+_KINDS = {
+    TypeKind.INT: (_INT,),
+    TypeKind.BOOL: (_INT,),
+    TypeKind.FLOAT: (_FLOAT,),
+    TypeKind.STRUCT: (_STRUCT,),
+    TypeKind.UNION: (_UNION,),
+    TypeKind.ENUM: (_ENUM, _ENUM64),
+    TypeKind.TYPEDEF: (_TYPEDEF,),
+}
+
+
+class BtfError(PagedbgError):
+    """The bytes are no BTF, or not one that can be read."""
+
+
+class Btf:
+    """
+    The types in one BTF blob, for one program.
+
+    :param data: the blob: ``/sys/kernel/btf/vmlinux``, or ``__start_BTF`` to ``__stop_BTF``
+    :raises BtfError: if the blob is damaged or has a record that is not known
+    """
+
+    def __init__(self, prog: Program, data: bytes) -> None:
+        self._prog = prog
+        self._types: dict[int, Type] = {}
+        types, strings = _sections(data)
+        self._strings = strings
+        self._words = np.frombuffer(types, "<u4")
+        self._start = _record_starts(self._words)
+        self._name = self._words[self._start]
+        self._info = self._words[self._start + 1]
+        self._kind = (self._info >> 24) & 0x7F
+        # Type 0 is void and has no record.
+        self._kind[_VOID] = 0
+        self._enumerators: tuple[np.ndarray, np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        return len(self._start)
+
+    # ---- look-up ----
+
+    def find(self, kinds: tuple[int, ...], name: str) -> int | None:
+        """Return the id of the first type of one of ``kinds`` (``BTF_KIND_*``) called ``name``."""
+        offset = self._string_offset(name)
+        if offset is None:
+            return None
+        for index in np.flatnonzero(self._name == offset):
+            if int(self._kind[index]) in kinds:
+                return int(index)
+        return None
+
+    def find_type(self, prog: Program, kinds: TypeKindSet, name: str, filename: str | None) -> Type | None:
+        """A drgn type finder."""
+        if filename is not None:
+            return None
+        wanted = tuple(k for kind in kinds for k in _KINDS.get(kind, ()))
+        index = self.find(wanted, name)
+        if index is None:
+            return None
+        found = self.type(index)
+        return found if found.kind in kinds else None
+
+    def variable_type(self, name: str) -> Type | None:
+        """The type of a variable: BTF has the per-CPU ones only."""
+        index = self.find((_VAR,), name)
+        return None if index is None else self.type(self._referred(index))
+
+    def function_type(self, name: str) -> Type | None:
+        """The type of a function."""
+        index = self.find((_FUNC,), name)
+        return None if index is None else self.type(self._referred(index))
+
+    def enumerator(self, name: str) -> Object | None:
+        """The constant called ``name``."""
+        offset = self._string_offset(name)
+        if offset is None:
+            return None
+        names, owners = self._enumerator_index()
+        hits = np.flatnonzero(names == offset)
+        if not len(hits):
+            return None
+        enum = self.type(int(owners[hits[0]]))
+        for enumerator in enum.enumerators or ():
+            if enumerator.name == name:
+                return Object(self._prog, enum, enumerator.value)
+        return None
+
+    def type(self, index: int) -> Type:
+        """Return the type with this id."""
+        if index not in self._types:
+            self._types[index] = self._build(index)
+        return self._types[index]
+
+    # ---- records ----
+
+    def _string(self, offset: int) -> str:
+        return self._strings[offset : self._strings.index(b"\0", offset)].decode()
+
+    def _string_offset(self, name: str) -> int | None:
+        # libbpf's deduplication leaves each string once, so the first match is the only one.
+        at = self._strings.find(b"\0" + name.encode() + b"\0")
+        return None if at < 0 else at + 1
+
+    def _enumerator_index(self) -> tuple[np.ndarray, np.ndarray]:
+        if self._enumerators is None:
+            names, owners = [], []
+            for kind, each in ((_ENUM, 2), (_ENUM64, 3)):
+                for index in np.flatnonzero(self._kind == kind):
+                    start, count = int(self._start[index]) + 3, self._vlen(int(index))
+                    names.append(self._words[start : start + count * each : each])
+                    owners.append(np.full(count, index))
+            self._enumerators = (np.concatenate(names), np.concatenate(owners)) if names else (np.zeros(0), np.zeros(0))
+        return self._enumerators
+
+    def _vlen(self, index: int) -> int:
+        return int(self._info[index]) & 0xFFFFFF
+
+    def _flag(self, index: int) -> bool:
+        return bool(self._info[index] >> 31)
+
+    def _referred(self, index: int) -> int:
+        """``size`` or ``type`` of struct btf_type, which share a word."""
+        return int(self._words[self._start[index] + 2])
+
+    def _extra(self, index: int, each: int) -> Iterator[tuple[int, ...]]:
+        start = int(self._start[index]) + 3
+        words = self._words[start : start + self._vlen(index) * each].tolist()
+        return zip(*(words[i::each] for i in range(each)), strict=True)
+
+    # ---- drgn types ----
+
+    def _build(self, index: int) -> Type:
+        if not 0 <= index < len(self):
+            raise BtfError(f"BTF refers to type {index}, but has only {len(self)}.")
+        if index == _VOID:
+            return self._prog.void_type()
+        kind = int(self._kind[index])
+        if kind in _QUALIFIERS:
+            inner = self.type(self._referred(index))
+            return inner.qualified(inner.qualifiers | _QUALIFIERS[kind])
+        if kind in (_TYPE_TAG, _VAR, _DECL_TAG, _FUNC):
+            return self.type(self._referred(index))
+        return _BUILDERS[kind](self, index, self._string(int(self._name[index])))
+
+    def _int(self, index: int, name: str) -> Type:
+        encoding = int(self._words[self._start[index] + 3])
+        size = self._referred(index)
+        if encoding & _INT_BOOL:
+            return self._prog.bool_type(name, size)
+        return self._prog.int_type(name, size, bool(encoding & _INT_SIGNED))
+
+    def _float(self, index: int, name: str) -> Type:
+        return self._prog.float_type(name, self._referred(index))
+
+    def _pointer(self, index: int, name: str) -> Type:
+        return self._prog.pointer_type(self.type(self._referred(index)))
+
+    def _array(self, index: int, name: str) -> Type:
+        start = int(self._start[index]) + 3
+        element, _, length = self._words[start : start + 3].tolist()
+        # BTF cannot tell [] from [0]; today's kernel writes flexible arrays as [].
+        return self._prog.array_type(self.type(element), length or None)
+
+    def _compound(self, index: int, name: str) -> Type:
+        make = self._prog.struct_type if self._kind[index] == _STRUCT else self._prog.union_type
+        bitfields = self._flag(index)
+        members = []
+        for name_offset, member, offset in self._extra(index, 3):
+            bits = offset >> 24 if bitfields else 0
+            members.append(
+                TypeMember(
+                    self._member(member, bits),
+                    self._string(name_offset) or None,
+                    offset & 0xFFFFFF if bitfields else offset,
+                )
+            )
+        return make(name or None, self._referred(index), members)
+
+    def _member(self, index: int, bits: int) -> Callable[[], Object]:
+        if bits:
+            return lambda: Object(self._prog, self.type(index), bit_field_size=bits)
+        return lambda: Object(self._prog, self.type(index))
+
+    def _enum(self, index: int, name: str) -> Type:
+        signed, size = self._flag(index), self._referred(index)
+        bits = 8 * size
+        enumerators = []
+        for name_offset, *words in self._extra(index, 2 if self._kind[index] == _ENUM else 3):
+            value = words[0] if len(words) == 1 else words[0] | words[1] << 32
+            if signed and value >> (8 * 4 * len(words) - 1):
+                value -= 1 << (8 * 4 * len(words))
+            enumerators.append(TypeEnumerator(self._string(name_offset), value))
+        compatible = self._prog.int_type({1: "char", 2: "short", 4: "int", 8: "long"}.get(size, f"int{bits}"), size, signed)
+        if not enumerators:
+            return self._prog.enum_type(name or None)
+        return self._prog.enum_type(name or None, compatible, enumerators)
+
+    def _forward(self, index: int, name: str) -> Type:
+        return (self._prog.union_type if self._flag(index) else self._prog.struct_type)(name)
+
+    def _typedef(self, index: int, name: str) -> Type:
+        return self._prog.typedef_type(name, self.type(self._referred(index)))
+
+    def _function(self, index: int, name: str) -> Type:
+        pairs = list(self._extra(index, 2))
+        variadic = bool(pairs) and pairs[-1] == (0, 0)
+        parameters = [
+            TypeParameter(self._member(parameter, 0), self._string(name_offset) or None)
+            for name_offset, parameter in (pairs[:-1] if variadic else pairs)
+        ]
+        return self._prog.function_type(self.type(self._referred(index)), parameters, variadic)
+
+
+_BUILDERS: dict[int, Callable[[Btf, int, str], Type]] = {
+    _INT: Btf._int,
+    _FLOAT: Btf._float,
+    _PTR: Btf._pointer,
+    _ARRAY: Btf._array,
+    _STRUCT: Btf._compound,
+    _UNION: Btf._compound,
+    _ENUM: Btf._enum,
+    _ENUM64: Btf._enum,
+    _FWD: Btf._forward,
+    _TYPEDEF: Btf._typedef,
+    _FUNC_PROTO: Btf._function,
+}
+
+
+def _sections(data: bytes) -> tuple[bytes, bytes]:
+    """Split a blob into its type records and its strings."""
+    if len(data) < _HEADER.size:
+        raise BtfError("The kernel's BTF is too short to have a header.")
+    magic, _version, _flags, header, type_offset, type_size, string_offset, string_size = _HEADER.unpack_from(data)
+    if magic != _MAGIC:
+        raise BtfError("The kernel's BTF does not begin with BTF's magic number.")
+    # hdr_len and not a constant: 7.x headers are longer.
+    types = data[header + type_offset : header + type_offset + type_size]
+    strings = data[header + string_offset : header + string_offset + string_size]
+    if len(types) < type_size or len(strings) < string_size or type_size % 4 or not strings.endswith(b"\0"):
+        raise BtfError("The kernel's BTF is cut short.")
+    return types, strings
+
+
+def _record_starts(words: np.ndarray) -> np.ndarray:
+    """
+    Return the index of each record's first word, with type 0 (void, which has none) standing at the first record.
+
+    The length of a would-be record at *every* word is computed in bulk, which leaves one list look-up a record for the chain.
+    """
+    if len(words) < 3:
+        raise BtfError("The kernel's BTF has no types.")
+    info = words[1:-1].astype(np.int64)
+    # Since 7.x a vlen has 24 bits and a kind 7; older kernels leave the further bits zero.
+    kind = (info >> 24) & 0x7F
+    following = (np.arange(len(info)) + 3 + _FIXED[kind] + _EACH[kind] * (info & 0xFFFFFF)).tolist()
+    starts = [0]
+    at, end = 0, len(words)
+    while at < end:
+        starts.append(at)
+        if at >= len(following) or not 1 <= (int(words[at + 1]) >> 24) & 0x7F <= _ENUM64:
+            raise BtfError(f"The kernel's BTF has a record of an unknown kind (type {len(starts) - 1}).")
+        at = following[at]
+    if at != end:
+        raise BtfError("The kernel's BTF ends inside a record.")
+    return np.array(starts)

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+The kernel's global variables, which BTF does not describe: their C types by hand, their addresses from kallsyms.
+
+drgn's helpers ask for a variable and take ``LookupError`` for "this kernel has no such thing", then do something else. A variable that the
+kernel has and nobody declared would thus give *wrong data*: CPU 0's template for every CPU where ``__per_cpu_offset`` is not known. So the
+finder here raises :class:`UndeclaredGlobal`, which is no ``LookupError``, for a name that kallsyms has as data and :data:`GLOBALS` has not.
+"""
+
+from __future__ import annotations
+
+import re
+
+from drgn import FindObjectFlags, Object, Program, Symbol, SymbolKind
+
+from pagedbg.errors import PagedbgError
+from pagedbg.target.btf import Btf
+
+# ``{NAME}`` is the value of an enumerator. ``[]`` where no helper asks for the length: none is better than a wrong one.
+GLOBALS = {
+    "__cpu_online_mask": "struct cpumask",
+    "__cpu_possible_mask": "struct cpumask",
+    "__cpu_present_mask": "struct cpumask",
+    "__highest_present_section_nr": "unsigned long",
+    "__per_cpu_offset": "unsigned long []",
+    "_totalram_pages": "atomic_long_t",
+    "block_class": "struct class",
+    "blockdev_superblock": "struct super_block *",
+    "bpf_kallsyms": "struct list_head",
+    "btf_idr": "struct idr",
+    "cgrp_dfl_root": "struct cgroup_root",
+    "contig_page_data": "struct pglist_data",
+    "depot_index": "int",
+    "dummy_handle": "depot_stack_handle_t",
+    "early_handle": "depot_stack_handle_t",
+    "failure_handle": "depot_stack_handle_t",
+    "gfpflag_names": "const struct trace_print_flags []",
+    "high_memory": "void *",
+    "hstates": "struct hstate []",
+    "huge_zero_pfn": "unsigned long",
+    "hugetlb_max_hstate": "int",
+    "init_ipc_ns": "struct ipc_namespace",
+    "init_mm": "struct mm_struct",
+    "init_net": "struct net",
+    "init_pid_ns": "struct pid_namespace",
+    "init_task": "struct task_struct",
+    "init_uts_ns": "struct uts_namespace",
+    "iomem_resource": "struct resource",
+    "jiffies_64": "u64",
+    "link_idr": "struct idr",
+    "map_idr": "struct idr",
+    "max_low_pfn": "unsigned long",
+    "max_mapnr": "unsigned long",
+    "max_pfn": "unsigned long",
+    "mem_map": "struct page *",
+    "mem_section": "struct mem_section **",
+    "memstart_addr": "s64",
+    "migrate_reason_names": "const char * const [{MR_TYPES}]",
+    "migratetype_names": "char * const [{MIGRATE_TYPES}]",
+    "min_low_pfn": "unsigned long",
+    "modules": "struct list_head",
+    "node_data": "struct pglist_data *[]",
+    "node_states": "nodemask_t [{NR_NODE_STATES}]",
+    "nr_cpu_ids": "unsigned int",
+    "nr_irqs": "int",
+    "nr_node_ids": "unsigned int",
+    "nr_swap_pages": "atomic_long_t",
+    "nr_swapfiles": "unsigned int",
+    "page_ext_size": "unsigned long",
+    "page_group_by_mobility_disabled": "int",
+    "page_offset_base": "unsigned long",
+    "page_owner_inited": "struct static_key_false",
+    "page_owner_ops": "struct page_ext_operations",
+    "pageblock_order": "unsigned int",
+    "pageflag_names": "const struct trace_print_flags []",
+    "phys_base": "unsigned long",
+    "pools_num": "int",
+    "prb": "struct printk_ringbuffer *",
+    "prog_idr": "struct idr",
+    "root_mem_cgroup": "struct mem_cgroup *",
+    "saved_command_line": "char *",
+    "slab_caches": "struct list_head",
+    "stack_max_pools": "unsigned int",
+    "stack_slabs": "void *[]",
+    "swap_info": "struct swap_info_struct *[]",
+    "swapper_pg_dir": "pgd_t []",
+    "taint_flags": "const struct taint_flag []",
+    "tainted_mask": "unsigned long",
+    "total_swap_pages": "long",
+    "vm_committed_as": "struct percpu_counter",
+    "vm_node_stat": "atomic_long_t [{NR_VM_NODE_STAT_ITEMS}]",
+    "vm_zone_stat": "atomic_long_t [{NR_VM_ZONE_STAT_ITEMS}]",
+    "vmalloc_base": "unsigned long",
+    "vmemmap_base": "unsigned long",
+    "zero_page_pfn": "unsigned long",
+    "zero_pfn": "unsigned long",
+}
+
+
+class UndeclaredGlobal(PagedbgError):
+    """The kernel has this variable, but without debug info its type is not known."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the type of the kernel's variable {name} is not known without debug info: give a vmlinux with -s.")
+
+
+class GlobalFinder:
+    """drgn object finder for a program whose types come from BTF and whose symbols come from kallsyms."""
+
+    def __init__(self, btf: Btf) -> None:
+        self._btf = btf
+        self._found: dict[tuple[str, FindObjectFlags], Object | None] = {}
+
+    def __call__(self, prog: Program, name: str, flags: FindObjectFlags, filename: str | None) -> Object | None:
+        if filename is not None:
+            return None
+        # Helpers look up the same few names for every page, and to find that there is no such constant takes a search of all strings.
+        key = (name, flags)
+        if key not in self._found:
+            self._found[key] = self._find(prog, name, flags)
+        return self._found[key]
+
+    def _find(self, prog: Program, name: str, flags: FindObjectFlags) -> Object | None:
+        if flags & FindObjectFlags.CONSTANT and (constant := self._btf.enumerator(name)) is not None:
+            return constant
+        symbol = _symbol(prog, name)
+        if symbol is None:
+            return None
+        if symbol.kind == SymbolKind.FUNC:
+            return self._function(prog, symbol) if flags & FindObjectFlags.FUNCTION else None
+        return self._variable(prog, symbol) if flags & FindObjectFlags.VARIABLE else None
+
+    def _function(self, prog: Program, symbol: Symbol) -> Object:
+        kind = self._btf.function_type(symbol.name) or prog.function_type(prog.void_type(), ())
+        return Object(prog, kind, address=symbol.address)
+
+    def _variable(self, prog: Program, symbol: Symbol) -> Object | None:
+        if (declaration := self._declaration(prog, symbol.name)) is not None:
+            return Object(prog, prog.type(declaration), address=symbol.address)
+        if (per_cpu := self._btf.variable_type(symbol.name)) is not None:
+            return Object(prog, per_cpu, address=symbol.address)
+        if symbol.kind == SymbolKind.OBJECT:
+            raise UndeclaredGlobal(symbol.name)
+        return None
+
+    def _declaration(self, prog: Program, name: str) -> str | None:
+        # Where the greatest number of pools is a boot parameter (7.x), and so a variable, the array is allocated and this is a pointer.
+        if name == "stack_pools":
+            return "void **" if _symbol(prog, "stack_max_pools") else "void *[]"
+        declaration = GLOBALS.get(name)
+        if declaration is None:
+            return None
+
+        def length(match: re.Match[str]) -> str:
+            constant = self._btf.enumerator(match[1])
+            if constant is None:
+                raise UndeclaredGlobal(name)
+            return str(constant.value_())
+
+        return re.sub(r"\{(\w+)\}", length, declaration)
+
+
+def _symbol(prog: Program, name: str) -> Symbol | None:
+    try:
+        return prog.symbol(name)
+    except LookupError:
+        return None

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+Open a kernel for drgn: this machine's or a dump's.
+
+Where no debug info is given, symbols come from kallsyms and types from BTF, both of which the kernel carries in its own memory
+(:mod:`pagedbg.target.btf`, :mod:`pagedbg.target.globals`).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from drgn import FaultError, MissingDebugInfoError, Program, ProgramFlags, Symbol, SymbolIndex
+from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms
+
+from pagedbg.errors import PagedbgError
+from pagedbg.target.btf import Btf
+from pagedbg.target.dumpfile import DumpFile, recognize
+from pagedbg.target.globals import GlobalFinder
+from pagedbg.target.symbols import Symbolizer
+
+if TYPE_CHECKING:
+    from pagedbg.target.capabilities import Capability
+
+_LIVE_BTF = Path("/sys/kernel/btf/vmlinux")
+
+
+class TargetError(PagedbgError):
+    """The kernel cannot be looked at."""
+
+
+class Target:
+    """A kernel, open: ``prog`` is its drgn program, ``dump`` the file it came from, ``notes`` what was found amiss on opening."""
+
+    def __init__(self, prog: Program, dump: DumpFile | None = None) -> None:
+        self.prog = prog
+        self.dump = dump
+        self.notes: list[str] = []
+        self.types = "debug info"
+        self._index: SymbolIndex | None = None
+        self._capabilities: Mapping[str, Capability] | None = None
+
+    @classmethod
+    def of(cls, prog: Program) -> Target:
+        """Take over a program that drgn's own command line opened, with the debug info that it found or without."""
+        path = prog.core_dump_path
+        dump = recognize(path) if path and not path.startswith("/proc/") else None
+        target = cls(prog, dump)
+        target.describe()
+        return target
+
+    @property
+    def live(self) -> bool:
+        """Whether this is a running kernel."""
+        return bool(self.prog.flags & ProgramFlags.IS_LIVE)
+
+    @functools.cached_property
+    def vmcoreinfo(self) -> Mapping[str, str]:
+        """What the kernel says of itself for dump tools, by key (``OSRELEASE``, ``BUILD-ID``, ``SYMBOL(_stext)``, …)."""
+        try:
+            text = self.prog["VMCOREINFO"].string_().decode(errors="replace")
+        except (LookupError, FaultError):
+            return {}
+        return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+    @property
+    def release(self) -> str:
+        """``uname -r`` of the kernel."""
+        return self.vmcoreinfo.get("OSRELEASE", "unknown release")
+
+    @property
+    def name(self) -> str:
+        """What the bottom line of the prompt says."""
+        return f"{self.release} live" if self.dump is None else f"{Path(self.dump.path).name} ({self.release})"
+
+    @functools.cached_property
+    def symbolize(self) -> Symbolizer:
+        """Turns addresses into ``symbol+0x10/0x80 [module]``."""
+        return Symbolizer(self.prog, self._image_symbols())
+
+    def has_symbol(self, name: str) -> bool:
+        """Whether the kernel has a symbol of this name."""
+        try:
+            self.prog.symbol(name)
+        except LookupError:
+            return False
+        return True
+
+    @property
+    def has_kallsyms(self) -> bool:
+        """Whether the kernel's own symbol table was found."""
+        return self._index is not None
+
+    def capabilities(self) -> Mapping[str, Capability]:
+        """What this kernel offers, by name; each is asked once, when it is looked up."""
+        if self._capabilities is None:
+            from pagedbg.target.capabilities import Capabilities
+
+            self._capabilities = Capabilities(self)
+        return self._capabilities
+
+    # ---- opening ----
+
+    def describe(self) -> None:
+        """
+        Give the program symbols and, unless debug info has them, types.
+
+        :raises TargetError: if the kernel carries neither
+        """
+        self._index = self._kallsyms()
+        if self._index is not None:
+            self.prog.register_symbol_finder("pagedbg kallsyms", self._index, enable_index=-1)
+        if _has_types(self.prog):
+            return
+        if self._index is None:
+            raise TargetError(
+                f"The symbols of {self.name} cannot be found: it has no kallsyms in its vmcoreinfo (Linux 6.0 and later do). Give its vmlinux with -s."
+            )
+        btf = Btf(self.prog, self._btf())
+        self.types = "BTF"
+        self.prog.register_type_finder("pagedbg BTF", btf.find_type, enable_index=-1)
+        self.prog.register_object_finder("pagedbg globals", GlobalFinder(btf), enable_index=-1)
+        # Without a range for the main module drgn's ORC unwinder goes astray after a few frames.
+        module = self.prog.main_module("kernel", create=True)
+        if module.address_range is None and self.has_symbol("_text") and self.has_symbol("_end"):
+            module.address_range = (self.prog.symbol("_text").address, self.prog.symbol("_end").address)
+
+    def _image_symbols(self) -> Iterable[Symbol]:
+        return self._index(self.prog, None, None, False) if self._index is not None else self.prog.symbols()
+
+    def _kallsyms(self) -> SymbolIndex | None:
+        try:
+            index = load_vmlinux_kallsyms(self.prog)
+            if self.live and not any(s.address for s in index(self.prog, "_stext", None, False)):
+                # kernel.kptr_restrict=2 blanks /proc/kallsyms even for root; kernel memory has the table all the same. drgn reads it from
+                # there only for a dump, unless asked by this private name.
+                from drgn.helpers.linux.kallsyms import _load_builtin_kallsyms
+
+                index = _load_builtin_kallsyms(self.prog)
+                self.notes.append("kernel.kptr_restrict hides /proc/kallsyms: symbols were read from kernel memory.")
+            return index
+        except (LookupError, FaultError, ValueError, OSError):
+            return None
+
+    def _btf(self) -> bytes:
+        if self.live and _LIVE_BTF.exists():
+            return _LIVE_BTF.read_bytes()
+        try:
+            start, stop = (self.prog.symbol(name).address for name in ("__start_BTF", "__stop_BTF"))
+        except LookupError:
+            raise TargetError(
+                f"{self.name} carries no type information (CONFIG_DEBUG_INFO_BTF, and CONFIG_KALLSYMS_ALL to find it in a dump). Give its vmlinux with -s."
+            ) from None
+        try:
+            return self.prog.read(start, stop - start)
+        except FaultError as error:
+            raise TargetError(f"The type information of {self.name} is not in the dump ({error}). Give its vmlinux with -s.") from None
+
+
+def open_target(core: str | None = None, symbols: Sequence[str] = ()) -> Target:
+    """
+    Open a kernel.
+
+    :param core: path of a dump; None for the running kernel
+    :param symbols: files with debug info, preferred over what the kernel carries
+    :raises PagedbgError: with a sentence for the user
+    """
+    target = _open_live() if core is None else _open_dump(core)
+    if symbols:
+        _load(target, symbols)
+    target.describe()
+    return target
+
+
+def _open_live() -> Target:
+    prog = Program()
+    try:
+        prog.set_kernel()
+    except PermissionError:
+        if os.geteuid():
+            raise TargetError("Only root can read the memory of the running kernel: try `sudo pagedbg`, or open a dump with -c.") from None
+        raise TargetError(
+            "The kernel refuses /proc/kcore: it is locked down (see /sys/kernel/security/lockdown) or this is an unprivileged container."
+        ) from None
+    except FileNotFoundError:
+        raise TargetError("This kernel has no /proc/kcore (CONFIG_PROC_KCORE): open a dump with -c.") from None
+    except (OSError, ValueError, Exception) as error:
+        if not isinstance(error, (OSError, ValueError)) and type(error).__module__ not in ("_drgn", "drgn", "builtins"):
+            raise
+        raise TargetError(f"The memory of the running kernel cannot be read: {error}.") from None
+    return Target(prog)
+
+
+def _open_dump(path: str) -> Target:
+    dump = recognize(path)
+    prog = Program(dump.platform)
+    try:
+        prog.set_core_dump(path)
+    except OSError as error:
+        raise TargetError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except Exception as error:
+        raise TargetError(f"{path} is damaged or cut short: {error}.") from None
+    if not prog.flags & ProgramFlags.IS_LINUX_KERNEL:
+        raise TargetError(f"{path} is not a dump of a Linux kernel: it has no vmcoreinfo.")
+    dump.guard(prog)
+    target = Target(prog, dump)
+    if dump.missing:
+        target.notes.append(f"The dump is cut short: its last {dump.missing / 2**20:.1f} MiB are missing.")
+    return target
+
+
+def _load(target: Target, symbols: Sequence[str]) -> None:
+    """Load debug info from files, refusing those of another build."""
+    for path in symbols:
+        try:
+            open(path, "rb").close()
+        except OSError as error:
+            raise TargetError(f"{path} cannot be read: {error.strerror}.") from None
+    prog = target.prog
+    try:
+        prog.load_debug_info(symbols)
+    except MissingDebugInfoError:
+        pass
+    except Exception as error:
+        raise TargetError(f"{', '.join(symbols)} cannot be taken as debug info: {error}.") from None
+    if not _has_types(prog):
+        wanted = target.vmcoreinfo.get("BUILD-ID", "unknown")
+        raise TargetError(
+            f"{', '.join(symbols)} has no debug info for {target.name}, whose build id is {wanted}: give that kernel's own vmlinux, or leave -s out."
+        )
+
+
+def _has_types(prog: Program) -> bool:
+    try:
+        prog.type("struct page")
+    except LookupError:
+        return False
+    return True
+
+
+__all__ = ("Target", "TargetError", "open_target")

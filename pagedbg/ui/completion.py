@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Completion of a line: commands, their words and options, the options' values, and files."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from drgn.commands import argument, unquote_shell_word
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
+from prompt_toolkit.document import Document
+
+from pagedbg.commands import COMMANDS
+from pagedbg.commands.base import NAMESPACE, flat_arguments
+from pagedbg.commands.values import VALUES
+from pagedbg.session import Session
+
+_TOKEN = re.compile(r"""\s+|[0-9]*[<>]+|\||(?:\\.?|"(?:\\.|[^"])*"?|'[^']*'?|[^\s<>|"'\\])+""")
+_VALUELESS_ACTIONS = frozenset({"store_true", "store_false", "store_const", "append_const", "count", "help", "version"})
+_SPECIAL = re.compile(r"""[\s"#&'();<>\\`|]""")
+
+
+@dataclasses.dataclass
+class _Place:
+    """Where the cursor is: behind ``words``, in the unfinished ``word``, which is a file's name if ``file``."""
+
+    words: list[str]
+    word: str
+    file: bool = False
+
+
+def _place(text: str) -> _Place | None:
+    """Take the text before the cursor apart; None where the rest is the shell's."""
+    words: list[str] = []
+    word, file = "", False
+    for match in _TOKEN.finditer(text):
+        token = match.group()
+        if token == "|":
+            return None
+        if token.isspace():
+            if word and not file:
+                words.append(unquote_shell_word(word))
+            if word:
+                file = False
+            word = ""
+        elif token[-1] in "<>":
+            word, file = "", True
+        else:
+            word = token
+    return _Place(words, word, file)
+
+
+def _takes_value(arg: argument) -> bool:
+    return arg.kwargs.get("action") not in _VALUELESS_ACTIONS and arg.kwargs.get("nargs") != 0
+
+
+def _is_option(arg: argument) -> bool:
+    return str(arg.args[0]).startswith("-")
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "'\\''") + "'" if _SPECIAL.search(value) else value
+
+
+class LineCompleter(Completer):
+    """
+    Complete a line of our prompt.
+
+    Values that come from the target are read when they are first asked for and kept until :meth:`forget`; always in the calling
+    thread, since a drgn program belongs to one.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._kept: dict[str, Sequence[str]] = {}
+        self._paths = PathCompleter(expanduser=True)
+
+    def forget(self) -> None:
+        """Forget what was read from the target."""
+        self._kept.clear()
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+        """Iterate over what may stand at the cursor."""
+        text = document.text_before_cursor.rpartition("\n")[2].lstrip()
+        place = None if text.startswith(("!", "#")) else _place(text)
+        if place is None:
+            return
+        if place.file:
+            yield from self._files(place.word, complete_event)
+        elif not place.words:
+            yield from _matching(place.word, {name: entry.description for name, entry in COMMANDS.items()})
+        elif place.words[0] in COMMANDS:
+            yield from self._arguments(place, complete_event)
+
+    def _arguments(self, place: _Place, event: CompleteEvent) -> Iterator[Completion]:
+        command = NAMESPACE.get(place.words[0])
+        arguments = list(flat_arguments(command.arguments))
+        options = {name: arg for arg in arguments if _is_option(arg) for name in arg.args}
+        before = place.words[1:]
+        name, equals, value = place.word.partition("=")
+        if equals and name in options:
+            yield from self._values(options[name], value, event)
+        elif before and before[-1] in options and _takes_value(options[before[-1]]):
+            yield from self._values(options[before[-1]], place.word, event)
+        else:
+            if not place.word.startswith("-"):
+                positional = _positional(arguments, options, before)
+                if positional is not None:
+                    yield from self._values(positional, place.word, event)
+            yield from _matching(place.word, _options_left(arguments, before))
+
+    def _values(self, arg: argument, word: str, event: CompleteEvent) -> Iterator[Completion]:
+        if arg.kwargs.get("metavar") in ("FILE", "CORE"):
+            yield from self._files(word, event)
+        elif "choices" in arg.kwargs:
+            yield from _matching(word, dict.fromkeys(map(str, arg.kwargs["choices"]), ""))
+        else:
+            # Of a list, complete its last member.
+            member = word.rpartition(",")[2]
+            yield from _matching(member.lstrip("'\""), dict.fromkeys(self._known(arg), ""))
+
+    def _known(self, arg: argument) -> Sequence[str]:
+        """Return the values that an argument may have on this target."""
+        for key in (*arg.args, str(arg.kwargs.get("metavar"))):
+            if key in VALUES:
+                if key not in self._kept:
+                    try:
+                        self._kept[key] = VALUES[key](self._session)
+                    except Exception:
+                        # Completion has nobody to complain to: the command itself will say what is wrong.
+                        self._kept[key] = ()
+                return self._kept[key]
+        return ()
+
+    def _files(self, word: str, event: CompleteEvent) -> Iterator[Completion]:
+        yield from self._paths.get_completions(Document(unquote_shell_word(word)), event)
+
+
+def _positional(arguments: Sequence[argument], options: dict[str, argument], before: Sequence[str]) -> argument | None:
+    """Return the positional argument that the next word is for."""
+    count = 0
+    skip = False
+    for word in before:
+        if skip:
+            skip = False
+        elif word in options:
+            skip = _takes_value(options[word])
+        elif not word.startswith("-"):
+            count += 1
+    for arg in arguments:
+        if _is_option(arg):
+            continue
+        if count == 0 or arg.kwargs.get("nargs") in ("*", "+", "..."):
+            return arg
+        count -= 1
+    return None
+
+
+def _options_left(arguments: Sequence[argument], before: Sequence[str]) -> dict[str, str]:
+    """Return the long options that were not given yet, with their help."""
+    left = {}
+    for arg in arguments:
+        if _is_option(arg) and (arg.kwargs.get("action") == "append" or not set(arg.args) & set(before)):
+            left[arg.args[-1]] = str(arg.kwargs.get("help") or "")
+    left["--help"] = "show this help"
+    return left
+
+
+def _matching(word: str, known: dict[str, str]) -> Iterator[Completion]:
+    """Iterate over the known words that begin with a word; where none does, over those that contain it."""
+    found = [name for name in known if name.startswith(word)] or [name for name in known if word.lower() in name.lower()]
+    for name in found:
+        yield Completion(_quoted(name), start_position=-len(word), display=name, display_meta=known[name])

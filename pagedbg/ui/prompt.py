@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The prompt: history, completion and a line that says what is looked at; or, where the terminal can do nothing, plain input."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pagedbg import __version__
+from pagedbg.commands.base import Leave, execute
+from pagedbg.session import Session
+
+if TYPE_CHECKING:
+    from prompt_toolkit.history import History
+
+PROMPT = "pagedbg> "
+
+ReadLine = Callable[[], str]
+
+
+def run_prompt(session: Session) -> int:
+    """Read lines and run them until the user leaves; return 0."""
+    print(f"pagedbg {__version__}: {session.target.name}. Type help for the commands.")
+    with contextlib.suppress(Leave):
+        _loop(session, _reader(session))
+    return 0
+
+
+def _reader(session: Session) -> ReadLine:
+    """Return what reads a line: EOFError means leave, KeyboardInterrupt means drop the line."""
+    if os.environ.get("TERM", "dumb") == "dumb" or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return _plain_line
+    return _prompt_toolkit_line(session)
+
+
+def _loop(session: Session, read_line: ReadLine) -> None:
+    while True:
+        try:
+            text = read_line()
+        except KeyboardInterrupt:
+            continue
+        except EOFError:
+            return
+        try:
+            # What was pasted may be several lines.
+            for line in text.splitlines():
+                execute(session, line)
+        except KeyboardInterrupt:
+            print("Interrupted.", file=sys.stderr)
+
+
+def _plain_line() -> str:
+    try:
+        return input(PROMPT)
+    except (EOFError, KeyboardInterrupt):
+        print()
+        raise
+
+
+def _prompt_toolkit_line(session: Session) -> ReadLine:
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
+
+    from pagedbg.ui.completion import LineCompleter
+
+    completer = LineCompleter(session)
+    toolbar = _toolbar(session)
+    prompt: PromptSession[str] = PromptSession(
+        PROMPT,
+        history=_history(),
+        completer=completer,
+        complete_while_typing=False,
+        auto_suggest=AutoSuggestFromHistory(),
+        enable_history_search=True,
+        enable_suspend=True,
+        bottom_toolbar=lambda: toolbar,
+    )
+
+    def read_line() -> str:
+        if session.target.live:
+            completer.forget()
+        return prompt.prompt()
+
+    return read_line
+
+
+def _toolbar(session: Session) -> str:
+    """Return the bottom line: the target, and whether it tracks page owners."""
+    page_owner = session.target.capabilities().get("page_owner")
+    state = "" if page_owner is None else f" · page_owner {'on' if page_owner.state else 'off'}"
+    return f" {session.target.name}{state} "
+
+
+def history_path() -> Path:
+    """Return where the history is kept."""
+    state = os.environ.get("XDG_STATE_HOME")
+    return (Path(state) if state else Path("~/.local/state").expanduser()) / "pagedbg" / "history"
+
+
+def _history() -> History:
+    """Return the history in its file, readable by nobody else; in memory where the file cannot be had."""
+    from prompt_toolkit.history import FileHistory, InMemoryHistory
+
+    class Tolerant(FileHistory):
+        """A history that a full disk does not turn into an error at every line."""
+
+        def store_string(self, string: str) -> None:
+            with contextlib.suppress(OSError):
+                super().store_string(string)
+
+    path: Path | None = None
+    try:
+        path = history_path()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.fchmod(fd, 0o600)
+        finally:
+            os.close(fd)
+        return Tolerant(str(path))
+    except (OSError, RuntimeError) as error:
+        # RuntimeError: there is no home directory.
+        reason = f"{path}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        print(f"The history of this session will not be kept ({reason}).", file=sys.stderr)
+        return InMemoryHistory()

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A session on a target without memory, and commands that do what tests want to see; run as a program it is pagedbg itself on that target."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import drgn
+
+import pagedbg.target
+from pagedbg import cli
+from pagedbg.analysis.table import Column, Row, Table
+from pagedbg.commands import COMMANDS, Entry
+from pagedbg.commands.base import argument, argument_group, command
+from pagedbg.commands.values import values
+from pagedbg.errors import PagedbgError, UsageError
+from pagedbg.session import Session
+
+
+class FakeCapability(NamedTuple):
+    """What a target says of itself."""
+
+    name: str
+    state: bool
+    detail: str = ""
+    cost: str = ""
+    remedy: str = ""
+
+
+class FakeTarget:
+    """A program without memory."""
+
+    live = False
+    name = "fake (6.12)"
+
+    def __init__(self) -> None:
+        self.prog = drgn.Program()
+
+    def capabilities(self) -> dict[str, FakeCapability]:
+        """page_owner is off."""
+        off = FakeCapability("page_owner", False, "page_owner is off.", "", "Boot with page_owner=on.")
+        return {"page_owner": off, "btf": FakeCapability("btf", True)}
+
+
+def fake_session(**more: object) -> Session:
+    """Return a session, kept in its program."""
+    session = Session(FakeTarget(), **more)  # type: ignore[arg-type]
+    session.keep()
+    return session
+
+
+for _name in ("rows", "fails", "needs", "waits", "says"):
+    COMMANDS[_name] = Entry(__name__, "Tests", f"the fake {_name}")
+
+
+def _size(text: str) -> int:
+    if not text.endswith("K"):
+        raise UsageError(f"{text!r} is no size; write 4K")
+    return int(text[:-1]) * 1024
+
+
+@command(
+    "rows",
+    arguments=(
+        argument("what", choices=("pfn", "phys"), help="100% of it"),
+        argument("count", type=int, nargs="?", default=3),
+        argument_group(argument("--size", type=_size), argument("--comm"), argument("--wide", action="store_true"), title="filters"),
+    ),
+    examples=(("rows pfn 2", "two rows"),),
+    table=True,
+)
+def rows(session: Session, args: argparse.Namespace) -> Table:
+    """Rows that count."""
+    columns = [Column("pfn", "hex"), Column("order", "int"), Column("comm", "str")]
+    comm = "a-rather-long-name" * 3 if args.wide else "kworker/0:1"
+
+    def batches() -> Iterator[list[Row]]:
+        for start in range(0, args.count, 1000):
+            yield [(0x1000 + i, i % 11, comm) for i in range(start, min(start + 1000, args.count))]
+
+    return Table(columns, batches(), notes=["One page could not be read."] if args.wide else [])
+
+
+@command("fails", arguments=(argument("how"),))
+def fails(session: Session, args: argparse.Namespace) -> None:
+    """Fail in one of the ways there are."""
+    if args.how == "fault":
+        session.prog.read(0xDEAD000, 8)
+    if args.how == "object":
+        session.prog["no_such_object"]
+    if args.how == "type":
+        session.prog.type("struct no_such_type")
+    if args.how == "bug":
+        raise KeyError("forgotten")
+    if args.how == "file":
+        open("/no/such/file")
+    raise PagedbgError("gave up")
+
+
+@command("needs", needs=("btf", "page_owner"))
+def needs(session: Session, args: argparse.Namespace) -> None:
+    """Never run: page_owner is off."""
+    print("ran")
+
+
+@command("waits", paged=False)
+def waits(session: Session, args: argparse.Namespace) -> None:
+    """Wait for Ctrl-C."""
+    print("waiting", flush=True)
+    while True:
+        signal.pause()
+
+
+@command("says", arguments=(argument("words", nargs="*"),))
+def says(session: Session, args: argparse.Namespace) -> None:
+    """Print the words, one a line."""
+    for word in args.words:
+        print(word)
+
+
+@values("--comm")
+def comms(session: Session) -> list[str]:
+    """Two tasks."""
+    return ["bash", "swapper/0", "Web Content"]
+
+
+def main() -> int:
+    """Run pagedbg on the fake target."""
+    sys.modules["fake_session"] = sys.modules[__name__]
+    pagedbg.target.open_target = lambda core, symbols: FakeTarget()  # type: ignore[assignment,return-value]
+    return cli.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

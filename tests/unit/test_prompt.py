@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The prompt, through a real terminal; and completion."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pexpect
+import pytest
+from fake_session import fake_session
+from prompt_toolkit.completion import CompleteEvent
+from prompt_toolkit.document import Document
+
+from pagedbg.commands.values import VALUES
+from pagedbg.session import Session
+from pagedbg.ui.completion import LineCompleter
+from pagedbg.ui.prompt import history_path
+
+FAKE = Path(__file__).with_name("fake_session.py")
+PROMPT = "pagedbg> "
+
+
+class Terminal:
+    """pagedbg on the fake target, in a terminal."""
+
+    def __init__(self, tmp_path: Path, *args: str, lines: int = 24, columns: int = 100, **env: str) -> None:
+        kept = {name: value for name, value in os.environ.items() if name not in ("PAGER", "LESS", "NO_COLOR", "PAGEDBG_DEBUG")}
+        environment = {**kept, "TERM": "xterm", "XDG_STATE_HOME": str(tmp_path), "PROMPT_TOOLKIT_NO_CPR": "1", **env}
+        self.child = pexpect.spawn(
+            sys.executable, [str(FAKE), *args], env=environment, dimensions=(lines, columns), encoding="utf-8", timeout=30
+        )
+
+    def expect(self, text: str) -> str:
+        """Wait for a text and return what came before it."""
+        self.child.expect_exact(text)
+        return str(self.child.before)
+
+    def ready(self) -> None:
+        """Wait for the prompt."""
+        self.expect(PROMPT)
+
+    def left(self) -> int | None:
+        """Wait for the end and return the exit status."""
+        self.child.expect(pexpect.EOF)
+        self.child.close()
+        return self.child.exitstatus  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Terminal]:
+    """A prompt that waits for a line."""
+    one = Terminal(tmp_path)
+    one.ready()
+    yield one
+    one.child.close(force=True)
+
+
+def test_a_command_and_ctrl_d(terminal: Terminal) -> None:
+    terminal.child.send("says hello\r")
+    terminal.expect("\r\nhello\r\n")
+    terminal.ready()
+    terminal.child.sendeof()
+    assert terminal.left() == 0
+
+
+@pytest.mark.parametrize("word", ["exit", "quit"])
+def test_leaving(terminal: Terminal, word: str) -> None:
+    terminal.child.send(f"{word}\r")
+    assert terminal.left() == 0
+
+
+def test_the_bottom_line_names_the_target(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
+    terminal.expect("fake (6.12) · page_owner off")
+    terminal.child.close(force=True)
+
+
+def test_a_failure_does_not_leave(terminal: Terminal) -> None:
+    terminal.child.send("sayz\r")
+    terminal.expect("sayz: no such command; did you mean says?")
+    terminal.ready()
+    terminal.child.send("says still\r")
+    terminal.expect("\r\nstill\r\n")
+
+
+def test_ctrl_c_ends_the_command_only(terminal: Terminal) -> None:
+    terminal.child.send("waits\r")
+    terminal.expect("\r\nwaiting\r\n")
+    terminal.child.sendintr()
+    terminal.expect("Interrupted.")
+    terminal.ready()
+    terminal.child.send("says again\r")
+    terminal.expect("\r\nagain\r\n")
+
+
+def test_ctrl_c_drops_the_line(terminal: Terminal) -> None:
+    terminal.child.send("says dropped")
+    terminal.expect("dropped")
+    terminal.child.sendintr()
+    terminal.ready()
+    terminal.child.send("says kept\r")
+    assert "\r\ndropped\r\n" not in terminal.expect("\r\nkept\r\n")
+
+
+def test_the_shell(terminal: Terminal) -> None:
+    terminal.child.send("!echo $((40 + 2))\r")
+    terminal.expect("\r\n42\r\n")
+    terminal.ready()
+    terminal.child.send("says b a | sort\r")
+    terminal.expect("\r\na\r\nb\r\n")
+
+
+def test_tab_completes(terminal: Terminal) -> None:
+    terminal.child.send("say\t")
+    terminal.expect("says")
+    terminal.child.send(" completed\r")
+    terminal.expect("\r\ncompleted\r\n")
+
+
+def test_several_pasted_lines_run_one_by_one(terminal: Terminal) -> None:
+    terminal.child.send("\x1b[200~says one\nsays two\x1b[201~")
+    terminal.child.send("\r")
+    terminal.expect("\r\none\r\n")
+    terminal.expect("two\r\n")
+
+
+def test_a_long_paste(terminal: Terminal) -> None:
+    word = "x" * 5000
+    terminal.child.send(f"\x1b[200~says {word}\x1b[201~")
+    terminal.child.send(" | wc -c\r")
+    terminal.expect("\r\n5001\r\n")
+
+
+def test_history_is_kept_for_its_owner_only(terminal: Terminal, tmp_path: Path) -> None:
+    terminal.child.send("says remembered\r")
+    terminal.expect("\r\nremembered\r\n")
+    terminal.ready()
+    terminal.child.sendeof()
+    terminal.left()
+    path = tmp_path / "pagedbg" / "history"
+    assert "says remembered" in path.read_text()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+    again = Terminal(tmp_path)
+    again.ready()
+    again.child.send("\x1b[A\r")
+    again.expect("\r\nremembered\r\n")
+    again.child.close(force=True)
+
+
+def test_history_falls_back_to_memory(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    terminal = Terminal(tmp_path, XDG_STATE_HOME=str(tmp_path / "file"))
+    terminal.expect("The history of this session will not be kept (")
+    terminal.ready()
+    terminal.child.send("says works\r")
+    terminal.expect("\r\nworks\r\n")
+    terminal.child.close(force=True)
+
+
+def test_a_dumb_terminal_gets_plain_input(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path, TERM="dumb")
+    terminal.ready()
+    terminal.child.send("rows pfn 60\r")
+    output = terminal.expect(PROMPT)
+    assert "0x103b" in output
+    assert "\x1b" not in output
+    terminal.child.send("waits\r")
+    terminal.expect("waiting")
+    terminal.child.sendintr()
+    terminal.expect("Interrupted.")
+    terminal.ready()
+    terminal.child.sendeof()
+    assert terminal.left() == 0
+
+
+# ---- paging
+
+
+def test_what_overflows_is_paged_and_the_pager_may_be_left_early(terminal: Terminal) -> None:
+    terminal.child.send("rows pfn 100000\r")
+    assert "0x1010" in terminal.expect("\r\n:")
+    terminal.child.sendintr()
+    terminal.child.send("q")
+    terminal.ready()
+    terminal.child.send("says after\r")
+    terminal.expect("\r\nafter\r\n")
+
+
+def test_what_fits_is_not_paged(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path, "rows", "pfn", "10", PAGER="sed s/^/paged:/")
+    assert "paged:" not in terminal.expect("0x1009")
+    assert terminal.left() == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "pager", "paged"),
+    [
+        (["rows", "pfn", "100"], "sed s/^/paged:/", True),
+        (["--no-pager", "rows", "pfn", "100"], "sed s/^/paged:/", False),
+        (["rows", "pfn", "100"], "cat", False),
+        (["rows", "pfn", "100"], "", False),
+    ],
+)
+def test_the_user_s_pager(tmp_path: Path, args: list[str], pager: str, paged: bool) -> None:
+    terminal = Terminal(tmp_path, *args, PAGER=pager)
+    assert ("paged:" in terminal.expect("0x1063")) is paged
+    assert terminal.left() == 0
+
+
+def test_ctrl_c_in_the_user_s_less_leaves_both_alive(terminal: Terminal) -> None:
+    terminal.child.send("rows pfn 100000 | less\r")
+    terminal.expect("\r\n:")
+    for _ in range(3):
+        terminal.child.sendintr()
+    terminal.child.send("G")
+    terminal.expect("(END)")
+    terminal.child.send("q")
+    terminal.ready()
+    terminal.child.send("says after\r")
+    terminal.expect("\r\nafter\r\n")
+
+
+def test_a_narrow_terminal_is_filled_not_overflown(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path, "rows", "pfn", "3", "--wide", columns=40)
+    lines = terminal.expect("could not be read").splitlines()
+    assert [line for line in lines if "a-rather" in line]
+    # The note is dim, so colour codes stand before it.
+    assert all(len(line) <= 40 for line in lines[1:4])
+    assert terminal.left() == 0
+
+
+# ---- completion
+
+
+def offers(text: str, completer: LineCompleter | None = None) -> list[str]:
+    """Return what the line would be after each of the completions."""
+    completer = completer or LineCompleter(fake_session())
+    document = Document(text)
+    found = completer.get_completions(document, CompleteEvent(completion_requested=True))
+    return [text[: len(text) + completion.start_position] + completion.text for completion in found]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ro", ["rows"]),
+        ("  ro", ["  rows"]),
+        ("help ro", ["help rows"]),
+        ("rows p", ["rows pfn", "rows phys"]),
+        ("rows pfn --s", ["rows pfn --size"]),
+        ("rows --wide p", ["rows --wide pfn", "rows --wide phys"]),
+        ("rows --size 4K p", ["rows --size 4K pfn", "rows --size 4K phys"]),
+        ("rows pfn --wide --w", []),
+        ("rows pfn --format j", ["rows pfn --format json", "rows pfn --format jsonl"]),
+        ("rows pfn --format=js", ["rows pfn --format=json", "rows pfn --format=jsonl"]),
+        ("rows pfn --comm sw", ["rows pfn --comm swapper/0"]),
+        ("rows pfn --comm bash,sw", ["rows pfn --comm bash,swapper/0"]),
+        ("rows pfn --comm We", ["rows pfn --comm 'Web Content'"]),
+        ("rows pfn --comm content", ["rows pfn --comm 'Web Content'"]),
+        ("rows pfn | le", []),
+        ("!ro", []),
+        ("# ro", []),
+        ("nonsense --f", []),
+    ],
+)
+def test_completion(text: str, expected: list[str]) -> None:
+    assert offers(text) == expected
+
+
+def test_completion_offers_all_there_is() -> None:
+    assert {"help", "rows", "inspect"} <= set(offers(""))
+    assert offers("rows ")[:2] == ["rows pfn", "rows phys"]
+    assert "rows --size" in offers("rows ")
+
+
+@pytest.mark.parametrize("text", ["says x > {}", "says x >{}", "says x >> {}", "rows pfn -o {}", "rows pfn --output {}"])
+def test_file_names(text: str, tmp_path: Path) -> None:
+    (tmp_path / "owners.json").touch()
+    assert offers(text.format(tmp_path / "own")) == [text.format(tmp_path / "owners.json")]
+
+
+def test_the_target_is_asked_once_until_it_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def comms(session: Session) -> list[str]:
+        asked.append(session)
+        return ["bash"]
+
+    monkeypatch.setitem(VALUES, "--comm", comms)
+    completer = LineCompleter(fake_session())
+    for _ in range(3):
+        assert offers("rows pfn --comm b", completer) == ["rows pfn --comm bash"]
+    assert len(asked) == 1
+    completer.forget()
+    offers("rows pfn --comm b", completer)
+    assert len(asked) == 2
+
+
+def test_a_target_that_cannot_be_read_offers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def comms(session: Session) -> list[str]:
+        raise LookupError("no tasks")
+
+    monkeypatch.setitem(VALUES, "--comm", comms)
+    assert offers("rows pfn --comm b") == []
+
+
+def test_where_the_history_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
+    assert history_path() == Path("/state/pagedbg/history")
+    monkeypatch.setenv("XDG_STATE_HOME", "")
+    monkeypatch.setenv("HOME", "/home/me")
+    assert history_path() == Path("/home/me/.local/state/pagedbg/history")
