@@ -14,11 +14,16 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from pagedbg import __version__
 from pagedbg.commands import COMMANDS
 from pagedbg.session import FORMATS, Session
+
+
+SAMPLE = Path(__file__).parent / "data" / "sample.vmcore"
+"""A small real dump that travels with pagedbg, to try it on."""
 
 
 class Line(NamedTuple):
@@ -50,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     listed = "\n".join(f"  {name:{width}}  {entry.description}" for name, entry in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="pagedbg",
-        usage="pagedbg [-c CORE] [-s SYMBOLS]... [--format FORMAT] [--no-pager] [-e COMMAND]... [-x FILE]... | [COMMAND ARG...]",
+        usage="pagedbg [-c CORE | --sample] [-s SYMBOLS]... [--format FORMAT] [--no-pager] [-e COMMAND]... [-x FILE]... | [COMMAND ARG...]",
         description="Say who holds which pages of a Linux kernel, since when and from which call path: of the running one, or of a dump.",
         epilog=f"""\
 With neither COMMAND, -e nor -x, commands are read from standard input: at a prompt if it is a terminal.
@@ -63,6 +68,7 @@ commands (pagedbg help COMMAND explains one):
     )
     add = parser.add_argument
     add("-c", "--core", metavar="CORE", help="look at this dump, not at the running kernel")
+    add("--sample", dest="core", action="store_const", const=str(SAMPLE), help="look at the bundled dump of a small machine")
     add("-s", "--symbols", metavar="SYMBOLS", action="append", default=[], help="prefer debugging information from this file")
     add("-e", dest="sources", metavar="COMMAND", type=Source.command, action="append", help="run a command and leave")
     add("-x", dest="sources", metavar="FILE", type=Source.file, action="append", help="run the commands in a file and leave")

@@ -6,19 +6,18 @@ so the serial console is the kernel's alone and a command's output is exactly wh
 emulation each costs time on every boot.
 """
 
-import errno
 import fcntl
-import json
 import os
 import select
-import signal
 import struct
 import termios
 
 PORT = "pagedbg.lab"
 HEADER = struct.Struct("!cI")
 CHUNK = 1 << 16
-IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+# Numbers, since the signal module would double the time that Python needs to start.
+SIGPIPE, SIGXFSZ = 13, 25
 
 # How long output is waited for once the command is gone; what it left running may hold the pipes open for ever.
 LINGER = 0.3
@@ -66,51 +65,53 @@ class Port:
         return len(self.buffer) >= HEADER.size + HEADER.unpack_from(self.buffer)[1]
 
 
+class Request:
+    """What a command frame asks for; :func:`pack_request` and this are each other's inverse."""
+
+    def __init__(self, data):
+        cwd, size, count, *rest = (os.fsdecode(field) for field in data.split(b"\0"))
+        self.cwd = cwd
+        self.size = [int(n) for n in size.split()]  # rows and columns of a terminal, or nothing
+        self.argv = rest[: int(count)]
+        self.environment = dict(setting.split("=", 1) for setting in rest[int(count) :])
+
+
+def pack_request(argv, cwd, environment, size):
+    """The frame's bytes; fields with a NUL between them, because the json module takes long to import under emulation."""
+    settings = (f"{name}={value}" for name, value in environment.items())
+    return b"\0".join(os.fsencode(field) for field in (cwd, " ".join(map(str, size)), str(len(argv)), *argv, *settings))
+
+
 def set_size(fd, rows, columns):
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
 
 def start(request):
-    """Fork the command; returns ``(pid, standard input, {readable descriptor: kind of frame})``."""
-    if request["tty"]:
+    """Start the command; returns its pid, our end of its standard input, and a dict from readable descriptors to kinds of frames."""
+    if request.size:
         outside, inside = os.openpty()
-        set_size(inside, *request["tty"])
-        ours, theirs = (outside, {outside: b"o"}), (inside, inside, inside)
+        set_size(inside, *request.size)
+        # The first terminal that a session leader opens becomes its controlling terminal.
+        actions = [(os.POSIX_SPAWN_OPEN, 0, os.ttyname(inside), os.O_RDWR, 0)]
+        actions += [(os.POSIX_SPAWN_DUP2, 0, 1), (os.POSIX_SPAWN_DUP2, 0, 2)]
+        stdin, outputs, theirs = outside, {outside: b"o"}, (inside,)
     else:
-        in_read, in_write = os.pipe()
-        out_read, out_write = os.pipe()
-        err_read, err_write = os.pipe()
-        ours, theirs = (in_write, {out_read: b"o", err_read: b"e"}), (in_read, out_write, err_write)
-    pid = os.fork()
-    if pid == 0:
-        execute(request, theirs)
-    for fd in set(theirs):
-        os.close(fd)
-    os.set_blocking(ours[0], False)
-    return (pid, *ours)
-
-
-def execute(request, fds):
-    """In the child: become the command, or exit with the shell's 126 and 127."""
-    status = 126
+        (in_read, stdin), (out_read, out_write), (err_read, err_write) = os.pipe(), os.pipe(), os.pipe()
+        outputs, theirs = {out_read: b"o", err_read: b"e"}, (in_read, out_write, err_write)
+        actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(theirs)]
     try:
-        os.setsid()
-        for number, fd in enumerate(fds):
-            os.dup2(fd, number)
-        os.closerange(3, 256)
-        if request["tty"]:
-            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-        for number in (*IGNORED, signal.SIGPIPE):
-            signal.signal(number, signal.SIG_DFL)
-        os.environ.update(request["env"])
-        os.chdir(request["cwd"])
-        os.execvp(request["argv"][0], request["argv"])
-    except OSError as error:
-        if error.errno == errno.ENOENT:
-            status = 127
-        os.write(2, f"{error.filename or request['argv'][0]}: {error.strerror}\n".encode())
+        os.chdir(request.cwd)
+        os.environ.update(request.environment)
+        pid = os.posix_spawnp(request.argv[0], request.argv, os.environ, file_actions=actions, setsid=True, setsigdef=(SIGPIPE, SIGXFSZ))
+    except OSError:
+        for fd in {stdin, *outputs}:
+            os.close(fd)
+        raise
     finally:
-        os._exit(status)
+        for fd in theirs:
+            os.close(fd)
+    os.set_blocking(stdin, False)
+    return pid, stdin, outputs
 
 
 class Command:
@@ -118,7 +119,7 @@ class Command:
 
     def __init__(self, port, request):
         self.port = port
-        self.tty = bool(request["tty"])
+        self.tty = bool(request.size)
         self.pid, self.stdin, self.outputs = start(request)
         self.waiting = b""  # for standard input
         self.closing = False  # the host has no more of it
@@ -174,12 +175,7 @@ class Command:
             self.closing = not data
             self.feed()
         elif kind == b"w" and self.tty:
-            set_size(self.stdin, *json.loads(data))
-        elif kind == b"k":
-            try:
-                os.killpg(self.pid, int(data))
-            except ProcessLookupError:
-                pass
+            set_size(self.stdin, *map(int, data.split()))
 
     def feed(self):
         """Write to the command's standard input what it takes, and close it after the last byte."""
@@ -200,7 +196,7 @@ def power_off():
     """Nobody is there any more to tell the result: a guest that stayed would never end."""
     with open("/proc/sysrq-trigger", "w") as f:
         f.write("o")
-    signal.pause()
+    select.select([], [], [])
 
 
 def prepare():
@@ -209,8 +205,6 @@ def prepare():
     os.environ["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     with open("/proc/sys/kernel/printk", "w") as f:
         f.write("5 4 1 7")
-    for number in IGNORED:
-        signal.signal(number, signal.SIG_IGN)
 
 
 def main():
@@ -222,8 +216,17 @@ def main():
         if kind == b"":
             power_off()
         if kind == b"c":
-            status = Command(port, json.loads(data)).run()
-            port.send(b"x", str(status).encode())
+            port.send(b"x", b"%d" % serve(port, Request(data)))
+
+
+def serve(port, request):
+    """Run one command and return its exit status; 127 and 126 are, as a shell's, for commands not found and not runnable."""
+    try:
+        command = Command(port, request)
+    except OSError as error:
+        port.send(b"e", f"{error.filename or request.argv[0]}: {error.strerror}\n".encode())
+        return 127 if isinstance(error, FileNotFoundError) else 126
+    return command.run()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import os
 import struct
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import guest

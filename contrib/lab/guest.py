@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import kernels
-from agent import CHUNK, HEADER, PORT
+from agent import CHUNK, HEADER, PORT, pack_request
 from kernels import Kernel, LabError
 
 HERE = Path(__file__).resolve().parent
@@ -44,7 +44,7 @@ VIRTME_NG = "virtme-ng==1.42"
 TIMED_OUT, CRASHED = 124, 125
 
 # Until the agent answers; a loaded machine may take ten times what an idle one does.
-BOOT_LIMIT = 120.0
+BOOT_LIMIT = 180.0
 
 # All of it that CPUs of the last ten years have and NumPy asks for, without what is dear to emulate.
 CPU = "max"
@@ -257,6 +257,7 @@ class Guest:
                 *("--memory", self.memory, "--cpus", str(self.cpus), *([] if self.kvm else ["--disable-kvm"])),
                 *(f"--overlay-rwdir={d}" for d in overlays),
                 *(f"--rwdir={d}" for d in self.rw),
+                f"--kopt=PATH={idle_commands()}",
                 *("--kopt", f"virtme_link_mods={modules_directory(self.kernel)}"),
                 *(f"--kopt={a}" for a in self.append),
             ],
@@ -300,7 +301,8 @@ class Guest:
 
         ``stdin`` is what the command reads, or a descriptor to read that from. With ``on_output``, output is handed to it as it
         comes (``"stdout"`` or ``"stderr"``, bytes) instead of being kept. With ``tty``, the command has a terminal, as large as
-        ours, whose keyboard is ``stdin``. Past ``timeout`` seconds or if the kernel crashes the guest is stopped, and the status is 124 or 125.
+        ours, whose keyboard is ``stdin``. Past ``timeout`` seconds, or if the kernel crashes, the guest is stopped and the
+        status is 124 or 125.
         """
         if not self._channel:
             raise LabError("this guest is not running.")
@@ -308,13 +310,9 @@ class Guest:
         kept: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
         keep = on_output or (lambda stream, data: kept[stream].append(data))
         status, failure = 0, None
-        request = {
-            "argv": arguments,
-            "cwd": os.path.abspath(cwd or os.getcwd()),
-            "env": {**{k: v for k in ENVIRONMENT if (v := os.environ.get(k)) is not None}, **(env or {})},
-            "tty": terminal_size() if tty else None,
-        }
-        self._channel.send(b"c", json.dumps(request).encode())
+        environment = {**{k: v for k in ENVIRONMENT if (v := os.environ.get(k)) is not None}, **(env or {})}
+        size = terminal_size() if tty else ()
+        self._channel.send(b"c", pack_request(arguments, os.path.abspath(cwd or os.getcwd()), environment, size))
         if isinstance(stdin, int):
             self._channel.stdin = stdin
         else:
@@ -435,7 +433,7 @@ def resizing(channel: Channel) -> Iterator[None]:
     """Pass changes of our terminal's size on to the guest's."""
 
     def tell(*_: object) -> None:
-        channel.send(b"w", json.dumps(terminal_size()).encode())
+        channel.send(b"w", b"%d %d" % terminal_size())
 
     before = signal.signal(signal.SIGWINCH, tell)
     try:
@@ -475,6 +473,19 @@ def virtme_run(*, say: Callable[[str], None] = lambda _: None) -> list[str]:
     if install.returncode:
         raise LabError(f"virtme-ng could not be installed: {(install.stderr or install.stdout).strip().splitlines()[-1]}")
     return [str(private / "bin/virtme-run")]
+
+
+def idle_commands() -> Path:
+    """A directory to be first in the init process's PATH, with commands that do nothing.
+
+    virtme-ng's init would set up a whole system with these, which takes 2 to 20 seconds under emulation and is of no use here.
+    """
+    directory = kernels.cache_root() / "idle"
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in ("systemd-tmpfiles", "udevadm"):
+        if not (directory / name).is_symlink():
+            (directory / name).symlink_to(shutil.which("true") or "/bin/true")
+    return directory
 
 
 def modules_directory(kernel: Kernel) -> Path:

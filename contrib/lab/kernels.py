@@ -95,9 +95,18 @@ def cached() -> list[Kernel]:
 
 
 def find(name: str) -> Kernel | None:
-    """The cached kernel for ``6.1``, ``6.12``, another series, or ``newest``."""
-    kernels = [k for k in cached() if name in (k.series, "newest")]
+    """The cached kernel for ``6.1``, ``6.12``, another series, or ``newest``: the newest that Debian had when it was last asked."""
+    if name == "newest":
+        if not newest_file().exists():
+            return None
+        name = newest_file().read_text().strip()
+    kernels = [k for k in cached() if k.series == name]
     return kernels[-1] if kernels else None
+
+
+def newest_file() -> Path:
+    """Where the series that ``newest`` stands for is kept, so that a second build asks nobody."""
+    return cache_root() / "newest"
 
 
 # ---- Debian's archive ----
@@ -185,7 +194,9 @@ def build(name: str, *, say: Callable[[str], None], update: bool = False) -> Ker
     say("asking Debian which kernel sources there are")
     archive.update()
     sources = archive.sources()
-    series = max(sources, key=series_key) if name == "newest" else name
+    newest = max(sources, key=series_key)
+    newest_file().write_text(newest + "\n")
+    series = newest if name == "newest" else name
     if series not in sources:
         raise LabError(f"Debian offers no linux-source-{series}; it has {', '.join(sorted(sources, key=series_key))}.")
     version = sources[series]
@@ -218,7 +229,7 @@ def compile_kernel(archive: Archive, series: str, version: str, directory: Path,
     environment = {**os.environ, "KBUILD_BUILD_TIMESTAMP": "2026-01-01", "KBUILD_BUILD_USER": "lab", "KBUILD_BUILD_HOST": "lab"}
     with log.open("w") as out:
         process = subprocess.Popen(
-            ["nice", "make", f"-j{jobs}", "bzImage", "modules"],
+            ["make", f"-j{jobs}", "bzImage", "modules"],
             cwd=tree,
             env=environment,
             stdout=subprocess.PIPE,

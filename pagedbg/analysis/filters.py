@@ -19,6 +19,7 @@ Mask = NDArray[np.bool_]
 _GOLDEN_RATIO_64 = np.uint64(0x61C8864680B583EB)  # include/linux/hash.h
 _UNITS = {"": 10**9, "ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
 _HIGHEST = (1 << 63) - 1
+_PFN_LIMIT = 1 << 52  # 64 bits of address with pages of 4 KiB
 
 
 def number(text: str) -> int:
@@ -54,11 +55,12 @@ def parse_numbers(text: str) -> Ranges:
 def _range(text: str) -> tuple[int, int]:
     if match := re.fullmatch(r"(>=|<=|>|<)\s*(\w+)", text):
         limit = number(match[2])
-        return {">=": (limit, _HIGHEST), ">": (limit + 1, _HIGHEST), "<=": (0, limit), "<": (0, limit - 1)}[match[1]]
-    low, dash, high = text.partition("-")
-    pair = number(low), number(high) if dash else number(low)
+        pair = {">=": (limit, _HIGHEST), ">": (limit + 1, _HIGHEST), "<=": (0, limit), "<": (0, limit - 1)}[match[1]]
+    else:
+        low, dash, high = text.partition("-")
+        pair = number(low), number(high) if dash else number(low)
     if pair[0] > pair[1]:
-        raise UsageError(f"{text!r} is an empty range; write {high}-{low}")
+        raise UsageError(f"{text!r} is an empty range")
     return pair
 
 
@@ -119,6 +121,8 @@ def parse_pfns(text: str) -> tuple[int, int]:
         start, end = number(first), (number(last) if dash else number(first)) + 1
     if end <= start:
         raise UsageError(f"{text!r} is an empty range of pages; write 0x1000-0x1fff or 0x1000+512")
+    if end > _PFN_LIMIT:
+        raise UsageError(f"{text!r} lies beyond all page frame numbers")
     return start, end
 
 
@@ -142,14 +146,17 @@ def parse_age(text: str) -> Age:
         limit = _duration(match[2])
         return Age(limit, _HIGHEST) if match[1][0] == ">" else Age(-_HIGHEST, limit)
     low, dash, high = stripped.partition("-")
-    return Age(_duration(low), _duration(high) if dash else _HIGHEST)
+    age = Age(_duration(low), _duration(high) if dash else _HIGHEST)
+    if age.low > age.high:
+        raise UsageError(f"{text!r} is an empty range; write {high}-{low}")
+    return age
 
 
 def _duration(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip())
     if not match or match[2] not in _UNITS:
         raise UsageError(f"{text!r} is no time span; write 10s, 5m, 2h or 1d")
-    return int(float(match[1]) * _UNITS[match[2]])
+    return int(min(float(match[1]) * _UNITS[match[2]], _HIGHEST))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,6 +195,6 @@ def parse_regex(text: str) -> Callable[[Sequence[str]], bool]:
     """A regular expression that has to be found in one of a stack's lines."""
     try:
         pattern = re.compile(text)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise UsageError(f"{text!r} is no regular expression: {error}") from None
     return lambda stack: any(pattern.search(frame) for frame in stack)

@@ -23,7 +23,9 @@ from pagedbg.mm.zone import zone_names
 from pagedbg.session import Session
 
 FILTERS = argument_group(
-    argument("--orders", metavar="ORDERS", type=filters.parse_orders, help="4, 4-9, '>=3', or 0:20,1:50,4 (order:percent of its allocations)"),
+    argument(
+        "--orders", metavar="ORDERS", type=filters.parse_orders, help="4, 4-9, '>=3', or 0:20,1:50,4 (order:percent of its allocations)"
+    ),
     argument("--gfp", metavar="FLAGS", help="all of these flags: GFP_KERNEL, '__GFP_COMP|__GFP_ZERO'"),
     argument("--migratetype", metavar="TYPE", help="what the allocation asked for: Unmovable, Movable, Reclaimable"),
     argument("--zone", metavar="ZONE", help="Normal, DMA32, ..."),
@@ -84,7 +86,7 @@ class Selection:
         args, records = self._args, blocks.records
         masks = []
         if args.orders:
-            masks.append(args.orders.mask(blocks.order, records["ts_nsec"] if "ts_nsec" in records.dtype.fields else blocks.pfn))
+            masks.append(args.orders.mask(blocks.order, records["ts_nsec"] if "ts_nsec" in (records.dtype.names or ()) else blocks.pfn))
         if args.pfns:
             masks.append((blocks.pfn < np.uint64(args.pfns[1])) & (blocks.end_pfn > np.uint64(args.pfns[0])))
         if args.gfp:
@@ -92,8 +94,9 @@ class Selection:
             masks.append((records["gfp_mask"] & wanted) == wanted)
         if args.pid:
             mask = args.pid.mask(records["pid"])
-            masks.append(mask | args.pid.mask(records["tgid"]) if "tgid" in records.dtype.fields else mask)
+            masks.append(mask | args.pid.mask(records["tgid"]) if "tgid" in (records.dtype.names or ()) else mask)
         if args.age:
+            assert self._lookup.now is not None
             masks.append(args.age.mask(self._lookup.now - records["ts_nsec"].astype(np.int64)))
         return np.logical_and.reduce(masks) if masks else None
 

@@ -139,7 +139,12 @@ A block that was freed in part counts with the pages that are left of it. No pag
         argument("--by", metavar="KEY", type=_parse_by, help="sum up by KEY, or several with commas: " + ", ".join(_KEYS)),
         argument("--top", metavar="N", type=_parse_top, help="only the first N rows"),
         argument("--sort", metavar="COLUMN", help="sort by COLUMN, the greatest first, text from A to Z; -COLUMN turns it round"),
-        argument("--state", choices=tuple(_STATES), default="allocated", help="records of allocations that last (the default), of freed ones, or both"),
+        argument(
+            "--state",
+            choices=tuple(_STATES),
+            default="allocated",
+            help="records of allocations that last (the default), of freed ones, or both",
+        ),
         argument("--no-stack", action="store_true", help="leave out the stacks of the rows"),
         FILTERS,
     ),
@@ -187,7 +192,12 @@ class _Query:
         self._note()
 
     def _note(self) -> None:
-        if self._unread:
+        dump = self._lookup.target.dump
+        if self._unread and dump and dump.left_out_zeroes:
+            self._notes.append(
+                f"The records of {self._unread} pages are not in the dump, which left out pages of zeroes: of pages that were never allocated, unless more is missing."
+            )
+        elif self._unread:
             self._notes.append(f"The records of {self._unread} pages could not be read: they are not counted.")
         if self._damaged:
             self._notes.append(f"The records of {self._damaged} pages are damaged (or were being written): they are not counted.")
@@ -229,7 +239,7 @@ class _Query:
 
         def order(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
             # Twice, since a sort keeps the order of equals: None comes last whichever way.
-            rows.sort(key=lambda row: (0 if row[index] is None else row[index]), reverse=descending)
+            rows.sort(key=lambda row: 0 if row[index] is None else row[index], reverse=descending)
             rows.sort(key=lambda row: row[index] is None)
             return rows if top is None else rows[:top]
 
@@ -245,7 +255,7 @@ class _Query:
         masks, handles = records["gfp_mask"].tolist(), records["handle"].tolist()
         zone_names, zones = lookup.zones(blocks.pfn)
         stacks = {} if self._args.no_stack else lookup.stacks(handles)
-        fields = records.dtype.fields or {}
+        fields = records.dtype.names or ()
         nothing = [None] * count
         return list(
             zip(
@@ -291,7 +301,14 @@ class _Query:
             values.append(key.value(lookup, result[at : at + width]))
             at += width
         rows, groups = summarize(
-            self._db(), self._args.by, values, *result[-2:], page_size=lookup.page_size, sort=sort, descending=descending, top=self._args.top
+            self._db(),
+            self._args.by,
+            values,
+            *result[-2:],
+            page_size=lookup.page_size,
+            sort=sort,
+            descending=descending,
+            top=self._args.top,
         )
         stacks = [i for i, name in enumerate(self._args.by) if name == "stack"]
         yield [_split(row, stacks) for row in rows]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from drgn import FaultError
 from drgn.helpers.linux.cpumask import num_online_cpus
@@ -29,14 +29,20 @@ def status(session: Session, args: argparse.Namespace) -> Table:
     rows = list(_facts(session))
     width = max(len(name) for name, _ in rows)
     return Table.of(
-        (Column("what"), Column("value")), rows, notes=list(session.target.notes), text=(f"{name + ':':{width + 1}} {value}" for name, value in rows)
+        (Column("what"), Column("value")),
+        rows,
+        notes=list(session.target.notes),
+        text=(f"{name + ':':{width + 1}} {value}" for name, value in rows),
     )
 
 
 def _facts(session: Session) -> Iterator[tuple[str, str]]:
     target, prog = session.target, session.prog
     machine = prog.platform.arch.name.lower() if prog.platform else "unknown machine"
-    yield "kernel", f"Linux {target.release}, {machine}, {_try(lambda: num_online_cpus(prog))} CPUs, up {_try(lambda: _span(local_clock(prog)))}"
+    yield (
+        "kernel",
+        f"Linux {target.release}, {machine}, {_try(lambda: num_online_cpus(prog))} CPUs, up {_try(lambda: _span(local_clock(prog)))}",
+    )
     if target.dump is None:
         yield "target", f"the running kernel, types from {target.types}"
     else:
@@ -56,15 +62,17 @@ def _memory(session: Session) -> str:
     spans = zone_spans(prog)
     nodes = len({span.nid for span in spans})
     zones = ", ".join(dict.fromkeys(span.name for span in spans))
-    pages = totalram_pages(prog).value_()
-    return f"{pages * size / 2**20:,.0f} MiB in {pages:,} pages of {size // 1024} KiB, {nodes} node{'s' if nodes > 1 else ''}, zones {zones}"
+    pages = int(totalram_pages(prog))
+    return (
+        f"{pages * size / 2**20:,.0f} MiB in {pages:,} pages of {size // 1024} KiB, {nodes} node{'s' if nodes > 1 else ''}, zones {zones}"
+    )
 
 
 def _span(nanoseconds: int) -> str:
     return str(datetime.timedelta(seconds=nanoseconds // 10**9))
 
 
-def _try(read):  # type: ignore[no-untyped-def]
+def _try(read: Callable[[], object]) -> object:
     """A fact, or "?" where the dump does not hold it: status has to work where little else does."""
     try:
         return read()

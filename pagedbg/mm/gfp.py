@@ -22,15 +22,41 @@ from pagedbg.errors import UsageError
 __all__ = (
     "decode_gfp_flags",
     "decode_gfp_mask",
+    "format_flags",
     "gfp_flag_names",
     "gfp_migratetype",
     "gfpflag_names",
     "parse_gfp_flags",
     "parse_gfp_mask",
+    "trace_print_flags",
 )
 
 # The table has about 40 entries. A damaged one must not be followed for ever.
 _MAX_NAMES = 256
+
+
+@takes_program_or_default
+def trace_print_flags(prog: Program, name: str) -> tuple[tuple[int, str], ...]:
+    """
+    Return a table of flags of ``mm/debug.c``: ``gfpflag_names``, ``pageflag_names`` or ``vmaflag_names``.
+
+    :return: (mask, name) of each ``struct trace_print_flags { unsigned long mask; const char *name; }`` before the one without a name.
+    """
+    key = f"pagedbg_{name}"
+    try:
+        return prog.cache[key]  # type: ignore[no-any-return]
+    except KeyError:
+        pass
+    table = prog[name]
+    names = []
+    for i in range(_MAX_NAMES):
+        flag = table[i].read_()
+        if not flag.name:
+            break
+        names.append((flag.mask.value_(), flag.name.string_().decode("ascii", "replace")))
+    result = tuple(names)
+    prog.cache[key] = result
+    return result
 
 
 @takes_program_or_default
@@ -41,22 +67,9 @@ def gfpflag_names(prog: Program) -> tuple[tuple[int, str], ...]:
     >>> gfpflag_names()[6]
     (3264, 'GFP_KERNEL')
 
-    :return: (mask, name) of each ``struct trace_print_flags { unsigned long mask; const char *name; }`` before the one without a name.
+    :return: (mask, name), see :func:`trace_print_flags()`
     """
-    try:
-        return prog.cache["pagedbg_gfpflag_names"]  # type: ignore[no-any-return]
-    except KeyError:
-        pass
-    table = prog["gfpflag_names"]
-    names = []
-    for i in range(_MAX_NAMES):
-        flag = table[i].read_()
-        if not flag.name:
-            break
-        names.append((flag.mask.value_(), flag.name.string_().decode("ascii", "replace")))
-    result = tuple(names)
-    prog.cache["pagedbg_gfpflag_names"] = result
-    return result
+    return trace_print_flags(prog, "gfpflag_names")
 
 
 @takes_program_or_default
@@ -65,15 +78,15 @@ def gfp_flag_names(prog: Program) -> list[str]:
     return sorted({name for _, name in gfpflag_names(prog)})
 
 
-def decode_gfp_mask(names: tuple[tuple[int, str], ...], flags: int) -> str:
+def format_flags(names: tuple[tuple[int, str], ...], flags: int) -> str:
     """
-    Format allocation flags as ``format_flags()`` of ``lib/vsprintf.c`` does for ``%pGg``: the first name that matches in full takes
-    its bits away, and what nothing names is added in hexadecimal. 0 is the empty string, as the kernel prints it.
+    Format flags as ``format_flags()`` of ``lib/vsprintf.c``: the first name that matches in full takes its bits away, and what nothing
+    names is added in hexadecimal. 0 is the empty string, as the kernel prints it.
 
-    >>> decode_gfp_mask(((0xcc0, "GFP_KERNEL"), (0x40000, "__GFP_COMP")), 0x40cc0)
+    >>> format_flags(((0xcc0, "GFP_KERNEL"), (0x40000, "__GFP_COMP")), 0x40cc0)
     'GFP_KERNEL|__GFP_COMP'
 
-    :param names: What :func:`gfpflag_names()` returned.
+    :param names: What :func:`trace_print_flags()` returned.
     """
     parts = []
     for mask, name in names:
@@ -85,6 +98,15 @@ def decode_gfp_mask(names: tuple[tuple[int, str], ...], flags: int) -> str:
     if flags:
         parts.append(hex(flags))
     return "|".join(parts)
+
+
+def decode_gfp_mask(names: tuple[tuple[int, str], ...], flags: int) -> str:
+    """
+    Format allocation flags as the kernel's ``%pGg`` does.
+
+    :param names: What :func:`gfpflag_names()` returned.
+    """
+    return format_flags(names, flags)
 
 
 @takes_program_or_default

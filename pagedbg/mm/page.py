@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from pagedbg.mm._read import byte_order, read_array
 from pagedbg.mm._sections import pages_per_section_shift, sections
+from pagedbg.mm.gfp import format_flags, trace_print_flags
 from pagedbg.mm.memcontrol import memcg_data_memcg, memcg_path
 from pagedbg.mm.migrate import decode_migratetype
 from pagedbg.mm.pageblock import max_page_order, pageblock_order
@@ -44,6 +45,7 @@ __all__ = (
     "KINDS",
     "PageState",
     "PageTypes",
+    "decode_page_flags",
     "inode_name",
     "page_refcount",
     "page_state",
@@ -85,7 +87,7 @@ KINDS = {
     "unaccepted": "not yet accepted from the hypervisor",
     "hwpoison": "taken out of use after a memory error",
     "device": "memory of a device (ZONE_DEVICE)",
-    "no references": "on no free list and not referenced: isolated, frozen, being freed, or the tail of a block allocated without __GFP_COMP",
+    "no references": "on no free list and not referenced: isolated, frozen, being freed, or a tail of a block allocated without __GFP_COMP",
     **ABSENT,
 }
 """What a page can be, with words for it."""
@@ -238,6 +240,20 @@ def _text(string: Object) -> str:
     return str(string.string_().decode("utf-8", "backslashreplace"))
 
 
+@takes_program_or_default
+def decode_page_flags(prog: Program, flags: IntegerLike) -> str:
+    """
+    Get the names of page flags as the kernel's ``%pGp`` prints them, without node, zone and what else is kept in the upper bits.
+
+    >>> decode_page_flags(0x100000000000048)
+    'uptodate|head'
+
+    :param flags: ``unsigned long``
+    """
+    mask = (1 << prog["__NR_PAGEFLAGS"].value_()) - 1
+    return format_flags(trace_print_flags(prog, "pageflag_names"), operator.index(flags) & mask)
+
+
 class _Layout(NamedTuple):
     """Where the members of ``struct page`` and ``struct folio`` that are read here lie."""
 
@@ -267,14 +283,16 @@ def _layout(prog: Program) -> _Layout:
         "flags": (word, offsetof(page, "flags")),
         "compound": (word, offsetof(page, compound)),
         "mapping": (word, offsetof(page, "mapping")),
-        "index": (word, offsetof(page, index)),
+        "pgoff": (word, offsetof(page, index)),
         "private": (word, offsetof(page, "private")),
         "type": (f"{byte_order(prog)}u4", offsetof(page, "_mapcount")),
         "refcount": (f"{byte_order(prog)}i4", offsetof(page, "_refcount")),
         "lru": (word, offsetof(page, "lru")),
-        "slab_cache": (word, offsetof(prog.type("struct slab"), "slab_cache")),
     }
-    # CONFIG_MEMCG=n: a second view of a word that is not looked at then.
+    # CONFIG_SLOB (until v6.3) has no caches; "mapping" stands in for what is not looked at then.
+    slab = prog.type("struct slab")
+    fields["slab_cache"] = (word, offsetof(slab, "slab_cache") if slab.has_member("slab_cache") else offsetof(page, "mapping"))
+    # CONFIG_MEMCG=n, the same.
     fields["memcg_data"] = (word, offsetof(page, "memcg_data") if page.has_member("memcg_data") else offsetof(page, "flags"))
     folio = prog.type("struct folio")
     # Since Linux kernel commit ebc1baf5c9b4 ("mm: free up a word in the first tail page") (in v6.6), the order is the low byte of _flags_1.
@@ -323,7 +341,7 @@ class _Words(NamedTuple):
     flags: int
     compound: int
     mapping: int
-    index: int
+    pgoff: int
     private: int
     type: int
     refcount: int
@@ -339,7 +357,7 @@ class _Head(NamedTuple):
     detail: str | None
     order: int
     mapping: int
-    index: int
+    pgoff: int
     memcg: str | None
     entire_mapcount: int
     average_mapcount: int | None
@@ -358,11 +376,13 @@ class _Reader:
         self._memcgs: dict[int, str | None] = {}
         self._pcp: dict[int, tuple[int, int] | None] = {}
         self._pcp_areas: list[tuple[int, int, int]] | None = None
-        self._resources: list[tuple[int, int, int, str]] | None = None
+        self._resources: list[tuple[int, int, str]] | None = None
+        self._resources_whole = False
         self._little = "little" if byte_order(prog) == "<" else "big"
         self._device_zone = self._enumerator("ZONE_DEVICE", -1)
         self._max_order = max_page_order(prog)
         self._zero_pfns = self._find_zero_pfns()
+        self._caches_known = prog.type("struct slab").has_member("slab_cache")
         self._memcg_known = prog.type("struct page").has_member("memcg_data")
         self._missing = "unreadable" if prog.flags & ProgramFlags.IS_LIVE else "not in the dump"
 
@@ -466,10 +486,8 @@ class _Reader:
                 yield PageState(pfn, "offline section", page=address)
                 continue
             head = self._head_address(address, page, words[i + 1])
-            if head == address and not page.flags & layout.pg["head"]:
-                shared = self._classify(pfn, page, None)
-            else:
-                shared = self._compound(head)
+            alone = head == address and not page.flags & layout.pg["head"]
+            shared = self._classify(pfn, page, None) if alone else self._compound(head)
             head_pfn = (head - layout.page0) // layout.size
             kind, detail, order = shared.kind, shared.detail, shared.order
             block = blocks.get(i) if page.refcount == 0 else None
@@ -491,7 +509,7 @@ class _Reader:
                 head_pfn,
                 order,
                 shared.mapping,
-                shared.index + pfn - head_pfn if shared.mapping else None,
+                shared.pgoff + pfn - head_pfn if shared.mapping else None,
                 shared.memcg,
             )
 
@@ -593,7 +611,7 @@ class _Reader:
         memcg = None
         if kind not in ("slab", "free", "no references", "reserved", "zero", "device"):
             memcg = self._memcg(page.memcg_data)
-        return _Head(kind, detail, order, file_mapping, page.index, memcg, entire, average)
+        return _Head(kind, detail, order, file_mapping, page.pgoff, memcg, entire, average)
 
     def _int(self, data: bytes, offset: int) -> int:
         return int.from_bytes(data[offset : offset + 4], self._little, signed=True)  # type: ignore[arg-type]
@@ -650,8 +668,8 @@ class _Reader:
 
     def _pcp_list(self, pfn: int) -> tuple[int, int] | None:
         """
-        Follow the list that a free page is on to its head, and if that is one of the lists of ``struct per_cpu_pages``, return the CPU and the
-        number of the list.
+        Follow the list that a free page is on to its head, and if that is one of the lists of ``struct per_cpu_pages``, return the CPU and
+        the number of the list.
         """
         layout = self.layout
         first = address = layout.page0 + pfn * layout.size
@@ -727,6 +745,8 @@ class _Reader:
         return bool(int.from_bytes(folio[offset : offset + size], self._little) >> bit & 1)  # type: ignore[arg-type]
 
     def _cache_name(self, address: int) -> str | None:
+        if not self._caches_known:
+            return None
         if address not in self._caches:
             try:
                 self._caches[address] = _text(Object(self.prog, "struct kmem_cache *", address).name)
@@ -800,23 +820,33 @@ class _Reader:
     def _resource(self, pfn: int) -> str | None:
         """Say what the machine's memory map, /proc/iomem, has at a page frame."""
         if self._resources is None:
-            self._resources = []
-            try:
-                for resource in for_each_resource(self.prog["iomem_resource"].address_of_()):
-                    start, end = resource.start.value_(), resource.end.value_()
-                    if resource.name:
-                        self._resources.append((start, end, end - start, _text(resource.name)))
-            except (LookupError, FaultError):
-                pass
-            # The whole address space says nothing.
-            self._resources = self._resources[1:]
+            self._resources, self._resources_whole = _resources(self.prog)
         shift = self.prog["PAGE_SHIFT"].value_()
         start, end = pfn << shift, (pfn + 1 << shift) - 1
-        inside = [(size, name) for first, last, size, name in self._resources if first <= end and start <= last]
+        inside = [(last - first, name) for first, last, name in self._resources if first <= end and start <= last]
         if not inside:
-            return "no memory there"
+            return "no memory there" if self._resources_whole else None
         name = min(inside)[1]
         return name if any(n == "System RAM" for _, n in inside) else f"no memory there: {name}"
+
+
+def _resources(prog: Program) -> tuple[list[tuple[int, int, str]], bool]:
+    """Return the resources of /proc/iomem as (start, end, name), and whether all could be read."""
+    found = []
+    whole = True
+    try:
+        for resource in for_each_resource(prog["iomem_resource"].address_of_()):
+            # The root is the whole address space and says nothing.
+            if not resource.parent:
+                continue
+            try:
+                name = _text(resource.name) if resource.name else "?"
+            except FaultError:
+                name = "?"
+            found.append((resource.start.value_(), resource.end.value_(), name))
+    except (LookupError, FaultError):
+        whole = False
+    return found, whole
 
 
 class _FreeBlocks:

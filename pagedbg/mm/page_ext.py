@@ -91,9 +91,10 @@ def _arrays(prog: Program, size: int, start_pfn: int, end_pfn: int) -> Iterator[
 
 def _sparse(prog: Program) -> bool:
     try:
-        return prog.type("struct mem_section").has_member("page_ext")
+        section = prog.type("struct mem_section")
     except LookupError:
         return False
+    return bool(section.has_member("page_ext"))
 
 
 @takes_program_or_default

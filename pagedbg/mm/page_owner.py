@@ -127,10 +127,10 @@ def page_owner_of_pfn(prog: Program, pfn: IntegerLike) -> PageOwner | None:
     dtype = page_owner_dtype(prog)
     record = np.frombuffer(prog.read(page_ext.value_(), dtype.itemsize), dtype)
     fields: dict[str, Any] = {name: int(record[name][0]) for name in dtype.names or () if name not in ("flags", "comm")}
-    fields["comm"] = decode_comm(record["comm"][0]) if "comm" in record.dtype.fields else None
+    fields["comm"] = decode_comm(record["comm"][0]) if "comm" in (dtype.names or ()) else None
     fields["state"] = int(page_owner_states(prog, record)[0])
-    wanted = (field.name for field in dataclasses.fields(PageOwner))
-    return PageOwner(**{name: fields.get(name) for name in wanted})
+    wanted: dict[str, Any] = {field.name: fields.get(field.name) for field in dataclasses.fields(PageOwner)}
+    return PageOwner(**wanted)
 
 
 # ---- all pages ----
@@ -178,7 +178,8 @@ def page_owner_states(prog: Program, records: NDArray[Any]) -> NDArray[np.uint8]
     flags = records["flags"]
     # ALLOCATED without OWNER does not occur; counted as never written.
     has_owner = (flags & owner) != 0
-    return has_owner.astype(np.uint8) + (has_owner & ((flags & allocated) != 0))
+    states: NDArray[np.uint8] = has_owner.astype(np.uint8) + (has_owner & ((flags & allocated) != 0))
+    return states
 
 
 @takes_program_or_default

@@ -25,4 +25,5 @@ def local_clock(prog: Program) -> int:
     old as long as one CPU is busy.
     """
     runqueues = prog["runqueues"]
-    return max(per_cpu(runqueues, cpu).clock.value_() for cpu in for_each_online_cpu(prog))
+    latest: int = max(per_cpu(runqueues, cpu).clock.value_() for cpu in for_each_online_cpu(prog))
+    return latest

@@ -49,6 +49,7 @@ class StackDepot:
         # a6c1d9cb9a68 ("stackdepot: rename pool_index to pool_index_plus_1") (in v6.9-rc3) it is pool_index_plus_1. Between 3ee34eabac2a
         # ("lib/stackdepot: fix first entry having a 0-handle") (in v6.9-rc1, v6.8.3) and that it counted from one without saying so, which
         # only the handle stored in the record tells.
+        self._biases: tuple[int, ...]
         if "pool_index_plus_1" in bits:
             self._index, self._biases = bits["pool_index_plus_1"], (1,)
         elif "pool_index" in bits:

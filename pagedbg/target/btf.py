@@ -45,6 +45,9 @@ _KINDS = {
     TypeKind.TYPEDEF: (_TYPEDEF,),
 }
 
+# What drgn and Python say of records that are formed well and mean nothing.
+_NONSENSE = (ArithmeticError, LookupError, RecursionError, TypeError, ValueError)
+
 
 class BtfError(PagedbgError):
     """The bytes are no BTF, or not one that can be read."""
@@ -61,6 +64,7 @@ class Btf:
     def __init__(self, prog: Program, data: bytes) -> None:
         self._prog = prog
         self._types: dict[int, Type] = {}
+        self._building: set[int] = set()
         types, strings = _sections(data)
         self._strings = strings
         self._words = np.frombuffer(types, "<u4")
@@ -126,7 +130,15 @@ class Btf:
     def type(self, index: int) -> Type:
         """Return the type with this id."""
         if index not in self._types:
-            self._types[index] = self._build(index)
+            if index in self._building:
+                raise BtfError(f"The kernel's BTF is damaged: type {index} contains itself.")
+            self._building.add(index)
+            try:
+                self._types[index] = self._build(index)
+            except _NONSENSE as error:
+                raise BtfError(f"The kernel's BTF is damaged: type {index} makes no sense ({error}).") from None
+            finally:
+                self._building.remove(index)
         return self._types[index]
 
     # ---- records ----
@@ -215,12 +227,18 @@ class Btf:
         return make(name or None, self._referred(index), members)
 
     def _member(self, index: int, bits: int) -> Callable[[], Object]:
-        if bits:
-            return lambda: Object(self._prog, self.type(index), bit_field_size=bits)
-        return lambda: Object(self._prog, self.type(index))
+        def member() -> Object:
+            try:
+                return Object(self._prog, self.type(index), bit_field_size=bits or None)
+            except _NONSENSE as error:
+                raise BtfError(f"The kernel's BTF is damaged: no member can be of type {index} ({error}).") from None
+
+        return member
 
     def _enum(self, index: int, name: str) -> Type:
         signed, size = self._flag(index), self._referred(index)
+        if size not in (1, 2, 4, 8, 16):
+            raise BtfError(f"The kernel's BTF is damaged: enum {name or index} has {size} bytes.")
         bits = 8 * size
         enumerators = []
         for name_offset, *words in self._extra(index, 2 if self._kind[index] == _ENUM else 3):

@@ -101,7 +101,11 @@ def _kallsyms(target: Target) -> tuple[bool, str]:
     return target.has_kallsyms, "the kernel's own" if target.has_kallsyms else "not found; symbols come from debug info"
 
 
-@_probe("kallsyms_all", cost="variables are not found without debug info", remedy="Build with CONFIG_KALLSYMS_ALL=y, or give the vmlinux with -s")
+@_probe(
+    "kallsyms_all",
+    cost="variables are not found without debug info",
+    remedy="Build with CONFIG_KALLSYMS_ALL=y, or give the vmlinux with -s",
+)
 def _kallsyms_all(target: Target) -> tuple[bool, str]:
     return (True, "data symbols are there") if target.has_symbol("init_task") else (False, "only functions are there")
 
@@ -117,19 +121,29 @@ def _kptr(target: Target) -> tuple[bool, str]:
     return value != "2", f"kernel.kptr_restrict={value}"
 
 
-@_probe("page_owner_compiled", cost="nobody knows who holds a page", remedy="Build the kernel with CONFIG_PAGE_OWNER=y (Fedora, openSUSE and AlmaLinux do)")
+@_probe(
+    "page_owner_compiled",
+    cost="nobody knows who holds a page",
+    remedy="Build the kernel with CONFIG_PAGE_OWNER=y (Fedora, openSUSE and AlmaLinux do)",
+)
 def _page_owner_compiled(target: Target) -> tuple[bool, str]:
     return (True, "CONFIG_PAGE_OWNER=y") if page_owner_compiled(target.prog) else (False, "this kernel was built without CONFIG_PAGE_OWNER")
 
 
-@_probe("page_owner", cost="owners has nothing to list, inspect shows no owner", remedy="Boot with page_owner=on on the kernel's command line")
+@_probe(
+    "page_owner", cost="owners has nothing to list, inspect shows no owner", remedy="Boot with page_owner=on on the kernel's command line"
+)
 def _page_owner(target: Target) -> tuple[bool, str]:
     if not page_owner_compiled(target.prog):
         return False, "this kernel was built without CONFIG_PAGE_OWNER"
     return (True, "on since boot") if page_owner_inited(target.prog) else (False, "page_owner is off")
 
 
-@_probe("complete dump", cost="the contents of those pages cannot be read; who holds them can", remedy="Dump with a lower level: makedumpfile -d 0")
+@_probe(
+    "complete dump",
+    cost="the contents of those pages cannot be read; who holds them can",
+    remedy="Dump with a lower level: makedumpfile -d 0",
+)
 def _complete(target: Target) -> tuple[bool, str]:
     dump = target.dump
     if dump is None:
@@ -151,7 +165,12 @@ def _root(target: Target) -> tuple[bool, str]:
     return os.geteuid() == 0, f"uid {os.geteuid()}"
 
 
-@_probe("not locked down", cost="kernel memory, BPF and modules are closed", remedy="Boot without lockdown=, or with Secure Boot off", only_live=True)
+@_probe(
+    "not locked down",
+    cost="kernel memory, BPF and modules are closed",
+    remedy="Boot without lockdown=, or with Secure Boot off",
+    only_live=True,
+)
 def _lockdown(target: Target) -> tuple[bool, str]:
     path = Path("/sys/kernel/security/lockdown")
     mode = re.search(r"\[(\w+)\]", path.read_text()) if path.exists() else None

@@ -54,6 +54,11 @@ class DumpFile:
         """The platform that drgn needs told for some kdump files."""
         return Platform(ARCHITECTURES[self.machine])
 
+    @property
+    def left_out_zeroes(self) -> bool:
+        """Whether a page that is not in the dump may be one of zeroes."""
+        return bool((self.level or 0) & 1)
+
     def left_out(self) -> list[str]:
         """Names of what the dump was filtered of."""
         return [name for bit, name in FILTERED if (self.level or 0) & bit]

@@ -9,6 +9,7 @@ Where no debug info is given, symbols come from kallsyms and types from BTF, bot
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -112,14 +113,13 @@ class Target:
         :raises TargetError: if the kernel carries neither
         """
         self._index = self._kallsyms()
-        if self._index is not None:
-            self.prog.register_symbol_finder("pagedbg kallsyms", self._index, enable_index=-1)
         if _has_types(self.prog):
             return
         if self._index is None:
             raise TargetError(
                 f"The symbols of {self.name} cannot be found: it has no kallsyms in its vmcoreinfo (Linux 6.0 and later do). Give its vmlinux with -s."
             )
+        self.prog.register_symbol_finder("pagedbg kallsyms", self._index, enable_index=-1)
         btf = Btf(self.prog, self._btf())
         self.types = "BTF"
         self.prog.register_type_finder("pagedbg BTF", btf.find_type, enable_index=-1)
@@ -130,7 +130,8 @@ class Target:
             module.address_range = (self.prog.symbol("_text").address, self.prog.symbol("_end").address)
 
     def _image_symbols(self) -> Iterable[Symbol]:
-        return self._index(self.prog, None, None, False) if self._index is not None else self.prog.symbols()
+        symbols: Iterable[Symbol] = self._index(self.prog, None, None, False) if self._index is not None else self.prog.symbols()
+        return symbols
 
     def _kallsyms(self) -> SymbolIndex | None:
         try:
@@ -156,7 +157,8 @@ class Target:
                 f"{self.name} carries no type information (CONFIG_DEBUG_INFO_BTF, and CONFIG_KALLSYMS_ALL to find it in a dump). Give its vmlinux with -s."
             ) from None
         try:
-            return self.prog.read(start, stop - start)
+            data: bytes = self.prog.read(start, stop - start)
+            return data
         except FaultError as error:
             raise TargetError(f"The type information of {self.name} is not in the dump ({error}). Give its vmlinux with -s.") from None
 
@@ -169,6 +171,8 @@ def open_target(core: str | None = None, symbols: Sequence[str] = ()) -> Target:
     :param symbols: files with debug info, preferred over what the kernel carries
     :raises PagedbgError: with a sentence for the user
     """
+    # What drgn warns of while it looks for modules' debug info is nothing that was asked for here.
+    logging.getLogger("drgn").setLevel(logging.ERROR)
     target = _open_live() if core is None else _open_dump(core)
     if symbols:
         _load(target, symbols)

@@ -104,11 +104,11 @@ class LineCompleter(Completer):
         elif before and before[-1] in options and _takes_value(options[before[-1]]):
             yield from self._values(options[before[-1]], place.word, event)
         else:
-            if not place.word.startswith("-"):
-                positional = _positional(arguments, options, before)
-                if positional is not None:
-                    yield from self._values(positional, place.word, event)
-            yield from _matching(place.word, _options_left(arguments, before))
+            positional = _positional(arguments, options, before)
+            if positional is not None and not place.word.startswith("-"):
+                yield from self._values(positional, place.word, event)
+            if place.word.startswith("-") or not place.word:
+                yield from _matching(place.word, _options_left(arguments, before))
 
     def _values(self, arg: argument, word: str, event: CompleteEvent) -> Iterator[Completion]:
         if arg.kwargs.get("metavar") in ("FILE", "CORE"):

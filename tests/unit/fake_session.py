@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A session on a target without memory, and commands that do what tests want to see; run as a program it is pagedbg itself on that target."""
+"""A session on a target without memory, and commands that do what tests want to see; run as a program it is pagedbg on that."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import drgn
@@ -38,7 +39,7 @@ class FakeTarget:
     name = "fake (6.12)"
 
     def __init__(self) -> None:
-        self.prog = drgn.Program()
+        self.prog = drgn.Program(drgn.host_platform)
 
     def capabilities(self) -> dict[str, FakeCapability]:
         """page_owner is off."""
@@ -97,7 +98,7 @@ def fails(session: Session, args: argparse.Namespace) -> None:
     if args.how == "bug":
         raise KeyError("forgotten")
     if args.how == "file":
-        open("/no/such/file")
+        Path("/no/such/file").read_text()
     raise PagedbgError("gave up")
 
 

@@ -48,7 +48,7 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 import fake_session
 sys.argv[1:] = ["-e", "rows pfn 1"]
 print(fake_session.main())
-print([name for name in ("numpy", "duckdb", "rich", "prompt_toolkit") if name in sys.modules])
+print([name for name in ("duckdb", "rich", "prompt_toolkit") if name in sys.modules])
 """
     assert python(code).splitlines()[-2:] == ["0", "[]"]
 

@@ -21,7 +21,7 @@ from pagedbg.ui.completion import LineCompleter
 from pagedbg.ui.prompt import history_path
 
 FAKE = Path(__file__).with_name("fake_session.py")
-PROMPT = "pagedbg> "
+PROMPT = "pagedbg>"
 
 
 class Terminal:
@@ -74,7 +74,10 @@ def test_leaving(terminal: Terminal, word: str) -> None:
 
 
 def test_the_bottom_line_names_the_target(tmp_path: Path) -> None:
-    terminal = Terminal(tmp_path)
+    # The line is drawn once the terminal has said where the cursor is.
+    terminal = Terminal(tmp_path, PROMPT_TOOLKIT_NO_CPR="")
+    terminal.expect("\x1b[6n")
+    terminal.child.send("\x1b[2;1R")
     terminal.expect("fake (6.12) · page_owner off")
     terminal.child.close(force=True)
 

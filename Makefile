@@ -1,0 +1,53 @@
+# make run      open the prompt: on this kernel if it tracks page owners, else on the bundled sample dump
+# make install  put pagedbg on root's PATH
+# make test     all tests; builds the kernels they boot if the cache has none (half an hour, once)
+# make check    the tests that boot no kernel (a minute)
+
+PYTHON := /usr/bin/python3
+VENV := .venv
+PREFIX := /usr/local
+
+.PHONY: run install uninstall test check lint kernels clean
+
+run: $(VENV)/.run
+	@contrib/run $(VENV)/bin/pagedbg
+
+install:
+	@contrib/packages python3-venv
+	$(PYTHON) -m venv --system-site-packages $(PREFIX)/lib/pagedbg
+	$(PREFIX)/lib/pagedbg/bin/pip install --quiet --disable-pip-version-check .
+	install -d $(PREFIX)/bin $(PREFIX)/share/man/man1
+	ln -sf $(PREFIX)/lib/pagedbg/bin/pagedbg $(PREFIX)/bin/pagedbg
+	install -m 644 contrib/pagedbg.1 $(PREFIX)/share/man/man1/
+
+uninstall:
+	rm -rf $(PREFIX)/lib/pagedbg $(PREFIX)/bin/pagedbg $(PREFIX)/share/man/man1/pagedbg.1
+
+test: lint kernels
+	$(VENV)/bin/pytest
+
+check: lint
+	$(VENV)/bin/pytest tests/unit tests/dump
+
+lint: $(VENV)/.test
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+kernels: $(VENV)/.test
+	contrib/lab/lab build
+
+# The environment sees the distribution's packages: bcc is only there.
+$(VENV)/.run: pyproject.toml
+	@contrib/packages python3-venv
+	$(PYTHON) -m venv --system-site-packages $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	@contrib/packages bpftool dwarves less make tmux
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

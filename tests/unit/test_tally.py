@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Sums by key: the same as a plain loop with a dict would give."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import duckdb
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pagedbg.analysis import tally
+from pagedbg.analysis.tally import Tally, group, summarize
+
+Row = tuple[int, int]
+keys = st.tuples(st.integers(-3, 3), st.integers(0, 3) | st.integers((1 << 63) - 3, (1 << 63) - 1))
+batches = st.lists(st.lists(st.tuples(keys, st.integers(1, 1 << 18)), max_size=30), max_size=6)
+
+
+def loop(parts: list[list[tuple[Row, int]]]) -> dict[Row, tuple[int, int]]:
+    """Blocks and pages by key, the slow way."""
+    sums: dict[Row, tuple[int, int]] = defaultdict(lambda: (0, 0))
+    for part in parts:
+        for key, pages in part:
+            blocks, total = sums[key]
+            sums[key] = blocks + 1, total + pages
+    return dict(sums)
+
+
+def tallied(parts: list[list[tuple[Row, int]]]) -> dict[Row, tuple[int, int]]:
+    """The same by :class:`Tally`."""
+    sums = Tally()
+    for part in parts:
+        columns = [np.array([key[i] for key, _ in part], np.int64) for i in (0, 1)]
+        sums.add(columns, np.array([pages for _, pages in part], np.int64))
+    result = sums.result()
+    if not result:
+        return {}
+    rows = list(zip(*(column.tolist() for column in result), strict=True))
+    found = {(a, b): (blocks, pages) for a, b, blocks, pages in rows}
+    assert len(found) == len(rows), "a key has two rows"
+    return found
+
+
+@given(batches)
+def test_sums_are_those_of_a_plain_loop(parts: list[list[tuple[Row, int]]]) -> None:
+    assert tallied(parts) == loop(parts)
+
+
+@given(batches)
+def test_joining_partial_sums_on_the_way_changes_nothing(parts: list[list[tuple[Row, int]]]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tally, "_COMPACT_AT", 2)
+        assert tallied(parts) == loop(parts)
+
+
+def test_partial_sums_do_not_pile_up() -> None:
+    sums = Tally()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tally, "_COMPACT_AT", 100)
+        for _ in range(1000):
+            sums.add([np.arange(10)], np.ones(10, np.int64))
+            assert sum(len(part[0]) for part in sums._parts) <= 110
+    assert [column.tolist() for column in sums.result()] == [list(range(10)), [1000] * 10, [1000] * 10]
+
+
+@given(st.lists(keys, min_size=1, max_size=40))
+def test_group_numbers_distinct_rows(rows: list[Row]) -> None:
+    first, which = group([np.array([row[i] for row in rows]) for i in (0, 1)])
+    assert [rows[first[number]] for number in which] == rows
+    assert len(first) == len(set(rows))
+
+
+@given(st.integers(2, 6), st.integers(0, 1000))
+def test_group_tells_many_columns_of_many_values_apart(columns: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    arrays = [random.integers(0, 1 << 63, 500, np.int64) // (1 << 55) for _ in range(columns)]
+    first, which = group(arrays)
+    rows = list(zip(*(array.tolist() for array in arrays), strict=True))
+    assert [rows[first[number]] for number in which] == rows
+
+
+def test_group_tells_columns_apart_whose_values_multiply_beyond_64_bits() -> None:
+    # A comm is two words, and with pid and handle there are four columns: thousands of values in each.
+    count = 100_000
+    arrays = [np.random.default_rng(seed).permutation(count) for seed in range(4)]
+    first, which = group(arrays)
+    assert len(first) == count
+    assert (arrays[0][first[which]] == arrays[0]).all()
+
+
+# ---- the last sum, in the database -------------------------------------------------------------------------------------------------------
+
+names = st.sampled_from(["bash", "kworker/0:1", "ä", "", None])
+groups = st.lists(st.tuples(names, st.integers(0, 3), st.integers(1, 1000), st.integers(1, 1 << 40)), min_size=1, max_size=20)
+
+
+@pytest.fixture(scope="module")
+def db() -> duckdb.DuckDBPyConnection:
+    """A database of our own."""
+    return duckdb.connect()
+
+
+@given(groups)
+def test_values_that_are_the_same_are_summed_up_once_more(db: duckdb.DuckDBPyConnection, rows: list[tuple[str | None, int, int, int]]) -> None:
+    expected: dict[tuple[str | None, int], list[int]] = defaultdict(lambda: [0, 0])
+    for name, order, blocks, pages in rows:
+        expected[name, order][0] += blocks
+        expected[name, order][1] += pages
+    total = sum(pages for _, _, _, pages in rows)
+    names, orders, blocks, pages = map(list, zip(*rows, strict=True))
+    found, count = summarize(db, ["comm", "order"], [names, orders], np.array(blocks), np.array(pages), page_size=4096)
+    assert count == len(found) == len(expected)
+    assert {row[:2]: list(row[2:4]) for row in found} == expected
+    assert all(row[4] == row[3] * 4096 for row in found)
+    assert all(abs(row[5] - 100 * row[3] / total) <= 0.005001 for row in found)
+    assert [row[3] for row in found] == sorted((row[3] for row in found), reverse=True)
+
+
+@given(groups, st.integers(1, 5))
+def test_top_is_the_beginning_of_all_and_says_how_many_there_are(
+    db: duckdb.DuckDBPyConnection, rows: list[tuple[str | None, int, int, int]], top: int
+) -> None:
+    names, _, blocks, pages = map(list, zip(*rows, strict=True))
+    arguments = (db, ["comm"], [names], np.array(blocks), np.array(pages))
+    everything, count = summarize(*arguments, page_size=4096)
+    assert summarize(*arguments, page_size=4096, top=top) == (everything[:top], count)
+
+
+@pytest.mark.parametrize("column, at", [("order", 0), ("blocks", 1), ("pages", 2), ("bytes", 3), ("share", 4)])
+@pytest.mark.parametrize("descending", [False, True])
+def test_any_column_sorts_both_ways(db: duckdb.DuckDBPyConnection, column: str, at: int, descending: bool) -> None:
+    blocks, pages = np.array([5, 1, 3]), np.array([10, 40, 20])
+    found, _ = summarize(db, ["order"], [[2, 0, 1]], blocks, pages, page_size=4096, sort=column, descending=descending)
+    values = [row[at] for row in found]
+    assert values == sorted(values, reverse=descending)
+
+
+@pytest.mark.parametrize("descending", [False, True])
+def test_what_is_not_known_comes_last(db: duckdb.DuckDBPyConnection, descending: bool) -> None:
+    ones = np.ones(3, np.int64)
+    found, _ = summarize(db, ["module"], [["b", None, "a"]], ones, ones, page_size=4096, sort="module", descending=descending)
+    assert [row[0] for row in found] == (["b", "a", None] if descending else ["a", "b", None])
