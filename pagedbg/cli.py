@@ -21,7 +21,6 @@ from pagedbg import __version__
 from pagedbg.commands import COMMANDS
 from pagedbg.session import FORMATS, Session
 
-
 SAMPLE = Path(__file__).parent / "data" / "sample.vmcore"
 """A small real dump that travels with pagedbg, to try it on."""
 
@@ -148,6 +147,8 @@ def _run(args: argparse.Namespace) -> int:
     lines = _lines(args)
     session = Session(open_target(args.core, args.symbols), format=args.format, pager=args.pager)
     session.keep()
+    for note in session.target.notes:
+        print(f"pagedbg: {note}", file=sys.stderr)
     if lines is None:
         from pagedbg.ui.prompt import run_prompt
 

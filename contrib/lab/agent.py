@@ -129,12 +129,12 @@ class Command:
         pidfd = os.pidfd_open(self.pid)
         status = None
         while self.outputs or status is None:
-            readable, writable, _ = select.select(
-                [*self.outputs, *([] if status is not None else [pidfd]), *([] if self.waiting else [self.port.fd])],
-                [self.stdin] if self.waiting else [],
-                [],
-                None if status is None else LINGER,
-            )
+            # Frames that came together with an earlier one are in our buffer, where select() does not see them.
+            while not self.waiting and self.port.pending():
+                self.obey()
+            sources = [*self.outputs, *([] if self.waiting else [self.port.fd]), *([pidfd] if status is None else [])]
+            sinks = [self.stdin] if self.waiting else []
+            readable, writable, _ = select.select(sources, sinks, [], None if status is None else LINGER)
             if status is not None and not any(fd in self.outputs for fd in readable):
                 break
             if writable:
@@ -142,7 +142,7 @@ class Command:
             for fd in readable:
                 if fd in self.outputs:
                     self.copy(fd)
-            if self.port.fd in readable or self.port.pending():
+            if self.port.fd in readable:
                 self.obey()
             if pidfd in readable:
                 status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])

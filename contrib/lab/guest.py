@@ -329,6 +329,9 @@ class Guest:
                     keep("stderr" if kind == b"e" else "stdout", data)
         except GuestGone as gone:
             status, failure = gone.status, str(gone)
+        finally:
+            if self._channel:
+                self._channel.stdin = None
         return CompletedGuest(arguments, b"".join(kept["stdout"]), b"".join(kept["stderr"]), status, self.console(), failure)
 
     def qmp(self, command: str, **arguments: Any) -> Any:

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 # Partial sums are joined when there are this many.
 _COMPACT_AT = 1 << 20
 
+# Of the hash table: so many slots; and so many groups at most, that its arrays stay in the processor's cache.
+_SLOT_BITS = 16
+_MOST_GROUPS = 1 << 15
+
+# Knuth, The Art of Computer Programming, volume 3, 6.4: 2**32 divided by the golden ratio.
+_MULTIPLIER = np.uint32(2654435761)
+
 
 def group(keys: Sequence[NDArray[Any]]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """
@@ -23,42 +30,101 @@ def group(keys: Sequence[NDArray[Any]]) -> tuple[NDArray[np.intp], NDArray[np.in
     :return: the index of one row of each group, and the group of each row
     """
     codes: NDArray[Any] | None = None
+    limit = 1
     for key in keys:
         values, inverse = np.unique(key, return_inverse=True)
+        if codes is not None and limit * len(values) >= 1 << 63:
+            # Numbered anew, they fit again.
+            seen, codes = np.unique(codes, return_inverse=True)
+            limit = len(seen)
         codes = inverse if codes is None else codes * len(values) + inverse
+        limit *= len(values)
     assert codes is not None
     _, first, which = np.unique(codes, return_index=True, return_inverse=True)
     return first, which
 
 
 class Tally:
-    """Sums of blocks and pages by several integer keys."""
+    """
+    Sums of blocks and pages by several integer keys.
+
+    To number keys NumPy sorts them, which takes longer than to read them out of a kernel. But nearly every row has a key that was seen before:
+    a hash table has the group of the key that took a slot last, and only rows with another key are sorted. A group that lost its slot is begun
+    anew the next time; :meth:`result` puts together what belongs together.
+    """
 
     def __init__(self) -> None:
+        # Sums that are no longer added to, and those that the table refers to; a part is a column for each key, blocks and pages.
         self._parts: list[list[NDArray[Any]]] = []
         self._rows = 0
+        self._groups: list[NDArray[Any]] = []
+        self._slots = np.zeros(1 << _SLOT_BITS, np.intp)
 
     def add(self, keys: Sequence[NDArray[Any]], pages: NDArray[np.int64]) -> None:
         """Count one block a row: its keys, and its pages."""
-        if len(pages):
-            self._add(keys, np.ones(len(pages), np.int64), pages)
-
-    def _add(self, keys: Sequence[NDArray[Any]], blocks: NDArray[np.int64], pages: NDArray[np.int64]) -> None:
-        first, which = group(keys)
+        if not len(pages):
+            return
+        which = self._number(keys)
+        groups = self._groups
+        groups[-2] += np.bincount(which, minlength=len(groups[-2]))
         # Weights are doubles: exact up to 2**53 pages.
+        groups[-1] += np.bincount(which, weights=pages, minlength=len(groups[-1])).astype(np.int64)
+        if len(groups[-1]) > _MOST_GROUPS:
+            self._close()
+            if self._rows > _COMPACT_AT:
+                self._compact()
+
+    def _number(self, keys: Sequence[NDArray[Any]]) -> NDArray[np.intp]:
+        """The group of each row, made if there is none."""
+        slots = _slots(keys)
+        if not self._groups:
+            self._groups = [*(np.asarray(key)[:1] for key in keys), *np.zeros((2, 1), np.int64)]
+        # An empty slot refers to the first group: whose key it is not.
+        which = self._slots[slots]
+        known = np.ones(len(which), np.bool_)
+        for column, key in zip(self._groups, keys, strict=False):
+            known &= column[which] == key
+        if not known.all():
+            new = np.flatnonzero(~known)
+            first, groups = group([key[new] for key in keys])
+            rows, begin = new[first], len(self._groups[-1])
+            which[new] = groups + begin
+            self._slots[slots[rows]] = np.arange(begin, begin + len(rows))
+            more = [*(key[rows] for key in keys), *np.zeros((2, len(rows)), np.int64)]
+            self._groups = [np.concatenate(columns) for columns in zip(self._groups, more, strict=True)]
+        return which
+
+    def _close(self) -> None:
+        """Begin a new table."""
+        if self._groups:
+            self._parts.append(self._groups)
+            self._rows += len(self._groups[-1])
+            self._groups = []
+            self._slots[:] = 0
+
+    def _compact(self) -> None:
+        *keys, blocks, pages = (np.concatenate(columns) for columns in zip(*self._parts, strict=True))
+        first, which = group(keys)
         sums = (np.bincount(which, weights=weights, minlength=len(first)).astype(np.int64) for weights in (blocks, pages))
-        self._parts.append([*(np.asarray(key)[first] for key in keys), *sums])
-        self._rows += len(first)
-        if self._rows > _COMPACT_AT:
-            self.result()
+        self._parts = [[*(key[first] for key in keys), *sums]]
+        self._rows = len(first)
 
     def result(self) -> list[NDArray[Any]]:
         """The columns: a column for each key, then blocks and pages."""
-        if len(self._parts) > 1:
-            columns = [np.concatenate(column) for column in zip(*self._parts, strict=True)]
-            self._parts, self._rows = [], 0
-            self._add(columns[:-2], columns[-2], columns[-1])
+        self._close()
+        if self._parts:
+            self._compact()
         return self._parts[0] if self._parts else []
+
+
+def _slots(keys: Sequence[NDArray[Any]]) -> NDArray[np.intp]:
+    """The slot of the hash table for each row of some columns."""
+    mixed = np.zeros(1, np.uint32)
+    for key in keys:
+        # 32 bits at a time: processors multiply more of them at once.
+        for half in (key, key >> 32) if key.dtype.itemsize > 4 else (key,):
+            mixed = (mixed + half.astype(np.uint32)) * _MULTIPLIER
+    return (mixed >> np.uint32(32 - _SLOT_BITS)).astype(np.intp)
 
 
 def summarize(

@@ -295,7 +295,9 @@ class Command:
             return
         capabilities: Mapping[str, Any] = session.target.capabilities()
         for need in self.needs:
-            capability = capabilities[need]
+            capability = capabilities.get(need)
+            if capability is None:
+                raise PagedbgError(f"needs {need}, which only a running kernel has: {session.target.name} is a dump.")
             if not capability.state:
                 said = ". ".join(part.rstrip(".") for part in (f"needs {need}: {capability.detail}", capability.remedy) if part)
                 raise PagedbgError(f"{said}.")

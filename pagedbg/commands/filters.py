@@ -83,29 +83,29 @@ class Selection:
         return blocks
 
     def _numbers(self, blocks: Blocks) -> NDArray[np.bool_] | None:
-        args, records = self._args, blocks.records
+        args, column = self._args, blocks.column
         masks = []
         if args.orders:
-            masks.append(args.orders.mask(blocks.order, records["ts_nsec"] if "ts_nsec" in (records.dtype.names or ()) else blocks.pfn))
+            masks.append(args.orders.mask(blocks.order, column("ts_nsec") if "ts_nsec" in blocks.members else blocks.pfn))
         if args.pfns:
             masks.append((blocks.pfn < np.uint64(args.pfns[1])) & (blocks.end_pfn > np.uint64(args.pfns[0])))
         if args.gfp:
             wanted = np.uint32(self._gfp_mask)
-            masks.append((records["gfp_mask"] & wanted) == wanted)
+            masks.append((column("gfp_mask") & wanted) == wanted)
         if args.pid:
-            mask = args.pid.mask(records["pid"])
-            masks.append(mask | args.pid.mask(records["tgid"]) if "tgid" in (records.dtype.names or ()) else mask)
+            mask = args.pid.mask(column("pid"))
+            masks.append(mask | args.pid.mask(column("tgid")) if "tgid" in blocks.members else mask)
         if args.age:
             assert self._lookup.now is not None
-            masks.append(args.age.mask(self._lookup.now - records["ts_nsec"].astype(np.int64)))
+            masks.append(args.age.mask(self._lookup.now - column("ts_nsec").astype(np.int64)))
         return np.logical_and.reduce(masks) if masks else None
 
     def _names(self, blocks: Blocks) -> NDArray[np.bool_] | None:
         masks = []
         if self._migratetype:
-            masks.append(_each(blocks.records["gfp_mask"], lambda mask: self._migratetype(self._lookup.migratetype(int(mask)))))  # type: ignore[misc]
+            masks.append(_each(blocks.column("gfp_mask"), lambda mask: self._migratetype(self._lookup.migratetype(int(mask)))))  # type: ignore[misc]
         if self._args.comm:
-            words = blocks.records["comm"]
+            words = blocks.column("comm")
             first, which = group(list(words.T))
             masks.append(np.array([self._args.comm(self._lookup.comm(words[i])) for i in first], np.bool_)[which])
         return np.logical_and.reduce(masks) if masks else None
@@ -123,7 +123,7 @@ class Selection:
     def _stacks(self, blocks: Blocks) -> NDArray[np.bool_] | None:
         if not (self._args.stack or self._args.module):
             return None
-        handles = blocks.records["handle"]
+        handles = blocks.column("handle")
         self._lookup.stacks(np.unique(handles).tolist())
         return _each(handles, self._stack_matches)
 

@@ -111,6 +111,7 @@ pages for pfn and page, bytes for the others: they give a row for each page.
     arguments=(
         argument("what", metavar="pfn|page|phys|virt|task", choices=("pfn", "page", "phys", "virt", "task"), help="what the number is"),
         argument("where", metavar="NUMBER", nargs="+", help="the number or a range of them; after task, the process and an address of it"),
+        argument("--drgn", action="store_true", help="print Python that does the same in drgn, instead of doing it"),
     ),
     examples=(
         ("inspect pfn 0x1200", "one page, with everything one asks next"),
@@ -119,8 +120,11 @@ pages for pfn and page, bytes for the others: they give a row for each page.
     ),
     table=True,
 )
-def inspect(session: Session, args: argparse.Namespace) -> Table:
+def inspect(session: Session, args: argparse.Namespace) -> Table | None:
     """Run the command."""
+    if args.drgn:
+        print(_code(args.what, args.where))
+        return None
     place = _find(session.prog, args.what, args.where)
     inspector = _Inspector(session, place)
     return inspector.one() if place.single else inspector.many()
@@ -266,6 +270,51 @@ def _translated(
 
 
 _FINDERS: dict[str, Callable[[Program, str], _Place]] = {"pfn": _pfn, "page": _page, "phys": _phys, "virt": _virt}
+
+
+_CODE = {
+    "pfn": ("", "{0}"),
+    "page": ("from drgn import Object\nfrom drgn.helpers.linux.mm import page_to_pfn\n", 'page_to_pfn(Object(prog, "struct page *", {0}))'),
+    "phys": ("from drgn.helpers.linux.mm import PHYS_PFN\n", "PHYS_PFN(prog, {0})"),
+    "virt": ("from drgn.helpers.linux.mm import follow_pfn\n", 'follow_pfn(prog["init_mm"].address_of_(), {0})'),
+    "task": (
+        "from drgn.helpers.linux.mm import follow_pfn\nfrom drgn.helpers.linux.pid import find_task\n",
+        "follow_pfn(find_task(prog, {0}).mm, {1})",
+    ),
+}
+
+
+def _code(what: str, where: Sequence[str]) -> str:
+    """Return Python for a drgn prompt that prints what is known of the pages."""
+    if len(where) != (2 if what == "task" else 1):
+        raise UsageError(f"after {what} comes {'a process id and an address' if what == 'task' else 'one number or range'}")
+    *pid, text = where
+    start, end, single = _parse_range(text)
+    imports, pfn = _CODE[what]
+    lines = [
+        f"{imports}from pagedbg.mm.page import pfn_state",
+        "from pagedbg.mm.page_owner import page_owner_of_pfn",
+        "from pagedbg.mm.stackdepot import stack_depot_fetch",
+        "",
+    ]
+    if single:
+        lines += [
+            f"pfn = int({pfn.format(*pid, f'{start:#x}')})",
+            "print(pfn_state(prog, pfn))",
+            "owner = page_owner_of_pfn(prog, pfn)",
+            "print(owner)",
+            "if owner is not None:",
+            "    print(prog.stack_trace_from_pcs(stack_depot_fetch(prog, owner.handle)))",
+        ]
+    else:
+        step = {"pfn": "1", "page": 'prog.type("struct page").size'}.get(what, 'prog["PAGE_SIZE"].value_()')
+        stop = f"{start:#x} + {end - start} * {step}" if what == "page" and "+" in text else f"{end:#x}"
+        lines += [
+            f"for where in range({start:#x}, {stop}, {step}):",
+            f"    pfn = int({pfn.format(*pid, 'where')})",
+            "    print(pfn_state(prog, pfn), page_owner_of_pfn(prog, pfn))",
+        ]
+    return "\n".join(lines)
 
 
 # ---- what is said of it ----

@@ -58,7 +58,7 @@ class _Key(NamedTuple):
 
 
 def _record(name: str) -> Callable[[Lookup, Blocks], list[NDArray[Any]]]:
-    return lambda lookup, blocks: [blocks.records[name]]
+    return lambda lookup, blocks: [blocks.column(name)]
 
 
 def _plain(lookup: Lookup, keys: Sequence[NDArray[Any]]) -> list[Any]:
@@ -81,12 +81,12 @@ def _comms(lookup: Lookup, keys: Sequence[NDArray[Any]]) -> list[Any]:
 def _ages(lookup: Lookup, blocks: Blocks) -> list[NDArray[Any]]:
     if lookup.now is None:
         return [np.full(len(blocks), -1)]
-    return [np.searchsorted(_AGE_LIMITS, lookup.now - blocks.records["ts_nsec"].astype(np.int64), "right")]
+    return [np.searchsorted(_AGE_LIMITS, lookup.now - blocks.column("ts_nsec").astype(np.int64), "right")]
 
 
 _KEYS = {
     "order": _Key(Column("order", "int"), lambda lookup, blocks: [blocks.order], _plain),
-    "comm": _Key(Column("comm"), lambda lookup, blocks: list(blocks.records["comm"].T), _comms),
+    "comm": _Key(Column("comm"), lambda lookup, blocks: list(blocks.column("comm").T), _comms),
     "pid": _Key(Column("pid", "int"), _record("pid"), _plain),
     "stack": _Key(Column("stack", "stack"), _record("handle"), _stacks),
     "module": _Key(Column("module"), _record("handle"), _through(Lookup.module)),
@@ -251,11 +251,10 @@ class _Query:
         self._note_faults()
 
     def _draw(self, state: str, blocks: Blocks) -> list[tuple[Any, ...]]:
-        lookup, records, count = self._lookup, blocks.records, len(blocks)
-        masks, handles = records["gfp_mask"].tolist(), records["handle"].tolist()
+        lookup, column, count = self._lookup, blocks.column, len(blocks)
+        masks, handles = column("gfp_mask").tolist(), column("handle").tolist()
         zone_names, zones = lookup.zones(blocks.pfn)
         stacks = {} if self._args.no_stack else lookup.stacks(handles)
-        fields = records.dtype.names or ()
         nothing = [None] * count
         return list(
             zip(
@@ -267,10 +266,10 @@ class _Query:
                 map(lookup.migratetype, masks),
                 (zone_names[i] if i >= 0 else None for i in zones.tolist()),
                 (node if node >= 0 else None for node in lookup.nodes(blocks.pfn).tolist()),
-                records["pid"].tolist(),
-                records["tgid"].tolist() if "tgid" in fields else nothing,
-                map(lookup.comm, records["comm"]) if "comm" in fields else nothing,
-                records["ts_nsec"].tolist() if "ts_nsec" in fields else nothing,
+                column("pid").tolist(),
+                column("tgid").tolist() if "tgid" in blocks.members else nothing,
+                map(lookup.comm, column("comm")) if "comm" in blocks.members else nothing,
+                column("ts_nsec").tolist() if "ts_nsec" in blocks.members else nothing,
                 handles,
                 (stacks.get(handle) for handle in handles),
                 [state] * count,

@@ -45,7 +45,15 @@ def commands(session: Session) -> Sequence[str]:
 
 @values("--comm")
 def comms(session: Session) -> Sequence[str]:
-    """The names of the target's tasks, innermost quotes left to the user."""
+    """The names of the target's tasks, as many as can be read."""
+    import contextlib
+
+    from drgn import FaultError
     from drgn.helpers.linux.pid import for_each_task
 
-    return sorted({task.comm.string_().decode(errors="backslashreplace") for task in for_each_task(session.prog)})
+    names = set()
+    with contextlib.suppress(FaultError):
+        for task in for_each_task(session.prog):
+            with contextlib.suppress(FaultError):
+                names.add(task.comm.string_().decode(errors="backslashreplace"))
+    return sorted(names)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 __all__ = ("byte_order", "read_array")
 
 # 1-4 MiB a read are fastest.
-_PIECE = 2 << 20
+_PIECE = 4 << 20
 _UNIT = 4096
 
 
@@ -29,6 +29,11 @@ def read_array(prog: Program, address: int, count: int, dtype: np.dtype[Any]) ->
     :return: The records, and for each one whether all of it was read (if not, what is missing is zero).
     """
     size = count * dtype.itemsize
+    if size <= _PIECE:
+        try:
+            return np.frombuffer(prog.read(address, size), dtype), np.ones(count, np.bool_)
+        except FaultError:
+            pass
     data = bytearray(size)
     known = np.ones(count, np.bool_)
     # Ranges still to read, the next one last.

@@ -173,13 +173,24 @@ def decode_comm(words: NDArray[Any]) -> str:
 @takes_program_or_default
 def page_owner_states(prog: Program, records: NDArray[Any]) -> NDArray[np.uint8]:
     """Return the state of each record (:data:`NEVER`, :data:`FREED` or :data:`ALLOCATED`), from the flags in ``enum page_ext_flags``."""
-    owner = np.uint64(1 << prog["PAGE_EXT_OWNER"].value_())
-    allocated = np.uint64(1 << prog["PAGE_EXT_OWNER_ALLOCATED"].value_())
-    flags = records["flags"]
-    # ALLOCATED without OWNER does not occur; counted as never written.
-    has_owner = (flags & owner) != 0
-    states: NDArray[np.uint8] = has_owner.astype(np.uint8) + (has_owner & ((flags & allocated) != 0))
+    states = np.zeros(len(records), np.uint8)
+    for state in (FREED, ALLOCATED):
+        states[_in_state(prog, records, state)] = state
     return states
+
+
+def _in_state(prog: Program, records: NDArray[Any], state: int) -> NDArray[np.bool_]:
+    try:
+        owner, both = prog.cache[_in_state]
+    except KeyError:
+        owner = 1 << prog["PAGE_EXT_OWNER"].value_()
+        both = owner | 1 << prog["PAGE_EXT_OWNER_ALLOCATED"].value_()
+        prog.cache[_in_state] = owner, both
+    # ALLOCATED without OWNER does not occur; counted as never written.
+    among = owner if state == NEVER else both
+    wanted = {NEVER: 0, FREED: owner, ALLOCATED: both}[state]
+    found: NDArray[np.bool_] = (records["flags"] & np.uint64(among)) == np.uint64(wanted)
+    return found
 
 
 @takes_program_or_default
@@ -201,14 +212,16 @@ class Blocks:
     Blocks of pages, a row a block.
 
     ``pfn`` is where the block begins, ``pages`` how many of its pages are in the state asked for (fewer than ``1 << order`` where it was freed
-    in part), ``records`` the record of the first of them. ``unread`` and ``damaged`` count the pages of this piece whose record could not be
-    read, or says an order that no allocation can have.
+    in part). The record of the first of these pages is element ``index`` of ``source`` (or, where ``index`` is None, that of the same row):
+    :meth:`column` takes one member out of all of them, :attr:`records` copies them, which is dear. ``unread`` and ``damaged`` count the pages
+    of this piece whose record could not be read, or says an order that no allocation can have.
     """
 
     pfn: NDArray[np.uint64]
     order: NDArray[np.uint64]
     pages: NDArray[np.int64]
-    records: NDArray[Any]
+    source: NDArray[Any]
+    index: NDArray[np.int64] | None = None
     unread: int = 0
     damaged: int = 0
 
@@ -221,9 +234,25 @@ class Blocks:
         end: NDArray[np.uint64] = self.pfn + (np.uint64(1) << self.order)
         return end
 
+    @property
+    def records(self) -> NDArray[Any]:
+        """Each block's record, of :func:`page_owner_dtype`."""
+        return self.source if self.index is None else self.source[self.index]
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The names that :meth:`column` knows: the members that this kernel's records have."""
+        return self.source.dtype.names or ()
+
+    def column(self, member: str) -> NDArray[Any]:
+        """A member of each block's record."""
+        column: NDArray[Any] = self.source[member]
+        return column if self.index is None else column[self.index]
+
     def take(self, which: NDArray[Any]) -> Blocks:
         """The rows that an index or a mask chooses."""
-        return Blocks(self.pfn[which], self.order[which], self.pages[which], self.records[which])
+        index = np.arange(len(self)) if self.index is None else self.index
+        return Blocks(self.pfn[which], self.order[which], self.pages[which], self.source, index[which])
 
     def before(self, other: Blocks) -> Blocks:
         """These rows and those of ``other`` behind them."""
@@ -246,43 +275,60 @@ def for_each_block(prog: Program, state: int = ALLOCATED, start_pfn: int = 0, en
     """
     held: Blocks | None = None
     for first, records, known in read_page_owners(prog, start_pfn, end_pfn):
-        mask = page_owner_states(prog, records) == state
-        blocks = _group(first, records, np.flatnonzero(mask))
-        blocks.unread = int(len(known) - np.count_nonzero(known))
+        chosen = _in_state(prog, records, state)
+        unread = int(len(known) - np.count_nonzero(known))
+        if unread:
+            # Of a record that lies half in a page that is missing, some members are zero.
+            chosen &= known
+        blocks = _group(first, records, np.flatnonzero(chosen))
+        blocks.unread = unread
         if held is not None and len(held):
             blocks = dataclasses.replace(held.before(blocks), unread=blocks.unread, damaged=blocks.damaged)
         blocks = _join_parts(blocks)
-        # A gigantic page goes on in the next piece.
-        unfinished = blocks.end_pfn > np.uint64(first + len(records))
-        if unfinished.any():
+        held = None
+        # A gigantic page goes on in the next piece. Blocks are aligned to their size: one that is no larger than what this piece's end is
+        # aligned to does not reach across.
+        end = first + len(records)
+        if 1 << int(blocks.order.max(initial=0)) > end & -end:
+            unfinished = blocks.end_pfn > np.uint64(end)
             held = blocks.take(unfinished)
             blocks = dataclasses.replace(blocks.take(~unfinished), unread=blocks.unread, damaged=blocks.damaged)
-        else:
-            held = None
         yield blocks
     if held is not None:
         yield held
+
+
+# Most blocks are single pages, and NumPy costs as much a row for one of them as for any other. So what follows looks for those that are larger,
+# and does what only they need to them alone.
 
 
 def _group(first: int, records: NDArray[Any], index: NDArray[np.int64]) -> Blocks:
     """Make blocks of neighbouring pages that are of the same block."""
     order = records["order"][index].astype(np.uint64)
     damaged = 0
-    if len(order) and order.max() > _GREATEST_ORDER:
+    if order.max(initial=0) > _GREATEST_ORDER:
         sane = order <= _GREATEST_ORDER
         damaged = int(len(sane) - np.count_nonzero(sane))
         order, index = order[sane], index[sane]
-    head = (index.astype(np.uint64) + np.uint64(first)) >> order << order
-    begins = np.ones(len(index), np.bool_)
-    begins[1:] = (head[1:] != head[:-1]) | (order[1:] != order[:-1])
-    starts = np.flatnonzero(begins)
-    pages = np.diff(starts, append=len(index))
-    return Blocks(head[starts], order[starts], pages, records[index[starts]], damaged=damaged)
+    head = index.astype(np.uint64) + np.uint64(first)
+    pages = np.ones(len(index), np.int64)
+    large = np.flatnonzero(order)
+    if len(large):
+        orders = order[large]
+        heads = head[large] >> orders << orders
+        head[large] = heads
+        same = (large[1:] == large[:-1] + 1) & (heads[1:] == heads[:-1]) & (orders[1:] == orders[:-1])
+        begins = np.ones(len(index), np.bool_)
+        begins[large[1:][same]] = False
+        starts = np.flatnonzero(begins)
+        head, order, pages, index = head[starts], order[starts], np.diff(starts, append=len(index)), index[starts]
+    return Blocks(head, order, pages, records, index, damaged=damaged)
 
 
 def _join_parts(blocks: Blocks) -> Blocks:
     """Join the parts of a block between which other blocks lie."""
-    parts = np.flatnonzero(blocks.pages < (np.int64(1) << blocks.order.astype(np.int64)))
+    large = np.flatnonzero(blocks.order)
+    parts = large[blocks.pages[large] < np.int64(1) << blocks.order[large].astype(np.int64)]
     if len(parts) < 2:
         return blocks
     key = np.stack((blocks.pfn[parts], blocks.order[parts]))
@@ -294,7 +340,7 @@ def _join_parts(blocks: Blocks) -> Blocks:
     keep = np.ones(len(blocks), np.bool_)
     keep[parts] = False
     keep[parts[first]] = True
-    joined = Blocks(blocks.pfn, blocks.order, pages, blocks.records).take(keep)
+    joined = dataclasses.replace(blocks, pages=pages).take(keep)
     return dataclasses.replace(joined, unread=blocks.unread, damaged=blocks.damaged)
 
 

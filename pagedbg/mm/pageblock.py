@@ -62,8 +62,8 @@ def _block_bits(prog: Program) -> int:
     """
     Return ``NR_PAGEBLOCK_BITS``, the bits kept for a pageblock: 4, or 8 where isolation has a bit of its own.
     """
-    # Since MIGRATE_ISOLATE became a bit of its own (7.x), the enumerator is __NR_PAGEBLOCK_BITS and NR_PAGEBLOCK_BITS the macro
-    # roundup_pow_of_two() of it.
+    # Since "mm/page_isolation: make page isolation a standalone bit" (in v6.17), the enumerator is __NR_PAGEBLOCK_BITS, and
+    # NR_PAGEBLOCK_BITS the macro roundup_pow_of_two() of it.
     try:
         bits = prog["__NR_PAGEBLOCK_BITS"].value_()
     except LookupError:
@@ -175,14 +175,14 @@ def pageblock_migratetypes(prog: Program, start_pfn: IntegerLike, end_pfn: Integ
     ``get_pfnblock_migratetype()`` in ``mm/page_alloc.c``.
     """
     start, end = operator.index(start_pfn), operator.index(end_pfn)
+    if end <= start:
+        return np.zeros(0, np.uint8)
     order = pageblock_order(prog)
     first_block, end_block = start >> order, -(-end >> order)
-    result = np.full(max(end_block - first_block, 0), NO_MIGRATETYPE, np.uint8)
-    if end <= start:
-        return result
+    result = np.full(end_block - first_block, NO_MIGRATETYPE, np.uint8)
     bits = _block_bits(prog)
     # The migratetype is in the bits below the one that compaction uses, PB_migrate_0..2.
-    # In 7.x that one was renamed, and isolation became a bit of its own that hides the migratetype.
+    # In v6.17 that one was renamed, and isolation became a bit of its own that hides the migratetype.
     try:
         mask = (1 << prog["PB_compact_skip"].value_()) - 1
     except LookupError:

@@ -180,6 +180,7 @@ def page_mappings(page: Object, limit: int = 16, seconds: float = 0.5) -> Mappin
     pfn = page_to_pfn(page).value_()
     until = time.monotonic() + seconds
     mappings: list[Mapping] = []
+    complete = True
     try:
         for mm, address in _candidates(page):
             if len(mappings) >= limit or time.monotonic() > until:
@@ -187,8 +188,9 @@ def page_mappings(page: Object, limit: int = 16, seconds: float = 0.5) -> Mappin
             try:
                 if follow_pfn(mm, address).value_() != pfn:
                     continue
-            except FaultError:
-                # Not mapped there: never touched, copied on write, or swapped out.
+            except FaultError as error:
+                # Mostly it is not mapped there: never touched, copied on write, or swapped out. Else the page table could not be read.
+                complete = complete and "not mapped" in str(error)
                 continue
             task = mm_owner(mm)
             mappings.append(
@@ -199,4 +201,4 @@ def page_mappings(page: Object, limit: int = 16, seconds: float = 0.5) -> Mappin
     except FaultError:
         # The tree changed under us, or is not in the dump.
         return Mappings(mappings, False)
-    return Mappings(mappings, True)
+    return Mappings(mappings, complete)

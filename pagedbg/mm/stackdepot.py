@@ -95,9 +95,9 @@ class StackDepot:
         return self.fetch_many((int(handle),))[int(handle)]
 
     def fetch_many(self, handles: Iterable[int]) -> dict[int, tuple[int, ...]]:
-        """Return the stack of each distinct handle. They are followed in order, so that each pool is read once."""
+        """Return the stack of each distinct handle. They are followed pool by pool, so that each pool is read once."""
         wanted = {handle: handle & ~self._extra_mask for handle in handles}
-        for number in sorted(set(wanted.values()).difference(self._stacks)):
+        for number in sorted(set(wanted.values()).difference(self._stacks), key=self._pool_field):
             try:
                 self._stacks[number] = self._decode(number)
             except _BadHandle as error:
@@ -107,8 +107,11 @@ class StackDepot:
         self._pool = None
         return {handle: self._stacks[number] for handle, number in wanted.items()}
 
+    def _pool_field(self, handle: int) -> int:
+        return (handle >> self._index[0]) & ((1 << self._index[1]) - 1)
+
     def _decode(self, handle: int) -> tuple[int, ...]:
-        field = (handle >> self._index[0]) & ((1 << self._index[1]) - 1)
+        field = self._pool_field(handle)
         offset = ((handle >> self._offset[0]) & ((1 << self._offset[1]) - 1)) << _DEPOT_STACK_ALIGN
         problem = ""
         for bias in self._biases:

@@ -20,6 +20,7 @@ _ELF_MACHINES = {62: "x86_64", 183: "aarch64", 3: "i386", 40: "arm", 21: "ppc64"
 _ET_CORE = 4
 _PT_LOAD = 1
 _PT_NOTE = 4
+_PHDR = struct.Struct("<IIQQQQQQ")
 
 _FOREIGN = {
     b"makedumpfile": "is a flattened dump: turn it into a file with `makedumpfile -R`",
@@ -137,11 +138,10 @@ def _program_headers(fd: int, head: bytes) -> Iterator[tuple[int, int, int, int,
     phentsize, phnum = struct.unpack_from("<HH", head, 54)
     if phnum == 0xFFFF:
         # PN_XNUM: the number is in sh_info of section 0.
-        (phnum,) = struct.unpack_from("<I", os.pread(fd, 64, shoff), 44)
-    table = os.pread(fd, phentsize * phnum, phoff)
-    for at in range(0, phentsize * phnum, phentsize):
-        p_type, _, offset, vaddr, paddr, filesz, memsz, _ = struct.unpack_from("<IIQQQQQQ", table, at)
-        yield p_type, offset, vaddr, paddr, filesz, memsz
+        (phnum,) = struct.unpack_from("<I", os.pread(fd, 64, shoff) if shoff < 1 << 63 else b"", 44)
+    if phentsize != _PHDR.size or phoff + phentsize * phnum > os.fstat(fd).st_size:
+        raise struct.error
+    yield from (header[:1] + header[2:7] for header in _PHDR.iter_unpack(os.pread(fd, phentsize * phnum, phoff)))
 
 
 def _kdump(path: str, fd: int, head: bytes) -> DumpFile:

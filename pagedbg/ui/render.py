@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 import sys
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
@@ -104,7 +103,7 @@ def _jsonl(table: Table, out: TextIO) -> None:
 
 
 def _csv(table: Table, out: TextIO) -> None:
-    writer = csv.writer(out, lineterminator="\r\n")
+    writer = csv.writer(out, lineterminator="\n")
     writer.writerow([column.name for column in table.columns])
     stacks = [i for i, column in enumerate(table.columns) if column.kind == "stack"]
     for rows in table.batches:
@@ -161,16 +160,19 @@ def _columns_of(text: str) -> int:
     """Return how many terminal columns a text takes."""
     if text.isascii():
         return len(text)
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+    # Imported for those who need it: most names are ASCII, and a first answer is to come at once.
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def _cut(text: str, width: int) -> str:
     """Return the text cut to a width, with an ellipsis where something was cut."""
     if _columns_of(text) <= width:
         return text
-    while text and _columns_of(text) > width - 1:
-        text = text[:-1]
-    return text + "…"
+    from rich.cells import set_cell_size
+
+    return set_cell_size(text, width - 1).rstrip() + "…"
 
 
 def _text_cells(kind: Kind, values: Sequence[Any]) -> list[str]:
@@ -249,12 +251,12 @@ class _Layout:
 
 
 def _text(table: Table, out: TextIO, width: int | None, color: bool) -> None:
-    dim, bold, reset = (_DIM, _BOLD, _RESET) if color else ("", "", "")
+    dim, reset = (_DIM, _RESET) if color else ("", "")
     hidden: list[str] = []
     if table.text is not None:
         out.writelines(line + "\n" for line in table.text)
     else:
-        hidden = _text_rows(table, out, width, bold, reset)
+        hidden = _text_rows(table, out, width, color)
     # Only now: notes may be added until the last row is taken.
     notes = list(table.notes)
     if hidden:
@@ -262,8 +264,10 @@ def _text(table: Table, out: TextIO, width: int | None, color: bool) -> None:
     out.writelines(f"{dim}{_printable(note)}{reset}\n" for note in notes)
 
 
-def _text_rows(table: Table, out: TextIO, width: int | None, bold: str, reset: str) -> list[str]:
+def _text_rows(table: Table, out: TextIO, width: int | None, color: bool) -> list[str]:
     """Write the rows and return the names of the columns that had no room."""
+    bold, dim, reset = (_BOLD, _DIM, _RESET) if color else ("", "", "")
+    frame = f"{dim}{_FRAME_INDENT}%s{reset}\n"
     flat = [i for i, column in enumerate(table.columns) if column.kind != "stack"]
     stacks = [i for i, column in enumerate(table.columns) if column.kind == "stack"]
     columns = [table.columns[i] for i in flat]
@@ -280,16 +284,16 @@ def _text_rows(table: Table, out: TextIO, width: int | None, bold: str, reset: s
             out.write(f"{bold}{header}{reset}\n")
             any_row = True
         # One write for a batch: standard output may be unbuffered.
-        out.write("".join(_row_lines(layout.lines(cells), [values[i] for i in stacks])))
+        out.write("".join(_row_lines(layout.lines(cells), [values[i] for i in stacks], frame)))
     if not any_row:
         out.write(table.empty + "\n")
     return layout.hidden
 
 
-def _row_lines(lines: Iterable[str], stacks: Sequence[Sequence[Any]]) -> Iterator[str]:
+def _row_lines(lines: Iterable[str], stacks: Sequence[Sequence[Any]], frame_line: str) -> Iterator[str]:
     """Iterate over a batch's lines: each row, and below it its stacks."""
     for number, line in enumerate(lines):
         yield line + "\n"
         for column in stacks:
             for frame in column[number] or ("(no stack)",):
-                yield f"{_FRAME_INDENT}{_printable(frame)}\n"
+                yield frame_line % _printable(frame)

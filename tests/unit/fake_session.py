@@ -40,6 +40,7 @@ class FakeTarget:
 
     def __init__(self) -> None:
         self.prog = drgn.Program(drgn.host_platform)
+        self.notes: list[str] = []
 
     def capabilities(self) -> dict[str, FakeCapability]:
         """page_owner is off."""

@@ -10,15 +10,27 @@ from pathlib import Path
 
 import pytest
 from drgn.commands import argument, parse_shell_command
-from fake_session import fake_session
+from fake_session import FakeTarget, fake_session
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagedbg.commands.base import NAMESPACE, Leave, execute, exit_status, flat_arguments
+from pagedbg.commands import COMMANDS
+from pagedbg.commands.base import NAMESPACE, Command, Leave, execute, exit_status, flat_arguments, load_commands
+from pagedbg.commands.help import examples
 from pagedbg.errors import PagedbgError, UsageError
+from pagedbg.target.capabilities import Capabilities
 from pagedbg.ui.pager import PipelineError
 
 SESSION = fake_session(pager=False)
+
+
+class LiveTarget(FakeTarget):
+    """A running kernel has all capabilities."""
+
+    live = True
+
+
+CAPABILITIES = list(Capabilities(LiveTarget()))  # type: ignore[arg-type]
 
 
 def refusal(line: str) -> PagedbgError:
@@ -150,6 +162,26 @@ def test_an_error_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> 
 def test_leaving(line: str) -> None:
     with pytest.raises(Leave):
         execute(SESSION, line)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_where_the_list_says(name: str) -> None:
+    command = NAMESPACE.get(name)
+    assert command.name == name
+    assert command.format_help()
+
+
+@pytest.mark.parametrize("line", [line for line, _ in examples()])
+def test_every_example_can_be_parsed(line: str) -> None:
+    name, _, tail = line.partition(" ")
+    command = NAMESPACE.get(name)
+    command.parser.parse_line(command.parse(tail).args.words)
+
+
+@pytest.mark.parametrize("command", load_commands(), ids=lambda command: str(command.name))
+def test_needs_are_capabilities(command: Command) -> None:
+    known = set(FakeTarget().capabilities()) | set(CAPABILITIES)
+    assert set(command.needs) <= known
 
 
 def all_lines() -> Sequence[str]:

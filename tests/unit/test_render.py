@@ -109,7 +109,7 @@ def test_empty_tables() -> None:
     assert drawn(Table.of(columns, [], empty="No page matches."), "text") == "No page matches.\n"
     assert drawn(Table.of(columns, []), "json") == "[]\n"
     assert drawn(Table.of(columns, []), "jsonl") == ""
-    assert drawn(Table.of(columns, []), "csv") == "pfn,comm\r\n"
+    assert drawn(Table.of(columns, []), "csv") == "pfn,comm\n"
 
 
 # ---- for people

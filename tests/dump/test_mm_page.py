@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What every page of a dump is, against what the kernel itself counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from drgn import FaultError
+from drgn.helpers.linux.mm import PageSlab, compound_head, compound_order, page_to_pfn, pfn_to_page, virt_to_page
+from drgn.helpers.linux.pid import find_task
+
+from pagedbg.mm.page import ABSENT, KINDS, PageState, decode_page_flags, page_state, page_states, pfn_state
+from pagedbg.mm.rmap import page_mappings
+from pagedbg.mm.zone import for_each_populated_zone
+from pagedbg.target import Target
+
+
+@pytest.fixture(scope="module")
+def states(sample: Target) -> list[PageState]:
+    return list(page_states(sample.prog, 0, sample.prog["max_pfn"].value_()))
+
+
+@pytest.fixture
+def whole(states: list[PageState]) -> None:
+    if any(state.kind in ("not in the dump", "unreadable") for state in states):
+        pytest.skip("the dump has not all of the memory map")
+
+
+def test_every_page_once(sample: Target, states: list[PageState]) -> None:
+    assert [state.pfn for state in states] == list(range(sample.prog["max_pfn"].value_()))
+    assert {state.kind for state in states} <= set(KINDS)
+
+
+@pytest.mark.usefixtures("whole")
+def test_free_blocks_as_counted(sample: Target, states: list[PageState]) -> None:
+    """``free_area[order].nr_free`` of all zones."""
+    found = Counter(
+        state.order for state in states if state.kind == "free" and "buddy" in (state.detail or "") and state.head_pfn == state.pfn
+    )
+    expected: Counter[int | None] = Counter()
+    for zone in for_each_populated_zone(sample.prog):
+        for order, area in enumerate(zone.free_area):
+            expected[order] += area.nr_free.value_()
+    assert found == +expected
+
+
+@pytest.mark.usefixtures("whole")
+def test_pcp_pages_as_counted(sample: Target, states: list[PageState]) -> None:
+    """``per_cpu_pages::count`` of all CPUs and zones."""
+    from drgn.helpers.linux.cpumask import for_each_possible_cpu
+    from drgn.helpers.linux.percpu import per_cpu_ptr
+
+    expected = sum(
+        per_cpu_ptr(zone.per_cpu_pageset, cpu).count.value_()
+        for zone in for_each_populated_zone(sample.prog)
+        for cpu in for_each_possible_cpu(sample.prog)
+    )
+    assert sum("list" in (state.detail or "") for state in states if state.kind == "free") == expected
+
+
+def test_compound_and_slab_as_drgn_says(sample: Target, states: list[PageState]) -> None:
+    prog = sample.prog
+    for state in states[::13]:
+        if state.kind in ABSENT:
+            continue
+        page = pfn_to_page(prog, state.pfn)
+        try:
+            head = compound_head(page)
+            slab, order = PageSlab(head), compound_order(head).value_()
+        except FaultError:
+            continue
+        assert (state.kind == "slab") == slab
+        if state.kind != "free":
+            assert (state.head_pfn, state.order) == (page_to_pfn(head).value_(), order)
+
+
+def test_a_page_by_itself_is_the_same(sample: Target, states: list[PageState]) -> None:
+    for state in states[:: max(len(states) // 200, 1)]:
+        assert pfn_state(sample.prog, state.pfn) == state
+
+
+def test_ranges_that_begin_anywhere(sample: Target, states: list[PageState]) -> None:
+    for start in (1, 4097, 32767, len(states) - 3):
+        assert list(page_states(sample.prog, start, min(start + 700, len(states)))) == states[start : start + 700]
+
+
+def test_known_pages(sample: Target) -> None:
+    prog = sample.prog
+    if prog.type("struct slab").has_member("slab_cache"):
+        # Not with CONFIG_SLOB, which has no caches.
+        state = page_state(virt_to_page(find_task(prog, 1)))
+        assert (state.kind, state.detail) == ("slab", "task_struct")
+    names = decode_page_flags(prog, 1 << prog["PG_lru"].value_() | 1 << prog["PG_uptodate"].value_())
+    assert names == "uptodate|lru"
+
+
+def test_beyond_the_end(sample: Target) -> None:
+    end = sample.prog["max_pfn"].value_()
+    assert [state.kind for state in page_states(sample.prog, end, end + 3)] == ["beyond the end"] * 3
+    assert pfn_state(sample.prog, 1 << 40).kind == "beyond the end"
+
+
+def test_anonymous_pages_are_mapped_as_often_as_they_count(sample: Target, states: list[PageState]) -> None:
+    """Address spaces and page tables may be missing from a dump; then the search must not claim to be complete."""
+    some = [state for state in states if state.kind == "anon" and state.mapcount and state.mapcount < 10 and not state.order][::50]
+    for state in some:
+        found = page_mappings(pfn_to_page(sample.prog, state.pfn), seconds=10)
+        assert len(found.mappings) == state.mapcount or not found.complete
