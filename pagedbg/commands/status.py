@@ -46,8 +46,8 @@ def _facts(session: Session) -> Iterator[tuple[str, str]]:
     if target.dump is None:
         yield "target", f"the running kernel, types from {target.types}"
     else:
-        left = ", ".join(target.dump.left_out())
-        yield "target", f"{target.dump.path} ({target.dump.format}{', without ' + left if left else ''}), types from {target.types}"
+        filtered = f", filtered with -d {target.dump.level}" if target.dump.left_out() else ""
+        yield "target", f"{target.dump.path} ({target.dump.format}{filtered}), types from {target.types}"
     yield "memory", str(_try(lambda: _memory(session)))
     capabilities = target.capabilities()
     owner = capabilities["page_owner"]

@@ -12,6 +12,7 @@ Helpers for ``include/linux/page-flags.h`` and ``mm_types.h``: what a page is us
 from __future__ import annotations
 
 import dataclasses
+import functools
 import operator
 import re
 import stat
@@ -232,8 +233,27 @@ def inode_name(inode: Object) -> str:
     except ValueError:
         # Mounted nowhere.
         return number
+    except FaultError:
+        # A directory above it is not in the dump.
+        return _end_of_path(dentry) or number
     deleted = not dentry.d_hash.pprev and dentry.d_parent != dentry
     return f"{path} (deleted)" if deleted else path
+
+
+def _end_of_path(dentry: Object) -> str | None:
+    """
+    Get as much of the end of a path as can be read.
+
+    :param dentry: ``struct dentry *``
+    """
+    names: list[str] = []
+    try:
+        while (parent := dentry.d_parent.read_()) != dentry:
+            names.insert(0, _text(dentry.d_name.name))
+            dentry = parent
+    except FaultError:
+        pass
+    return f"…/{'/'.join(names)}" if names else None
 
 
 def _text(string: Object) -> str:
@@ -328,7 +348,8 @@ def _layout(prog: Program) -> _Layout:
         compound_has_mask=size & (size - 1) == 0 and prog.type("struct zone").has_member("vmemmap_tails"),
         order=order,
         entire_mapcount=entire,
-        large_mapcount=offsetof(folio, "_large_mapcount") if folio.has_member("_large_mapcount") else None,
+        # CONFIG_NO_PAGE_MAPCOUNT came together with _mm_ids (in v6.15).
+        large_mapcount=offsetof(folio, "_large_mapcount") if folio.has_member("_mm_ids") else None,
         pg=pg,
     )
     prog.cache["pagedbg_page_layout"] = layout
@@ -632,14 +653,16 @@ class _Reader:
 
     def _average_mapcount(self, folio: bytes, order: int, entire: int) -> int | None:
         """``folio_average_page_mapcount()``, for a kernel that no longer counts page by page (CONFIG_PAGE_MAPCOUNT=n, 7.x)."""
-        if self.layout.large_mapcount is None or self._page_mapcount():
+        if self.layout.large_mapcount is None or self._page_mapcount:
             return None
         mapcount = self._int(folio, self.layout.large_mapcount) + 1
         if mapcount <= entire:
             return max(entire, 0)
         return max((mapcount - entire + (1 << order >> 1) >> order) + entire, 1)
 
+    @functools.cached_property
     def _page_mapcount(self) -> bool:
+        """``CONFIG_PAGE_MAPCOUNT``"""
         try:
             config = get_kconfig(self.prog)
         except (LookupError, FaultError):
