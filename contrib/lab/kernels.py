@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import os
 import re
 import shutil
 import subprocess
-import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Callable, Iterator
 
 HERE = Path(__file__).resolve().parent
 FRAGMENT = HERE / "lab.config"
@@ -26,9 +27,9 @@ SUITES = {
 RECIPE = 1
 
 # Lines that make prints for one kernel; only for the estimate on the progress line.
-STEPS = 2000
+STEPS = 2450
 
-BUILD_PACKAGES = ("bc bison build-essential cpio dwarves flex kmod libelf-dev libssl-dev rsync xz-utils").split()
+BUILD_PACKAGES = ["bc", "bison", "build-essential", "cpio", "dwarves", "flex", "kmod", "libelf-dev", "libssl-dev", "rsync", "xz-utils"]
 
 # What remains of the source tree once the kernel is built: enough to build modules (the list follows Kbuild's own
 # scripts/package/install-extmod-build), the images, and vmlinux for BTF of modules and for DWARF as a test's oracle.
@@ -201,9 +202,24 @@ def build(name: str, *, say: Callable[[str], None], update: bool = False) -> Ker
         raise LabError(f"Debian offers no linux-source-{series}; it has {', '.join(sorted(sources, key=series_key))}.")
     version = sources[series]
     directory = cache_root() / "kernels" / f"{version}-{config_key()}"
-    if not (directory / ".done").exists():
-        compile_kernel(archive, series, version, directory, say=say)
+    with building(say):
+        if not (directory / ".done").exists():
+            compile_kernel(archive, series, version, directory, say=say)
     return Kernel(series, version, directory)
+
+
+@contextlib.contextmanager
+def building(say: Callable[[str], None]) -> Iterator[None]:
+    """Let one process at a time build, in whichever checkout it was called."""
+    lock = cache_root() / "kernels" / ".lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another process is building: waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def compile_kernel(archive: Archive, series: str, version: str, directory: Path, *, say: Callable[[str], None]) -> None:
