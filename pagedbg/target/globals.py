@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from drgn import FindObjectFlags, Object, Program, Symbol, SymbolKind
+from drgn import FindObjectFlags, Object, Program, Symbol, SymbolKind, Type
 
 from pagedbg.errors import PagedbgError
 from pagedbg.target.btf import Btf
@@ -109,6 +109,7 @@ class GlobalFinder:
 
     def __init__(self, btf: Btf) -> None:
         self._btf = btf
+        self._text: list[tuple[int, int]] | None = None
         self._found: dict[tuple[str, FindObjectFlags], Object | None] = {}
 
     def __call__(self, prog: Program, name: str, flags: FindObjectFlags, filename: str | None) -> Object | None:
@@ -126,22 +127,34 @@ class GlobalFinder:
         symbol = _symbol(prog, name)
         if symbol is None:
             return None
-        if symbol.kind == SymbolKind.FUNC:
-            return self._function(prog, symbol) if flags & FindObjectFlags.FUNCTION else None
-        return self._variable(prog, symbol) if flags & FindObjectFlags.VARIABLE else None
-
-    def _function(self, prog: Program, symbol: Symbol) -> Object:
-        kind = self._btf.function_type(symbol.name) or prog.function_type(prog.void_type(), ())
-        return Object(prog, kind, address=symbol.address)
-
-    def _variable(self, prog: Program, symbol: Symbol) -> Object | None:
-        if (declaration := self._declaration(prog, symbol.name)) is not None:
-            return Object(prog, prog.type(declaration), address=symbol.address)
-        if (per_cpu := self._btf.variable_type(symbol.name)) is not None:
-            return Object(prog, per_cpu, address=symbol.address)
-        if symbol.kind == SymbolKind.OBJECT:
-            raise UndeclaredGlobal(symbol.name)
+        if flags & FindObjectFlags.VARIABLE:
+            kind = self._variable_type(prog, name)
+            if kind is not None:
+                return Object(prog, kind, address=symbol.address)
+        if not self._is_text(prog, symbol):
+            if flags & FindObjectFlags.VARIABLE and symbol.kind in (SymbolKind.OBJECT, SymbolKind.FUNC):
+                raise UndeclaredGlobal(name)
+            return None
+        if flags & FindObjectFlags.FUNCTION:
+            kind = self._btf.function_type(name) or prog.function_type(prog.void_type(), ())
+            return Object(prog, kind, address=symbol.address)
         return None
+
+    def _variable_type(self, prog: Program, name: str) -> Type | None:
+        declaration = self._declaration(prog, name)
+        return prog.type(declaration) if declaration is not None else self._btf.variable_type(name)
+
+    def _is_text(self, prog: Program, symbol: Symbol) -> bool:
+        """
+        Whether a symbol is a function's. Its letter in kallsyms does not tell: in 7.3 much of .data is "T".
+        """
+        if self._text is None:
+            bounds = (("_stext", "_etext"), ("_sinittext", "_einittext"))
+            pairs = [(_symbol(prog, start), _symbol(prog, end)) for start, end in bounds]
+            self._text = [(start.address, end.address) for start, end in pairs if start and end]
+        if not self._text:
+            return bool(symbol.kind == SymbolKind.FUNC)
+        return any(start <= symbol.address < end for start, end in self._text)
 
     def _declaration(self, prog: Program, name: str) -> str | None:
         # Where the greatest number of pools is a boot parameter (7.x), and so a variable, the array is allocated and this is a pointer.
