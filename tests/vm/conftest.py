@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+Booted kernels of the lab, each asked once for all that its tests look at.
+
+Emulated without KVM a guest takes its time, so one script asks pagedbg and then the kernel itself, and the guest ends as a dump.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from debugfs_text import Record, parse
+
+LAB = Path(__file__).parents[2] / "contrib" / "lab"
+sys.path.insert(0, str(LAB))
+
+import dump  # noqa: E402
+import guest  # noqa: E402
+import kernels  # noqa: E402
+
+PAGEDBG = Path(sys.executable).parent / "pagedbg"
+KERNELS = ("6.1", "6.12", "newest")
+
+# Much longer than it takes on two idle cores: the machine may be building something else.
+PATIENCE = 900
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is in this directory."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("vm")
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a command printed, and how it ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Live:
+    """
+    What pagedbg and the kernel said in one guest.
+
+    ``owners`` are pagedbg's rows by pfn, ``records`` the kernel's own text, ``blocks`` what the test module says it holds:
+    ``{name: (order, pfn, pages)}``. ``core`` is the dump that the guest ended as.
+    """
+
+    kernel: kernels.Kernel
+    owners: dict[int, dict[str, Any]]
+    records: list[Record]
+    blocks: dict[str, tuple[int, int, int]]
+    inspected: dict[int, dict[str, Any]]
+    answers: dict[str, Answer]
+    core: Path
+
+
+SCRIPT = r"""
+ask() {
+    name=$1
+    shift
+    "$@" >$OUT/$name.out 2>$OUT/$name.err
+    echo $? >$OUT/$name.status
+}
+heads=$(awk '{ print "-e"; print "inspect pfn " $3 " --format jsonl -o '$OUT'/inspect-" $3 }' /proc/pagedbg_blocks)
+IFS='
+'
+ask owners $PAGEDBG -e "owners --format jsonl -o $OUT/owners" -e status -e doctor $heads
+cat /sys/kernel/debug/page_owner >$OUT/text
+cat /proc/pagedbg_blocks >$OUT/blocks
+
+# Symbols hidden even from root.
+echo 2 >/proc/sys/kernel/kptr_restrict
+ask hidden $PAGEDBG owners --module pagedbg_blocks --format json
+echo 0 >/proc/sys/kernel/kptr_restrict
+
+# As root in an unprivileged container is.
+ask powerless setpriv --bounding-set=-all --inh-caps=-all $PAGEDBG status
+"""
+
+
+@pytest.fixture(scope="session", params=KERNELS)
+def live(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Live:
+    """A guest with an ordinary load, asked and then dumped."""
+    kernel = kernels.build(request.param, say=print)
+    out = tmp_path_factory.mktemp(f"live-{kernel.series}")
+    with guest.Guest(kernel, memory="512M", rw=[out]) as machine:
+        script = f"OUT={shlex.quote(str(out))}\nPAGEDBG={shlex.quote(str(PAGEDBG))}\n{SCRIPT}"
+        blocks = str(guest.blocks_module(kernel))
+        machine.run(["sh", str(LAB / "workloads" / "ordinary.sh")], env={"LAB_BLOCKS": blocks}, timeout=PATIENCE).check()
+        machine.run(["sh", "-c", script], timeout=PATIENCE).check()
+        core = dump.dump(machine, out / "vmcore", timeout=PATIENCE).core
+    rows = map(json.loads, (out / "owners").read_text().splitlines())
+    held = [line.split() for line in (out / "blocks").read_text().splitlines()]
+    return Live(
+        kernel,
+        {row["pfn"]: row for row in rows},
+        parse((out / "text").read_text(errors="backslashreplace")),
+        {name: (int(order), int(pfn), int(pages)) for name, order, pfn, pages in held},
+        {int(path.name.partition("-")[2]): json.loads(path.read_text()) for path in out.glob("inspect-*")},
+        {path.stem: _answer(path) for path in out.glob("*.status")},
+        core,
+    )
+
+
+def _answer(status: Path) -> Answer:
+    return Answer(int(status.read_text()), status.with_suffix(".out").read_text(), status.with_suffix(".err").read_text())
+
+
+def pagedbg(*arguments: str | Path) -> Answer:
+    """Run pagedbg on this machine."""
+    run = subprocess.run([PAGEDBG, *arguments], capture_output=True, text=True, check=False, timeout=PATIENCE)
+    return Answer(run.returncode, run.stdout, run.stderr)
+
+
+@pytest.fixture
+def boot() -> Iterator[Any]:
+    """Run commands of pagedbg in a guest that is booted in some way for them."""
+
+    def run(*commands: str, **options: Any) -> list[Answer]:
+        answers = []
+        with guest.Guest("6.12", memory="512M", **options) as machine:
+            for command in commands:
+                done = machine.run([PAGEDBG, "-e", command], timeout=PATIENCE)
+                answers.append(Answer(done.status, done.text, done.stderr.decode()))
+        return answers
+
+    yield run

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""pagedbg in booted kernels, against what the kernel itself says."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from conftest import Live, pagedbg
+
+
+def comparable(live: Live) -> list[tuple[dict[str, Any], Any]]:
+    """The kernel's records with our rows of the same page and time: what was allocated when both were asked."""
+    return [(live.owners[record.pfn], record) for record in live.records if live.owners.get(record.pfn, {}).get("ts_ns") == record.ts]
+
+
+def test_most_records_lasted_from_one_look_to_the_next(live: Live) -> None:
+    assert len(live.records) > 5000
+    assert len(comparable(live)) > 0.8 * len(live.records)
+
+
+def test_every_record_agrees_with_debugfs_in_every_field_and_stack_line(live: Live) -> None:
+    for row, record in comparable(live):
+        ours = (row["order"], row["gfp_mask"], row["gfp"], row["pid"], row["tgid"], row["comm"], row["migratetype"], row["node"])
+        theirs = (record.order, record.gfp_mask, record.gfp, record.pid, record.tgid, record.comm, record.migratetype, record.node)
+        assert ours == theirs, f"page frame {record.pfn:#x}"
+        assert tuple(row["stack"]) == record.stack, f"page frame {record.pfn:#x}"
+        assert row["state"] == "allocated"
+
+
+def test_the_test_modules_blocks_are_where_it_says(live: Live) -> None:
+    for name, (order, pfn, pages) in live.blocks.items():
+        if name == "freed":
+            continue
+        row = live.owners[pfn]
+        # split_page() makes pages of their own of a block: the module counts those that it has left.
+        assert (row["order"], row["pages"]) == ((0, 1) if name == "split" else (order, pages)), name
+        assert any("[pagedbg_blocks]" in frame for frame in row["stack"]), name
+        assert row["comm"] == "insmod", name
+
+
+def test_a_block_that_was_split_and_freed_in_part_has_the_rest_of_its_pages(live: Live) -> None:
+    order, pfn, pages = live.blocks["split"]
+    rest = [page for page in range(pfn, pfn + (1 << order)) if page in live.owners and live.owners[page]["comm"] == "insmod"]
+    assert len(rest) == pages
+
+
+def test_inspect_says_of_each_block_what_owners_says(live: Live) -> None:
+    assert live.inspected.keys() == {pfn for _, pfn, _ in live.blocks.values()}
+    for name, (_, pfn, _) in live.blocks.items():
+        if name == "freed":
+            continue
+        inspected, row = live.inspected[pfn], live.owners[pfn]
+        same = (
+            "pfn",
+            "order",
+            "gfp_mask",
+            "gfp",
+            "migratetype",
+            "zone",
+            "node",
+            "pid",
+            "tgid",
+            "comm",
+            "ts_ns",
+            "handle",
+            "stack",
+            "state",
+        )
+        assert {name: inspected[name] for name in same} == {name: row[name] for name in same}
+        assert inspected["head"] == pfn
+
+
+def test_status_and_doctor_know_the_kernel(live: Live) -> None:
+    answer = live.answers["owners"]
+    assert (answer.status, answer.stderr) == (0, "")
+    assert f"Linux {live.kernel.series}." in answer.stdout
+    assert "on since boot" in answer.stdout
+
+
+def test_symbols_hidden_by_kptr_restrict_are_found_in_memory(live: Live) -> None:
+    answer = live.answers["hidden"]
+    assert answer.status == 0
+    assert "kptr_restrict" in answer.stderr
+    rows = json.loads(answer.stdout)
+    assert {row["pfn"] for row in rows} >= {pfn for name, (_, pfn, _) in live.blocks.items() if name != "freed"}
+    for row in rows:
+        assert row["stack"] == live.owners[row["pfn"]]["stack"]
+
+
+def test_root_without_capabilities_is_told_why_the_kernel_refuses(live: Live) -> None:
+    answer = live.answers["powerless"]
+    assert answer.status == 1
+    assert "/proc/kcore" in answer.stderr
+    assert answer.stderr.count("\n") == 1
+
+
+def test_the_dump_of_the_guest_holds_the_same_with_debug_info_and_without(live: Live) -> None:
+    command = ("owners", "--by", "stack,comm,order", "--sort", "stack", "--format", "json")
+    without = pagedbg("-c", live.core, *command)
+    with_dwarf = pagedbg("-c", live.core, "-s", live.kernel.vmlinux, *command)
+    assert (without.status, with_dwarf.status) == (0, 0), without.stderr + with_dwarf.stderr
+    assert json.loads(without.stdout) == json.loads(with_dwarf.stdout)
+
+
+def test_the_dump_still_has_the_blocks(live: Live) -> None:
+    answer = pagedbg("-c", live.core, "owners", "--module", "pagedbg_blocks", "--format", "jsonl")
+    assert answer.status == 0, answer.stderr
+    rows = {row["pfn"]: row for row in map(json.loads, answer.stdout.splitlines())}
+    for name, (_, pfn, _) in live.blocks.items():
+        if name != "freed":
+            assert rows[pfn] == live.owners[pfn]
+
+
+def test_a_kernel_that_does_not_track_owners(boot: Any) -> None:
+    owners, status, inspect = boot("owners", "status", "inspect pfn 0x2000", page_owner=False)
+    assert owners.status == 1
+    assert "page_owner=on" in owners.stderr
+    assert owners.stderr.count("\n") == 1
+    assert status.status == 0
+    assert "page_owner is off" in status.stdout
+    assert inspect.status == 0
+    assert "page frame 0x2000" in inspect.stdout
+    assert "page_owner=on" in inspect.stdout
+
+
+def test_a_kernel_that_is_locked_down(boot: Any) -> None:
+    (status,) = boot("status", append="lockdown=confidentiality")
+    assert status.status == 1
+    assert "locked down" in status.stderr
+    assert status.stderr.count("\n") == 1
