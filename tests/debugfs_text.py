@@ -11,7 +11,9 @@ _ALLOCATED = re.compile(
     r"tgid (?P<tgid>-?\d+) \((?P<comm>.*)\), ts (?P<ts>\d+) ns(?:, free_ts (?P<free_ts>\d+) ns)?"
 )
 # In decimal up to 6.1, in hexadecimal since.
-_PFN = re.compile(r"PFN (?P<pfn>0x[0-9a-f]+|\d+) type (?P<type>\w+) Block \d+ type (?P<block>\w+) Flags (?P<flags>0x[0-9a-f]+)\((?P<names>.*)\)")
+_PFN = re.compile(
+    r"PFN (?P<pfn>0x[0-9a-f]+|\d+) type (?P<type>\w+) Block \d+ type (?P<block>\w+) Flags (?P<flags>0x[0-9a-f]+)\((?P<names>.*)\)"
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from drgn import Object, Program, sizeof
+from drgn import Object, Program
 
 from pagedbg.commands.base import NAMESPACE
 from pagedbg.mm.page_ext import PageExtRange, for_each_page_ext_range, page_ext_size
@@ -28,9 +28,9 @@ PATHS = 64  # FILL_PATHS in fill/fill.c
 READ = 1 << 15  # pages; pagedbg.mm.page_ext reads so many at once
 
 
-def seconds(what: Callable[[], object]) -> float:
+def seconds(what: Callable[..., object], *args: object) -> float:
     begun = time.perf_counter()
-    what()
+    what(*args)
     return time.perf_counter() - begun
 
 
@@ -49,12 +49,18 @@ def peaks(pagedbg: str) -> tuple[int, int]:
     return start, end
 
 
-def in_session(prog: Program, rounds: int) -> tuple[float, float]:
-    """Seconds that the bare read and the query take in an open session: the least of some rounds, in turn."""
-    query = f"{QUERY} -o /dev/null"
-    NAMESPACE.run(prog, query)  # imports, and names of the kernel that a session looks up once
-    times = [(seconds(lambda: bare_read(prog)), seconds(lambda: NAMESPACE.run(prog, query))) for _ in range(rounds)]
-    return min(bare for bare, _ in times), min(owners for _, owners in times)
+def in_session(prog: Program, rounds: int) -> dict[str, float]:
+    """
+    Seconds that the bare read and the query take in an open session: the least of some rounds, in turn. By order there are no stacks to look
+    up, to name and to print, which takes as long for a few pages as for many.
+    """
+    queries = {"owners": f"{QUERY} -o /dev/null", "owners_by_order": "owners --by order -o /dev/null"}
+    NAMESPACE.run(prog, queries["owners"])  # imports, and names of the kernel that a session looks up once
+    times = [
+        {"bare_read": seconds(bare_read, prog), **{name: seconds(NAMESPACE.run, prog, query) for name, query in queries.items()}}
+        for _ in range(rounds)
+    ]
+    return {name: min(one[name] for one in times) for name in times[0]}
 
 
 def check(prog: Program, pages: int) -> tuple[int, int]:
@@ -86,31 +92,27 @@ def bare_read(prog: Program) -> None:
         prog.read(address, size)
 
 
-def by_objects(prog: Program, ranges: list[PageExtRange], every: int) -> int:
-    """Sum up by handle as a drgn script does that reads member by member, for every so many pages; return how many it looked at."""
+def by_objects(prog: Program, ranges: list[PageExtRange], every: int) -> Counter[int]:
+    """Count blocks by handle as a drgn script does that reads member by member, looking at one of so many pages."""
     size, offset = page_ext_size(prog), prog["page_owner_ops"].offset.value_()
     page_ext, page_owner = prog.type("struct page_ext"), prog.type("struct page_owner")
     allocated = 1 << prog["PAGE_EXT_OWNER_ALLOCATED"].value_()
     blocks: Counter[int] = Counter()
-    looked = 0
     for found in ranges:
         for pfn in range(found.start_pfn, found.end_pfn, every):
-            looked += 1
             address = found.address + size * (pfn - found.start_pfn)
-            if not Object(prog, page_ext, address=address).flags.value_() & allocated:
-                continue
-            owner = Object(prog, page_owner, address=address + offset)
-            if pfn % (1 << owner.order.value_()) == 0:
-                blocks[owner.handle.value_()] += 1
-    assert looked and sizeof(page_owner) < size
-    return looked
+            if Object(prog, page_ext, address=address).flags.value_() & allocated:
+                owner = Object(prog, page_owner, address=address + offset)
+                if pfn % (1 << owner.order.value_()) == 0:
+                    blocks[owner.handle.value_()] += 1
+    return blocks
 
 
 def read_text(records: int | None, to: str = os.devnull) -> float:
     """Seconds to read page_owner's text: some records from its beginning (one a read), or all of it."""
     if records is None:
-        return seconds(lambda: run("sh", "-c", f"cat {TEXT} > {to}"))
-    return seconds(lambda: run("dd", f"if={TEXT}", f"of={to}", "bs=4096", f"count={records}", "status=none"))
+        return seconds(run, "sh", "-c", f"cat {TEXT} > {to}")
+    return seconds(run, "dd", f"if={TEXT}", f"of={to}", "bs=4096", f"count={records}", "status=none")
 
 
 def sort_text(sort: str, records: int | None) -> tuple[float, int]:
@@ -118,7 +120,7 @@ def sort_text(sort: str, records: int | None) -> tuple[float, int]:
     with tempfile.TemporaryDirectory() as directory:
         text, result = f"{directory}/text", f"{directory}/sorted"
         read_text(records, text)
-        return seconds(lambda: run(sort, "-m", "--cull=stacktrace", text, result)), os.path.getsize(text)
+        return seconds(run, sort, "-m", "--cull=stacktrace", text, result), os.path.getsize(text)
 
 
 def main() -> None:
@@ -137,21 +139,17 @@ def main() -> None:
     session.keep()
     prog = session.prog
     blocks, pages = check(prog, args.pages)
-    bare, owners = in_session(prog, args.rounds)
+    opened = in_session(prog, args.rounds)
     startup, process = (
-        min(seconds(lambda: run(args.pagedbg, "-e", command)) for _ in range(args.rounds)) for command in ("status", f"{QUERY} -o /dev/null")
+        min(seconds(run, args.pagedbg, "-e", command) for _ in range(args.rounds)) for command in ("status", f"{QUERY} -o /dev/null")
     )
     start, peak = peaks(args.pagedbg)
 
     ranges = list(for_each_page_ext_range(prog))
     known = sum(found.end_pfn - found.start_pfn for found in ranges)
-    looked = 0
-
-    def look() -> None:
-        nonlocal looked
-        looked = by_objects(prog, ranges, max(known // args.sample, 1))
-
-    objects = seconds(look)
+    every = max(known // args.sample, 1)
+    objects = seconds(by_objects, prog, ranges, every)
+    looked = sum(len(range(found.start_pfn, found.end_pfn, every)) for found in ranges)
     sample = min(args.sample, blocks)
     text_sample = read_text(sample)
     sorted_records = None if args.sort_all else sample
@@ -163,8 +161,7 @@ def main() -> None:
             "page_ext_bytes": known * page_ext_size(prog),
             "blocks": blocks,
             "block_pages": pages,
-            "bare_read": bare,
-            "owners": owners,
+            **opened,
             "startup": startup,
             "process": process,
             "peak_start": start,

@@ -58,7 +58,7 @@ def dump(
     timeout: float = 300,
 ) -> Dump:
     """Run ``workload`` in a started ``machine``, stop that for good, and write a dump without the pages that ``level`` leaves out."""
-    kernels.install(["makedumpfile"], say=machine.say)
+    kernels.install(["makedumpfile", "e2fsprogs"], say=machine.say)
     if workload:
         machine.say(f"running {workload.name}")
         script = workload.resolve()

@@ -46,7 +46,7 @@ TIMED_OUT, CRASHED = 124, 125
 # Until the agent answers; a loaded machine may take ten times what an idle one does.
 BOOT_LIMIT = 180.0
 
-# All of it that CPUs of the last ten years have and NumPy asks for, without what is dear to emulate.
+# Everything that QEMU can emulate; older models without five-level page tables and the like boot no faster.
 CPU = "max"
 
 # What a guest may write to without writing to the host; /usr only where the mount point /lib/modules has to be made.
@@ -164,6 +164,8 @@ class Guest:
         self._scratch = tempfile.TemporaryDirectory(prefix="pagedbg-lab-")
         try:
             with listener(self._path("channel")) as channel, listener(self._path("qmp")) as qmp:
+                if not shutil.which("qemu-system-x86_64"):
+                    kernels.install(["qemu-system-x86"], say=self.say)
                 command = self._command()
                 with open(self._path("qemu.log"), "ab") as log:
                     # setpriv: QEMU must not outlive us even if we are killed with SIGKILL.
@@ -465,6 +467,7 @@ def virtme_run(*, say: Callable[[str], None] = lambda _: None) -> list[str]:
     for directory in (HERE.parents[1] / ".venv/bin", Path(sys.executable).parent, *os.get_exec_path(), private / "bin"):
         if os.access(script := Path(directory) / "virtme-run", os.X_OK):
             return [str(script)]
+    kernels.install(["python3-venv"], say=say)
     say("installing virtme-ng into the lab's cache")
     install = subprocess.run(
         f"/usr/bin/python3 -m venv {private} && {private}/bin/pip install -q {VIRTME_NG}",

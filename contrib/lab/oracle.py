@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import drgn
+from drgn.helpers.linux.kallsyms import load_module_kallsyms
 from drgn.helpers.linux.list import list_count_nodes
 from drgn.helpers.linux.mmzone import pfn_to_section
 from drgn.helpers.linux.stackdepot import stack_depot_fetch
@@ -35,6 +36,7 @@ def open_program(core: str, vmlinux: str) -> drgn.Program:
     prog = drgn.Program(drgn.Platform(drgn.Architecture.X86_64))
     prog.set_core_dump(core)
     prog.load_debug_info([vmlinux])
+    prog.register_symbol_finder("modules", load_module_kallsyms(prog), enable_index=0)
     return prog
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -194,7 +195,10 @@ def parse_kinds(text: str, known: Sequence[str], what: str) -> Names:
 def parse_regex(text: str) -> Callable[[Sequence[str]], bool]:
     """A regular expression that has to be found in one of a stack's lines."""
     try:
-        pattern = re.compile(text)
+        with warnings.catch_warnings():
+            # "[[]" may mean something else to a later Python.
+            warnings.simplefilter("ignore", FutureWarning)
+            pattern = re.compile(text)
     except (re.error, OverflowError, RecursionError) as error:
         raise UsageError(f"{text!r} is no regular expression: {error}") from None
     return lambda stack: any(pattern.search(frame) for frame in stack)

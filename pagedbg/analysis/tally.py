@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 # Partial sums are joined when there are this many.
 _COMPACT_AT = 1 << 20
 
-# Of the hash table: so many slots; and so many groups at most, that its arrays stay in the processor's cache.
-_SLOT_BITS = 16
+# Of the hash table: its slots, and the most groups; with fewer slots a group each, more would have to share one.
+_SLOT_BITS = 17
 _MOST_GROUPS = 1 << 15
 
 # Knuth, The Art of Computer Programming, volume 3, 6.4: 2**32 divided by the golden ratio.
@@ -66,9 +66,14 @@ class Tally:
             return
         which = self._number(keys)
         groups = self._groups
-        groups[-2] += np.bincount(which, minlength=len(groups[-2]))
-        # Weights are doubles: exact up to 2**53 pages.
-        groups[-1] += np.bincount(which, weights=pages, minlength=len(groups[-1])).astype(np.int64)
+        blocks = np.bincount(which, minlength=len(groups[-1]))
+        groups[-2] += blocks
+        groups[-1] += blocks
+        # Most blocks are single pages.
+        more = np.flatnonzero(pages > 1)
+        if len(more):
+            # Weights are doubles: exact up to 2**53 pages.
+            groups[-1] += np.bincount(which[more], weights=pages[more] - 1, minlength=len(groups[-1])).astype(np.int64)
         if len(groups[-1]) > _MOST_GROUPS:
             self._close()
             if self._rows > _COMPACT_AT:
@@ -78,14 +83,12 @@ class Tally:
         """The group of each row, made if there is none."""
         slots = _slots(keys)
         if not self._groups:
-            self._groups = [*(np.asarray(key)[:1] for key in keys), *np.zeros((2, 1), np.int64)]
+            self._groups = [*(key[:1].copy() for key in keys), *np.zeros((2, 1), np.int64)]
         # An empty slot refers to the first group: whose key it is not.
         which = self._slots[slots]
-        known = np.ones(len(which), np.bool_)
-        for column, key in zip(self._groups, keys, strict=False):
-            known &= column[which] == key
-        if not known.all():
-            new = np.flatnonzero(~known)
+        known = [column[which] == key for column, key in zip(self._groups, keys, strict=False)]
+        if not all(column.all() for column in known):
+            new = np.flatnonzero(~np.logical_and.reduce(known))
             first, groups = group([key[new] for key in keys])
             rows, begin = new[first], len(self._groups[-1])
             which[new] = groups + begin
@@ -119,12 +122,13 @@ class Tally:
 
 def _slots(keys: Sequence[NDArray[Any]]) -> NDArray[np.intp]:
     """The slot of the hash table for each row of some columns."""
-    mixed = np.zeros(1, np.uint32)
-    for key in keys:
-        # 32 bits at a time: processors multiply more of them at once.
-        for half in (key, key >> 32) if key.dtype.itemsize > 4 else (key,):
-            mixed = (mixed + half.astype(np.uint32)) * _MULTIPLIER
-    return (mixed >> np.uint32(32 - _SLOT_BITS)).astype(np.intp)
+    # 32 bits at a time: processors multiply more of them at once.
+    words = [half.astype(np.uint32, copy=False) for key in keys for half in ((key, key >> 32) if key.dtype.itemsize > 4 else (key,))]
+    mixed = words[0] * _MULTIPLIER
+    for word in words[1:]:
+        mixed = (mixed + word) * _MULTIPLIER
+    mixed >>= np.uint32(32 - _SLOT_BITS)
+    return mixed.astype(np.intp)
 
 
 def summarize(

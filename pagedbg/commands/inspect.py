@@ -23,6 +23,7 @@ from pagedbg.mm.page import ABSENT, KINDS, PageState, decode_page_flags, page_st
 from pagedbg.mm.page_owner import (
     ALLOCATED,
     FREED,
+    GREATEST_ORDER,
     NEVER,
     page_owner_compiled,
     page_owner_inited,
@@ -568,16 +569,27 @@ class _Inspector:
         yield _line("when", when)
         if row["migrate_reason"]:
             yield _line("migrated", f"last because of {row['migrate_reason']}")
-        yield from _stack("from", row["handle"], row["stack"])
+        yield from self._stack(row["handle"], row["stack"])
         if row["free_handle"]:
             free_age = self._lookup.now - row["free_ts_ns"] if self._lookup.now is not None and row["free_ts_ns"] else None
             who = f" by pid {row['free_pid']}, tgid {_or_unknown(row['free_tgid'])}" if row["free_pid"] is not None else ""
             yield ""
             yield f"{'before that, last freed' if allocated else 'freed'} at {_seconds(row['free_ts_ns'])}, {_age(free_age)}{who}"
-            yield from _stack("from", row["free_handle"], row["free_stack"])
+            yield from self._stack(row["free_handle"], row["free_stack"])
+
+    def _stack(self, handle: int, frames: Iterable[str] | None) -> Iterator[str]:
+        frames = list(frames or ())
+        label = self._lookup.label(handle)
+        known = f"(stack {handle:#x})" if label is None else f"{label}; what page_owner filed in its place, stack {handle:#x}:"
+        yield _line("from", known if frames else f"a stack that cannot be read ({handle:#x})")
+        for frame in frames:
+            yield f"    {frame}"
 
     def _block(self, row: dict[str, Any]) -> Iterator[str]:
         pfn, head, order = row["pfn"], row["head"], row["order"]
+        if order > GREATEST_ORDER:
+            yield _line("block", f"order {order}, which no allocation has: the record is damaged (or was being written)")
+            return
         yield _line("block", f"order {order}, {_place(pfn, head, 1 << order)}")
         if not order or row["state"] != "allocated":
             return
@@ -607,13 +619,6 @@ def _kind(state: PageState, owner: dict[str, Any], head: int | None) -> tuple[st
 
 def _line(name: str, text: str) -> str:
     return f"  {name:14}{text}"
-
-
-def _stack(name: str, handle: int, frames: Iterable[str] | None) -> Iterator[str]:
-    frames = list(frames or ())
-    yield _line(name, f"(stack {handle:#x})" if frames else f"a stack that cannot be read ({handle:#x})")
-    for frame in frames:
-        yield f"    {frame}"
 
 
 def _pfns(start: int, end: int) -> str:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,11 @@ from pagedbg.mm.stackdepot import StackDepot
 from pagedbg.mm.zone import node_of_pfns, zone_of_pfns
 from pagedbg.session import Session
 
-# Where a stack is missing, what the kernel filed in its place.
+# What it means that a record has one of the stacks that page_owner made for itself when it started.
 _SPECIAL = {
-    "dummy": "(page_owner's own allocation: no stack)",
-    "failure": "(the stack depot was full: no stack)",
+    "dummy": "(allocated by page_owner itself)",
+    "failure": "(the stack depot was full)",
+    "early": "(before page_owner was ready)",
 }
 
 
@@ -55,13 +56,8 @@ class Lookup:
         """The stack of each handle as the kernel prints it, innermost frame first; empty for none."""
         wanted = set(handles)
         for handle, pcs in self.depot.fetch_many(wanted.difference(self._stacks)).items():
-            self._stacks[handle] = self._frames(handle, pcs)
+            self._stacks[handle] = self.target.symbolize(pcs)
         return {handle: self._stacks[handle] for handle in wanted}
-
-    def _frames(self, handle: int, pcs: Sequence[int]) -> list[str]:
-        if (kind := self.special.get(handle)) in _SPECIAL:
-            return [_SPECIAL[kind]]
-        return self.target.symbolize(pcs)
 
     def stack(self, handle: int) -> list[str]:
         """The stack of one handle."""
@@ -72,8 +68,13 @@ class Lookup:
         return module_of(self.stack(handle))
 
     def function(self, handle: int) -> str | None:
-        """The innermost function that is not the allocator's own."""
-        return function_of(self.stack(handle))
+        """The innermost function that is not the allocator's own; words in parentheses where the stack is not of the allocation."""
+        return self.label(handle) or function_of(self.stack(handle))
+
+    def label(self, handle: int) -> str | None:
+        """What it means that a record has this handle, if it is one of page_owner's own."""
+        kind = self.special.get(handle)
+        return _SPECIAL[kind] if kind else None
 
     @functools.cached_property
     def _gfp_names(self) -> tuple[tuple[int, str], ...]:

@@ -37,7 +37,7 @@ def sections(prog: Program, member: str, start_nr: int = 0, end_nr: int | None =
         }
     )
     has_map = np.uint64(_section_flags(prog)["SECTION_HAS_MEM_MAP"])
-    last_nr = _highest_present_section_nr(prog)
+    last_nr = min(_highest_present_section_nr(prog), (1 << (prog["MAX_PHYSMEM_BITS"] - prog["SECTION_SIZE_BITS"]).value_()) - 1)
     end_nr = last_nr + 1 if end_nr is None else min(end_nr, last_nr + 1)
     per_root = prog["SECTIONS_PER_ROOT"].value_()
     mem_section = prog["mem_section"]

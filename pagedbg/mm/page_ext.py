@@ -20,6 +20,7 @@ from drgn.helpers.linux.mm import page_to_pfn
 from drgn.helpers.linux.mmzone import for_each_online_pgdat
 from numpy.typing import NDArray
 
+from pagedbg.errors import PagedbgError
 from pagedbg.mm._read import read_array
 from pagedbg.mm._sections import pages_per_section_shift, sections
 from pagedbg.mm.pageblock import max_page_order
@@ -32,6 +33,9 @@ __all__ = (
     "pfn_to_page_ext",
     "read_page_ext",
 )
+
+# All clients together have some hundred bytes.
+_GREATEST_SIZE = 4096
 
 # mm/page_ext.c, PAGE_EXT_INVALID: set in the section's pointer while its memory goes offline.
 _PAGE_EXT_INVALID = 0x1
@@ -52,6 +56,8 @@ class PageExtRange(NamedTuple):
 def page_ext_size(prog: Program) -> int:
     """Return the number of bytes kept for each page: ``struct page_ext`` and the data of its clients (``unsigned long page_ext_size``)."""
     size: int = prog["page_ext_size"].value_()
+    if not 0 < size <= _GREATEST_SIZE:
+        raise PagedbgError(f"page_ext_size is {size}, which cannot be: the memory of this kernel is damaged.")
     return size
 
 

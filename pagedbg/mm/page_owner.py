@@ -19,12 +19,14 @@ from drgn import NULL, IntegerLike, Object, Program, TypeKind, cast, sizeof
 from drgn.helpers.common.prog import takes_program_or_default
 from numpy.typing import NDArray
 
+from pagedbg.errors import PagedbgError
 from pagedbg.mm._read import byte_order
 from pagedbg.mm.page_ext import lookup_page_ext, page_ext_size, pfn_to_page_ext, read_page_ext
 
 __all__ = (
     "ALLOCATED",
     "FREED",
+    "GREATEST_ORDER",
     "NEVER",
     "Blocks",
     "PageOwner",
@@ -43,8 +45,8 @@ __all__ = (
 NEVER, FREED, ALLOCATED = range(3)
 """The state of a page's record: never written; of an allocation that is over; of one that lasts."""
 
-# No allocation has a greater order: gigantic huge pages of arm64 with 64 KiB pages have 18. A record with more is torn or damaged.
-_GREATEST_ORDER = 30
+GREATEST_ORDER = 20
+"""No allocation has a greater order: gigantic huge pages have 18 or 19. A record with more is torn or damaged."""
 
 
 @takes_program_or_default
@@ -145,6 +147,8 @@ def page_owner_dtype(prog: Program) -> np.dtype[Any]:
     found: np.dtype[Any] | None = prog.cache.get(page_owner_dtype)
     if found is None:
         order, base = byte_order(prog), prog["page_owner_ops"].offset.value_()
+        if base + sizeof(prog.type("struct page_owner")) > page_ext_size(prog):
+            raise PagedbgError(f"page_owner's data begins at byte {base} of {page_ext_size(prog)}, which cannot be: the memory of this kernel is damaged.")
         names, formats, offsets = ["flags"], [f"{order}u8"], [0]
         for member in prog.type("struct page_owner").members or ():
             assert member.name and member.bit_offset is not None
@@ -181,15 +185,21 @@ def page_owner_states(prog: Program, records: NDArray[Any]) -> NDArray[np.uint8]
 
 def _in_state(prog: Program, records: NDArray[Any], state: int) -> NDArray[np.bool_]:
     try:
-        owner, both = prog.cache[_in_state]
+        at, owner, both = prog.cache[_in_state]
     except KeyError:
+        # Both are among the first flags of enum page_ext_flags. One byte is compared faster than a whole word.
         owner = 1 << prog["PAGE_EXT_OWNER"].value_()
         both = owner | 1 << prog["PAGE_EXT_OWNER_ALLOCATED"].value_()
-        prog.cache[_in_state] = owner, both
+        assert both < 1 << 8
+        assert records.dtype.fields is not None
+        kind, at = records.dtype.fields["flags"][:2]
+        at += 0 if byte_order(prog) == "<" else kind.itemsize - 1
+        prog.cache[_in_state] = at, owner, both
+    flags = np.ascontiguousarray(records).view(np.uint8)[at :: records.dtype.itemsize]
     # ALLOCATED without OWNER does not occur; counted as never written.
     among = owner if state == NEVER else both
     wanted = {NEVER: 0, FREED: owner, ALLOCATED: both}[state]
-    found: NDArray[np.bool_] = (records["flags"] & np.uint64(among)) == np.uint64(wanted)
+    found: NDArray[np.bool_] = (flags & np.uint8(among)) == np.uint8(wanted)
     return found
 
 
@@ -218,7 +228,7 @@ class Blocks:
     """
 
     pfn: NDArray[np.uint64]
-    order: NDArray[np.uint64]
+    order: NDArray[np.uint8]
     pages: NDArray[np.int64]
     source: NDArray[Any]
     index: NDArray[np.int64] | None = None
@@ -280,16 +290,18 @@ def for_each_block(prog: Program, state: int = ALLOCATED, start_pfn: int = 0, en
         if unread:
             # Of a record that lies half in a page that is missing, some members are zero.
             chosen &= known
-        blocks = _group(first, records, np.flatnonzero(chosen))
+        blocks = _group(first, records, chosen)
         blocks.unread = unread
         if held is not None and len(held):
             blocks = dataclasses.replace(held.before(blocks), unread=blocks.unread, damaged=blocks.damaged)
-        blocks = _join_parts(blocks)
         held = None
+        greatest = int(blocks.order.max(initial=0))
+        if greatest:
+            blocks = _join_parts(blocks)
         # A gigantic page goes on in the next piece. Blocks are aligned to their size: one that is no larger than what this piece's end is
         # aligned to does not reach across.
         end = first + len(records)
-        if 1 << int(blocks.order.max(initial=0)) > end & -end:
+        if 1 << greatest > end & -end:
             unfinished = blocks.end_pfn > np.uint64(end)
             held = blocks.take(unfinished)
             blocks = dataclasses.replace(blocks.take(~unfinished), unread=blocks.unread, damaged=blocks.damaged)
@@ -298,37 +310,42 @@ def for_each_block(prog: Program, state: int = ALLOCATED, start_pfn: int = 0, en
         yield held
 
 
-# Most blocks are single pages, and NumPy costs as much a row for one of them as for any other. So what follows looks for those that are larger,
-# and does what only they need to them alone.
+# Most blocks are single pages, and NumPy takes as long for one of them as for any other. So what only larger ones need is done to them alone.
 
 
-def _group(first: int, records: NDArray[Any], index: NDArray[np.int64]) -> Blocks:
-    """Make blocks of neighbouring pages that are of the same block."""
-    order = records["order"][index].astype(np.uint64)
+def _group(first: int, records: NDArray[Any], mask: NDArray[np.bool_]) -> Blocks:
+    """Make blocks of neighbouring pages that are of the same block; only of those in the mask."""
+    order, index = records["order"], None
+    if not mask.all():
+        index = np.flatnonzero(mask)
+        order = order[index]
     damaged = 0
-    if order.max(initial=0) > _GREATEST_ORDER:
-        sane = order <= _GREATEST_ORDER
-        damaged = int(len(sane) - np.count_nonzero(sane))
-        order, index = order[sane], index[sane]
-    head = index.astype(np.uint64) + np.uint64(first)
-    pages = np.ones(len(index), np.int64)
+    if order.max(initial=0) > GREATEST_ORDER:
+        sane = np.flatnonzero(order <= GREATEST_ORDER)
+        damaged = len(order) - len(sane)
+        order, index = order[sane], sane if index is None else index[sane]
+    order = order.astype(np.uint8)
+    head = np.uint64(first) + (np.arange(len(order), dtype=np.uint64) if index is None else index.view(np.uint64))
     large = np.flatnonzero(order)
-    if len(large):
-        orders = order[large]
-        heads = head[large] >> orders << orders
-        head[large] = heads
-        same = (large[1:] == large[:-1] + 1) & (heads[1:] == heads[:-1]) & (orders[1:] == orders[:-1])
-        begins = np.ones(len(index), np.bool_)
-        begins[large[1:][same]] = False
-        starts = np.flatnonzero(begins)
-        head, order, pages, index = head[starts], order[starts], np.diff(starts, append=len(index)), index[starts]
-    return Blocks(head, order, pages, records, index, damaged=damaged)
+    if not len(large):
+        return Blocks(head, order, np.ones(len(order), np.int64), records, index, damaged=damaged)
+    orders = order[large]
+    heads = head[large] >> orders << orders
+    head[large] = heads
+    same = (large[1:] == large[:-1] + 1) & (heads[1:] == heads[:-1]) & (orders[1:] == orders[:-1])
+    begins = np.ones(len(order), np.bool_)
+    begins[large[1:][same]] = False
+    starts = np.flatnonzero(begins)
+    pages = np.full(len(starts), len(order))
+    pages[:-1] = starts[1:]
+    pages -= starts
+    return Blocks(head[starts], order[starts], pages, records, starts if index is None else index[starts], damaged=damaged)
 
 
 def _join_parts(blocks: Blocks) -> Blocks:
     """Join the parts of a block between which other blocks lie."""
     large = np.flatnonzero(blocks.order)
-    parts = large[blocks.pages[large] < np.int64(1) << blocks.order[large].astype(np.int64)]
+    parts = large[blocks.pages[large] < np.int64(1) << blocks.order[large]]
     if len(parts) < 2:
         return blocks
     key = np.stack((blocks.pfn[parts], blocks.order[parts]))

@@ -25,5 +25,7 @@ def local_clock(prog: Program) -> int:
     old as long as one CPU is busy.
     """
     runqueues = prog["runqueues"]
-    latest: int = max(per_cpu(runqueues, cpu).clock.value_() for cpu in for_each_online_cpu(prog))
-    return latest
+    clocks: list[int] = [per_cpu(runqueues, cpu).clock.value_() for cpu in for_each_online_cpu(prog)]
+    if not clocks:
+        raise LookupError("no CPU is online")
+    return max(clocks)

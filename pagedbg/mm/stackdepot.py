@@ -76,6 +76,8 @@ class StackDepot:
                 continue
         else:
             raise LookupError("the number of the stack depot's pools is not known")
+        # More than a handle can tell apart there are not.
+        count = max(0, min(count, 1 << self._index[1]))
         # Renamed in Linux kernel commit 961c949b012f ("lib/stackdepot: rename slab to pool") (in v6.3).
         try:
             pools = prog["stack_pools"]

@@ -72,9 +72,10 @@ class Capabilities(Mapping[str, Capability]):
                 raise KeyError(name)
             try:
                 state, detail = probe.ask(self._target)
+                remedy = probe.remedy
             except (LookupError, FaultError, AttributeError, OSError) as error:
-                state, detail = False, f"could not be asked ({error})"
-            self._known[name] = Capability(name, state, detail) if state else Capability(name, state, detail, probe.cost, probe.remedy)
+                state, detail, remedy = False, f"could not be asked ({error})", ""
+            self._known[name] = Capability(name, state, detail) if state else Capability(name, state, detail, probe.cost, remedy)
         return self._known[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -21,6 +21,7 @@ _ET_CORE = 4
 _PT_LOAD = 1
 _PT_NOTE = 4
 _PHDR = struct.Struct("<IIQQQQQQ")
+_PAGE_DESC = struct.Struct("<QIIQ")
 
 _FOREIGN = {
     b"makedumpfile": "is a flattened dump: turn it into a file with `makedumpfile -R`",
@@ -63,6 +64,10 @@ class DumpFile:
     def left_out(self) -> list[str]:
         """Names of what the dump was filtered of."""
         return [name for bit, name in FILTERED if (self.level or 0) & bit]
+
+    def cut_short(self) -> str:
+        """A sentence about what is :attr:`missing`."""
+        return f"{self.path} is cut short: its last {self.missing / 2**20:.1f} MiB are missing."
 
     def guard(self, prog: Program) -> None:
         """
@@ -145,11 +150,29 @@ def _program_headers(fd: int, head: bytes) -> Iterator[tuple[int, int, int, int,
 
 
 def _kdump(path: str, fd: int, head: bytes) -> DumpFile:
-    # struct disk_dump_header: signature, header_version, struct new_utsname (six strings of 65), ..., status, block_size; makedumpfile's
-    # diskdump_mod.h. The sub header follows in the next block: phys_base, dump_level.
+    # struct disk_dump_header: signature, header_version, struct new_utsname (six strings of 65), ..., block_size, sub_hdr_size,
+    # bitmap_blocks; makedumpfile's diskdump_mod.h. The sub header follows in the next block: phys_base, dump_level.
     machine = head[12 + 4 * 65 : 12 + 5 * 65].split(b"\0")[0].decode(errors="replace") or "x86_64"
-    (block_size,) = struct.unpack_from("<i", head, 428)
+    block_size, sub_blocks, bitmap_blocks = struct.unpack_from("<iiI", head, 428)
     if not 512 <= block_size <= 1 << 20:
         raise PagedbgError(f"{path} is damaged: its header has a block size of {block_size}.")
-    _, level = struct.unpack_from("<Qi", os.pread(fd, 16, block_size))
-    return DumpFile(path, "kdump", machine, level)
+    _, level, split = struct.unpack_from("<Qii", os.pread(fd, 16, block_size))
+    size = os.fstat(fd).st_size
+    # libkdumpfile maps the bitmap, and where the file has none it dies of SIGBUS.
+    bitmap_at = (1 + max(sub_blocks, 1)) * block_size
+    pages_at = bitmap_at + bitmap_blocks * block_size
+    if size < pages_at:
+        raise struct.error
+    missing = 0 if split else _kdump_missing(fd, size, bitmap_at, pages_at)
+    return DumpFile(path, "kdump", machine, level, missing=missing)
+
+
+def _kdump_missing(fd: int, size: int, bitmap_at: int, pages_at: int) -> int:
+    """How many bytes the file is too short for what the last of its page descriptors say."""
+    # The second half of the bitmap tells which pages have a descriptor: struct page_desc { off_t offset; u32 size, flags; u64 page_flags; }.
+    half = (pages_at - bitmap_at) // 2
+    count = int.from_bytes(os.pread(fd, half, bitmap_at + half), "little").bit_count()
+    end = pages_at + _PAGE_DESC.size * count
+    last = os.pread(fd, _PAGE_DESC.size * min(count, 1 << 16), max(end - (_PAGE_DESC.size << 16), pages_at)) if size >= end else b""
+    ends: list[int] = [offset + length for offset, length, _, _ in _PAGE_DESC.iter_unpack(last)]
+    return max(size, end, *ends) - size

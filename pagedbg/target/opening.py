@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drgn import FaultError, MissingDebugInfoError, Program, ProgramFlags, Symbol, SymbolIndex
+from drgn import BadDataError, FaultError, MissingDebugInfoError, Program, ProgramFlags, Symbol, SymbolIndex
 from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms
 
 from pagedbg.errors import PagedbgError
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pagedbg.target.capabilities import Capability
 
 _LIVE_BTF = Path("/sys/kernel/btf/vmlinux")
+_MOST_BTF = 1 << 30
 
 
 class TargetError(PagedbgError):
@@ -112,13 +113,11 @@ class Target:
 
         :raises TargetError: if the kernel carries neither
         """
-        self._index = self._kallsyms()
+        self._index, damage = self._kallsyms()
         if _has_types(self.prog):
             return
         if self._index is None:
-            raise TargetError(
-                f"The symbols of {self.name} cannot be found: it has no kallsyms in its vmcoreinfo (Linux 6.0 and later do). Give its vmlinux with -s."
-            )
+            raise TargetError(f"The symbols of {self.name} cannot be found: {damage}. Give its vmlinux with -s.")
         self.prog.register_symbol_finder("pagedbg kallsyms", self._index, enable_index=-1)
         btf = Btf(self.prog, self._btf())
         self.types = "BTF"
@@ -133,7 +132,10 @@ class Target:
         symbols: Iterable[Symbol] = self._index(self.prog, None, None, False) if self._index is not None else self.prog.symbols()
         return symbols
 
-    def _kallsyms(self) -> SymbolIndex | None:
+    def _kallsyms(self) -> tuple[SymbolIndex | None, str]:
+        """The kernel's symbol table, or None and why there is none."""
+        if not self.live and "SYMBOL(kallsyms_names)" not in self.vmcoreinfo:
+            return None, "it has no kallsyms in its vmcoreinfo (Linux 6.0 and later do)"
         try:
             index = load_vmlinux_kallsyms(self.prog)
             if self.live and not any(s.address for s in index(self.prog, "_stext", None, False)):
@@ -143,9 +145,9 @@ class Target:
 
                 index = _load_builtin_kallsyms(self.prog)
                 self.notes.append("kernel.kptr_restrict hides /proc/kallsyms: symbols were read from kernel memory.")
-            return index
-        except (LookupError, FaultError, ValueError, OSError):
-            return None
+            return index, ""
+        except (BadDataError, LookupError, FaultError, OverflowError, ValueError, OSError) as error:
+            return None, f"its kallsyms cannot be read ({error})"
 
     def _btf(self) -> bytes:
         if self.live and _LIVE_BTF.exists():
@@ -156,6 +158,8 @@ class Target:
             raise TargetError(
                 f"{self.name} carries no type information (CONFIG_DEBUG_INFO_BTF, and CONFIG_KALLSYMS_ALL to find it in a dump). Give its vmlinux with -s."
             ) from None
+        if not 0 < stop - start < _MOST_BTF:
+            raise TargetError(f"The symbols of {self.name} are damaged: its type information would have {stop - start} bytes. Give its vmlinux with -s.")
         try:
             data: bytes = self.prog.read(start, stop - start)
             return data
@@ -176,7 +180,12 @@ def open_target(core: str | None = None, symbols: Sequence[str] = ()) -> Target:
     target = _open_live() if core is None else _open_dump(core)
     if symbols:
         _load(target, symbols)
-    target.describe()
+    try:
+        target.describe()
+    except TargetError as error:
+        if target.dump is None or not target.dump.missing:
+            raise
+        raise TargetError(f"{target.dump.cut_short()} {error}") from None
     return target
 
 
@@ -213,7 +222,7 @@ def _open_dump(path: str) -> Target:
     dump.guard(prog)
     target = Target(prog, dump)
     if dump.missing:
-        target.notes.append(f"The dump is cut short: its last {dump.missing / 2**20:.1f} MiB are missing.")
+        target.notes.append(dump.cut_short())
     return target
 
 

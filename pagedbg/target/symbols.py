@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from drgn import FaultError, Object, ObjectNotFoundError, Program, Symbol, SymbolBinding, cast
+from drgn import BadDataError, FaultError, Object, ObjectNotFoundError, Program, Symbol, SymbolBinding, cast
 from drgn.helpers.linux.kallsyms import module_kallsyms
 from drgn.helpers.linux.list import list_for_each_entry
 from drgn.helpers.linux.module import for_each_module
@@ -85,7 +85,7 @@ class Symbolizer:
         assert callable(read)
         try:
             return list(read(self._prog))
-        except (FaultError, LookupError, AttributeError) as error:
+        except (BadDataError, FaultError, LookupError, AttributeError, OverflowError, ValueError) as error:
             self.notes.append(f"The symbols of {what} could not be read ({error}): their frames are shown as addresses.")
             return []
 

@@ -127,7 +127,12 @@ class PageOwnerKernel(FakeKernel):
 
     def __init__(self, members: Sequence[Member] = OWNER_6_12, section_bits: int = 8, before: int = 8, behind: int = 0) -> None:
         super().__init__()
-        for name, type_ in (("gfp_t", "unsigned int"), ("depot_stack_handle_t", "unsigned int"), ("u64", "unsigned long long"), ("pid_t", "int")):
+        for name, type_ in (
+            ("gfp_t", "unsigned int"),
+            ("depot_stack_handle_t", "unsigned int"),
+            ("u64", "unsigned long long"),
+            ("pid_t", "int"),
+        ):
             self.typedef(name, type_)
         self.struct("page_ext", (("unsigned long", "flags"),))
         self.owner = self.struct("page_owner", members)
@@ -140,6 +145,7 @@ class PageOwnerKernel(FakeKernel):
         self.constant("PAGE_SHIFT", 12)
         self.constant("PAGE_SIZE", 4096)
         self.constant("SECTION_SIZE_BITS", 12 + section_bits)
+        self.constant("MAX_PHYSMEM_BITS", 52)
         self.section_bits = section_bits
 
     def record(self, owner: bool = False, allocated: bool = False, **members: int | bytes) -> bytes:
@@ -157,7 +163,9 @@ class PageOwnerKernel(FakeKernel):
         assert not members
         return bytes(data)
 
-    def add_sections(self, sections: dict[int, bytes | None], flags: int = 0xF, per_root: int = 4, invalid: Sequence[int] = ()) -> dict[int, int]:
+    def add_sections(
+        self, sections: dict[int, bytes | None], flags: int = 0xF, per_root: int = 4, invalid: Sequence[int] = ()
+    ) -> dict[int, int]:
         """
         Lay out ``mem_section``.
 
@@ -165,7 +173,9 @@ class PageOwnerKernel(FakeKernel):
         :param invalid: sections whose page_ext is being taken away
         :return: the address of each section's array
         """
-        entry = self.struct("mem_section", (("unsigned long", "section_mem_map"), ("struct page_ext *", "page_ext"), ("unsigned long", "pad")))
+        entry = self.struct(
+            "mem_section", (("unsigned long", "section_mem_map"), ("struct page_ext *", "page_ext"), ("unsigned long", "pad"))
+        )
         addresses = {nr: self.allocate(data) for nr, data in sections.items() if data is not None}
         highest = max(sections)
         roots = b""
@@ -216,7 +226,9 @@ class DepotKernel(FakeKernel):
         super().__init__()
         self.layout, self.offset_bits = layout, offset_bits
         self.typedef("depot_stack_handle_t", "unsigned int")
-        number, valid = {"6.1": ("slabindex", 1), "6.3": ("pool_index", 1), "6.8.3": ("pool_index", 0)}.get(layout, ("pool_index_plus_1", 0))
+        number, valid = {"6.1": ("slabindex", 1), "6.3": ("pool_index", 1), "6.8.3": ("pool_index", 0)}.get(
+            layout, ("pool_index_plus_1", 0)
+        )
         self.bias = 0 if layout in ("6.1", "6.3") else 1
         self.index_bits = 32 - offset_bits - valid - 5
         u32 = "depot_stack_handle_t"
@@ -230,7 +242,14 @@ class DepotKernel(FakeKernel):
         self.struct("handle_parts", ((u32, "handle"), (parts, "")), union=True, size=4)
         entries = self.prog.array_type(self.prog.type("unsigned long"), None if layout == "6.1" else 64)
         links: tuple[Member, ...] = (("void *", "next"),) if layout in ("6.1", "6.3") else (("void *", "next"), ("void *", "prev"))
-        record = (*links, ("unsigned int", "hash"), ("unsigned int", "size"), (u32, "handle"), ("unsigned int", "count"), (entries, "entries"))
+        record = (
+            *links,
+            ("unsigned int", "hash"),
+            ("unsigned int", "size"),
+            (u32, "handle"),
+            ("unsigned int", "count"),
+            (entries, "entries"),
+        )
         self.record = self.struct("stack_record", record)
         self.pools: list[bytearray] = []
         self.addresses: list[int] = []

@@ -10,9 +10,8 @@ from fake_kernel import PageOwnerKernel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pagedbg.mm.page_owner import ALLOCATED, FREED, NEVER, Blocks, for_each_block
+from pagedbg.mm.page_owner import ALLOCATED, FREED, GREATEST_ORDER, NEVER, Blocks, for_each_block
 
-GREATEST = 30
 UNIT = 4096  # what cannot be read is left out in units of this many bytes
 
 Row = tuple[int, int, int, int]
@@ -47,7 +46,8 @@ def kernel(first: int, pages: list[Page], bits: int, unreadable: set[int] = froz
 
     size = 1 << bits
     sections = {
-        (first + at) >> bits: b"".join(map(record, pages[at : at + size])).ljust(size * fake.stride, b"\0") for at in range(0, len(pages), size)
+        (first + at) >> bits: b"".join(map(record, pages[at : at + size])).ljust(size * fake.stride, b"\0")
+        for at in range(0, len(pages), size)
     }
     unknown = set()
     for nr, address in fake.add_sections(sections).items():  # type: ignore[arg-type]
@@ -62,7 +62,7 @@ def slowly(first: int, pages: list[Page], state: int, unknown: set[int]) -> list
     """(pfn, order, pages, handle) of each block, a page at a time: two pages are of one block if it would begin at one page and has one order."""
     found: dict[tuple[int, int], list[int]] = {}
     for pfn, page in enumerate(pages, first):
-        if pfn not in unknown and page.state == state and page.order <= GREATEST:
+        if pfn not in unknown and page.state == state and page.order <= GREATEST_ORDER:
             block = found.setdefault((pfn - pfn % (1 << page.order), page.order), [0, page.handle])
             block[0] += 1
     return [(pfn, order, count, handle) for (pfn, order), (count, handle) in found.items()]
@@ -98,7 +98,7 @@ def memory(draw: st.DrawFn, greatest: int = 5) -> list[Page]:
             for page in range(first, draw(st.integers(first, start + (1 << order) - 1)) + 1):
                 pages[page].state = FREED
     for page in draw(st.lists(st.integers(0, size - 1), max_size=3)):
-        pages[page].order = draw(st.sampled_from([0, 3, 31, 40, 255, 0xFFFF]))
+        pages[page].order = draw(st.sampled_from([0, 3, GREATEST_ORDER + 1, 40, 255, 0xFFFF]))
     return pages
 
 
@@ -114,7 +114,7 @@ def test_blocks_are_those_that_a_look_at_each_page_finds(
     found, unread, damaged = everything(fake, state)
     assert sorted(found) == sorted(slowly(first, pages, state, unknown))
     assert unread == len(unknown)
-    assert damaged == sum(page.state == state and page.order > GREATEST for pfn, page in enumerate(pages, first) if pfn not in unknown)
+    assert damaged == sum(page.state == state and page.order > GREATEST_ORDER for pfn, page in enumerate(pages, first) if pfn not in unknown)
 
 
 @settings(deadline=None)
@@ -195,7 +195,7 @@ def test_a_section_that_is_not_there_does_not_end_a_gigantic_block() -> None:
 
 
 def test_an_order_that_no_allocation_has_is_counted_as_damaged() -> None:
-    pages = [*block(0, 7), Page(ALLOCATED, 0xFFFF, 8), Page(ALLOCATED, 31, 8), *block(0, 9)]
+    pages = [*block(0, 7), Page(ALLOCATED, 0xFFFF, 8), Page(ALLOCATED, GREATEST_ORDER + 1, 8), *block(0, 9)]
     assert everything(kernel(0, pages, 2)[0]) == ([(0, 0, 1, 7), (3, 0, 1, 9)], 0, 2)
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import struct
 import subprocess
@@ -216,7 +218,7 @@ def test_bit_fields_keep_their_width_and_place(prog: Program) -> None:
     assert narrow
     # Neighbours share a unit and do not overlap.
     taken = [(m.bit_offset, m.bit_offset + m.bit_field_size) for m in narrow]
-    assert all(end <= start for (_, end), (start, _) in zip(taken, taken[1:], strict=False))
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(taken))
 
 
 def _has(prog: Program, name: str) -> bool:
@@ -460,16 +462,12 @@ def touch_all(data: bytes, names: Iterable[str]) -> None:
     except BtfError:
         return
     for index in range(min(len(btf), 200)):
-        try:
+        with contextlib.suppress(BtfError):
             touch(btf, index)
-        except BtfError:
-            pass
     for name in names:
         for look_up in (lambda name: btf.find_type(prog, ANY, name, None), btf.variable_type, btf.function_type, btf.enumerator):
-            try:
+            with contextlib.suppress(BtfError):
                 look_up(name)
-            except BtfError:
-                pass
 
 
 GOOD = every_kind().blob()

@@ -56,7 +56,7 @@ def test_the_session_says_the_format_and_the_option_overrides_it(capsys: pytest.
     NAMESPACE.run(session.prog, "rows pfn 1")
     assert json.loads(capsys.readouterr().out)[0]["pfn"] == 0x1000
     NAMESPACE.run(session.prog, "rows pfn 1 --format csv")
-    assert capsys.readouterr().out == "pfn,order,comm\r\n4096,0,kworker/0:1\r\n"
+    assert capsys.readouterr().out == "pfn,order,comm\n4096,0,kworker/0:1\n"
 
 
 @pytest.mark.parametrize(("options", "json_expected"), [("-o {}", True), ("--format text -o {}", False), ("--format json > {}", True)])

@@ -39,7 +39,9 @@ def elf(machine: int = 62, kind: int = ET_CORE, bits: int = 2, order: int = 1, s
     segments = [(PT_LOAD, 4096, 0xFFFF888000000000, 0, 4096, 4096)] if segments is None else segments
     ident = b"\x7fELF" + bytes([bits, order, 1]) + bytes(9)
     header = struct.pack("<HHIQQQIHHHHHH", kind, machine, 1, 0, 64, 0, 0, 64, 56, len(segments), 0, 0, 0)
-    table = b"".join(struct.pack("<IIQQQQQQ", t, 0, offset, vaddr, paddr, filesz, memsz, 0) for t, offset, vaddr, paddr, filesz, memsz in segments)
+    table = b"".join(
+        struct.pack("<IIQQQQQQ", t, 0, offset, vaddr, paddr, filesz, memsz, 0) for t, offset, vaddr, paddr, filesz, memsz in segments
+    )
     return ident + header + table
 
 
@@ -54,7 +56,7 @@ def kdump(machine: bytes = b"x86_64", block_size: int = 4096, level: int = 31, s
     head[:12] = signature + struct.pack("<i", 6)
     head[12 + 4 * 65 : 12 + 4 * 65 + len(machine)] = machine
     struct.pack_into("<i", head, 428, block_size)
-    if 512 <= block_size:
+    if block_size >= 512:
         struct.pack_into("<Qi", head, block_size, 0, level)
     return bytes(head)
 

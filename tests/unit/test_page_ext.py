@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from drgn import FaultError
@@ -30,7 +32,8 @@ def sparse(**more: int) -> tuple[PageOwnerKernel, dict[int, int]]:
     """A kernel with sections of 4 pages, of which 1, 2, 6 and 9 are there; 2 has no page_ext and that of 6 is being taken away."""
     fake = PageOwnerKernel(section_bits=2, **more)
     sections = {
-        nr: b"".join(fake.record(True, True, handle=(nr << 2) + i, order=0, pid=i) for i in range(4)) if nr != 2 else None for nr in (1, 2, 6, 9)
+        nr: b"".join(fake.record(True, True, handle=(nr << 2) + i, order=0, pid=i) for i in range(4)) if nr != 2 else None
+        for nr in (1, 2, 6, 9)
     }
     return fake, fake.add_sections(sections, invalid=(6,))
 
@@ -92,8 +95,8 @@ def test_a_flat_array_begins_at_the_largest_block_that_the_node_begins_in(start:
 
 def test_a_record_is_copied_member_by_member() -> None:
     fake = PageOwnerKernel(section_bits=0)
-    said = dict(order=3, last_migrate_reason=-1, gfp_mask=0xCC0, handle=1 << 31, free_handle=7, ts_nsec=1 << 63, free_ts_nsec=5,
-                pid=55, tgid=54, free_pid=-1, free_tgid=2)  # fmt: skip
+    said = {"order": 3, "last_migrate_reason": -1, "gfp_mask": 0xCC0, "handle": 1 << 31, "free_handle": 7}
+    said |= {"ts_nsec": 1 << 63, "free_ts_nsec": 5, "pid": 55, "tgid": 54, "free_pid": -1, "free_tgid": 2}
     fake.add_sections({5: fake.record(True, True, comm=b"insmod", **said)})
     owner = page_owner_of_pfn(fake.prog, 5)
     assert owner is not None
@@ -116,7 +119,9 @@ def test_what_a_kernel_does_not_record_is_none() -> None:
     assert (owner.state, owner.comm, owner.tgid) == (ALLOCATED, None, None)
 
 
-@pytest.mark.parametrize("owner, allocated, state", [(False, False, NEVER), (True, False, FREED), (True, True, ALLOCATED), (False, True, NEVER)])
+@pytest.mark.parametrize(
+    "owner, allocated, state", [(False, False, NEVER), (True, False, FREED), (True, True, ALLOCATED), (False, True, NEVER)]
+)
 def test_two_flags_tell_the_state(owner: bool, allocated: bool, state: int) -> None:
     fake = PageOwnerKernel(section_bits=0)
     fake.add_sections({0: fake.record(owner, allocated)})
@@ -189,7 +194,9 @@ def test_what_cannot_be_read_costs_only_the_records_near_it(size: int, count: in
         elif not hit:
             # Given up only in a unit of 4 KiB that has a hole, or beside one.
             units = range((address + begin) // 4096, (address + end - 1) // 4096 + 1)
-            assert any((address + start) // 4096 <= unit <= (address + start + length - 1) // 4096 for start, length in holes for unit in units)
+            assert any(
+                (address + start) // 4096 <= unit <= (address + start + length - 1) // 4096 for start, length in holes for unit in units
+            )
 
 
 def test_arrays_larger_than_one_read_come_in_pieces_without_a_gap() -> None:
@@ -199,5 +206,5 @@ def test_arrays_larger_than_one_read_come_in_pieces_without_a_gap() -> None:
     pieces = [(pfn, len(records)) for pfn, records, _ in read_page_ext(fake.prog, page_owner_dtype(fake.prog))]
     assert len(pieces) > 1
     assert pieces[0][0] == 1 << 17
-    assert all(pfn + count == following for (pfn, count), (following, _) in zip(pieces, pieces[1:], strict=False))
+    assert all(pfn + count == following for (pfn, count), (following, _) in itertools.pairwise(pieces))
     assert sum(count for _, count in pieces) == 1 << 17

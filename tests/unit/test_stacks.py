@@ -140,22 +140,16 @@ start_kernel+0x2a7/0x7c0
 """,
 }
 
-MODULE = """
-get_page_from_freelist+0x141d/0x15a0
-__alloc_pages_noprof+0x13a/0x2a0
-alloc_pages_mpol_noprof+0xd6/0x1a0
-pagedbg_alloc_order9+0x15/0x20 [pagedbg_blocks]
-0xffffffffc0228017
-do_one_initcall+0x53/0x1c0
-""".split("\n")[1:-1]  # fmt: skip
-
 ALLOCATOR_ALONE = ["get_page_from_freelist+0x141d/0x15a0", "__alloc_pages_noprof+0x13a/0x2a0", "alloc_pages_mpol_noprof+0xd6/0x1a0"]
+MODULE = [*ALLOCATOR_ALONE, "pagedbg_alloc_order9+0x15/0x20 [pagedbg_blocks]", "0xffffffffc0228017", "do_one_initcall+0x53/0x1c0"]
 
 
 def cases(*releases: tuple[str, dict[str, str]]) -> list[object]:
     """A parameter for each stack, named after the kernel and the function."""
     return [
-        pytest.param(name, stack.strip().split("\n"), id=f"{release}-{name}") for release, stacks in releases for name, stack in stacks.items()
+        pytest.param(name, stack.strip().split("\n"), id=f"{release}-{name}")
+        for release, stacks in releases
+        for name, stack in stacks.items()
     ]
 
 
@@ -197,7 +191,9 @@ def test_what_stands_in_place_of_a_stack_is_its_own_function() -> None:
     assert module_of([note]) is None
 
 
-@pytest.mark.parametrize("suffix", ["", "_noprof", ".isra.0", ".part.0", ".constprop.0", ".isra.0.cold", "_noprof.constprop.0", ".llvm.1234"])
+@pytest.mark.parametrize(
+    "suffix", ["", "_noprof", ".isra.0", ".part.0", ".constprop.0", ".isra.0.cold", "_noprof.constprop.0", ".llvm.1234"]
+)
 def test_what_compilers_and_profiling_append_does_not_hide_an_allocator(suffix: str) -> None:
     assert function_of([f"__alloc_pages{suffix}+0x1/0x2", f"kmem_cache_alloc{suffix}+0x1/0x2", "caller+0x1/0x2"]) == "caller"
 

@@ -56,6 +56,25 @@ def test_joining_partial_sums_on_the_way_changes_nothing(parts: list[list[tuple[
         assert tallied(parts) == loop(parts)
 
 
+@given(batches)
+def test_keys_that_have_to_share_a_slot_and_full_tables_change_nothing(parts: list[list[tuple[Row, int]]]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tally, "_SLOT_BITS", 2)
+        patch.setattr(tally, "_MOST_GROUPS", 5)
+        assert tallied(parts) == loop(parts)
+
+
+def test_memory_grows_with_the_keys_of_which_none_comes_again() -> None:
+    sums = Tally()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tally, "_MOST_GROUPS", 100)
+        patch.setattr(tally, "_COMPACT_AT", 400)
+        for start in range(0, 10000, 50):
+            sums.add([np.arange(start, start + 50) % 1000], np.ones(50, np.int64))
+            assert sums._rows <= 1400
+    assert [column.tolist() for column in sums.result()] == [list(range(1000)), [10] * 1000, [10] * 1000]
+
+
 def test_partial_sums_do_not_pile_up() -> None:
     sums = Tally()
     with pytest.MonkeyPatch.context() as patch:
@@ -103,7 +122,9 @@ def db() -> duckdb.DuckDBPyConnection:
 
 
 @given(groups)
-def test_values_that_are_the_same_are_summed_up_once_more(db: duckdb.DuckDBPyConnection, rows: list[tuple[str | None, int, int, int]]) -> None:
+def test_values_that_are_the_same_are_summed_up_once_more(
+    db: duckdb.DuckDBPyConnection, rows: list[tuple[str | None, int, int, int]]
+) -> None:
     expected: dict[tuple[str | None, int], list[int]] = defaultdict(lambda: [0, 0])
     for name, order, blocks, pages in rows:
         expected[name, order][0] += blocks

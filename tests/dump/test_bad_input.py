@@ -1,0 +1,383 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Damaged dumps, wrong symbols, a garbage page, an unwritable home: one sentence on standard error, the right exit status, no traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drgn import TypeKind
+from drgn.helpers.linux.mm import follow_phys
+from known import SAMPLE, Oracle, Run
+from make_elf import PAGE, ElfCore
+
+from pagedbg.mm.page_ext import pfn_to_page_ext
+from pagedbg.target import Target
+
+COMMANDS = ("status", "doctor", "owners --by stack", "owners --by comm,order,zone,age", "owners --orders '>=3'", "inspect pfn 0x2b80")
+
+# Runs several commands on one dump, whatever becomes of each, and says what came of them.
+DRIVER = """
+import contextlib, io, json, sys
+from pagedbg.commands.base import execute, explain
+from pagedbg.session import Session
+from pagedbg.target import open_target
+core, *lines = sys.argv[1:]
+results = []
+try:
+    session = Session(open_target(core), pager=False)
+except Exception as error:
+    results.append((1, "", f"pagedbg: {explain(error)}\\n"))
+else:
+    session.keep()
+    for line in lines:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = execute(session, line)
+        results.append((status, out.getvalue(), err.getvalue()))
+json.dump(results, sys.stdout)
+"""
+
+Result = tuple[int, str, str]
+
+
+def look_at(core: Path, *lines: str) -> list[Result]:
+    """Run commands on a dump, in one process."""
+    done = subprocess.run([sys.executable, "-c", DRIVER, core, *lines], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return [tuple(result) for result in json.loads(done.stdout)]  # type: ignore[misc]
+
+
+def check(result: Result) -> None:
+    """Done, or refused in one sentence."""
+    status, _, said = result
+    assert status in (0, 1), result
+    assert "Traceback" not in said
+    if "bug in pagedbg" in said:
+        pytest.fail(said)
+    if status:
+        assert said.count("\n") == 1, said
+
+
+def refused(done: subprocess.CompletedProcess[str], status: int = 1) -> str:
+    """The one sentence with which pagedbg ended."""
+    assert done.returncode == status, done
+    assert done.stdout == ""
+    assert done.stderr.startswith("pagedbg: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr.removeprefix("pagedbg: ").rstrip("\n")
+
+
+# ---- the file itself ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the bundled dump, to be damaged."""
+    return Path(shutil.copy(SAMPLE, tmp_path / "vmcore"))
+
+
+@pytest.mark.parametrize("keep", [0, 7, 100, 4096, 4200, 8192, 12_000, 16_000, 17_000, 20_000, 0.05, 0.5, 0.9, 0.99, 0.9999])
+def test_a_dump_that_is_cut_short_says_so(copy: Path, pagedbg: Run, keep: float) -> None:
+    size = copy.stat().st_size
+    os.truncate(copy, int(keep if keep > 1 or not keep else size * keep))
+    done = pagedbg("-c", copy, "-e", "owners --by order")
+    said = done.stderr + done.stdout
+    assert "is cut short" in said or "is empty" in said or "is no dump" in said or "cannot be read" in said
+    if done.returncode:
+        assert done.returncode == 1
+        assert done.stdout == ""
+        # What was said on opening, and what failed then.
+        assert done.stderr.count("\n") <= 2
+    else:
+        assert keep > 0.5
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_flipped_bytes_in_the_headers(copy: Path, seed: int) -> None:
+    choice = random.Random(seed)
+    with copy.open("r+b") as file:
+        for _ in range(choice.choice((1, 4, 32))):
+            file.seek(choice.randrange(20_000))
+            file.write(bytes([choice.randrange(256)]))
+    for result in look_at(copy, "status", "owners --by order"):
+        check(result)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_garbage_in_the_page_data(copy: Path, seed: int) -> None:
+    choice = random.Random(seed)
+    size = copy.stat().st_size
+    with copy.open("r+b") as file:
+        for _ in range(choice.choice((1, 10, 200))):
+            file.seek(choice.randrange(size // 10, size - 4096))
+            file.write(choice.randbytes(choice.choice((1, 64, 4096))))
+    for result in look_at(copy, *COMMANDS):
+        check(result)
+
+
+def test_what_is_no_dump(tmp_path: Path, pagedbg: Run) -> None:
+    for name, sentence in (
+        (sys.executable, "no core dump"),
+        (__file__, "is no dump"),
+        (tmp_path, "directory"),
+        (tmp_path / "x", "No such file"),
+    ):
+        said = refused(pagedbg("-c", name, "-e", "status"))
+        assert sentence in said
+        assert said.startswith(str(name))
+
+
+# ---- what is in it -----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def elf(sample: Target, tmp_path_factory: pytest.TempPathFactory) -> ElfCore:
+    """The bundled dump as an uncompressed ELF core, of which tests change what lies where."""
+    return ElfCore(sample.prog, tmp_path_factory.mktemp("elf") / "vmcore")
+
+
+@pytest.fixture
+def damage(elf: ElfCore) -> Iterator[Callable[[int, bytes], None]]:
+    """Overwrites kernel memory in the ELF core until the test is over."""
+    undo: list[Any] = []
+
+    def write(address: int, data: bytes) -> None:
+        before = elf.write(address, data)
+        assert before, f"the dump does not hold {address:#x}"
+        undo.append(before)
+
+    yield write
+    for before in reversed(undo):
+        elf.restore(before)
+
+
+Damage = Callable[[int, bytes], None]
+
+
+def symbol(sample: Target, name: str) -> int:
+    """The address of a symbol."""
+    return int(sample.prog.symbol(name).address)
+
+
+def pools(sample: Target) -> list[int]:
+    """The addresses of the stack depot's pools."""
+    prog = sample.prog
+    array = prog["stack_pools"]
+    assert array.type_.kind in (TypeKind.ARRAY, TypeKind.POINTER)
+    return [array[i].value_() for i in range(prog["pools_num"].value_())]
+
+
+def test_a_copy_in_another_format_says_the_same(elf: ElfCore, pagedbg: Run) -> None:
+    done = pagedbg("-c", elf.path, "--format", "json", "owners", "--by", "stack,order")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == pagedbg.json("owners", "--by", "stack,order")
+
+
+def test_stacks_of_a_zeroed_depot_are_missing_and_counted(sample: Target, elf: ElfCore, damage: Damage) -> None:
+    (_, whole, _), _ = look_at(elf.path, "owners --by order", "status")
+    for pool in pools(sample):
+        damage(pool, bytes(1 << 14))
+    (sums, by_stack, block) = look_at(elf.path, "owners --by order", "owners --by stack --format json", "owners --orders 9 --format json")
+    assert sums == (0, whole, "")
+    status, out, said = by_stack
+    assert status == 0
+    assert "stacks could not be read; the first: handle 0x" in said
+    assert "not its own" in said
+    assert len(json.loads(out)) < 5
+    assert [row["stack"] for row in json.loads(block[1])] == [[], [], []]
+
+
+def test_a_depot_pool_that_points_nowhere(sample: Target, elf: ElfCore, damage: Damage) -> None:
+    damage(symbol(sample, "stack_pools"), struct.pack("<Q", 0xDEAD_BEEF_0000_0000))
+    (result,) = look_at(elf.path, "owners --by stack")
+    check(result)
+    assert result[0] == 0
+    assert "stacks could not be read" in result[1]
+
+
+def test_more_pools_than_memory_holds(sample: Target, elf: ElfCore, damage: Damage) -> None:
+    damage(symbol(sample, "pools_num"), struct.pack("<i", 0x7FFFFFFF))
+    for result in look_at(elf.path, *COMMANDS):
+        check(result)
+
+
+@pytest.mark.parametrize("pattern", [b"\xff", b"\0", None], ids=["ones", "zeroes", "noise"])
+def test_page_ext_overwritten(sample: Target, elf: ElfCore, damage: Damage, pattern: bytes | None) -> None:
+    size = 64 * PAGE
+    damage(pfn_to_page_ext(sample.prog, 0x2800).value_(), pattern * size if pattern else random.Random(1).randbytes(size))
+    results = look_at(elf.path, *COMMANDS)
+    for result in results:
+        check(result)
+    assert results[2][0] == 0
+    if pattern == b"\xff":
+        assert re.search(r"The records of \d+ pages are damaged", results[2][1])
+
+
+def test_records_that_the_dump_left_out_are_counted_and_not_taken_for_free_pages(sample: Target, oracle: Oracle, tmp_path: Path) -> None:
+    start = pfn_to_page_ext(sample.prog, 0x2800).value_()
+    first = start // PAGE * PAGE
+    end = first + 4 * PAGE
+    gone = {follow_phys(sample.prog["init_mm"].address_of_(), address).value_() // PAGE for address in range(first, end, PAGE)}
+    core = ElfCore(sample.prog, tmp_path / "vmcore", gone.__contains__)
+    stride = sample.prog["page_ext_size"].value_()
+    lost = [
+        pfn for pfn in range(0x2000, 0x3000) if (record := pfn_to_page_ext(sample.prog, pfn).value_()) < end and record + stride > first
+    ]
+    assert len(lost) > 200
+    sums, rows, inside = look_at(core.path, "owners --by order", "owners --format json", f"inspect pfn {lost[100]:#x}")
+    assert f"The records of {len(lost)} pages could not be read: they are not counted." in sums[1]
+    assert sum(row["pages"] for row in json.loads(rows[1])) == sum(
+        record["state"] == "allocated" and pfn not in lost for pfn, record in oracle.pages.items()
+    )
+    check(inside)
+    assert "never" not in inside[1]
+
+
+@pytest.mark.parametrize(
+    "name, data, sentence",
+    [
+        ("__start_BTF", bytes(64), "BTF"),
+        ("kallsyms_token_index", b"\xff" * 512, ""),
+        ("kallsyms_num_syms", b"\xff" * 4, ""),
+        ("kallsyms_offsets", bytes(4096), ""),
+        ("init_task", bytes(4096), ""),
+        ("node_data", b"\x55" * 64, ""),
+        ("page_ext_size", b"\xff" * 8, ""),
+        ("page_ext_size", bytes(8), ""),
+        ("page_owner_ops", b"\xff" * 32, ""),
+        ("mem_section", b"\xff" * 8, ""),
+        ("mem_section", bytes(8), ""),
+        ("__highest_present_section_nr", b"\xff" * 4 + bytes(4), ""),
+        ("gfpflag_names", b"\xff" * 256, ""),
+        ("migratetype_names", b"\xff" * 48, ""),
+        ("zone_names", b"\xff" * 32, ""),
+        ("modules", b"\xff" * 16, ""),
+        ("bpf_kallsyms", b"\x11" * 16, ""),
+        ("__per_cpu_offset", b"\x11" * 64, ""),
+        ("nr_cpu_ids", b"\xff" * 4, ""),
+        ("__cpu_online_mask", b"\xff" * 8, ""),
+        ("vmemmap_base", b"\xff" * 8, ""),
+        ("dummy_handle", b"\xff" * 4, ""),
+    ],
+)
+def test_a_kernel_variable_overwritten(sample: Target, elf: ElfCore, damage: Damage, name: str, data: bytes, sentence: str) -> None:
+    damage(symbol(sample, name), data)
+    results = look_at(elf.path, *COMMANDS)
+    for result in results:
+        check(result)
+    if sentence:
+        assert results[0][0] == 1
+        assert sentence in results[0][2]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_noise_all_over_memory(elf: ElfCore, seed: int) -> None:
+    choice = random.Random(seed)
+    size = elf.path.stat().st_size
+    before = []
+    with elf.path.open("r+b") as file:
+        for _ in range(2000):
+            at = choice.randrange(64 * PAGE, size - 64)
+            before.append((at, os.pread(file.fileno(), 16, at)))
+            os.pwrite(file.fileno(), choice.randbytes(16), at)
+    try:
+        for result in look_at(elf.path, *COMMANDS):
+            check(result)
+    finally:
+        elf.restore(before)
+
+
+def test_a_kernel_booted_without_page_owner(sample: Target, elf: ElfCore, damage: Damage) -> None:
+    damage(symbol(sample, "page_owner_inited"), bytes(4))
+    status, doctor, *owners, inspect = look_at(elf.path, *COMMANDS)
+    assert status[0] == 0
+    assert "page_owner is off" in status[1]
+    assert "page_owner=on" in status[1]
+    assert doctor[0] == 0
+    assert "NO  page_owner " in doctor[1]
+    for result in owners:
+        assert result == (1, "", owners[0][2])
+    assert "page_owner is off" in owners[0][2]
+    assert "page_owner=on" in owners[0][2]
+    assert owners[0][2].count("\n") == 1
+    assert inspect[0] == 0
+
+
+# ---- symbols -----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_symbols_that_cannot_be_used_are_refused(tmp_path: Path, pagedbg: Run) -> None:
+    text = tmp_path / "text"
+    text.write_text("no ELF\n")
+    for path, sentence in (
+        (sys.executable, "build id"),
+        (text, "build id"),
+        (tmp_path / "nothing", "No such file"),
+        (tmp_path, "directory"),
+    ):
+        said = refused(pagedbg("-c", SAMPLE, "-s", path, "-e", "status"))
+        assert said.startswith(str(path))
+        assert sentence.lower() in said.lower()
+
+
+# ---- who runs it, and where --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("home", ["/proc/self", "/nonexistent", None])
+def test_a_home_that_cannot_be_written_to_keeps_nothing_from_working(pagedbg: Run, home: str | None) -> None:
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")
+    }
+    if home is not None:
+        environment["HOME"] = home
+    done = pagedbg("-c", SAMPLE, "owners", "--by", "order", "--top", "1", env=environment)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert done.stdout.startswith("order")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_somebody_who_is_not_root_is_told_how_to_look_at_the_running_kernel(tmp_path: Path) -> None:
+    # An interpreter in root's own directory is out of reach for others: it is imported first.
+    code = """
+import os, sys
+import drgn, pagedbg.cli, pagedbg.target, pagedbg.commands.base, pagedbg.commands.status
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+sys.exit(pagedbg.cli.main(["-e", "status"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
+    said = refused(done)
+    if os.path.exists("/proc/kcore"):
+        assert said.startswith("Only root can read the memory of the running kernel")
+        assert "sudo pagedbg" in said
+    else:
+        assert "no /proc/kcore" in said
+
+
+@pytest.mark.parametrize(
+    "line", ["inspect pfn x", "inspect pfn", "inspect pfn -1", "inspect nonsense 5", "owners --pfns x", "ownres", "owners |", "owners 'x"]
+)
+def test_what_is_mistyped_is_a_usage_error(pagedbg: Run, line: str) -> None:
+    done = pagedbg("-c", SAMPLE, "-e", line)
+    assert done.returncode == 2, done
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_page_that_is_not_there_is_an_answer_or_one_sentence(pagedbg: Run) -> None:
+    for pfn in ("0xffffffffffffffff", "0x10000000000", "99999999999999999999999", "0"):
+        done = pagedbg("-c", SAMPLE, "-e", f"inspect pfn {pfn}")
+        assert done.returncode in (0, 1, 2), done
+        assert (done.stdout and not done.stderr) or (done.stderr.count("\n") == 1 and not done.stdout)
