@@ -25,7 +25,7 @@ from pagedbg.target import open_target
 TEXT = "/sys/kernel/debug/page_owner"
 QUERY = "owners --by stack"
 PATHS = 64  # FILL_PATHS in fill/fill.c
-READ = 1 << 15  # pages; pagedbg.mm.page_ext reads so many at once
+READ = 1 << 15  # pages; pagedbg reads the records of so many at once
 
 
 def seconds(what: Callable[..., object], *args: object) -> float:
@@ -42,9 +42,9 @@ def run(*argv: str) -> str:
 
 
 def peaks(pagedbg: str) -> tuple[int, int]:
-    """Peak memory of a pagedbg process in bytes: before the query (with all that is imported for one), and after it."""
+    """Peak memory of a pagedbg process in bytes: once it has started, and after the query."""
     grep = "!grep VmHWM /proc/$PPID/status"
-    said = run(pagedbg, "-e", f"{QUERY} --pfns 0-0x1000 -o /dev/null", "-e", grep, "-e", f"{QUERY} -o /dev/null", "-e", grep)
+    said = run(pagedbg, "-e", "status -o /dev/null", "-e", grep, "-e", f"{QUERY} -o /dev/null", "-e", grep)
     start, end = (int(size) << 10 for size in re.findall(r"VmHWM:\s+(\d+) kB", said))
     return start, end
 
@@ -68,7 +68,7 @@ def check(prog: Program, pages: int) -> tuple[int, int]:
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
         NAMESPACE.run(prog, f"{QUERY} -o {file.name}")
         rows = json.load(file)
-    filled = [row for row in rows if row["stack"] and "[pagedbg_fill]" in row["stack"][0] + "".join(row["stack"][1:6])]
+    filled = [row for row in rows if any("fill_resize" in frame for frame in row["stack"])]
     found = sorted((row["blocks"], row["pages"]) for row in filled)
     expected = sorted((len(range(path, pages, PATHS)),) * 2 for path in range(PATHS))
     if found != expected:

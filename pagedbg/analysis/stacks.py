@@ -17,7 +17,7 @@ _ALLOCATOR = re.compile(
     | _*alloc_contig\w* | _*get_free_pages\w* | get_zeroed_page\w*
     | allocate_slab | new_slab | refill_\w*(sheaf|obj)\w* | alloc_(full_sheaf|from_pcs|single_from_\w+) | _*slab_alloc\w* | _*pcs_\w+ | alloc_slab_page
     | _*kmem_cache_alloc\w* | kmem_alloc_\w+ | _*kmalloc\w* | _*do_kmalloc\w* | _*k[vm]*realloc\w* | kvmalloc\w* | _*kvmalloc\w* | kmemdup\w* | kstrdup\w*
-    | kv?asprintf\w* | mempool_\w+
+    | kv?asprintf\w* | mempool_\w+ | slob_\w+ | \w*_prefill_sheaf\w* | execmem_\w+ | module_alloc
     | _*vmalloc\w* | vzalloc\w* | vm_area_alloc_pages | _*pcpu_(?!balance_)\w+ | _*page_frag_\w+ | alloc_page_interleave
     | register_(early|dummy)_stack | init_page_owner | init_early_allocated_pages | init_pages_in_zone | save_stack | _*set_page_owner | create_dummy_stack
     """,

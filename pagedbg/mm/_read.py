@@ -29,6 +29,9 @@ def read_array(prog: Program, address: int, count: int, dtype: np.dtype[Any]) ->
     :return: The records, and for each one whether all of it was read (if not, what is missing is zero).
     """
     size = count * dtype.itemsize
+    if address + size > 1 << 64:
+        # Followed a pointer that is damaged.
+        return np.zeros(count, dtype), np.zeros(count, np.bool_)
     if size <= _PIECE:
         try:
             return np.frombuffer(prog.read(address, size), dtype), np.ones(count, np.bool_)

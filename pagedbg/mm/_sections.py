@@ -40,18 +40,20 @@ def sections(prog: Program, member: str, start_nr: int = 0, end_nr: int | None =
     last_nr = min(_highest_present_section_nr(prog), (1 << (prog["MAX_PHYSMEM_BITS"] - prog["SECTION_SIZE_BITS"]).value_()) - 1)
     end_nr = last_nr + 1 if end_nr is None else min(end_nr, last_nr + 1)
     per_root = prog["SECTIONS_PER_ROOT"].value_()
-    mem_section = prog["mem_section"]
-    if mem_section.type_.unaliased_kind() == TypeKind.POINTER:
-        mem_section = mem_section.read_()
-        if not mem_section:
-            return
-    for root_nr in range(start_nr // per_root, -(-end_nr // per_root)):
-        root = mem_section[root_nr]
-        address = root.value_() if root.type_.unaliased_kind() == TypeKind.POINTER else root.address_
-        if not address:
-            continue
+    for root_nr, address in _roots(prog, start_nr // per_root, -(-end_nr // per_root)):
         table, known = read_array(prog, address, per_root, dtype)
         for i in np.flatnonzero(known & (table["map"] & has_map != 0)):
             nr = root_nr * per_root + int(i)
             if start_nr <= nr < end_nr:
                 yield nr, int(table["member"][i])
+
+
+def _roots(prog: Program, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The parts of the table that there are, as (number, address)."""
+    mem_section = prog["mem_section"]
+    if mem_section.type_.unaliased_kind() != TypeKind.POINTER:
+        yield from ((root_nr, mem_section[root_nr].address_) for root_nr in range(start, end))
+    elif mem_section and start < end:
+        word = np.dtype(f"{byte_order(prog)}u{sizeof(mem_section.type_)}")
+        addresses, _ = read_array(prog, mem_section.value_() + word.itemsize * start, end - start, word)
+        yield from ((start + int(i), int(addresses[i])) for i in np.flatnonzero(addresses))

@@ -148,7 +148,9 @@ def page_owner_dtype(prog: Program) -> np.dtype[Any]:
     if found is None:
         order, base = byte_order(prog), prog["page_owner_ops"].offset.value_()
         if base + sizeof(prog.type("struct page_owner")) > page_ext_size(prog):
-            raise PagedbgError(f"page_owner's data begins at byte {base} of {page_ext_size(prog)}, which cannot be: the memory of this kernel is damaged.")
+            raise PagedbgError(
+                f"page_owner's data begins at byte {base} of {page_ext_size(prog)}, which cannot be: the memory of this kernel is damaged."
+            )
         names, formats, offsets = ["flags"], [f"{order}u8"], [0]
         for member in prog.type("struct page_owner").members or ():
             assert member.name and member.bit_offset is not None

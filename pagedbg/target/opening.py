@@ -159,7 +159,9 @@ class Target:
                 f"{self.name} carries no type information (CONFIG_DEBUG_INFO_BTF, and CONFIG_KALLSYMS_ALL to find it in a dump). Give its vmlinux with -s."
             ) from None
         if not 0 < stop - start < _MOST_BTF:
-            raise TargetError(f"The symbols of {self.name} are damaged: its type information would have {stop - start} bytes. Give its vmlinux with -s.")
+            raise TargetError(
+                f"The symbols of {self.name} are damaged: its type information would have {stop - start} bytes. Give its vmlinux with -s."
+            )
         try:
             data: bytes = self.prog.read(start, stop - start)
             return data

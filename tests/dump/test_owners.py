@@ -296,6 +296,12 @@ def test_the_sample_was_alive_until_about_the_last_allocation(sample: Target, ro
 
 # ---- sums --------------------------------------------------------------------------------------------------------------------------------
 
+# Stacks that page_owner made for itself when it started.
+OWN_STACKS = {
+    "register_dummy_stack": "(allocated by page_owner itself)",
+    "register_failure_stack": "(the stack depot was full)",
+    "register_early_stack": "(before page_owner was ready)",
+}
 AGES = ((1, "<1s"), (10, "1s-10s"), (60, "10s-1m"), (600, "1m-10m"))
 
 
@@ -310,7 +316,7 @@ KEYS: dict[str, Callable[[Row, int], Any]] = {
     "pid": lambda row, now: row["pid"],
     "stack": lambda row, now: tuple(row["stack"]),
     "module": lambda row, now: module_of(row["stack"]),
-    "function": lambda row, now: function_of(row["stack"]),
+    "function": lambda row, now: OWN_STACKS.get(row["stack"][0].split("+")[0]) or function_of(row["stack"]),
     "gfp": lambda row, now: row["gfp"],
     "migratetype": lambda row, now: row["migratetype"],
     "zone": lambda row, now: row["zone"],

@@ -114,7 +114,9 @@ def test_blocks_are_those_that_a_look_at_each_page_finds(
     found, unread, damaged = everything(fake, state)
     assert sorted(found) == sorted(slowly(first, pages, state, unknown))
     assert unread == len(unknown)
-    assert damaged == sum(page.state == state and page.order > GREATEST_ORDER for pfn, page in enumerate(pages, first) if pfn not in unknown)
+    assert damaged == sum(
+        page.state == state and page.order > GREATEST_ORDER for pfn, page in enumerate(pages, first) if pfn not in unknown
+    )
 
 
 @settings(deadline=None)

@@ -7,30 +7,15 @@ Emulated without KVM a guest takes its time, so one script asks pagedbg and then
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from debugfs_text import Record, parse
-
-LAB = Path(__file__).parents[2] / "contrib" / "lab"
-sys.path.insert(0, str(LAB))
-
-import dump  # noqa: E402
-import guest  # noqa: E402
-import kernels  # noqa: E402
-
-PAGEDBG = Path(sys.executable).parent / "pagedbg"
-KERNELS = ("6.1", "6.12", "newest")
-
-# Much longer than it takes on two idle cores: the machine may be building something else.
-PATIENCE = 900
+from booted import KERNELS, LAB, PAGEDBG, PATIENCE, Answer, Live, dump, guest, kernels
+from debugfs_text import parse
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,33 +23,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("vm")
-
-
-@dataclasses.dataclass(frozen=True)
-class Answer:
-    """What a command printed, and how it ended."""
-
-    status: int
-    stdout: str
-    stderr: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Live:
-    """
-    What pagedbg and the kernel said in one guest.
-
-    ``owners`` are pagedbg's rows by pfn, ``records`` the kernel's own text, ``blocks`` what the test module says it holds:
-    ``{name: (order, pfn, pages)}``. ``core`` is the dump that the guest ended as.
-    """
-
-    kernel: kernels.Kernel
-    owners: dict[int, dict[str, Any]]
-    records: list[Record]
-    blocks: dict[str, tuple[int, int, int]]
-    inspected: dict[int, dict[str, Any]]
-    answers: dict[str, Answer]
-    core: Path
 
 
 SCRIPT = r"""
@@ -117,12 +75,6 @@ def live(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def _answer(status: Path) -> Answer:
     return Answer(int(status.read_text()), status.with_suffix(".out").read_text(), status.with_suffix(".err").read_text())
-
-
-def pagedbg(*arguments: str | Path) -> Answer:
-    """Run pagedbg on this machine."""
-    run = subprocess.run([PAGEDBG, *arguments], capture_output=True, text=True, check=False, timeout=PATIENCE)
-    return Answer(run.returncode, run.stdout, run.stderr)
 
 
 @pytest.fixture

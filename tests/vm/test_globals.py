@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from conftest import KERNELS, kernels
+from booted import KERNELS, kernels
 from drgn import Architecture, Platform, Program, Type, TypeKind
 
 from pagedbg.target.globals import GLOBALS

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from conftest import Live, pagedbg
+from booted import Live, pagedbg
 
 
 def comparable(live: Live) -> list[tuple[dict[str, Any], Any]]:

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The names behind the words of a ``struct page``: slab cache, file, swap slot, memory cgroup, the machine's resource, page of zeroes."""
+
+from __future__ import annotations
+
+from drgn import FaultError, Object, Program, sizeof
+from drgn.helpers.linux.ioport import for_each_resource
+from drgn.helpers.linux.swap import swap_file_path
+
+from pagedbg.mm.fs import address_space_kind
+from pagedbg.mm.memcontrol import memcg_data_memcg, memcg_path
+
+__all__ = ("PageNames", "zero_pfns")
+
+
+class PageNames:
+    """Looks up names, and remembers them; a name that cannot be read is None."""
+
+    def __init__(self, prog: Program) -> None:
+        self._prog = prog
+        self._caches: dict[int, str | None] = {}
+        self._files: dict[int, tuple[str, str | None]] = {}
+        self._memcgs: dict[int, str | None] = {}
+        self._resources: list[tuple[int, int, str]] | None = None
+        self._resources_whole = False
+        # CONFIG_SLOB and CONFIG_MEMCG=n have none.
+        self._caches_known = prog.type("struct slab").has_member("slab_cache")
+        self._memcg_known = prog.type("struct page").has_member("memcg_data")
+
+    def cache(self, address: int) -> str | None:
+        """The name of the slab cache at a ``struct kmem_cache *``."""
+        if not self._caches_known:
+            return None
+        if address not in self._caches:
+            try:
+                name = Object(self._prog, "struct kmem_cache *", address).name.string_()
+                self._caches[address] = name.decode("utf-8", "backslashreplace")
+            except FaultError:
+                self._caches[address] = None
+        return self._caches[address]
+
+    def file(self, mapping: int) -> tuple[str, str | None]:
+        """What is mapped at a ``struct address_space *``: the kind, empty if it is no such thing, and its name."""
+        if mapping not in self._files:
+            try:
+                self._files[mapping] = address_space_kind(Object(self._prog, "struct address_space *", mapping))
+            except FaultError:
+                self._files[mapping] = ("", None)
+        return self._files[mapping]
+
+    def memcg(self, data: int) -> str | None:
+        """The path of the memory cgroup that the word ``memcg_data`` points to."""
+        if not data or not self._memcg_known:
+            return None
+        if data not in self._memcgs:
+            try:
+                memcg = memcg_data_memcg(self._prog, data)
+                self._memcgs[data] = memcg_path(memcg) if memcg else None
+            except FaultError:
+                self._memcgs[data] = None
+        return self._memcgs[data]
+
+    def swap_slot(self, entry: int) -> str:
+        """The slot and the swap area of a ``swp_entry_t``."""
+        # include/linux/swapops.h: the type of a swp_entry_t is in the five highest bits of an XArray value (63 bits).
+        shift = 8 * sizeof(self._prog.type("unsigned long")) - 1 - 5
+        nr, offset = entry >> shift, entry & ((1 << shift) - 1)
+        try:
+            path = swap_file_path(self._prog["swap_info"][nr].read_()).decode("utf-8", "backslashreplace")
+        except (FaultError, ValueError, LookupError):
+            path = f"swap area {nr}"
+        return f"slot {offset} of {path}"
+
+    def resource(self, pfn: int) -> str | None:
+        """What the machine's memory map, /proc/iomem, has at a page frame."""
+        if self._resources is None:
+            self._resources, self._resources_whole = _resources(self._prog)
+        shift = self._prog["PAGE_SHIFT"].value_()
+        start, end = pfn << shift, (pfn + 1 << shift) - 1
+        inside = [(last - first, name) for first, last, name in self._resources if first <= end and start <= last]
+        if not inside:
+            return "no memory there" if self._resources_whole else None
+        name = min(inside)[1]
+        return name if any(n == "System RAM" for _, n in inside) else f"no memory there: {name}"
+
+
+def _resources(prog: Program) -> tuple[list[tuple[int, int, str]], bool]:
+    """Return the resources of /proc/iomem as (start, end, name), and whether all could be read."""
+    found = []
+    whole = True
+    try:
+        for resource in for_each_resource(prog["iomem_resource"].address_of_()):
+            # The root is the whole address space and says nothing.
+            if not resource.parent:
+                continue
+            try:
+                name = resource.name.string_().decode("utf-8", "backslashreplace") if resource.name else "?"
+            except FaultError:
+                name = "?"
+            found.append((resource.start.value_(), resource.end.value_(), name))
+    except (LookupError, FaultError):
+        whole = False
+    return found, whole
+
+
+def zero_pfns(prog: Program) -> dict[int, str | None]:
+    """Return the page frames of zeroes that reads of untouched memory share, with words that tell the huge one from the small."""
+    result: dict[int, str | None] = {}
+    # Since 7.x zero_pfn() is a function and the variable zero_page_pfn.
+    for name in ("zero_page_pfn", "zero_pfn"):
+        try:
+            result[prog[name].value_()] = None
+            break
+        except (LookupError, TypeError, ValueError):
+            continue
+    try:
+        huge = prog["huge_zero_pfn"].value_()
+    except LookupError:
+        pass
+    else:
+        result[huge] = "the huge one"
+    return result

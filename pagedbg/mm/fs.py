@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+Files
+-----
+
+Helpers for ``include/linux/fs.h``: the names of inodes, and of what a page cache belongs to.
+"""
+
+from __future__ import annotations
+
+import stat
+
+from drgn import FaultError, Object, container_of
+from drgn.helpers.linux.block import part_name
+from drgn.helpers.linux.fs import d_path
+
+__all__ = ("address_space_kind", "inode_name")
+
+
+def address_space_kind(mapping: Object) -> tuple[str, str | None]:
+    """
+    Say what the page cache of an address space belongs to.
+
+    :param mapping: ``struct address_space *``
+    :return: ``file``, ``block device`` or ``swap cache``, empty if this is no address space; and the name of the file or device.
+    """
+    host = mapping.host.read_()
+    if not host:
+        return "swap cache", None
+    # Something else may be kept in page->mapping: an inode's i_mapping leads back, mostly to itself.
+    if not host.i_mapping or not host.i_sb:
+        return "", None
+    if stat.S_ISBLK(host.i_mode.value_()):
+        bdev = container_of(host, "struct bdev_inode", "vfs_inode").bdev
+        return "block device", part_name(bdev.address_of_()).decode("utf-8", "backslashreplace")
+    try:
+        return "file", inode_name(host)
+    except FaultError:
+        return "file", f"inode {host.i_ino.value_()}"
+
+
+def inode_name(inode: Object) -> str:
+    """
+    Get a path of an inode, marked `` (deleted)`` where it is, or for want of one its number, file system and device.
+
+    :param inode: ``struct inode *``
+    """
+    sb = inode.i_sb.read_()
+    number = f"inode {inode.i_ino.value_()} of {_text(sb.s_type.name)} ({_text(sb.s_id)})"
+    first = inode.i_dentry.first.read_()
+    if not first:
+        return number
+    # Before Linux kernel commit 3b7d764a37d0 ("struct dentry: make ->d_u anonymous") (in v7.1), the union had a name.
+    member = "d_alias" if inode.prog_.type("struct dentry").has_member("d_alias") else "d_u.d_alias"
+    dentry = container_of(first, "struct dentry", member)
+    d_op = dentry.d_op.read_()
+    if d_op and d_op.d_dname:
+        # A file without a directory: memfd:NAME, SYSV00000000, dev/zero. As simple_dname() in fs/d_path.c.
+        return f"/{_text(dentry.d_name.name)} (deleted)"
+    try:
+        path = d_path(dentry).decode("utf-8", "backslashreplace")
+    except ValueError:
+        # Mounted nowhere.
+        return number
+    except FaultError:
+        # A directory above it is not in the dump.
+        return _end_of_path(dentry) or number
+    deleted = not dentry.d_hash.pprev and dentry.d_parent != dentry
+    return f"{path} (deleted)" if deleted else path
+
+
+def _end_of_path(dentry: Object) -> str | None:
+    """
+    Get as much of the end of a path as can be read.
+
+    :param dentry: ``struct dentry *``
+    """
+    names: list[str] = []
+    try:
+        while (parent := dentry.d_parent.read_()) != dentry:
+            names.insert(0, _text(dentry.d_name.name))
+            dentry = parent
+    except FaultError:
+        pass
+    return f"…/{'/'.join(names)}" if names else None
+
+
+def _text(string: Object) -> str:
+    return str(string.string_().decode("utf-8", "backslashreplace"))

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A whole session at the prompt, on the bundled dump and in a real terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pexpect
+import pytest
+
+PROMPT = "pagedbg>"
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[pexpect.spawn[str]]:
+    """pagedbg at its prompt."""
+    environment = {**os.environ, "TERM": "xterm", "XDG_STATE_HOME": str(tmp_path), "PROMPT_TOOLKIT_NO_CPR": "1", "PAGER": "cat"}
+    child = pexpect.spawn(
+        sys.executable, ["-m", "pagedbg", "--sample"], env=environment, dimensions=(40, 120), encoding="utf-8", timeout=60, cwd=tmp_path
+    )
+    child.expect_exact("sample.vmcore")
+    child.expect_exact(PROMPT)
+    yield child
+    child.close(force=True)
+
+
+def test_from_the_first_look_to_one_page(terminal: pexpect.spawn[str], tmp_path: Path) -> None:
+    terminal.sendline("owners --orders 9 --module pagedbg_blocks --by function")
+    terminal.expect(r"pagedbg_alloc_order9 +1 +512 +2\.0 MiB")
+    terminal.expect_exact(PROMPT)
+    # A pipe and a file are the shell's.
+    terminal.sendline("owners --by order | head -1")
+    terminal.expect(r"order +blocks +pages +bytes +share")
+    terminal.expect_exact(PROMPT)
+    terminal.sendline("owners --orders 9 --format jsonl > blocks")
+    terminal.expect_exact(PROMPT)
+    terminal.sendline("!wc -l blocks")
+    terminal.expect(r"\d+ blocks\r\n")
+    terminal.expect_exact(PROMPT)
+    # What is mistyped costs nothing but a sentence.
+    terminal.sendline("owners --orders x")
+    terminal.expect_exact("names no orders")
+    terminal.expect_exact(PROMPT)
+    terminal.sendeof()
+    terminal.expect(pexpect.EOF)
+    terminal.wait()
+    assert terminal.exitstatus == 0
+    assert (tmp_path / "blocks").read_text().count("\n") == 3
+
+
+def test_tab_offers_the_zones_and_the_flags_of_this_kernel(terminal: pexpect.spawn[str]) -> None:
+    terminal.send("owners --zone DMA\t")
+    terminal.expect_exact("DMA32")
+    terminal.sendcontrol("u")
+    terminal.send("owners --gfp __GFP_RECL\t")
+    terminal.expect_exact("__GFP_RECLAIMABLE")
+    terminal.sendcontrol("u")
+    terminal.send("owners --comm tai\t")
+    terminal.expect_exact("tail")
