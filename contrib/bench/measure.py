@@ -68,7 +68,7 @@ def check(prog: Program, pages: int) -> tuple[int, int]:
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
         NAMESPACE.run(prog, f"{QUERY} -o {file.name}")
         rows = json.load(file)
-    filled = [row for row in rows if any("fill_resize" in frame for frame in row["stack"])]
+    filled = [row for row in rows if any(frame.startswith("fill_leaf_") for frame in row["stack"])]
     found = sorted((row["blocks"], row["pages"]) for row in filled)
     expected = sorted((len(range(path, pages, PATHS)),) * 2 for path in range(PATHS))
     if found != expected:

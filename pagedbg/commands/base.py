@@ -39,18 +39,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import difflib
 import functools
 import importlib
 import os
 import subprocess
 import sys
 import textwrap
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
-import drgn
 from drgn import Program
 from drgn.commands import (
     CommandNamespace,
@@ -64,6 +61,8 @@ from drgn.commands import (
 
 from pagedbg.analysis.table import Table
 from pagedbg.commands import COMMANDS
+from pagedbg.commands.failures import exit_status, explain
+from pagedbg.commands.parser import Argument, HelpRequested, Parser, flat_arguments
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.session import FORMATS, Session
 from pagedbg.ui import pager, render
@@ -84,7 +83,6 @@ __all__ = (
     "mutually_exclusive_group",
 )
 
-Argument = argument | argument_group | mutually_exclusive_group
 CommandFunc = Callable[[Session, argparse.Namespace], Table | None]
 Example = tuple[str, str]
 
@@ -95,92 +93,6 @@ _OUTPUT_ARGUMENTS = argument_group(
     ),
     title="output",
 )
-
-
-def _guess(word: str, known: Iterable[str]) -> str:
-    """Return `` ; did you mean ...?`` for a mistyped word, or nothing where no known word is near."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else ""
-
-
-def flat_arguments(arguments: Iterable[Argument]) -> Iterator[argument]:
-    """Iterate over arguments with the groups taken apart."""
-    for arg in arguments:
-        if isinstance(arg, argument_group | mutually_exclusive_group):
-            yield from flat_arguments(arg.arguments)
-        else:
-            yield arg
-
-
-# ---- parsing -----------------------------------------------------------------------------------------------------------------------
-
-
-class _HelpRequested(Exception):
-    pass
-
-
-class _HelpAction(argparse.Action):
-    def __call__(self, *_: object) -> NoReturn:
-        raise _HelpRequested
-
-
-class _Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one sentence, raised as UsageError."""
-
-    def error(self, message: str) -> NoReturn:
-        message = message.removeprefix("argument ")
-        missing = message.removeprefix("the following arguments are required: ")
-        if missing != message:
-            message = f"missing: {missing}"
-        raise UsageError(f"{message} (help {self.prog})")
-
-    def parse_line(self, words: Sequence[str]) -> argparse.Namespace:
-        """Parse the words of a command; a word that has no place is answered with the nearest that has."""
-        args, rest = self.parse_known_args(words)
-        if rest:
-            word = next((w for w in rest if w.startswith("-")), rest[0])
-            if word.startswith("-"):
-                name = word.split("=")[0]
-                self.error(f"unknown option {name}{_guess(name, self.options())}")
-            self.error(f"unexpected {word!r}")
-        return args
-
-    def options(self) -> list[str]:
-        """The option strings that this parser knows."""
-        return list(self._option_string_actions)
-
-
-def _quiet_type(convert: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Let argparse put the option's name before what a converter says."""
-
-    @functools.wraps(convert)
-    def wrapper(text: str) -> Any:
-        try:
-            return convert(text)
-        except PagedbgError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return wrapper
-
-
-def _add(parser: Any, arg: Argument) -> None:
-    if isinstance(arg, argument_group):
-        _add_all(parser.add_argument_group(title=arg.title, description=arg.description), arg.arguments)
-    elif isinstance(arg, mutually_exclusive_group):
-        _add_all(parser.add_mutually_exclusive_group(required=arg.required), arg.arguments)
-    else:
-        options = dict(arg.kwargs)
-        # argparse formats help strings with %.
-        if options.get("help"):
-            options["help"] = options["help"].replace("%", "%%")
-        if callable(options.get("type")) and not isinstance(options["type"], type):
-            options["type"] = _quiet_type(options["type"])
-        parser.add_argument(*arg.args, **options)
-
-
-def _add_all(parser: Any, arguments: Iterable[Argument]) -> None:
-    for arg in arguments:
-        _add(parser, arg)
 
 
 # ---- one command -------------------------------------------------------------------------------------------------------------------
@@ -220,17 +132,16 @@ class Command:
         self._description = description
 
     @functools.cached_property
-    def parser(self) -> _Parser:
+    def parser(self) -> Parser:
         """The parser of the command's words."""
-        parser = _Parser(
+        parser = Parser(
             prog=self.name,
             description=self.long_description or self._description,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             add_help=False,
             allow_abbrev=False,
         )
-        _add_all(parser, self.arguments)
-        parser.add_argument("-h", "--help", action=_HelpAction, nargs=0, help="show this help")
+        parser.add_arguments(self.arguments)
         return parser
 
     def description(self) -> str:
@@ -282,7 +193,7 @@ class Command:
     def _run(self, session: Session, words: Sequence[str]) -> None:
         try:
             args = self.parser.parse_line(words)
-        except _HelpRequested:
+        except HelpRequested:
             print(self.format_help())
             return
         self._check_needs(session)
@@ -369,51 +280,6 @@ def _draw(session: Session, table: Table, args: argparse.Namespace) -> None:
 def _format_of(path: str) -> str | None:
     ending = os.path.splitext(path)[1].removeprefix(".").lower()
     return ending if ending in FORMATS else None
-
-
-# ---- errors ------------------------------------------------------------------------------------------------------------------------
-
-
-def explain(error: BaseException, name: str = "") -> PagedbgError:
-    """Turn an exception into one sentence, begun with the name of the command where one is given."""
-    if isinstance(error, ExceptionGroup):
-        return explain(error.exceptions[0], name)
-    if isinstance(error, PagedbgError):
-        kind, said = type(error), str(error)
-    elif isinstance(error, CommandNotFoundError):
-        return UsageError(f"{error.name}: no such command{_guess(error.name, COMMANDS) or ' (help lists them)'}")
-    elif isinstance(error, SyntaxError):
-        kind, said = UsageError, error.msg
-    else:
-        kind, said = PagedbgError, _sentence(error)
-    prefix = f"{name}: " if name else ""
-    return kind(said if said.startswith(prefix) or not said else prefix + said)
-
-
-def _sentence(error: BaseException) -> str:
-    if isinstance(error, drgn.FaultError):
-        return f"the target's memory at {error.address:#x} cannot be read ({error})"
-    if isinstance(error, drgn.ObjectNotFoundError):
-        return f"this kernel has no {error.name!r}"
-    if isinstance(error, drgn.MissingDebugInfoError):
-        return f"debugging information is missing: {error}"
-    if type(error) is LookupError:
-        # drgn's; a KeyError or an IndexError is a mistake of ours.
-        return str(error)
-    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("pagedbg"):
-        return f"the Python package {error.name} is not installed"
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
-    if isinstance(error, MemoryError):
-        return "out of memory"
-    if os.environ.get("PAGEDBG_DEBUG"):
-        traceback.print_exception(error)
-    return f"this is a bug in pagedbg: {type(error).__name__}: {error} (PAGEDBG_DEBUG=1 shows where)"
-
-
-def exit_status(error: PagedbgError) -> int:
-    """Return the exit status for an error: 2 for what was mistyped, otherwise 1."""
-    return 2 if isinstance(error, UsageError) else 1
 
 
 # ---- the namespace -----------------------------------------------------------------------------------------------------------------

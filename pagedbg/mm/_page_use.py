@@ -66,7 +66,7 @@ class Uses:
 
     def is_device(self, flags: int) -> bool:
         """Whether ``page->flags`` are of a page in ZONE_DEVICE."""
-        return page_flags_zonenum(self._prog, flags) == self._device_zone
+        return bool(page_flags_zonenum(self._prog, flags) == self._device_zone)
 
     def of_compound(self, address: int) -> Use:
         """Say what a compound page is, by the address of its head."""

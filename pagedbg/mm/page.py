@@ -3,8 +3,8 @@
 The state of a page
 -------------------
 
-Helpers for ``include/linux/page-flags.h`` and ``mm_types.h``: what a page is used for. The order of the questions is that of
-``stable_page_flags()`` (``fs/proc/page.c``), and /proc/kpageflags and /proc/kpagecount are what the answers are tested against.
+Helpers for ``include/linux/mm_types.h``: what a page is used for. The order of the questions is that of ``stable_page_flags()``
+(``fs/proc/page.c``), and /proc/kpageflags and /proc/kpagecount are what the answers are tested against.
 
 ``struct page`` is read in pieces of 2 MiB, never member by member; a drgn Object is made only for what has a name: a slab cache, a file.
 """
@@ -12,34 +12,22 @@ Helpers for ``include/linux/page-flags.h`` and ``mm_types.h``: what a page is us
 from __future__ import annotations
 
 import dataclasses
-import functools
 import operator
-import re
-import stat
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator
 
 import numpy as np
-from drgn import FaultError, IntegerLike, Object, Program, ProgramFlags, container_of, offsetof, sizeof
+from drgn import IntegerLike, Object, Program, ProgramFlags
 from drgn.helpers.common.prog import takes_program_or_default
-from drgn.helpers.linux.block import part_name
-from drgn.helpers.linux.cpumask import for_each_possible_cpu
-from drgn.helpers.linux.fs import d_path
-from drgn.helpers.linux.ioport import for_each_resource
-from drgn.helpers.linux.kconfig import get_kconfig
-from drgn.helpers.linux.mm import page_to_pfn, pfn_to_page
-from drgn.helpers.linux.mmzone import _section_flags, nr_to_section
-from drgn.helpers.linux.percpu import per_cpu_ptr
-from drgn.helpers.linux.swap import swap_file_path
-from numpy.typing import NDArray
+from drgn.helpers.linux.mm import page_to_pfn
 
-from pagedbg.mm._read import byte_order, read_array
-from pagedbg.mm._sections import pages_per_section_shift, sections
-from pagedbg.mm.gfp import format_flags, trace_print_flags
-from pagedbg.mm.memcontrol import memcg_data_memcg, memcg_path
-from pagedbg.mm.migrate import decode_migratetype
-from pagedbg.mm.pageblock import max_page_order, pageblock_order
-from pagedbg.mm.zone import for_each_populated_zone, page_flags_zonenum
+from pagedbg.mm._free_lists import PcpLists, find_free_blocks
+from pagedbg.mm._memmap import segments
+from pagedbg.mm._page_layout import PageWords, page_layout
+from pagedbg.mm._page_use import Uses
+from pagedbg.mm._read import read_array
+from pagedbg.mm.fs import inode_name
+from pagedbg.mm.page_types import PageTypes, decode_page_flags, page_types
+from pagedbg.mm.pageblock import max_page_order
 
 __all__ = (
     "ABSENT",

@@ -104,10 +104,15 @@ def _jsonl(table: Table, out: TextIO) -> None:
 
 def _csv(table: Table, out: TextIO) -> None:
     writer = csv.writer(out, lineterminator="\n")
+    # Python 3.11 leaves a lone carriage return unquoted, and a reader takes it for the end of the row.
+    careful = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow([column.name for column in table.columns])
     stacks = [i for i, column in enumerate(table.columns) if column.kind == "stack"]
-    for rows in table.batches:
-        writer.writerows(_joined(rows, stacks) if stacks else rows)
+    texts = [i for i, column in enumerate(table.columns) if column.kind in ("str", "stack")]
+    for batch in table.batches:
+        rows = list(_joined(batch, stacks)) if stacks else batch
+        returns = any("\r" in text for i in texts for text in {row[i] for row in rows} if text)
+        (careful if returns else writer).writerows(rows)
 
 
 def _joined(rows: Sequence[Row], stacks: Sequence[int]) -> Iterator[Row]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from pagedbg.commands.inspect import _age, _code, _parse_range, _place, _printable, _ranges, _seconds
+from pagedbg.commands.inspect import _code
+from pagedbg.commands.places import parse_range
+from pagedbg.commands.words import age, pfn_ranges, position, printable, seconds
 from pagedbg.errors import UsageError
 
 
@@ -21,36 +23,36 @@ from pagedbg.errors import UsageError
     ],
 )
 def test_numbers_and_ranges(text: str, expected: tuple[int, int, bool]) -> None:
-    assert _parse_range(text) == expected
+    assert parse_range(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "xyz", "-5", "5-4", "5+0", "0x", "1..2", "1-2-3", "+3"])
 def test_refused(text: str) -> None:
     with pytest.raises(UsageError):
-        _parse_range(text)
+        parse_range(text)
 
 
 def test_place() -> None:
-    assert _place(0x10, 0x10, 1) == "0x10"
-    assert _place(0x10, 0x10, 8) == "0x10-0x17 (8 pages), this is its head"
-    assert _place(0x13, 0x10, 8) == "0x10-0x17 (8 pages), this is tail 3"
+    assert position(0x10, 0x10, 1) == "0x10"
+    assert position(0x10, 0x10, 8) == "0x10-0x17 (8 pages), this is its head"
+    assert position(0x13, 0x10, 8) == "0x10-0x17 (8 pages), this is tail 3"
 
 
 def test_ranges() -> None:
-    assert _ranges(0x10, [True, True, False, True]) == "0x10-0x11, 0x13"
-    assert _ranges(0, [True, False] * 10) == "0x0, 0x2, 0x4, 0x6, 0x8, 0xa, 0xc, 0xe and 2 more"
+    assert pfn_ranges(0x10, [True, True, False, True]) == "0x10-0x11, 0x13"
+    assert pfn_ranges(0, [True, False] * 10) == "0x0, 0x2, 0x4, 0x6, 0x8, 0xa, 0xc, 0xe and 2 more"
 
 
 def test_times() -> None:
-    assert _seconds(16267030585) == "16.267030585 s"
-    assert _age(-5) == "0.000 s ago"
-    assert _age(90 * 10**9) == "90.000 s ago"
-    assert _age(3 * 3600 * 10**9) == "3.0 hours ago"
-    assert _age(None) == "no clock to say how long ago"
+    assert seconds(16267030585) == "16.267030585 s"
+    assert age(-5) == "0.000 s ago"
+    assert age(90 * 10**9) == "90.000 s ago"
+    assert age(3 * 3600 * 10**9) == "3.0 hours ago"
+    assert age(None) == "no clock to say how long ago"
 
 
 def test_a_name_cannot_drive_the_terminal() -> None:
-    assert _printable("a\x1b[31mb") == "a\\x1b[31mb"
+    assert printable("a\x1b[31mb") == "a\\x1b[31mb"
 
 
 @pytest.mark.parametrize(

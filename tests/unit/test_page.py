@@ -9,8 +9,9 @@ from drgn import Architecture, FaultError, FindObjectFlags, Object, Platform, Pl
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pagedbg.mm._free_lists import FreeBlocks
 from pagedbg.mm._read import read_array
-from pagedbg.mm.page import _FreeBlocks, page_types
+from pagedbg.mm.page_types import page_types
 from pagedbg.mm.zone import ZoneSpan, _span_of_pfns
 
 FREE = 0xFFFFFFFF  # a map count of -1
@@ -69,14 +70,14 @@ def test_page_type_as_clear_bits() -> None:
 
 
 def test_free_blocks() -> None:
-    blocks = _FreeBlocks(np.array([4, 8, 16]), np.array([1, 3, 0]), 0x1000, 10)
+    blocks = FreeBlocks(np.array([4, 8, 16]), np.array([1, 3, 0]), 0x1000, 10)
     found = {i: block[:2] for i in range(32) if (block := blocks.get(i))}
     assert found == {4: (0x1004, 1), 5: (0x1004, 1), **dict.fromkeys(range(8, 16), (0x1008, 3)), 16: (0x1010, 0)}
 
 
 def test_a_free_block_of_an_impossible_order_is_none() -> None:
     """On a running kernel the order may be torn."""
-    assert _FreeBlocks(np.array([0]), np.array([1 << 40]), 0, 10).get(5) is None
+    assert FreeBlocks(np.array([0]), np.array([1 << 40]), 0, 10).get(5) is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 30)), max_size=6))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,16 @@ echo 0 >/proc/sys/kernel/kptr_restrict
 
 # As root in an unprivileged container is.
 ask powerless setpriv --bounding-set=-all --inh-caps=-all $PAGEDBG status
+
+# Nobody else may be allowed to read the checkout: what is needed of it is imported first.
+ask nobody $PYTHON -c '
+import os, sys
+import pagedbg.cli, pagedbg.commands.base, pagedbg.commands.status, pagedbg.target
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+sys.exit(pagedbg.cli.main(["status"]))
+'
 """
 
 
@@ -55,7 +66,8 @@ def live(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     kernel = kernels.build(request.param, say=print)
     out = tmp_path_factory.mktemp(f"live-{kernel.series}")
     with guest.Guest(kernel, memory="512M", rw=[out]) as machine:
-        script = f"OUT={shlex.quote(str(out))}\nPAGEDBG={shlex.quote(str(PAGEDBG))}\n{SCRIPT}"
+        where = {"OUT": out, "PAGEDBG": PAGEDBG, "PYTHON": sys.executable}
+        script = "".join(f"{name}={shlex.quote(str(path))}\n" for name, path in where.items()) + SCRIPT
         blocks = str(guest.blocks_module(kernel))
         machine.run(["sh", str(LAB / "workloads" / "ordinary.sh")], env={"LAB_BLOCKS": blocks}, timeout=PATIENCE).check()
         machine.run(["sh", "-c", script], timeout=PATIENCE).check()

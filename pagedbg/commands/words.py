@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How page frames, blocks, times and names are written in text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+__all__ = ("age", "line", "or_unknown", "pfn_range", "pfn_ranges", "position", "printable", "seconds")
+
+
+def line(name: str, text: str) -> str:
+    """Return a line of a record: a name, and what is said under it."""
+    return f"  {name:14}{text}"
+
+
+def pfn_range(start: int, end: int) -> str:
+    """Write page frames from the first to the one after the last."""
+    return f"{start:#x}-{end - 1:#x}" if end - start > 1 else f"{start:#x}"
+
+
+def position(pfn: int, head: int, pages: int) -> str:
+    """Say where a page is in the block that begins at *head*."""
+    if pages == 1:
+        return f"{head:#x}"
+    return f"{pfn_range(head, head + pages)} ({pages} pages), this is " + ("its head" if pfn == head else f"tail {pfn - head}")
+
+
+def pfn_ranges(first: int, flags: Sequence[bool]) -> str:
+    """Write the page frames that are flagged, counted from *first*, as ranges: eight of them at most."""
+    edges = np.flatnonzero(np.diff(np.array([False, *flags, False], np.int8)))
+    ranges = [pfn_range(first + int(a), first + int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    return ", ".join(ranges[:8]) + (f" and {len(ranges) - 8} more" if len(ranges) > 8 else "")
+
+
+def seconds(nanoseconds: int | None) -> str:
+    """Write a time since boot."""
+    return f"{nanoseconds // 10**9}.{nanoseconds % 10**9:09} s" if nanoseconds is not None else "an unknown time"
+
+
+def age(nanoseconds: int | None) -> str:
+    """Say how long ago something was."""
+    if nanoseconds is None:
+        return "no clock to say how long ago"
+    # The clock is read from run queues, which it may be ahead of by a tick.
+    elapsed = max(nanoseconds, 0) / 1e9
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if elapsed >= 2 * length:
+            return f"{elapsed / length:.1f} {unit} ago"
+    return f"{elapsed:.3f} s ago"
+
+
+def or_unknown(value: object) -> str:
+    """Write a value, or a question mark for none."""
+    return "?" if value is None else str(value)
+
+
+def printable(text: str) -> str:
+    """Return text that cannot drive a terminal: tasks, files and groups are named by whoever makes them."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
