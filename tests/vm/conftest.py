@@ -8,13 +8,14 @@ Emulated without KVM a guest takes its time, so one script asks pagedbg and then
 from __future__ import annotations
 
 import json
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from booted import KERNELS, LAB, PATIENCE, Answer, Live, dump, guest, kernels
+from booted import KERNELS, LAB, PAGEDBG, PATIENCE, Answer, Live, dump, guest, kernels
 from debugfs_text import parse
 
 
@@ -25,7 +26,38 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("vm")
 
 
-IN_GUEST = Path(__file__).with_name("in_guest.py")
+SCRIPT = r"""
+ask() {
+    name=$1
+    shift
+    "$@" >$OUT/$name.out 2>$OUT/$name.err
+    echo $? >$OUT/$name.status
+}
+heads=$(awk '{ print "-e"; print "inspect pfn " $3 " --format jsonl -o '$OUT'/inspect-" $3 }' /proc/pagedbg_blocks)
+IFS='
+'
+ask owners $PAGEDBG -e "owners --format jsonl -o $OUT/owners" -e status -e doctor $heads
+cat /sys/kernel/debug/page_owner >$OUT/text
+cat /proc/pagedbg_blocks >$OUT/blocks
+
+# Symbols hidden even from root.
+echo 2 >/proc/sys/kernel/kptr_restrict
+ask hidden $PAGEDBG owners --module pagedbg_blocks --format json
+echo 0 >/proc/sys/kernel/kptr_restrict
+
+# As root in an unprivileged container is.
+ask powerless setpriv --bounding-set=-all --inh-caps=-all $PAGEDBG status
+
+# Nobody else may be allowed to read the checkout: what is needed of it is imported first.
+ask nobody $PYTHON -c '
+import os, sys
+import pagedbg.cli, pagedbg.commands.base, pagedbg.commands.status, pagedbg.target
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+sys.exit(pagedbg.cli.main(["status"]))
+'
+"""
 
 
 @pytest.fixture(scope="session", params=KERNELS)
@@ -34,9 +66,11 @@ def live(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     kernel = kernels.build(request.param, say=print)
     out = tmp_path_factory.mktemp(f"live-{kernel.series}")
     with guest.Guest(kernel, memory="512M", rw=[out]) as machine:
+        where = {"OUT": out, "PAGEDBG": PAGEDBG, "PYTHON": sys.executable}
+        script = "".join(f"{name}={shlex.quote(str(path))}\n" for name, path in where.items()) + SCRIPT
         blocks = str(guest.blocks_module(kernel))
         machine.run(["sh", str(LAB / "workloads" / "ordinary.sh")], env={"LAB_BLOCKS": blocks}, timeout=PATIENCE).check()
-        machine.run([sys.executable, IN_GUEST, out, "live"], timeout=PATIENCE).check()
+        machine.run(["sh", "-c", script], timeout=PATIENCE).check()
         core = dump.dump(machine, out / "vmcore", timeout=PATIENCE).core
     rows = map(json.loads, (out / "owners").read_text().splitlines())
     held = [line.split() for line in (out / "blocks").read_text().splitlines()]
@@ -56,12 +90,15 @@ def _answer(status: Path) -> Answer:
 
 
 @pytest.fixture
-def boot(tmp_path: Path) -> Callable[..., list[Answer]]:
+def boot() -> Iterator[Any]:
     """Run commands of pagedbg in a guest that is booted in some way for them."""
 
     def run(*commands: str, **options: Any) -> list[Answer]:
-        with guest.Guest("6.12", memory="512M", rw=[tmp_path], **options) as machine:
-            machine.run([sys.executable, IN_GUEST, tmp_path, *commands], timeout=PATIENCE).check()
-        return [_answer(tmp_path / f"{number}.status") for number in range(len(commands))]
+        answers = []
+        with guest.Guest("6.12", memory="512M", **options) as machine:
+            for command in commands:
+                done = machine.run([PAGEDBG, "-e", command], timeout=PATIENCE)
+                answers.append(Answer(done.status, done.text, done.stderr.decode()))
+        return answers
 
-    return run
+    yield run
