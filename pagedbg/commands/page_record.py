@@ -12,11 +12,12 @@ from drgn.helpers.linux.slab import slab_object_info
 
 from pagedbg.commands.page_rows import PageRows
 from pagedbg.commands.places import Place
-from pagedbg.commands.words import age, line, or_unknown, pfn_range, pfn_ranges, position, printable, seconds
+from pagedbg.commands.words import age, line, or_unknown, pfn_range, pfn_ranges, position, seconds
 from pagedbg.mm.page import KINDS, PageState, page_states
 from pagedbg.mm.page_owner import ALLOCATED, FREED, GREATEST_ORDER
 from pagedbg.mm.pageblock import pageblock_end_pfn, pageblock_order, pageblock_start_pfn
 from pagedbg.mm.rmap import page_mappings
+from pagedbg.ui.render import printable
 
 __all__ = ("PageRecord",)
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from pagedbg.analysis.table import Column, Row
 from pagedbg.commands.lookup import Lookup
-from pagedbg.commands.words import printable
 from pagedbg.mm.migrate import decode_migrate_reason, decode_migratetype
 from pagedbg.mm.page import ABSENT, PageState, page_states
 from pagedbg.mm.page_owner import (
@@ -25,6 +24,7 @@ from pagedbg.mm.page_owner import (
 from pagedbg.mm.page_types import decode_page_flags
 from pagedbg.mm.pageblock import NO_MIGRATETYPE, migratetype_of_pfns
 from pagedbg.session import Session
+from pagedbg.ui.render import printable
 
 __all__ = ("COLUMNS", "PageRows")
 

@@ -11,8 +11,8 @@ from drgn.helpers.linux.mm import follow_phys, in_direct_map, pfn_to_page, virt_
 from drgn.helpers.linux.pid import find_task
 
 from pagedbg.analysis.filters import number
-from pagedbg.commands.words import printable
 from pagedbg.errors import PagedbgError, UsageError
+from pagedbg.ui.render import printable
 
 __all__ = ("MOST_BEYOND", "Place", "find_place", "parse_range")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ("age", "line", "or_unknown", "pfn_range", "pfn_ranges", "position", "printable", "seconds")
+__all__ = ("age", "line", "or_unknown", "pfn_range", "pfn_ranges", "position", "seconds")
 
 
 def line(name: str, text: str) -> str:
@@ -54,8 +54,3 @@ def age(nanoseconds: int | None) -> str:
 def or_unknown(value: object) -> str:
     """Write a value, or a question mark for none."""
     return "?" if value is None else str(value)
-
-
-def printable(text: str) -> str:
-    """Return text that cannot drive a terminal: tasks, files and groups are named by whoever makes them."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -143,7 +143,7 @@ def _size(value: float) -> str:
     return f"{size:.1f} {units[power]}"
 
 
-def _printable(value: object) -> str:
+def printable(value: object) -> str:
     """Return text that cannot drive a terminal: a task names itself as it likes, escape sequences included."""
     text = str(value)
     if text.isprintable():
@@ -154,7 +154,7 @@ def _printable(value: object) -> str:
 _FORMAT: dict[Kind, Callable[[Any], str]] = {
     "int": str,
     "hex": lambda value: f"{value:#x}",
-    "str": _printable,
+    "str": printable,
     "bytes": _size,
     "share": lambda value: f"{value:.1f}%",
     "ns": lambda value: f"{value / 1e9:.6f}s",
@@ -183,7 +183,7 @@ def _cut(text: str, width: int) -> str:
 def _text_cells(kind: Kind, values: Sequence[Any]) -> list[str]:
     """Return a column as text; of text, which repeats, each is looked at once."""
     if kind == "str":
-        texts = {value: "-" if value is None else _printable(value) for value in set(values)}
+        texts = {value: "-" if value is None else printable(value) for value in set(values)}
         return [texts[value] for value in values]
     form = _FORMAT[kind]
     return ["-" if value is None else form(value) for value in values]
@@ -266,7 +266,7 @@ def _text(table: Table, out: TextIO, width: int | None, color: bool) -> None:
     notes = list(table.notes)
     if hidden:
         notes.append(f"No room for {', '.join(hidden)}: widen the terminal, or use --format or | less -S.")
-    out.writelines(f"{dim}{_printable(note)}{reset}\n" for note in notes)
+    out.writelines(f"{dim}{printable(note)}{reset}\n" for note in notes)
 
 
 def _text_rows(table: Table, out: TextIO, width: int | None, color: bool) -> list[str]:
@@ -301,4 +301,4 @@ def _row_lines(lines: Iterable[str], stacks: Sequence[Sequence[Any]], frame_line
         yield line + "\n"
         for column in stacks:
             for frame in column[number] or ("(no stack)",):
-                yield frame_line % _printable(frame)
+                yield frame_line % printable(frame)

@@ -7,8 +7,9 @@ import pytest
 
 from pagedbg.commands.inspect import _code
 from pagedbg.commands.places import parse_range
-from pagedbg.commands.words import age, pfn_ranges, position, printable, seconds
+from pagedbg.commands.words import age, pfn_ranges, position, seconds
 from pagedbg.errors import UsageError
+from pagedbg.ui.render import printable
 
 
 @pytest.mark.parametrize(
