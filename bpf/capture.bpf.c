@@ -1,0 +1,557 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Record what happens to page_owner's records, in the rings of ring.h.
+ *
+ * page_owner has walked the stack and taken the time already: its record of the page is read once it is written. So set is recorded
+ * when __set_page_owner() returns; reset, too, when the record has both the allocation's time and handle and those of the free.
+ *
+ * Compiled by bcc on the machine itself (pagedbg/capture/bpf.py), which defines, from what drgn knows of the kernel:
+ *
+ *	CPUS, SLOTS			sizes of the rings
+ *	HOOKS				TRAMPOLINE, KPROBE, or TRACEPOINT where there is no page_owner
+ *	HOOK_SET, HOOK_RESET, ...	the name of each function that this kernel has
+ *	VMEMMAP, SIZEOF_PAGE		a page's number from its address
+ *	MEM_SECTION, ...		where page_ext of a section is (see read_owner())
+ *	OWNER_ts_nsec, ...		offsets in struct page_owner
+ */
+#include <uapi/linux/ptrace.h>
+
+#include "ring.h"
+
+#define TRAMPOLINE 1
+#define KPROBE 2
+#define TRACEPOINT 3
+
+BPF_F_TABLE("array", u32, struct pagedbg_header, pagedbg_header, 1, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct pagedbg_filter, pagedbg_filter, 2, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct pagedbg_cpu, pagedbg_cpu, CPUS, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct pagedbg_record, pagedbg_slot, (CPUS) * (SLOTS), BPF_F_MMAPABLE);
+
+
+static __always_inline u64 page_to_pfn(u64 page)
+{
+	return (page - VMEMMAP) / SIZEOF_PAGE;
+}
+
+static __always_inline bool participates(u64 key, u64 threshold)
+{
+	/* include/linux/hash.h, hash_64(key, 32) */
+	return ((key * 0x61C8864680B583EBULL) >> 32) < threshold;
+}
+
+/* Whose allocation an event is about. */
+struct owner {
+	u64 comm[2];
+	u64 ts_nsec;
+	u64 free_ts_nsec;
+	u32 order;
+	u32 gfp_mask;
+	u32 handle;
+	u32 free_handle;
+	u32 pid;
+	u32 tgid;
+	s32 reason;
+	bool known;
+};
+
+/* Everything but events, orders and participation. */
+static __always_inline bool wanted(struct pagedbg_filter *f, u64 pfn, struct owner *o)
+{
+	bool found;
+	u32 i;
+
+	if (o->tgid && (o->tgid == f->own[0] || o->tgid == f->own[1] || o->tgid == f->own[2] || o->tgid == f->own[3]))
+		return false;
+	if (!f->more)
+		return true;
+	if ((o->gfp_mask & f->gfp_mask) != f->gfp_mask)
+		return false;
+	/* include/linux/gfp.h, gfp_migratetype(): GFP_MOVABLE_MASK, GFP_MOVABLE_SHIFT */
+	if (f->migratetypes && !(f->migratetypes & (1 << ((o->gfp_mask >> 3) & 3))))
+		return false;
+	if (f->ranges) {
+		found = false;
+#pragma clang loop unroll(disable)
+		for (i = 0; i < PAGEDBG_RANGES; i++)
+			if (i < f->ranges && pfn >= f->range[i].start && pfn <= f->range[i].end)
+				found = true;
+		if (!found)
+			return false;
+	}
+	if (f->pids) {
+		found = false;
+#pragma clang loop unroll(disable)
+		for (i = 0; i < PAGEDBG_PIDS; i++)
+			if (i < f->pids && ((o->pid >= f->pid[i].start && o->pid <= f->pid[i].end) ||
+					    (o->tgid >= f->pid[i].start && o->tgid <= f->pid[i].end)))
+				found = true;
+		if (!found)
+			return false;
+	}
+	if (f->comms) {
+		found = false;
+#pragma clang loop unroll(disable)
+		for (i = 0; i < PAGEDBG_COMMS; i++)
+			if (i < f->comms && (o->comm[0] & f->comm[i].mask[0]) == f->comm[i].value[0] &&
+			    (o->comm[1] & f->comm[i].mask[1]) == f->comm[i].value[1])
+				found = true;
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+#if HOOKS == TRACEPOINT
+
+BPF_STACK_TRACE(pagedbg_stack, STACKS);
+
+#else
+
+/* The roots of mem_section that were met so far. */
+BPF_F_TABLE("array", u32, u64, pagedbg_root, 256, 0);
+
+/* Where the memory section is that a page belongs to; 0 if nowhere. */
+static __always_inline u64 section_of(u64 section)
+{
+#ifdef SECTIONS_PER_ROOT	/* CONFIG_SPARSEMEM_EXTREME */
+	u32 nr = section / SECTIONS_PER_ROOT;
+	u64 *cached = pagedbg_root.lookup(&nr);
+	u64 root = cached ? *cached : 0;
+
+	if (!root) {
+		if (bpf_probe_read_kernel(&root, sizeof(root), (void *)(MEM_SECTION + 8 * (u64)nr)) || !root)
+			return 0;
+		/* Never freed, see mm/sparse.c. */
+		if (cached)
+			*cached = root;
+	}
+	return root + (section % SECTIONS_PER_ROOT) * SIZEOF_SECTION;
+#else
+	return MEM_SECTION + section * SIZEOF_SECTION;
+#endif
+}
+
+/* mm/page_ext.c: lookup_page_ext(), get_entry(). The page is its caller's, and cannot be unplugged meanwhile. */
+static __always_inline void read_owner(u64 pfn, struct owner *o)
+{
+	u64 base, section = section_of(pfn >> SECTION_SHIFT);
+	u64 raw[(SIZEOF_OWNER + 7) / 8];
+
+	o->known = false;
+	if (!section || bpf_probe_read_kernel(&base, sizeof(base), (void *)(section + SECTION_PAGE_EXT)))
+		return;
+	/* PAGE_EXT_INVALID */
+	if (!base || base & 1)
+		return;
+	if (bpf_probe_read_kernel(raw, SIZEOF_OWNER, (void *)(base + SIZEOF_PAGE_EXT * pfn + OWNER_OFFSET)))
+		return;
+#define FIELD(type, member) (*(type *)((char *)raw + OWNER_##member))
+	o->order = FIELD(u16, order);
+	o->reason = FIELD(s16, last_migrate_reason);
+	o->gfp_mask = FIELD(u32, gfp_mask);
+	o->handle = FIELD(u32, handle);
+	o->free_handle = FIELD(u32, free_handle);
+	o->ts_nsec = FIELD(u64, ts_nsec);
+	o->free_ts_nsec = FIELD(u64, free_ts_nsec);
+	o->comm[0] = FIELD(u64, comm);
+	o->comm[1] = *(u64 *)((char *)raw + OWNER_comm + 8);
+	o->pid = FIELD(u32, pid);
+	o->tgid = FIELD(u32, tgid);
+	o->known = true;
+#undef FIELD
+}
+
+/*
+ * Allocations that were split into orders for which the filter would decide otherwise than for the whole: what was decided then holds for all
+ * of its pieces. By ts_nsec.
+ */
+struct split {
+	u64 in;
+	u64 left;	/* pages */
+};
+
+BPF_F_TABLE("hash", u64, struct split, pagedbg_split, SPLITS, 0);
+
+/* Whether the allocation that an event is about takes part. */
+static __always_inline bool takes_part(struct pagedbg_header *h, struct pagedbg_filter *f, struct pagedbg_cpu *c, u32 event, u32 order,
+				       u32 new_order, u64 pfn, struct owner *o)
+{
+	u64 key = o->known ? o->ts_nsec : pfn, left;
+	/* A page that is freed out of a block keeps the block's order. */
+	u32 whole = event == PAGEDBG_RESET && o->known ? o->order : order;
+	bool in = participates(key, f->threshold[whole % PAGEDBG_ORDERS]);
+	struct split *s = NULL;
+
+	if (h->splits)
+		s = pagedbg_split.lookup(&key);
+	if (s) {
+		in = s->in;
+		if (event == PAGEDBG_COPY) {
+			/* The page that is left behind is freed, too. */
+			__sync_fetch_and_add(&s->left, 1ULL << (order % PAGEDBG_ORDERS));
+		} else if (event == PAGEDBG_RESET) {
+			left = __sync_fetch_and_add(&s->left, -(1ULL << (order % PAGEDBG_ORDERS)));
+			if (left <= 1ULL << (order % PAGEDBG_ORDERS)) {
+				pagedbg_split.delete(&key);
+				__sync_fetch_and_add(&h->splits, -1);
+			}
+		}
+	} else if (event == PAGEDBG_SPLIT && in != participates(key, f->threshold[new_order % PAGEDBG_ORDERS])) {
+		struct split split = { in, 1ULL << (order % PAGEDBG_ORDERS) };
+
+		if (pagedbg_split.insert(&key, &split))
+			__sync_fetch_and_add(&c->forgotten, 1);
+		else
+			__sync_fetch_and_add(&h->splits, 1);
+	}
+	return in;
+}
+
+#endif
+
+/* Take the next slot of this CPU and fill in what every record has. */
+static __always_inline void record(struct pagedbg_cpu *c, u32 cpu, u32 event, u32 order, u32 new_order, u64 pfn, u64 other_pfn,
+				   struct owner *o, u32 flags)
+{
+	u64 nth = __sync_fetch_and_add(&c->recorded[event][order % PAGEDBG_ORDERS], 1);
+	u64 seq = __sync_fetch_and_add(&c->head, 1) + 1;
+	u32 index = cpu * (SLOTS) + ((seq - 1) & ((SLOTS) - 1));
+	struct pagedbg_record *r = pagedbg_slot.lookup(&index);
+	u64 id;
+
+	if (!r)
+		return;
+	r->check = 0;
+	asm volatile("" ::: "memory");
+	r->pfn = pfn;
+	r->ts_nsec = o->ts_nsec;
+	r->other_pfn = other_pfn;
+	r->gfp_mask = o->gfp_mask;
+	r->handle = o->handle;
+	r->free_handle = event == PAGEDBG_SET ? 0 : o->free_handle;
+	r->owner_pid = o->pid;
+	r->owner_tgid = o->tgid;
+	*(u64 *)r->owner_comm = o->comm[0];
+	*(u64 *)(r->owner_comm + 8) = o->comm[1];
+	r->cpu = cpu;
+	r->event = event;
+	r->flags = flags;
+	r->order = order;
+	r->record_order = o->order;
+	r->new_order = new_order;
+	r->reason = o->reason;
+	if (event == PAGEDBG_SET && o->known) {
+		/* Who allocates is who the record names. */
+		r->time_nsec = o->ts_nsec;
+		r->mono_nsec = nth % 64 ? 0 : bpf_ktime_get_ns();
+		r->pid = o->pid;
+		r->tgid = o->tgid;
+		*(u64 *)r->comm = o->comm[0];
+		*(u64 *)(r->comm + 8) = o->comm[1];
+	} else {
+		r->time_nsec = event == PAGEDBG_RESET ? o->free_ts_nsec : 0;
+		r->mono_nsec = r->time_nsec ? 0 : bpf_ktime_get_ns();
+		id = bpf_get_current_pid_tgid();
+		r->pid = id;
+		r->tgid = id >> 32;
+		bpf_get_current_comm(r->comm, sizeof(r->comm));
+	}
+	r->seq = seq;
+	asm volatile("" ::: "memory");
+	r->check = ~seq;
+}
+
+#if HOOKS != TRACEPOINT
+
+static __always_inline int on_event(u32 event, u64 page, u32 order, u32 new_order, u64 other)
+{
+	struct owner o = {};
+	struct pagedbg_filter *f;
+	struct pagedbg_header *h;
+	struct pagedbg_cpu *c;
+	u64 pfn, other_pfn;
+	u32 cpu, flags, zero = 0;
+
+	cpu = bpf_get_smp_processor_id();
+	c = pagedbg_cpu.lookup(&cpu);
+	h = pagedbg_header.lookup(&zero);
+	if (!c || !h)
+		return 0;
+	zero = h->active;
+	f = pagedbg_filter.lookup(&zero);
+	if (!f)
+		return 0;
+
+	if (event == PAGEDBG_SET || event == PAGEDBG_RESET) {
+		__sync_fetch_and_add(&c->seen[event][order % PAGEDBG_ORDERS], 1);
+		if (!(f->events & (1 << event)))
+			return 0;
+		if (!f->threshold[order % PAGEDBG_ORDERS]) {
+			/* A page that is freed may be the last of a larger block that took part. */
+			if (event == PAGEDBG_SET || (order >= f->orders && !h->splits))
+				return 0;
+		}
+	}
+
+	pfn = page_to_pfn(page);
+	read_owner(pfn, &o);
+	flags = o.known ? 0 : PAGEDBG_NO_RECORD;
+	if (event != PAGEDBG_SET && event != PAGEDBG_RESET && event != PAGEDBG_SPLIT)
+		order = o.order;
+	if (event != PAGEDBG_SET && event != PAGEDBG_RESET)
+		__sync_fetch_and_add(&c->seen[event][order % PAGEDBG_ORDERS], 1);
+
+	if (!takes_part(h, f, c, event, order, new_order, pfn, &o))
+		return 0;
+	if (!(f->events & (1 << event)) || !wanted(f, pfn, &o))
+		return 0;
+	if (o.known && (event == PAGEDBG_SET ? o.handle : o.free_handle) == DUMMY_HANDLE)
+		flags |= PAGEDBG_NESTED;
+	other_pfn = event == PAGEDBG_COPY ? page_to_pfn(other) : 0;
+	record(c, cpu, event, order, new_order, pfn, other_pfn, &o, flags);
+	return 0;
+}
+
+/* read_page_owner() is about no page. */
+static __always_inline int on_read(void)
+{
+	struct owner o = {};
+	struct pagedbg_filter *f;
+	struct pagedbg_header *h;
+	struct pagedbg_cpu *c;
+	u32 cpu, zero = 0;
+
+	cpu = bpf_get_smp_processor_id();
+	c = pagedbg_cpu.lookup(&cpu);
+	h = pagedbg_header.lookup(&zero);
+	if (!c || !h)
+		return 0;
+	zero = h->active;
+	f = pagedbg_filter.lookup(&zero);
+	if (!f)
+		return 0;
+	__sync_fetch_and_add(&c->seen[PAGEDBG_READ][0], 1);
+	if (f->events & (1 << PAGEDBG_READ))
+		record(c, cpu, PAGEDBG_READ, 0, 0, ~0ULL, 0, &o, PAGEDBG_NO_RECORD);
+	return 0;
+}
+
+#endif
+
+/* ---- the hooks ---- */
+
+#ifdef HOOK_SPLIT
+/* Of a number of pages, a power of two: __split_page_owner() is told that or an order. */
+static __always_inline u32 order_of(u32 pages)
+{
+	u32 order = 0;
+
+	for (; pages > 1 && order < PAGEDBG_ORDERS - 1; pages >>= 1)
+		order++;
+	return order;
+}
+#endif
+
+#if HOOKS == TRAMPOLINE
+
+/* The verifier allows no arithmetic on a pointer that it knows the type of. Swapped twice it is what it was, and a number. */
+static __always_inline u64 number(u64 pointer)
+{
+	asm volatile("%0 = be64 %0; %0 = be64 %0" : "+r"(pointer));
+	return pointer;
+}
+
+#define NAME_(prefix, function) prefix##function
+#define NAME(prefix, function) NAME_(prefix, function)
+#define ENTRY(function) int NAME(kfunc__, function)(unsigned long long *ctx)
+#define RETURN(function) int NAME(kretfunc__, function)(unsigned long long *ctx)
+
+#ifdef HOOK_SET
+RETURN(HOOK_SET)
+{
+	return on_event(PAGEDBG_SET, number(ctx[0]), (u16)ctx[1], 0, 0);
+}
+#endif
+
+#ifdef HOOK_RESET
+RETURN(HOOK_RESET)
+{
+	return on_event(PAGEDBG_RESET, number(ctx[0]), (u16)ctx[1], 0, 0);
+}
+#endif
+
+#ifdef HOOK_SPLIT
+RETURN(HOOK_SPLIT)
+{
+	return on_event(PAGEDBG_SPLIT, number(ctx[0]), SPLIT_ORDER((u32)ctx[1]), SPLIT_NEW_ORDER((u32)ctx[2]), 0);
+}
+#endif
+
+#ifdef HOOK_COPY
+RETURN(HOOK_COPY)
+{
+	return on_event(PAGEDBG_COPY, number(ctx[COPY_NEW]), 0, 0, number(ctx[COPY_OLD]));
+}
+#endif
+
+#ifdef HOOK_SET_MIGRATE
+RETURN(HOOK_SET_MIGRATE)
+{
+	return on_event(PAGEDBG_SET_MIGRATE, number(ctx[0]), 0, 0, 0);
+}
+#endif
+
+#ifdef HOOK_DUMP
+ENTRY(HOOK_DUMP)
+{
+	return on_event(PAGEDBG_DUMP, number(ctx[0]), 0, 0, 0);
+}
+#endif
+
+#ifdef HOOK_READ
+ENTRY(HOOK_READ)
+{
+	return on_read();
+}
+#endif
+
+#elif HOOKS == KPROBE
+
+/*
+ * A return probe does not see the arguments: they are kept meanwhile, by task and place of the return address on its stack. An interrupt
+ * in between has another place, and CPUs that idle share task 0.
+ */
+struct call {
+	u64 task;
+	u64 sp;
+};
+
+struct arguments {
+	u64 arg[3];
+};
+
+BPF_F_TABLE("lru_hash", struct call, struct arguments, pagedbg_call, CALLS, 0);
+
+static __always_inline void keep(struct pt_regs *ctx)
+{
+	struct call call = { (u32)bpf_get_current_pid_tgid(), PT_REGS_SP(ctx) };
+	struct arguments a = { { PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx), PT_REGS_PARM3(ctx) } };
+
+	if (!call.task)
+		call.task = ~(u64)bpf_get_smp_processor_id();
+	pagedbg_call.update(&call, &a);
+}
+
+static __always_inline bool kept(struct pt_regs *ctx, struct arguments *a)
+{
+	struct call call = { (u32)bpf_get_current_pid_tgid(), PT_REGS_SP(ctx) - SP_AT_RETURN };
+	struct arguments *found;
+
+	if (!call.task)
+		call.task = ~(u64)bpf_get_smp_processor_id();
+	found = pagedbg_call.lookup(&call);
+	if (!found)
+		return false;
+	*a = *found;
+	pagedbg_call.delete(&call);
+	return true;
+}
+
+#define BOTH(name, ...)						\
+int name##_entry(struct pt_regs *ctx)				\
+{								\
+	keep(ctx);						\
+	return 0;						\
+}								\
+int name##_return(struct pt_regs *ctx)				\
+{								\
+	struct arguments a;					\
+								\
+	return kept(ctx, &a) ? on_event(__VA_ARGS__) : 0;	\
+}
+
+#ifdef HOOK_SET
+BOTH(set, PAGEDBG_SET, a.arg[0], (u16)a.arg[1], 0, 0)
+#endif
+#ifdef HOOK_RESET
+BOTH(reset, PAGEDBG_RESET, a.arg[0], (u16)a.arg[1], 0, 0)
+#endif
+#ifdef HOOK_SPLIT
+BOTH(split, PAGEDBG_SPLIT, a.arg[0], SPLIT_ORDER((u32)a.arg[1]), SPLIT_NEW_ORDER((u32)a.arg[2]), 0)
+#endif
+#ifdef HOOK_COPY
+BOTH(copy, PAGEDBG_COPY, a.arg[COPY_NEW], 0, 0, a.arg[COPY_OLD])
+#endif
+#ifdef HOOK_SET_MIGRATE
+BOTH(set_migrate, PAGEDBG_SET_MIGRATE, a.arg[0], 0, 0, 0)
+#endif
+#ifdef HOOK_DUMP
+int dump_entry(struct pt_regs *ctx)
+{
+	return on_event(PAGEDBG_DUMP, PT_REGS_PARM1(ctx), 0, 0, 0);
+}
+#endif
+#ifdef HOOK_READ
+int read_entry(struct pt_regs *ctx)
+{
+	return on_read();
+}
+#endif
+
+#else /* TRACEPOINT */
+
+static __always_inline int on_page(u32 event, void *ctx, u64 page, u32 order, u32 gfp)
+{
+	struct owner o = {};
+	struct pagedbg_filter *f;
+	struct pagedbg_header *h;
+	struct pagedbg_cpu *c;
+	u32 cpu, zero = 0;
+	u64 pfn, id;
+
+	/* mm_page_alloc tells of failures, too. */
+	if (!page)
+		return 0;
+	cpu = bpf_get_smp_processor_id();
+	c = pagedbg_cpu.lookup(&cpu);
+	h = pagedbg_header.lookup(&zero);
+	if (!c || !h)
+		return 0;
+	zero = h->active;
+	f = pagedbg_filter.lookup(&zero);
+	if (!f)
+		return 0;
+	__sync_fetch_and_add(&c->seen[event][order % PAGEDBG_ORDERS], 1);
+	if (!(f->events & (1 << event)) || !f->threshold[order % PAGEDBG_ORDERS])
+		return 0;
+	pfn = page_to_pfn(page);
+	if (!participates(pfn, f->threshold[order % PAGEDBG_ORDERS]))
+		return 0;
+	if (event == PAGEDBG_SET) {
+		id = bpf_get_current_pid_tgid();
+		o.pid = id;
+		o.tgid = id >> 32;
+		o.gfp_mask = gfp;
+		bpf_get_current_comm(o.comm, sizeof(o.comm));
+		/* Of a free it is not known whose page it was: whoever reads the records leaves out those without an allocation. */
+		if (!wanted(f, pfn, &o))
+			return 0;
+		o.known = true;
+		o.ts_nsec = bpf_ktime_get_ns();
+		o.handle = pagedbg_stack.get_stackid(ctx, 0);
+	}
+	record(c, cpu, event, order, 0, pfn, 0, &o, PAGEDBG_NO_RECORD | PAGEDBG_TRACEPOINT);
+	return 0;
+}
+
+int raw_tracepoint__mm_page_alloc(struct bpf_raw_tracepoint_args *ctx)
+{
+	return on_page(PAGEDBG_SET, ctx, ctx->args[0], ctx->args[1], ctx->args[2]);
+}
+
+int raw_tracepoint__mm_page_free(struct bpf_raw_tracepoint_args *ctx)
+{
+	return on_page(PAGEDBG_RESET, ctx, ctx->args[0], ctx->args[1], 0);
+}
+
+#endif

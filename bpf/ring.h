@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The records that a capture consists of, and the rings that they are written into: shared by the BPF program, the kernel module
+ * and, through pagedbg/capture/layout.py, whoever reads them. A test compares the two.
+ *
+ * Each CPU has a ring of `slots` records, a power of two. Record number n of a CPU (they count from 1) lies in slot
+ * (n - 1) & (slots - 1); a newer one overwrites it. Who writes takes a number from pagedbg_cpu.head, clears `check` of the slot,
+ * fills it, and writes `seq` and last `check`. A record is whole if seq is its number and check is ~seq.
+ */
+#ifndef PAGEDBG_RING_H
+#define PAGEDBG_RING_H
+
+#define PAGEDBG_MAGIC	0x676264656761705fULL	/* "_pagedbg" */
+#define PAGEDBG_VERSION	1
+
+#define PAGEDBG_ORDERS	32	/* mm/internal.h has no greater order than 20; a power of two can be masked */
+#define PAGEDBG_COMM	16	/* TASK_COMM_LEN */
+
+enum pagedbg_event {
+	PAGEDBG_SET = 1,
+	PAGEDBG_RESET,
+	PAGEDBG_SPLIT,
+	PAGEDBG_COPY,
+	PAGEDBG_SET_MIGRATE,
+	PAGEDBG_DUMP,
+	PAGEDBG_READ,
+	PAGEDBG_EVENTS,		/* one more than the last */
+};
+
+/* page_owner allocated the page itself, for the stack of another allocation that is just going on */
+#define PAGEDBG_NESTED		0x01
+/* the page's own record could not be read: what comes from it is zero */
+#define PAGEDBG_NO_RECORD	0x02
+/* from kmem tracepoints: there is no page_owner, handle is a BPF stack id or ~0, and ts_nsec is CLOCK_MONOTONIC */
+#define PAGEDBG_TRACEPOINT	0x04
+
+struct pagedbg_record {
+	__u64 seq;
+	__u64 pfn;
+	__u64 ts_nsec;		/* struct page_owner's: when the page was allocated, local_clock() */
+	__u64 time_nsec;	/* when this happened, local_clock(); 0 if only mono_nsec tells */
+	__u64 mono_nsec;	/* CLOCK_MONOTONIC; in one set of 64 and in all that have no time_nsec */
+	__u64 other_pfn;	/* copy: where the page's contents come from */
+	__u32 gfp_mask;
+	__u32 handle;		/* depot_stack_handle_t of the allocation */
+	__u32 free_handle;
+	__u32 pid;		/* who did it */
+	__u32 tgid;
+	__u32 owner_pid;	/* who had allocated the page */
+	__u32 owner_tgid;
+	__u16 cpu;
+	__u8 event;		/* enum pagedbg_event */
+	__u8 flags;
+	char comm[PAGEDBG_COMM];
+	char owner_comm[PAGEDBG_COMM];
+	__u8 order;		/* set, reset, split: as the function was called; else the record's */
+	__u8 record_order;	/* the record's order, which a page that is freed out of a block keeps */
+	__u8 new_order;		/* split */
+	__s8 reason;		/* set migrate: enum migrate_reason */
+	__u32 reserved;
+	__u64 check;
+};
+
+/* What a CPU has counted; only ever grows. Of an event and an order, what was seen and not recorded was filtered out. */
+struct pagedbg_cpu {
+	__u64 head;		/* number of the newest record */
+	__u64 forgotten;	/* splits that were not remembered: the table was full */
+	__u64 seen[PAGEDBG_EVENTS][PAGEDBG_ORDERS];
+	__u64 recorded[PAGEDBG_EVENTS][PAGEDBG_ORDERS];
+};
+
+#define PAGEDBG_RANGES	16
+#define PAGEDBG_PIDS	8
+#define PAGEDBG_COMMS	8
+#define PAGEDBG_OWN	4
+
+struct pagedbg_range {
+	__u64 start;
+	__u64 end;		/* inclusive */
+};
+
+struct pagedbg_name {
+	__u64 value[2];
+	__u64 mask[2];		/* which bytes of value count */
+};
+
+/* All that has to be so for an event to be recorded. */
+struct pagedbg_filter {
+	__u64 threshold[PAGEDBG_ORDERS];	/* hash_64(ts_nsec, 32) of the allocation must be below: 0 none, 1 << 32 all */
+	__u32 events;				/* 1 << enum pagedbg_event */
+	__u32 gfp_mask;				/* all of these bits must be set */
+	__u32 migratetypes;			/* 1 << migratetype that gfp asks for; 0: any */
+	__u32 ranges;				/* numbers of what is used below; 0: any */
+	__u32 pids;
+	__u32 comms;
+	__u32 own[PAGEDBG_OWN];			/* tgids whose allocations are left out */
+	__u32 orders;				/* one more than the greatest order that has a threshold */
+	__u32 more;				/* whether anything but threshold, events and own is set */
+	struct pagedbg_range range[PAGEDBG_RANGES];	/* of page frame numbers */
+	struct pagedbg_range pid[PAGEDBG_PIDS];		/* pid or tgid of who allocated */
+	struct pagedbg_name comm[PAGEDBG_COMMS];
+};
+
+/* How the rings are found and read. `active` chooses one of two filters: the other one is free to be written. */
+struct pagedbg_header {
+	__u64 magic;
+	__u32 version;
+	__u32 record_size;
+	__u32 cpus;
+	__u32 slots;		/* a CPU's */
+	__u32 active;
+	__u32 reserved;
+	__u64 splits;		/* allocations in the table of splits: while there are none, nobody looks there */
+};
+
+#endif

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+The functions of ``mm/page_owner.c`` that events are taken from, as this kernel has them, and what a program in the kernel has to know to
+read a page's record: asked of a target, handed on as plain numbers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from drgn import Program, TypeKind, offsetof, sizeof
+
+from pagedbg.errors import PagedbgError
+from pagedbg.mm.page_ext import page_ext_size
+from pagedbg.mm.page_owner import page_owner_inited
+
+if TYPE_CHECKING:
+    from pagedbg.target import Target
+
+# The functions that may stand behind each event, the newest first.
+_FUNCTIONS = {
+    "set": ("__set_page_owner",),
+    "reset": ("__reset_page_owner",),
+    "split": ("__split_page_owner",),
+    # Before v5.16, of pages, and with the arguments the other way round.
+    "copy": ("__folio_copy_owner", "__copy_page_owner"),
+    "set migrate": ("__folio_set_owner_migrate_reason", "__set_page_owner_migrate_reason"),
+    "dump": ("__dump_page_owner",),
+    "read": ("read_page_owner",),
+}
+
+BOOT_ONLY = {
+    "init": "init_page_owner",
+    "need": "need_page_owner",
+}
+"""In ``.init.text``: they ran once before anybody could look, and are gone."""
+
+TRACEPOINTS = {"set": "mm_page_alloc", "reset": "mm_page_free"}
+"""What stands in for page_owner where it is off: tracepoints of ``kmem``."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Kernel:
+    """
+    What a back end is told of the kernel.
+
+    ``functions`` are the names by event, ``constants`` the numbers that ``bpf/capture.bpf.c`` is compiled with; ``page_owner`` says whether it
+    is on.
+    """
+
+    page_owner: bool
+    functions: dict[str, str]
+    constants: dict[str, int | str]
+
+
+def find_hooks(target: Target) -> dict[str, str]:
+    """The name of each event's function, of those that this kernel has."""
+    found = {}
+    for event, names in _FUNCTIONS.items():
+        for name in names:
+            if target.has_symbol(name):
+                found[event] = name
+                break
+    return found
+
+
+def describe_kernel(target: Target) -> Kernel:
+    """
+    Ask the running kernel for all that a back end needs.
+
+    :raises PagedbgError: if its pages are numbered, or their extended data kept, in a way that is not known here
+    """
+    prog = target.prog
+    constants = _page_constants(prog)
+    if not page_owner_inited(prog):
+        return Kernel(False, dict(TRACEPOINTS), constants)
+    functions = find_hooks(target)
+    constants.update(_record_constants(prog))
+    constants.update(_split_constants(prog, functions))
+    old, new = (0, 1) if functions.get("copy") == "__copy_page_owner" else (1, 0)
+    constants.update(COPY_OLD=old, COPY_NEW=new)
+    return Kernel(True, functions, constants)
+
+
+def _page_constants(prog: Program) -> dict[str, int | str]:
+    try:
+        vmemmap = prog["vmemmap"].value_()
+    except LookupError:
+        raise PagedbgError("The pages of this kernel have no common array (CONFIG_SPARSEMEM_VMEMMAP): they cannot be traced.") from None
+    return {"VMEMMAP": vmemmap, "SIZEOF_PAGE": sizeof(prog.type("struct page"))}
+
+
+def _record_constants(prog: Program) -> dict[str, int | str]:
+    owner = prog.type("struct page_owner")
+    section = prog.type("struct mem_section")
+    if not section.has_member("page_ext"):
+        raise PagedbgError("The extended data of this kernel's pages is not kept by section (CONFIG_SPARSEMEM): they cannot be traced.")
+    mem_section = prog["mem_section"]
+    constants: dict[str, int | str] = {
+        "SECTION_SHIFT": (prog["SECTION_SIZE_BITS"] - prog["PAGE_SHIFT"]).value_(),
+        "SIZEOF_SECTION": sizeof(section),
+        "SECTION_PAGE_EXT": offsetof(section, "page_ext"),
+        "SIZEOF_PAGE_EXT": page_ext_size(prog),
+        "OWNER_OFFSET": prog["page_owner_ops"].offset.value_(),
+        "SIZEOF_OWNER": sizeof(owner),
+        "DUMMY_HANDLE": prog["dummy_handle"].value_(),
+    }
+    if mem_section.type_.unaliased_kind() == TypeKind.POINTER:
+        constants.update(MEM_SECTION=mem_section.value_(), SECTIONS_PER_ROOT=prog["SECTIONS_PER_ROOT"].value_())
+    else:
+        constants.update(MEM_SECTION=mem_section.address_)
+    wanted = ("order", "last_migrate_reason", "gfp_mask", "handle", "free_handle", "ts_nsec", "free_ts_nsec", "comm", "pid", "tgid")
+    for member in wanted:
+        try:
+            constants[f"OWNER_{member}"] = offsetof(owner, member)
+        except LookupError:
+            raise PagedbgError(f"page_owner of this kernel keeps no {member} (Linux 6.0 and later do): it cannot be traced.") from None
+    return constants
+
+
+def _split_constants(prog: Program, functions: dict[str, str]) -> dict[str, int | str]:
+    """Since "mm: page_owner: add support for splitting to any order in split page_owner" (in v6.9) it is told two orders, before how many pages."""
+    if "split" not in functions:
+        return {}
+    parameters: Any = prog.function(functions["split"]).type_.parameters
+    if len(parameters) >= 3:
+        return {"SPLIT_ORDER(a)": "(a)", "SPLIT_NEW_ORDER(a)": "(a)"}
+    return {"SPLIT_ORDER(a)": "order_of(a)", "SPLIT_NEW_ORDER(a)": "0"}

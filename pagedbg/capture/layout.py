@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+The structures of ``bpf/ring.h`` as NumPy views them, member for member; a test compares them with what a compiler makes of the header.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+MAGIC = 0x676264656761705F
+VERSION = 1
+
+SET, RESET, SPLIT, COPY, SET_MIGRATE, DUMP, READ = range(1, 8)
+EVENTS = 8
+
+EVENT_NAMES = {
+    SET: "set",
+    RESET: "reset",
+    SPLIT: "split",
+    COPY: "copy",
+    SET_MIGRATE: "set migrate",
+    DUMP: "dump",
+    READ: "read",
+}
+"""``enum pagedbg_event`` in the words of ``trace show`` and ``--events``."""
+
+NESTED, NO_RECORD, TRACEPOINT = 1, 2, 4
+
+ORDERS = 32
+RANGES, PIDS, COMMS, OWN = 16, 8, 8, 4
+
+NO_PFN = (1 << 64) - 1
+"""The pfn of an event that is about no page."""
+
+RECORD: np.dtype[Any] = np.dtype(
+    [
+        ("seq", "<u8"),
+        ("pfn", "<u8"),
+        ("ts_nsec", "<u8"),
+        ("time_nsec", "<u8"),
+        ("mono_nsec", "<u8"),
+        ("other_pfn", "<u8"),
+        ("gfp_mask", "<u4"),
+        ("handle", "<u4"),
+        ("free_handle", "<u4"),
+        ("pid", "<u4"),
+        ("tgid", "<u4"),
+        ("owner_pid", "<u4"),
+        ("owner_tgid", "<u4"),
+        ("cpu", "<u2"),
+        ("event", "u1"),
+        ("flags", "u1"),
+        ("comm", "<u8", 2),
+        ("owner_comm", "<u8", 2),
+        ("order", "u1"),
+        ("record_order", "u1"),
+        ("new_order", "u1"),
+        ("reason", "i1"),
+        ("reserved", "<u4"),
+        ("check", "<u8"),
+    ]
+)
+"""``struct pagedbg_record``; ``comm`` as two words (:func:`pagedbg.mm.page_owner.decode_comm`)."""
+
+CPU: np.dtype[Any] = np.dtype(
+    [("head", "<u8"), ("forgotten", "<u8"), ("seen", "<u8", (EVENTS, ORDERS)), ("recorded", "<u8", (EVENTS, ORDERS))]
+)
+"""``struct pagedbg_cpu``"""
+
+_RANGE = np.dtype([("start", "<u8"), ("end", "<u8")])
+_NAME = np.dtype([("value", "<u8", 2), ("mask", "<u8", 2)])
+
+FILTER: np.dtype[Any] = np.dtype(
+    [
+        ("threshold", "<u8", ORDERS),
+        ("events", "<u4"),
+        ("gfp_mask", "<u4"),
+        ("migratetypes", "<u4"),
+        ("ranges", "<u4"),
+        ("pids", "<u4"),
+        ("comms", "<u4"),
+        ("own", "<u4", OWN),
+        ("orders", "<u4"),
+        ("more", "<u4"),
+        ("range", _RANGE, RANGES),
+        ("pid", _RANGE, PIDS),
+        ("comm", _NAME, COMMS),
+    ]
+)
+"""``struct pagedbg_filter``"""
+
+HEADER: np.dtype[Any] = np.dtype(
+    [
+        ("magic", "<u8"),
+        ("version", "<u4"),
+        ("record_size", "<u4"),
+        ("cpus", "<u4"),
+        ("slots", "<u4"),
+        ("active", "<u4"),
+        ("reserved", "<u4"),
+        ("splits", "<u8"),
+    ]
+)
+"""``struct pagedbg_header``"""
+
+STRUCTURES = {"pagedbg_record": RECORD, "pagedbg_cpu": CPU, "pagedbg_filter": FILTER, "pagedbg_header": HEADER}
