@@ -10,8 +10,8 @@
  *	CPUS, SLOTS			sizes of the rings
  *	HOOKS				TRAMPOLINE, KPROBE, or TRACEPOINT where there is no page_owner
  *	HOOK_SET, HOOK_RESET, ...	the name of each function that this kernel has
- *	VMEMMAP, SIZEOF_PAGE		a page's number from its address
- *	MEM_SECTION, ...		where page_ext of a section is (see read_owner())
+ *	SIZEOF_PAGE			a page's number from its address
+ *	SECTION_SHIFT, ...		where page_ext of a section is (see read_owner())
  *	OWNER_ts_nsec, ...		offsets in struct page_owner
  */
 #include <uapi/linux/ptrace.h>
@@ -28,9 +28,9 @@ BPF_F_TABLE("array", u32, struct pagedbg_cpu, pagedbg_cpu, CPUS, BPF_F_MMAPABLE)
 BPF_F_TABLE("array", u32, struct pagedbg_record, pagedbg_slot, (CPUS) * (SLOTS), BPF_F_MMAPABLE);
 
 
-static __always_inline u64 page_to_pfn(u64 page)
+static __always_inline u64 page_to_pfn(struct pagedbg_header *h, u64 page)
 {
-	return (page - VMEMMAP) / SIZEOF_PAGE;
+	return (page - h->vmemmap) / SIZEOF_PAGE;
 }
 
 static __always_inline bool participates(u64 key, u64 threshold)
@@ -111,7 +111,7 @@ BPF_STACK_TRACE(pagedbg_stack, STACKS);
 BPF_F_TABLE("array", u32, u64, pagedbg_root, 256, 0);
 
 /* Where the memory section is that a page belongs to; 0 if nowhere. */
-static __always_inline u64 section_of(u64 section)
+static __always_inline u64 section_of(struct pagedbg_header *h, u64 section)
 {
 #ifdef SECTIONS_PER_ROOT	/* CONFIG_SPARSEMEM_EXTREME */
 	u32 nr = section / SECTIONS_PER_ROOT;
@@ -119,7 +119,7 @@ static __always_inline u64 section_of(u64 section)
 	u64 root = cached ? *cached : 0;
 
 	if (!root) {
-		if (bpf_probe_read_kernel(&root, sizeof(root), (void *)(MEM_SECTION + 8 * (u64)nr)) || !root)
+		if (bpf_probe_read_kernel(&root, sizeof(root), (void *)(h->mem_section + 8 * (u64)nr)) || !root)
 			return 0;
 		/* Never freed, see mm/sparse.c. */
 		if (cached)
@@ -127,14 +127,14 @@ static __always_inline u64 section_of(u64 section)
 	}
 	return root + (section % SECTIONS_PER_ROOT) * SIZEOF_SECTION;
 #else
-	return MEM_SECTION + section * SIZEOF_SECTION;
+	return h->mem_section + section * SIZEOF_SECTION;
 #endif
 }
 
 /* mm/page_ext.c: lookup_page_ext(), get_entry(). The page is its caller's, and cannot be unplugged meanwhile. */
-static __always_inline void read_owner(u64 pfn, struct owner *o)
+static __always_inline void read_owner(struct pagedbg_header *h, u64 pfn, struct owner *o)
 {
-	u64 base, section = section_of(pfn >> SECTION_SHIFT);
+	u64 base, section = section_of(h, pfn >> SECTION_SHIFT);
 	u64 raw[(SIZEOF_OWNER + 7) / 8];
 
 	o->known = false;
@@ -293,8 +293,8 @@ static __always_inline int on_event(u32 event, u64 page, u32 order, u32 new_orde
 		}
 	}
 
-	pfn = page_to_pfn(page);
-	read_owner(pfn, &o);
+	pfn = page_to_pfn(h, page);
+	read_owner(h, pfn, &o);
 	flags = o.known ? 0 : PAGEDBG_NO_RECORD;
 	if (event != PAGEDBG_SET && event != PAGEDBG_RESET && event != PAGEDBG_SPLIT)
 		order = o.order;
@@ -307,7 +307,7 @@ static __always_inline int on_event(u32 event, u64 page, u32 order, u32 new_orde
 		return 0;
 	if (o.known && (event == PAGEDBG_SET ? o.handle : o.free_handle) == DUMMY_HANDLE)
 		flags |= PAGEDBG_NESTED;
-	other_pfn = event == PAGEDBG_COPY ? page_to_pfn(other) : 0;
+	other_pfn = event == PAGEDBG_COPY ? page_to_pfn(h, other) : 0;
 	record(c, cpu, event, order, new_order, pfn, other_pfn, &o, flags);
 	return 0;
 }
@@ -524,7 +524,7 @@ static __always_inline int on_page(u32 event, void *ctx, u64 page, u32 order, u3
 	__sync_fetch_and_add(&c->seen[event][order % PAGEDBG_ORDERS], 1);
 	if (!(f->events & (1 << event)) || !f->threshold[order % PAGEDBG_ORDERS])
 		return 0;
-	pfn = page_to_pfn(page);
+	pfn = page_to_pfn(h, page);
 	if (!participates(pfn, f->threshold[order % PAGEDBG_ORDERS]))
 		return 0;
 	if (event == PAGEDBG_SET) {

@@ -111,6 +111,8 @@ struct pagedbg_header {
 	__u32 active;
 	__u32 reserved;
 	__u64 splits;		/* allocations in the table of splits: while there are none, nobody looks there */
+	__u64 vmemmap;		/* addresses that differ from boot to boot: of struct page 0, */
+	__u64 mem_section;	/* and of the table of memory sections */
 };
 
 #endif

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import platform
 import re
 import sys
 import tempfile
@@ -33,6 +34,9 @@ _SPLITS = 4096
 _CALLS = 4096
 _STACKS = 16384
 
+# A return probe finds the stack pointer where the function's caller has it: above the return address, which a probe at entry points to.
+_SP_AT_RETURN = 8 if platform.machine() == "x86_64" else 0
+
 # The events whose program runs when the function begins: of these there is nothing to wait for.
 _AT_ENTRY = ("dump", "read")
 
@@ -51,11 +55,19 @@ class BpfBackend:
     """
 
     def __init__(
-        self, functions: Mapping[str, str], constants: Mapping[str, int | str], *, slots: int, attach: str, filter_: NDArray[Any]
+        self,
+        functions: Mapping[str, str],
+        constants: Mapping[str, int | str],
+        addresses: Mapping[str, int],
+        *,
+        slots: int,
+        attach: str,
+        filter_: NDArray[Any],
     ) -> None:
         """
         :param functions: name of the function (or, for tracepoints, of the tracepoint) by event
         :param constants: what the source asks for, see :mod:`pagedbg.capture.hooks`
+        :param addresses: members of ``struct pagedbg_header``
         :param slots: records in a CPU's ring, a power of two
         :param attach: :data:`TRAMPOLINE`, :data:`KPROBE` or :data:`TRACEPOINT`
         :param filter_: an element of :data:`~pagedbg.capture.layout.FILTER`, in force from the first event
@@ -75,7 +87,9 @@ class BpfBackend:
             slot = self._map("pagedbg_slot", RECORD, cpus * slots)
             self.rings = [Ring(slot[i * slots : (i + 1) * slots], self._cpus["head"][i : i + 1]) for i in range(cpus)]
             self._filters[0] = filter_
-            self._header[0] = (layout.MAGIC, layout.VERSION, RECORD.itemsize, cpus, slots, 0, 0, 0)
+            known = {"magic": layout.MAGIC, "version": layout.VERSION, "record_size": RECORD.itemsize, "cpus": cpus, "slots": slots}
+            for member, value in {**known, **addresses}.items():
+                self._header[member] = value
             self._attach_all(functions)
         except BaseException:
             self.close()
@@ -104,7 +118,9 @@ class BpfBackend:
                 self.functions[event] = functions[event]
         missing = [event for event in ("reset", "set") if event not in self.functions]
         if missing:
-            raise PagedbgError(f"{functions.get(missing[0], missing[0])}: {self.failed.get(missing[0], 'this kernel has no such function')}")
+            raise PagedbgError(
+                f"{functions.get(missing[0], missing[0])}: {self.failed.get(missing[0], 'this kernel has no such function')}"
+            )
 
     def _attach(self, event: str, function: str) -> None:
         bpf, name = self._bpf, function.encode()
@@ -180,6 +196,7 @@ def _compile(functions: Mapping[str, str], constants: Mapping[str, int | str], c
         "SPLITS": _SPLITS,
         "CALLS": _CALLS,
         "STACKS": _STACKS,
+        "SP_AT_RETURN": _SP_AT_RETURN,
         **{"HOOK_" + event.upper().replace(" ", "_"): name for event, name in functions.items()},
         **constants,
     }

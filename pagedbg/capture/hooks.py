@@ -45,13 +45,14 @@ class Kernel:
     """
     What a back end is told of the kernel.
 
-    ``functions`` are the names by event, ``constants`` the numbers that ``bpf/capture.bpf.c`` is compiled with; ``page_owner`` says whether it
-    is on.
+    ``functions`` are the names by event, ``constants`` what ``bpf/capture.bpf.c`` is compiled with, ``addresses`` what else it is told since it
+    changes from boot to boot (members of ``struct pagedbg_header``); ``page_owner`` says whether it is on.
     """
 
     page_owner: bool
     functions: dict[str, str]
     constants: dict[str, int | str]
+    addresses: dict[str, int]
 
 
 def find_hooks(target: Target) -> dict[str, str]:
@@ -72,23 +73,26 @@ def describe_kernel(target: Target) -> Kernel:
     :raises PagedbgError: if its pages are numbered, or their extended data kept, in a way that is not known here
     """
     prog = target.prog
-    constants = _page_constants(prog)
+    constants: dict[str, int | str] = {"SIZEOF_PAGE": sizeof(prog.type("struct page"))}
+    try:
+        addresses = {"vmemmap": prog["vmemmap"].value_(), "mem_section": 0}
+    except LookupError:
+        raise PagedbgError("The pages of this kernel have no common array (CONFIG_SPARSEMEM_VMEMMAP): they cannot be traced.") from None
     if not page_owner_inited(prog):
-        return Kernel(False, dict(TRACEPOINTS), constants)
+        return Kernel(False, dict(TRACEPOINTS), constants, addresses)
     functions = find_hooks(target)
+    mem_section = prog["mem_section"]
+    if mem_section.type_.unaliased_kind() == TypeKind.POINTER:
+        constants["SECTIONS_PER_ROOT"] = prog["SECTIONS_PER_ROOT"].value_()
+        addresses["mem_section"] = mem_section.value_()
+    else:
+        assert mem_section.address_ is not None
+        addresses["mem_section"] = mem_section.address_
     constants.update(_record_constants(prog))
     constants.update(_split_constants(prog, functions))
     old, new = (0, 1) if functions.get("copy") == "__copy_page_owner" else (1, 0)
     constants.update(COPY_OLD=old, COPY_NEW=new)
-    return Kernel(True, functions, constants)
-
-
-def _page_constants(prog: Program) -> dict[str, int | str]:
-    try:
-        vmemmap = prog["vmemmap"].value_()
-    except LookupError:
-        raise PagedbgError("The pages of this kernel have no common array (CONFIG_SPARSEMEM_VMEMMAP): they cannot be traced.") from None
-    return {"VMEMMAP": vmemmap, "SIZEOF_PAGE": sizeof(prog.type("struct page"))}
+    return Kernel(True, functions, constants, addresses)
 
 
 def _record_constants(prog: Program) -> dict[str, int | str]:
@@ -96,7 +100,6 @@ def _record_constants(prog: Program) -> dict[str, int | str]:
     section = prog.type("struct mem_section")
     if not section.has_member("page_ext"):
         raise PagedbgError("The extended data of this kernel's pages is not kept by section (CONFIG_SPARSEMEM): they cannot be traced.")
-    mem_section = prog["mem_section"]
     constants: dict[str, int | str] = {
         "SECTION_SHIFT": (prog["SECTION_SIZE_BITS"] - prog["PAGE_SHIFT"]).value_(),
         "SIZEOF_SECTION": sizeof(section),
@@ -106,10 +109,6 @@ def _record_constants(prog: Program) -> dict[str, int | str]:
         "SIZEOF_OWNER": sizeof(owner),
         "DUMMY_HANDLE": prog["dummy_handle"].value_(),
     }
-    if mem_section.type_.unaliased_kind() == TypeKind.POINTER:
-        constants.update(MEM_SECTION=mem_section.value_(), SECTIONS_PER_ROOT=prog["SECTIONS_PER_ROOT"].value_())
-    else:
-        constants.update(MEM_SECTION=mem_section.address_)
     wanted = ("order", "last_migrate_reason", "gfp_mask", "handle", "free_handle", "ts_nsec", "free_ts_nsec", "comm", "pid", "tgid")
     for member in wanted:
         try:

@@ -101,6 +101,8 @@ HEADER: np.dtype[Any] = np.dtype(
         ("active", "<u4"),
         ("reserved", "<u4"),
         ("splits", "<u8"),
+        ("vmemmap", "<u8"),
+        ("mem_section", "<u8"),
     ]
 )
 """``struct pagedbg_header``"""

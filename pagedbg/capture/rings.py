@@ -63,10 +63,7 @@ class Ring:
             # Whoever wrote meanwhile has moved head before it touched a slot.
             oldest = int(self.head[0]) + 1 - size
             over = min(max(oldest - self.next, 0), count)
-            if not whole[over:].all():
-                stop = over + int(np.argmin(whole[over:]))
-            else:
-                stop = count
+            stop = count if whole[over:].all() else over + int(np.argmin(whole[over:]))
             piece = piece[over:stop]
             self.lost += over
             self.read += len(piece)
@@ -82,14 +79,14 @@ class Ring:
             self.lost += 1
 
 
-def whole_records(data: bytes) -> tuple[NDArray[Any], int]:
+def whole_records(data: NDArray[np.uint8]) -> tuple[NDArray[Any], int]:
     """
-    View a file of records, in which a part of the last may be missing.
+    View the bytes of a file of records, in which a part of the last may be missing.
 
     :return: the records that are whole, and how many are not
     """
-    count = len(data) // RECORD.itemsize
-    records = np.frombuffer(data, RECORD, count)
+    count, rest = divmod(len(data), RECORD.itemsize)
+    records = data[: count * RECORD.itemsize].view(RECORD)
     whole = (records["check"] == ~records["seq"]) & (records["seq"] != 0)
-    torn = int(count - np.count_nonzero(whole)) + (1 if len(data) % RECORD.itemsize else 0)
+    torn = int(count - np.count_nonzero(whole)) + (rest > 0)
     return (records if whole.all() else records[whole]), torn
