@@ -72,6 +72,12 @@ class Symbolizer:
         names = self._names
         return [names[pc] if pc in names else names.setdefault(pc, self._name(pc)) for pc in pcs]
 
+    def forget_modules(self) -> None:
+        """Read modules and BPF programs anew when next asked: a running kernel loads some, and others in their place."""
+        if self._others:
+            self._names = {pc: name for pc, name in self._names.items() if self._image.start <= pc < self._image.end}
+        self._others = None
+
     def _name(self, pc: int) -> str:
         table = self._image if self._image.start <= pc < self._image.end else self._other(pc)
         return (table.name(pc) if table else None) or f"0x{pc:x}"

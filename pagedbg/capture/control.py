@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Starting a recorder, and talking to it."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from drgn import FaultError
+
+from pagedbg.capture.directory import boot_id
+from pagedbg.capture.filter import build_filter, describe
+from pagedbg.capture.hooks import describe_kernel
+from pagedbg.capture.layout import RECORD
+from pagedbg.errors import PagedbgError
+from pagedbg.mm.gfp import gfpflag_names
+from pagedbg.mm.migrate import migrate_reason_names, migratetype_names
+from pagedbg.mm.page_owner import page_owner_inited, special_handles
+from pagedbg.mm.sched_clock import local_clock
+from pagedbg.mm.zone import zone_spans
+
+if TYPE_CHECKING:
+    from pagedbg.target import Target
+
+# Compiling under emulation, on a machine that is busy, takes its time.
+_PATIENCE = 120.0
+
+# What the rings of all CPUs may take together, unless slots are asked for.
+_RING_MEMORY = 16 << 20
+_FEWEST_SLOTS, _MOST_SLOTS = 256, 16384
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What to record, and for how long: ``options`` are filters as they were typed, ``size`` in bytes and ``duration`` in seconds, 0 for no limit."""
+
+    directory: Path | None = None
+    options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    size: int = 256 << 20
+    duration: float = 0
+    ring: bool = False
+    slots: int = 0
+    attach: str = "auto"
+
+
+class Recording:
+    """A recorder at work. ``directory`` is where it writes, ``temporary`` whether we chose that ourselves."""
+
+    def __init__(self, process: subprocess.Popen[bytes], connection: socket.socket, directory: Path, temporary: bool) -> None:
+        self.directory = directory
+        self.temporary = temporary
+        self._process = process
+        self._connection = connection
+        self._buffer = b""
+
+    @classmethod
+    def start(cls, target: Target, plan: Plan) -> Recording:
+        """
+        Start a recorder, and return once it records.
+
+        :raises PagedbgError: if it cannot, with the reason
+        """
+        directory = plan.directory
+        if directory is not None and directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+            raise PagedbgError(f"{directory} is there already and not empty: a capture needs a directory of its own.")
+        asked = _asked(target, plan)
+        temporary = directory is None
+        if directory is None:
+            directory = Path(tempfile.mkdtemp(prefix="pagedbg-", dir="/var/tmp"))
+        asked["directory"] = str(directory.absolute())
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "pagedbg.capture.recorder"],
+                stdin=theirs,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                # Ctrl-C at the prompt is not for it.
+                start_new_session=True,
+            )
+        recording = cls(process, ours, directory, temporary)
+        try:
+            answer = recording._ask(asked, _PATIENCE)
+            if "error" in answer:
+                raise PagedbgError(f"nothing can be attached: {answer['error']}")
+        except BaseException:
+            recording.abandon()
+            if temporary:
+                with contextlib.suppress(OSError):
+                    directory.rmdir()
+            raise
+        return recording
+
+    @property
+    def running(self) -> bool:
+        """Whether the recorder is still at it: it stops by itself when its time or room is used up."""
+        return self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The recorder's process."""
+        return self._process.pid
+
+    def flush(self) -> dict[str, Any] | None:
+        """Have everything up to now written; returns the recorder's counts and the capture's size, None if it has ended."""
+        return self._request({"do": "flush"})
+
+    def clear(self) -> None:
+        """Have everything up to now forgotten."""
+        self._request({"do": "clear"})
+
+    def set_filter(self, target: Target, options: Mapping[str, str]) -> None:
+        """Put another filter in force."""
+        self._request({"do": "filter", "filter": _encoded(target, options), "words": describe(options)})
+
+    def stop(self) -> None:
+        """Detach, and have the capture finished; returns when it is."""
+        with contextlib.suppress(_Ended):
+            self._ask({"do": "stop"}, None)
+        self._process.wait()
+        self._connection.close()
+
+    def abandon(self) -> None:
+        """End the recorder, whatever it does."""
+        self._connection.close()
+        try:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def wait(self, patience: float) -> bool:
+        """Wait until the recorder ends by itself, or for some seconds; returns whether it has ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(patience)
+        return not self.running
+
+    def _request(self, request: Mapping[str, Any]) -> dict[str, Any] | None:
+        try:
+            answer = self._ask(request, _PATIENCE)
+        except _Ended:
+            return None
+        return None if "ended" in answer else answer
+
+    def _ask(self, request: Mapping[str, Any], patience: float | None) -> dict[str, Any]:
+        try:
+            self._connection.sendall(json.dumps(request).encode() + b"\n")
+        except OSError:
+            raise _Ended(self._epitaph()) from None
+        deadline = None if patience is None else time.monotonic() + patience
+        while b"\n" not in self._buffer:
+            left = None if deadline is None else max(deadline - time.monotonic(), 0)
+            if not select.select([self._connection], [], [], left)[0]:
+                raise PagedbgError("the recorder does not answer: the machine is very busy, or it hangs. trace stop ends it.")
+            try:
+                data = self._connection.recv(1 << 16)
+            except OSError:
+                data = b""
+            if not data:
+                raise _Ended(self._epitaph())
+            self._buffer += data
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _epitaph(self) -> str:
+        try:
+            status = self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            status = 0
+        how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+        return f"the recorder ended unexpectedly ({how})."
+
+
+class _Ended(PagedbgError):
+    """The recorder is not there any more."""
+
+
+def _encoded(target: Target, options: Mapping[str, str]) -> str:
+    return base64.b64encode(build_filter(target.prog, options).tobytes()).decode()
+
+
+def _asked(target: Target, plan: Plan) -> dict[str, Any]:
+    """All that the recorder has to know of the kernel, in plain words."""
+    prog = target.prog
+    kernel = describe_kernel(target)
+    page_owner = page_owner_inited(prog)
+    try:
+        clock = local_clock(prog) if page_owner else None
+    except (LookupError, FaultError):
+        clock = None
+    slots = plan.slots
+    if not slots:
+        cpus = prog["nr_cpu_ids"].value_()
+        slots = _RING_MEMORY // RECORD.itemsize // cpus
+        slots = min(max(1 << slots.bit_length() - 1, _FEWEST_SLOTS), _MOST_SLOTS)
+    return {
+        "functions": kernel.functions,
+        "constants": kernel.constants,
+        "addresses": kernel.addresses,
+        "attach": plan.attach,
+        "slots": slots,
+        "filter": _encoded(target, plan.options),
+        "words": describe(plan.options),
+        "own": [os.getpid()],
+        "size": plan.size,
+        "duration": plan.duration,
+        "ring": plan.ring,
+        "local_ns": clock,
+        "kernel": {
+            "release": target.release,
+            "build_id": target.vmcoreinfo.get("BUILD-ID", ""),
+            "boot_id": boot_id(),
+            "page_size": prog["PAGE_SIZE"].value_(),
+            "page_owner": page_owner,
+        },
+        "names": {
+            "gfp": [list(pair) for pair in gfpflag_names(prog)],
+            "migratetype": list(migratetype_names(prog)),
+            "migrate_reason": list(migrate_reason_names(prog)),
+            "special_handles": special_handles(prog) if page_owner else {},
+            "zones": [
+                {"node": span.nid, "zone": span.name, "start_pfn": span.start_pfn, "end_pfn": span.end_pfn} for span in zone_spans(prog)
+            ],
+        },
+    }

@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+The process that records: attaches a back end, drains its rings into a directory, and detaches.
+
+It is a process of its own so that nothing a prompt does holds it up (drgn keeps Python's lock while it reads), and so that it can end well
+when the prompt does not. :mod:`pagedbg.capture.control` starts it and talks to it through a socket on its standard input: a JSON object a
+line, each answered with one. When the other end is closed, it stops.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import select
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pagedbg.capture import layout
+from pagedbg.capture.bpf import KPROBE, TRACEPOINT, TRAMPOLINE, BpfBackend
+from pagedbg.capture.directory import STACKS, CaptureWriter, now, process_start
+from pagedbg.capture.rings import Ring
+from pagedbg.capture.stacks import StackFeed
+from pagedbg.errors import PagedbgError
+
+# How long to wait between two looks at the rings, in seconds: less and less while they fill up.
+_SHORTEST, _LONGEST = 0.002, 0.05
+_META_EVERY = 2.0
+
+
+class Recorder:
+    """One recording, as ``start`` asked for it. :attr:`ended_by` says why it is over, None before that."""
+
+    def __init__(self, asked: dict[str, Any]) -> None:
+        """:raises PagedbgError: if nothing can be attached, or written"""
+        self._asked = asked
+        self._filter = _decode(asked["filter"])
+        self._own: list[int] = [os.getpid(), *asked["own"]]
+        self._until = time.monotonic() + asked["duration"] if asked["duration"] else None
+        self._limit: int = asked["size"]
+        self._ring_only: bool = asked["ring"]
+        self._dropped = self._cleared = self._missed = 0
+        self._interval = _SHORTEST
+        self._meta_at = time.monotonic()
+        self.ended_by: str | None = None
+        self._backend = self._attach()
+        self._rings = self._backend.rings
+        try:
+            self._writer = CaptureWriter(Path(asked["directory"]), self._meta())
+        except BaseException:
+            self._backend.close()
+            raise
+        self._stacks = StackFeed(self._writer.path / STACKS, None if asked["kernel"]["page_owner"] else self._backend.stack)
+
+    def _attach(self) -> BpfBackend:
+        asked = self._asked
+        ways = [TRAMPOLINE, KPROBE] if asked["kernel"]["page_owner"] else [TRACEPOINT]
+        if asked["attach"] != "auto":
+            ways = [way for way in ways if way == asked["attach"]]
+        if not ways:
+            raise PagedbgError(f"{asked['attach']} is no way to attach to this kernel: leave --attach out.")
+        reasons = []
+        for way in ways:
+            try:
+                return BpfBackend(
+                    asked["functions"],
+                    asked["constants"],
+                    asked["addresses"],
+                    slots=asked["slots"],
+                    attach=way,
+                    filter_=self._own_left_out(),
+                )
+            except PagedbgError as error:
+                reasons.append(str(error) if len(ways) == 1 else f"{way}: {error}")
+        raise PagedbgError("; ".join(reasons))
+
+    def _own_left_out(self) -> NDArray[Any]:
+        self._filter["own"][: len(self._own)] = self._own
+        return self._filter
+
+    def _meta(self) -> dict[str, Any]:
+        asked, backend = self._asked, self._backend
+        return {
+            "record_size": layout.RECORD.itemsize,
+            "kernel": asked["kernel"],
+            "backend": "bpf",
+            "attach": backend.attach,
+            "functions": backend.functions,
+            "failed": backend.failed,
+            "slots": asked["slots"],
+            "ring": self._ring_only,
+            "filters": [{"since_ns": time.monotonic_ns(), "filter": asked["words"]}],
+            "begun": {**now(), "local_ns": asked["local_ns"]},
+            "ended": None,
+            "counts": self._counts(),
+            "names": asked["names"],
+            "recorder": {"pid": os.getpid(), "started": process_start(os.getpid())},
+        }
+
+    def _counts(self) -> dict[str, Any]:
+        cpus = self._backend.counts()
+        return {
+            "recorded": int(cpus["head"].sum()),
+            "read": sum(ring.read for ring in self._rings),
+            "lost": sum(ring.lost for ring in self._rings),
+            "dropped": self._dropped,
+            "cleared": self._cleared,
+            "missed": self._missed,
+            "forgotten": int(cpus["forgotten"].sum()),
+            "seen": cpus["seen"].sum(axis=0, dtype=np.uint64).tolist(),
+            "recorded_by": cpus["recorded"].sum(axis=0, dtype=np.uint64).tolist(),
+        }
+
+    # ---- its life ----
+
+    @property
+    def patience(self) -> float:
+        """How long until :meth:`tick` should be called again, in seconds."""
+        return self._interval
+
+    def tick(self) -> None:
+        """Do what is to be done from time to time."""
+        if not self._ring_only:
+            self._drain()
+        if self._until is not None and time.monotonic() >= self._until:
+            self.ended_by = self.ended_by or "duration"
+        if time.monotonic() - self._meta_at > _META_EVERY:
+            self.update_meta()
+
+    def _drain(self) -> None:
+        fullest = 0.0
+        for ring in self._rings:
+            fullest = max(fullest, ring.waiting / len(ring.slots))
+            for piece in ring.drain():
+                self._write(piece)
+        if fullest > 1 / 8:
+            self._interval = max(self._interval / 2, _SHORTEST)
+        elif fullest < 1 / 64:
+            self._interval = min(self._interval * 2, _LONGEST)
+        self._feed_stacks()
+
+    def _write(self, piece: NDArray[Any]) -> None:
+        whole = len(piece)
+        if self._limit:
+            piece = piece[: max(self._limit - self._writer.size, 0) // layout.RECORD.itemsize]
+            if len(piece) < whole:
+                self.ended_by = self.ended_by or "size"
+        try:
+            self._writer.append(piece)
+        except OSError as error:
+            # A full disk: what is there stays.
+            piece = piece[:0]
+            self.ended_by = f"{self._writer.path}: {error.strerror}"
+        self._dropped += whole - len(piece)
+        self._stacks.note(piece)
+
+    def _feed_stacks(self) -> None:
+        self._stacks.feed()
+        pid = self._stacks.pid
+        if pid is not None and pid not in self._own:
+            self._own.append(pid)
+            self._backend.set_filter(self._own_left_out())
+
+    def update_meta(self) -> None:
+        """Write down what was counted so far."""
+        self._missed = self._backend.missed()
+        self._writer.meta["counts"] = self._counts()
+        self._writer.write_meta()
+        self._meta_at = time.monotonic()
+
+    def finish(self) -> None:
+        """Detach, write what is left, and end the capture."""
+        self._missed = self._backend.missed()
+        self._backend.close()
+        # A program that was running on another CPU just then.
+        time.sleep(0.01)
+        self.flush()
+        self._stacks.close()
+        self._writer.meta["counts"] = self._counts()
+        self._writer.meta["ended"] = {**now(), "by": self.ended_by}
+        self._writer.close()
+
+    # ---- what is asked of it ----
+
+    def flush(self) -> None:
+        """Write out all that was recorded up to now; of a recorder that only keeps its rings, what is in them."""
+        if self._ring_only:
+            self._writer.clear()
+            self._rings = [Ring(ring.slots, ring.head) for ring in self._backend.rings]
+        self._drain()
+
+    def set_filter(self, filter_: str, words: str) -> None:
+        """Put another filter in force."""
+        self._filter = _decode(filter_)
+        self._backend.set_filter(self._own_left_out())
+        self._writer.meta["filters"].append({"since_ns": time.monotonic_ns(), "filter": words})
+
+    def clear(self) -> None:
+        """Forget all events up to now."""
+        self._drain()
+        self._cleared += self._writer.size // layout.RECORD.itemsize
+        self._writer.clear()
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Do what a request asks, and return the answer."""
+        match request["do"]:
+            case "flush":
+                self.flush()
+            case "clear":
+                self.clear()
+            case "filter":
+                self.set_filter(request["filter"], request["words"])
+            case "stop":
+                self.ended_by = "stop"
+        self.update_meta()
+        return {"counts": self._writer.meta["counts"], "size": self._writer.size}
+
+
+def _decode(filter_: str) -> NDArray[Any]:
+    return np.frombuffer(base64.b64decode(filter_), layout.FILTER).reshape(()).copy()
+
+
+class _Lines:
+    """Lines of JSON over a socket, read without waiting longer than asked."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._buffer = b""
+        self.closed = False
+
+    def next(self, patience: float | None) -> dict[str, Any] | None:
+        """The next object; None if there was none in time, or there will be none any more."""
+        while b"\n" not in self._buffer:
+            if self.closed or not select.select([self._connection], [], [], patience)[0]:
+                return None
+            data = self._connection.recv(1 << 16)
+            self.closed = not data
+            self._buffer += data
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        request: dict[str, Any] = json.loads(line)
+        return request
+
+    def send(self, answer: dict[str, Any]) -> None:
+        try:
+            self._connection.sendall(json.dumps(answer).encode() + b"\n")
+        except OSError:
+            self.closed = True
+
+
+def main() -> int:
+    """Record until told to stop."""
+    connection = socket.socket(fileno=0)
+    lines = _Lines(connection)
+    asked = lines.next(None)
+    if asked is None:
+        return 1
+    try:
+        recorder = Recorder(asked)
+    except PagedbgError as error:
+        lines.send({"error": str(error)})
+        return 1
+
+    def on_signal(number: int, frame: object) -> None:
+        recorder.ended_by = recorder.ended_by or signal.Signals(number).name
+
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, on_signal)
+    try:
+        lines.send({"attached": True})
+        while recorder.ended_by is None:
+            request = lines.next(recorder.patience)
+            if lines.closed:
+                recorder.ended_by = "prompt gone"
+            elif request is not None:
+                # The answer to "stop" comes when all is written.
+                answer = recorder.answer(request)
+                if recorder.ended_by is None:
+                    lines.send(answer)
+            recorder.tick()
+    finally:
+        recorder.finish()
+    lines.send({"ended": recorder.ended_by})
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

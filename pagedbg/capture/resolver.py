@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+The process that writes the stacks of a capture, while it goes on: a module may be gone when it ends, and its symbols with it.
+
+The recorder starts it when the first handle turns up. On standard input comes a line for each: ``{"handle": N}``, or ``{"handle": N, "pcs":
+[...]}`` where the stack is not in the kernel's depot. It ends with its input.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import sys
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+# More than a prompt's worth of handles at once makes each pool to be read once.
+_MOST = 4096
+
+
+def main(path: str) -> None:
+    """Write the stacks that are asked for to a file of JSON lines."""
+    from pagedbg.mm.stackdepot import StackDepot
+    from pagedbg.target import open_target
+
+    target = open_target()
+    depot: StackDepot | None = None
+    with open(path, "a", encoding="utf-8") as out:
+        for asked in _batches(sys.stdin):
+            target.symbolize.forget_modules()
+            stacks: dict[int, list[int]] = {entry["handle"]: entry["pcs"] for entry in asked if "pcs" in entry}
+            handles = [entry["handle"] for entry in asked if "pcs" not in entry]
+            if handles:
+                depot = depot or StackDepot(target.prog)
+                stacks.update((handle, list(pcs)) for handle, pcs in depot.fetch_many(handles).items() if handle not in depot.faults)
+            for handle, pcs in stacks.items():
+                out.write(json.dumps({"handle": handle, "stack": target.symbolize(pcs)}) + "\n")
+            out.flush()
+
+
+def _batches(file: TextIO) -> Iterator[list[dict[str, Any]]]:
+    """Lines as they come, those that are there already together."""
+    batch = []
+    for line in file:
+        batch.append(json.loads(line))
+        if len(batch) == _MOST or not select.select([file], [], [], 0)[0]:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
