@@ -15,11 +15,14 @@ import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pagedbg import __version__
-from pagedbg.commands import COMMANDS
+from pagedbg.commands import COMMANDS, command_of
 from pagedbg.session import FORMATS, Session
+
+if TYPE_CHECKING:
+    from pagedbg.capture.directory import Capture
 
 SAMPLE = Path(__file__).parent / "data" / "sample.vmcore"
 """A small real dump that travels with pagedbg, to try it on."""
@@ -54,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     listed = "\n".join(f"  {name:{width}}  {entry.description}" for name, entry in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="pagedbg",
-        usage="pagedbg [-c CORE | --sample] [-s SYMBOLS]... [--format FORMAT] [--no-pager] [-e COMMAND]... [-x FILE]... | [COMMAND ARG...]",
+        usage="pagedbg [-c CORE | --sample] [--capture DIR] [-s SYMBOLS]... [--format FORMAT] [--no-pager] [-e COMMAND]... [-x FILE]... | [COMMAND ARG...]",
         description="Say who holds which pages of a Linux kernel, since when and from which call path: of the running one, or of a dump.",
         epilog=f"""\
 With neither COMMAND, -e nor -x, commands are read from standard input: at a prompt if it is a terminal.
@@ -68,6 +71,7 @@ commands (pagedbg help COMMAND explains one):
     add = parser.add_argument
     add("-c", "--core", metavar="CORE", help="look at this dump, not at the running kernel")
     add("--sample", dest="core", action="store_const", const=str(SAMPLE), help="look at the bundled dump of a small machine")
+    add("--capture", metavar="DIR", help="open this capture: alone, or with the dump of the machine that it is of")
     add("-s", "--symbols", metavar="SYMBOLS", action="append", default=[], help="prefer debugging information from this file")
     add("-e", dest="sources", metavar="COMMAND", type=Source.command, action="append", help="run a command and leave")
     add("-x", dest="sources", metavar="FILE", type=Source.file, action="append", help="run the commands in a file and leave")
@@ -114,7 +118,7 @@ def _main(argv: Sequence[str] | None) -> int:
     args = parser.parse_args(argv)
     if args.words and args.sources:
         parser.error("COMMAND cannot be given together with -e or -x")
-    if args.words and args.words[0] not in COMMANDS and os.path.isfile(args.words[0]):
+    if args.words and command_of(args.words) not in COMMANDS and os.path.isfile(args.words[0]):
         parser.error(f"{args.words[0]} is a file, not a command; did you mean -c {args.words[0]}?")
     try:
         if args.words and (args.words[0] == "help" or {"-h", "--help"} & set(args.words)):
@@ -135,25 +139,36 @@ def _help(words: Sequence[str]) -> int:
     from pagedbg.commands.help import explanation
 
     names = [word for word in words if not word.startswith("-")]
-    if names[0] == "help":
-        names = names[1:]
-    print(explanation(names[0] if names else None))
+    print(explanation(names[1:] if names[0] == "help" else names))
     return 0
 
 
 def _run(args: argparse.Namespace) -> int:
-    from pagedbg.target import open_target
+    from drgn import Program
+
+    from pagedbg.target import Target, open_target
 
     lines = _lines(args)
-    session = Session(open_target(args.core, args.symbols), format=args.format, pager=args.pager)
+    capture = _open_capture(args.capture) if args.capture else None
+    target = Target(Program()) if capture is not None and args.core is None else open_target(args.core, args.symbols)
+    session = Session(target, format=args.format, pager=args.pager, capture=capture)
     session.keep()
     for note in session.target.notes:
         print(f"pagedbg: {note}", file=sys.stderr)
-    if lines is None:
-        from pagedbg.ui.prompt import run_prompt
+    try:
+        if lines is None:
+            from pagedbg.ui.prompt import run_prompt
 
-        return run_prompt(session)
-    return run_lines(session, lines)
+            return run_prompt(session)
+        return run_lines(session, lines)
+    finally:
+        session.close()
+
+
+def _open_capture(path: str) -> Capture:
+    from pagedbg.capture.directory import Capture
+
+    return Capture(path)
 
 
 def _lines(args: argparse.Namespace) -> Iterable[Line] | None:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import duckdb
     from drgn import Program
 
+    from pagedbg.capture.control import Recording
+    from pagedbg.capture.directory import Capture
     from pagedbg.target import Target
 
 _CONFIG_KEY = "pagedbg.session"
@@ -23,12 +25,16 @@ class Session:
     """
     The state behind a prompt.
 
-    ``format`` is one of :data:`FORMATS`; ``pager`` says whether long text may go through ``$PAGER``.
+    ``format`` is one of :data:`FORMATS`; ``pager`` says whether long text may go through ``$PAGER``. ``filter`` is what ``trace set`` was told, as
+    it was typed, by option; ``recording`` the recorder that this session has started last, and ``capture`` what it writes, or what was opened.
     """
 
     target: Target
     format: str = "text"
     pager: bool = True
+    filter: dict[str, str] = dataclasses.field(default_factory=dict)
+    recording: Recording | None = None
+    capture: Capture | None = None
 
     @property
     def prog(self) -> Program:
@@ -42,6 +48,19 @@ class Session:
 
         # We may run on a machine that has lost its memory: a thread's buffers each cost some.
         return duckdb.connect(config={"threads": 1, "memory_limit": "512MB"})
+
+    def refresh_capture(self) -> Capture | None:
+        """The capture, with all that was recorded up to now."""
+        if self.capture is not None and self.capture.recording:
+            if self.recording is not None and self.recording.directory == self.capture.path:
+                self.recording.flush()
+            self.capture.reload()
+        return self.capture
+
+    def close(self) -> None:
+        """End what runs on behalf of this session."""
+        if self.recording is not None and self.recording.running:
+            self.recording.stop()
 
     def keep(self) -> None:
         """Store this session in its program, where :meth:`of` finds it again."""

@@ -515,6 +515,11 @@ def blocks_module(kernel: Kernel) -> Path:
     return build_module(HERE / "blocks", kernel) / "pagedbg_blocks.ko"
 
 
+def churn_module(kernel: Kernel) -> Path:
+    """``pagedbg_churn.ko``, which allocates and frees on demand."""
+    return build_module(HERE / "churn", kernel) / "pagedbg_churn.ko"
+
+
 def build_module(source: Path, kernel: Kernel) -> Path:
     """Build the module whose Kbuild is in ``source`` for ``kernel``, in a copy of its own; returns the copy."""
     files = sorted(p for p in source.iterdir() if p.suffix in (".c", ".h") or p.name in ("Kbuild", "Makefile"))

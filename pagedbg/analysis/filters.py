@@ -144,16 +144,17 @@ def parse_age(text: str) -> Age:
     """``>10s``, ``<5m``, ``10s-1m``; ``10s`` alone is the least age. Units: ns, us, ms, s, m, h, d."""
     stripped = text.strip()
     if match := re.fullmatch(r"(>=|>|<=|<)\s*(.+)", stripped):
-        limit = _duration(match[2])
+        limit = duration(match[2])
         return Age(limit, _HIGHEST) if match[1][0] == ">" else Age(-_HIGHEST, limit)
     low, dash, high = stripped.partition("-")
-    age = Age(_duration(low), _duration(high) if dash else _HIGHEST)
+    age = Age(duration(low), duration(high) if dash else _HIGHEST)
     if age.low > age.high:
         raise UsageError(f"{text!r} is an empty range; write {high}-{low}")
     return age
 
 
-def _duration(text: str) -> int:
+def duration(text: str) -> int:
+    """``10s``, ``1.5h`` in nanoseconds; units as in :func:`parse_age`."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip())
     if not match or match[2] not in _UNITS:
         raise UsageError(f"{text!r} is no time span; write 10s, 5m, 2h or 1d")

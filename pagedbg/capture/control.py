@@ -85,7 +85,7 @@ class Recording:
         with theirs:
             process = subprocess.Popen(
                 [sys.executable, "-m", "pagedbg.capture.recorder"],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 # Ctrl-C at the prompt is not for it.

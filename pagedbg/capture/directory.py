@@ -126,7 +126,7 @@ class Capture:
     def lost(self) -> int:
         """How many events that should be here are not."""
         counts = self.meta["counts"]
-        return int(counts["lost"]) + int(counts["missed"]) + self.torn
+        return int(counts["lost"]) + int(counts["dropped"]) + int(counts["missed"]) + self.torn
 
     @property
     def recording(self) -> bool:
@@ -157,16 +157,36 @@ class Capture:
         """Forget what was read: the recorder has written more."""
         self.meta = Capture(self.path).meta
         self._events = None
+        self.torn = 0
 
     def _load(self) -> NDArray[Any]:
+        records, _ = self.read_from(0)
+        return self.in_order(records)
+
+    def size_now(self) -> int:
+        """How many bytes of events there are by now."""
+        return (self.path / EVENTS).stat().st_size
+
+    def read_from(self, at: int) -> tuple[NDArray[Any], int]:
+        """
+        Read the events that were written behind a place in the file, in the order in which they were written.
+
+        :return: the events, and the place behind them
+        """
         try:
-            data = np.fromfile(self.path / EVENTS, np.uint8)
+            data = np.fromfile(self.path / EVENTS, np.uint8, offset=at)
         except OSError as error:
             raise CaptureError(f"{self.path / EVENTS}: {error.strerror}.") from None
-        records, self.torn = whole_records(data)
-        order = np.lexsort((records["seq"], records["cpu"]))
-        records = records[order]
-        times = self.times(records).astype(np.int64)
+        # One that is being written is not damaged.
+        rest = len(data) % RECORD.itemsize if self.recording and not self.abandoned else 0
+        records, torn = whole_records(data[: len(data) - rest])
+        self.torn += torn
+        return records, at + len(data) - rest
+
+    def in_order(self, records: NDArray[Any]) -> NDArray[Any]:
+        """Events in the order in which they happened."""
+        records = records[np.lexsort((records["seq"], records["cpu"]))]
+        times = self.times(records)
         # No event of a CPU before one with a lower number: nested allocations are recorded before the one that they belong to.
         for cpu in np.unique(records["cpu"]):
             of_cpu = slice(*np.searchsorted(records["cpu"], (cpu, cpu + 1)))

@@ -42,11 +42,12 @@ import contextlib
 import functools
 import importlib
 import os
+import re
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TextIO
 
 from drgn import Program
 from drgn.commands import (
@@ -60,8 +61,8 @@ from drgn.commands import (
 )
 
 from pagedbg.analysis.table import Table
-from pagedbg.commands import COMMANDS
-from pagedbg.commands.failures import exit_status, explain
+from pagedbg.commands import COMMANDS, GROUPS
+from pagedbg.commands.failures import did_you_mean, exit_status, explain
 from pagedbg.commands.parser import Argument, HelpRequested, Parser, flat_arguments
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.session import FORMATS, Session
@@ -86,13 +87,18 @@ __all__ = (
 CommandFunc = Callable[[Session, argparse.Namespace], Table | None]
 Example = tuple[str, str]
 
-_OUTPUT_ARGUMENTS = argument_group(
-    argument("--format", choices=FORMATS, help="how to print: " + ", ".join(FORMATS)),
-    argument(
-        "-o", "--output", metavar="FILE", help="write to FILE; its ending (.json, .jsonl, .csv) chooses the format where --format does not"
-    ),
-    title="output",
-)
+
+def _output_arguments(formats: Sequence[str]) -> Argument:
+    return argument_group(
+        argument("--format", choices=formats, help="how to print: " + ", ".join(formats)),
+        argument(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="write to FILE; its ending (.json, .jsonl, .csv) chooses the format where --format does not",
+        ),
+        title="output",
+    )
 
 
 # ---- one command -------------------------------------------------------------------------------------------------------------------
@@ -119,16 +125,19 @@ class Command:
         needs: Sequence[str],
         examples: Sequence[Example],
         table: bool,
+        formats: Sequence[str],
         paged: bool,
+        kernel: bool,
     ) -> None:
         self.name = name
         self.func = func
         self.long_description = textwrap.dedent(long_description).strip()
-        self.arguments = (*arguments, _OUTPUT_ARGUMENTS) if table else tuple(arguments)
+        self.arguments = (*arguments, _output_arguments((*FORMATS, *formats))) if table else tuple(arguments)
         self.needs = needs
         self.examples = examples
         self.table = table
         self.paged = paged
+        self.kernel = kernel
         self._description = description
 
     @functools.cached_property
@@ -202,6 +211,8 @@ class Command:
             _draw(session, table, args)
 
     def _check_needs(self, session: Session) -> None:
+        if self.kernel and not session.target.has_kernel:
+            raise PagedbgError("there is no kernel here, only a capture: start pagedbg without --capture, or with -c CORE as well.")
         if not self.needs:
             return
         capabilities: Mapping[str, Any] = session.target.capabilities()
@@ -222,7 +233,9 @@ def command(
     needs: Sequence[str] = (),
     examples: Sequence[Example] = (),
     table: bool = False,
+    formats: Sequence[str] = (),
     paged: bool = True,
+    kernel: bool = True,
 ) -> Callable[[CommandFunc], CommandFunc]:
     """
     Declare a command; see the module's text for an example.
@@ -233,7 +246,9 @@ def command(
     :param needs: Names of capabilities without which the command is refused.
     :param examples: ``(command line, what it shows)``; the tests run them.
     :param table: Add ``--format`` and ``-o``.
+    :param formats: Formats that this command has besides; its table's ``text`` is then in that one.
     :param paged: False for a command that shows what happens as it happens, so must not be held back until a screen is full.
+    :param kernel: False for a command that also works with nothing but a capture.
     """
 
     def decorator(func: CommandFunc) -> CommandFunc:
@@ -248,7 +263,9 @@ def command(
                 needs=needs,
                 examples=examples,
                 table=table,
+                formats=formats,
                 paged=paged,
+                kernel=kernel,
             ),
         )
         return func
@@ -271,10 +288,21 @@ def _draw(session: Session, table: Table, args: argparse.Namespace) -> None:
     path = getattr(args, "output", None)
     format_ = getattr(args, "format", None)
     if path is None:
-        render.show(table, format_ or session.format, sys.stdout)
+        _write(table, format_ or session.format, sys.stdout)
         return
     with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="") as out:
-        render.show(table, format_ or _format_of(path) or session.format, out)
+        _write(table, format_ or _format_of(path) or session.format, out)
+
+
+def _write(table: Table, format_: str, out: TextIO) -> None:
+    if format_ in FORMATS:
+        render.show(table, format_, out)
+        return
+    # A format of the command's own, for programs.
+    for line in table.text or ():
+        out.write(render.printable(line) + "\n")
+    for note in table.notes:
+        print(note, file=sys.stderr)
 
 
 def _format_of(path: str) -> str | None:
@@ -315,12 +343,24 @@ class Namespace(CommandNamespace):
     def run(self, prog: Program, command: str, *, globals: dict[str, Any] | None = None, onerror: _OnError | None = None) -> None:
         """Run a line; errors are PagedbgErrors, raised or, where there is one, given to ``onerror``."""
         try:
-            super().run(prog, command, globals={} if globals is None else globals)
+            super().run(prog, _joined(command), globals={} if globals is None else globals)
         except Exception as error:
             explained = explain(error)
             if onerror is None:
                 raise explained from error
             onerror(explained)
+
+
+def _joined(command: str) -> str:
+    """Make one word of the two that some commands' names have, by the shell's own means."""
+    match = re.match(r"\s*([\w-]+)(?:\s+([\w-]+))?(?=\s|$)", command)
+    if match is None or match[1] not in GROUPS:
+        return command
+    known = [name.partition(" ")[2] for name in COMMANDS if name.startswith(match[1] + " ")]
+    if match[2] not in known:
+        near = did_you_mean(match[2] or "", known) or f"; it is followed by one of {', '.join(known)}"
+        raise UsageError(f"{match[1]}: {'a word is missing' if match[2] is None else f'there is no {match[2]!r}'}{near}")
+    return f"'{match[1]} {match[2]}'{command[match.end() :]}"
 
 
 NAMESPACE = Namespace()

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
-from pagedbg.commands import COMMANDS
+from pagedbg.commands import COMMANDS, GROUPS, command_of
 from pagedbg.commands.base import NAMESPACE, Example, Leave, argument, command, load_commands
 from pagedbg.session import Session
 
@@ -17,22 +17,26 @@ help COMMAND, COMMAND --help      options and examples
 Ctrl-C stops a command, Ctrl-D leaves, Tab completes."""
 
 
-def _overview() -> Iterator[str]:
-    """Iterate over the lines that list the commands by group."""
-    width = max(map(len, COMMANDS))
+def _overview(names: Collection[str]) -> Iterator[str]:
+    """Iterate over the lines that list commands by group."""
+    width = max(map(len, names))
     group = ""
-    for name, entry in COMMANDS.items():
+    for name in names:
+        entry = COMMANDS[name]
         if entry.group != group:
             group = entry.group
             yield f"{group}:"
         yield f"  {name:{width}}  {entry.description}"
 
 
-def explanation(name: str | None) -> str:
-    """Return the list of commands, or all about one."""
-    if name is None:
-        return "\n".join((*_overview(), "", _MANNERS))
-    return NAMESPACE.get(name).format_help()
+def explanation(words: Sequence[str]) -> str:
+    """Return the list of commands, or all about one, or the list of those that begin with one word."""
+    if not words:
+        return "\n".join((*_overview(COMMANDS), "", _MANNERS))
+    name = command_of(words)
+    if name in GROUPS and len(words) == 1:
+        return "\n".join(_overview([each for each in COMMANDS if each.startswith(name + " ")]))
+    return NAMESPACE.get(name if name not in GROUPS else " ".join(words[:2])).format_help()
 
 
 def examples() -> list[Example]:
@@ -45,16 +49,17 @@ def examples() -> list[Example]:
     long_description="""
     List the commands by group; with the name of one, show how it is called, what its options mean, and examples.
     """,
-    arguments=(argument("name", nargs="?", metavar="COMMAND", help="the command to explain"),),
+    arguments=(argument("words", nargs="*", metavar="COMMAND", help="the command to explain"),),
     examples=(("help", "the commands"), ("help help", "how help itself is called")),
+    kernel=False,
 )
 def show_help(session: Session, args: argparse.Namespace) -> None:
     """List the commands or explain one."""
-    print(explanation(args.name))
+    print(explanation(args.words))
 
 
-@command("exit")
-@command("quit")
+@command("exit", kernel=False)
+@command("quit", kernel=False)
 def leave(session: Session, args: argparse.Namespace) -> None:
     """Leave the prompt or the script."""
     raise Leave(0)

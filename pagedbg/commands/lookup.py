@@ -36,6 +36,8 @@ class Lookup:
         self.prog = session.prog
         self.page_size: int = self.prog["PAGE_SIZE"].value_()
         self.depot = StackDepot(self.prog)
+        if self.target.live:
+            self.target.symbolize.forget_modules()
         self._stacks: dict[int, list[str]] = {}
         self._gfp: dict[int, str] = {}
 

@@ -39,8 +39,8 @@ def values(*options: str) -> Callable[[ValuesFunc], ValuesFunc]:
 
 @values("COMMAND")
 def commands(session: Session) -> Sequence[str]:
-    """The names of the commands."""
-    return list(COMMANDS)
+    """The words of the commands' names."""
+    return list(dict.fromkeys(word for name in COMMANDS for word in name.split()))
 
 
 @values("--comm")

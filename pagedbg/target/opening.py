@@ -56,6 +56,11 @@ class Target:
         return target
 
     @property
+    def has_kernel(self) -> bool:
+        """Whether there is a kernel at all: a capture can be looked at without one."""
+        return bool(self.prog.flags & ProgramFlags.IS_LINUX_KERNEL)
+
+    @property
     def live(self) -> bool:
         """Whether this is a running kernel."""
         return bool(self.prog.flags & ProgramFlags.IS_LIVE)
@@ -77,6 +82,8 @@ class Target:
     @property
     def name(self) -> str:
         """What the bottom line of the prompt says."""
+        if not self.has_kernel:
+            return "no kernel"
         return f"{self.release} live" if self.dump is None else f"{Path(self.dump.path).name} ({self.release})"
 
     @functools.cached_property

@@ -11,7 +11,7 @@ from drgn.commands import argument, unquote_shell_word
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
 from prompt_toolkit.document import Document
 
-from pagedbg.commands import COMMANDS
+from pagedbg.commands import COMMANDS, GROUPS, command_of
 from pagedbg.commands.base import NAMESPACE, flat_arguments
 from pagedbg.commands.values import VALUES
 from pagedbg.session import Session
@@ -89,18 +89,22 @@ class LineCompleter(Completer):
         if place.file:
             yield from self._files(place.word, complete_event)
         elif not place.words:
-            yield from _matching(place.word, {name: entry.description for name, entry in COMMANDS.items()})
-        elif place.words[0] in COMMANDS:
+            yield from _matching(place.word, _first_words())
+        elif place.words[0] in GROUPS and len(place.words) == 1:
+            known = {name: entry.description for name, entry in COMMANDS.items() if name.startswith(place.words[0] + " ")}
+            yield from _matching(place.word, {name.partition(" ")[2]: text for name, text in known.items()})
+        elif command_of(place.words) in COMMANDS:
             yield from self._arguments(place, complete_event)
 
     def _arguments(self, place: _Place, event: CompleteEvent) -> Iterator[Completion]:
-        command = NAMESPACE.get(place.words[0])
+        name = command_of(place.words)
+        command = NAMESPACE.get(name)
         arguments = list(flat_arguments(command.arguments))
         options = {name: arg for arg in arguments if _is_option(arg) for name in arg.args}
-        before = place.words[1:]
-        name, equals, value = place.word.partition("=")
-        if equals and name in options:
-            yield from self._values(options[name], value, event)
+        before = place.words[len(name.split()) :]
+        option, equals, value = place.word.partition("=")
+        if equals and option in options:
+            yield from self._values(options[option], value, event)
         elif before and before[-1] in options and _takes_value(options[before[-1]]):
             yield from self._values(options[before[-1]], place.word, event)
         else:
@@ -135,6 +139,14 @@ class LineCompleter(Completer):
 
     def _files(self, word: str, event: CompleteEvent) -> Iterator[Completion]:
         yield from self._paths.get_completions(Document(unquote_shell_word(word)), event)
+
+
+def _first_words() -> dict[str, str]:
+    words: dict[str, str] = {}
+    for name, entry in COMMANDS.items():
+        first, _, second = name.partition(" ")
+        words.setdefault(first, entry.group.lower() if second else entry.description)
+    return words
 
 
 def _positional(arguments: Sequence[argument], options: dict[str, argument], before: Sequence[str]) -> argument | None:

@@ -24,7 +24,7 @@ ReadLine = Callable[[], str]
 
 def run_prompt(session: Session) -> int:
     """Read lines and run them until the user leaves; return 0."""
-    print(f"pagedbg {__version__}: {session.target.name}. Type help for the commands.")
+    print(f"pagedbg {__version__}: {_subject(session)}. Type help for the commands.")
     with contextlib.suppress(Leave):
         _loop(session, _reader(session))
     return 0
@@ -68,7 +68,7 @@ def _prompt_toolkit_line(session: Session) -> ReadLine:
     from pagedbg.ui.completion import LineCompleter
 
     completer = LineCompleter(session)
-    toolbar = _toolbar(session)
+    page_owner = _page_owner(session)
     prompt: PromptSession[str] = PromptSession(
         PROMPT,
         history=_history(),
@@ -77,7 +77,7 @@ def _prompt_toolkit_line(session: Session) -> ReadLine:
         auto_suggest=AutoSuggestFromHistory(),
         enable_history_search=True,
         enable_suspend=True,
-        bottom_toolbar=lambda: toolbar,
+        bottom_toolbar=lambda: f" {_subject(session)}{page_owner}{_trace(session)} ",
     )
 
     def read_line() -> str:
@@ -88,11 +88,22 @@ def _prompt_toolkit_line(session: Session) -> ReadLine:
     return read_line
 
 
-def _toolbar(session: Session) -> str:
-    """Return the bottom line: the target, and whether it tracks page owners."""
-    page_owner = session.target.capabilities().get("page_owner")
-    state = "" if page_owner is None else f" · page_owner {'on' if page_owner.state else 'off'}"
-    return f" {session.target.name}{state} "
+def _subject(session: Session) -> str:
+    """What is looked at."""
+    if session.target.has_kernel or session.capture is None:
+        return session.target.name
+    return f"{session.capture.path.name} ({session.capture.meta['kernel']['release']})"
+
+
+def _page_owner(session: Session) -> str:
+    """Whether the target tracks page owners."""
+    page_owner = session.target.capabilities().get("page_owner") if session.target.has_kernel else None
+    return "" if page_owner is None else f" · page_owner {'on' if page_owner.state else 'off'}"
+
+
+def _trace(session: Session) -> str:
+    """Whether a trace is running."""
+    return " · recording" if session.recording is not None and session.recording.running else ""
 
 
 def history_path() -> Path:

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the numbers in a capture's events stand for: from the capture itself, or from the kernel that is open if it is the same."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from drgn import FaultError
+from numpy.typing import NDArray
+
+from pagedbg.analysis.stacks import function_of, module_of
+from pagedbg.capture import layout
+from pagedbg.capture.directory import Capture, boot_id
+from pagedbg.errors import PagedbgError
+from pagedbg.mm.gfp import decode_gfp_mask
+from pagedbg.mm.page_owner import decode_comm
+from pagedbg.session import Session
+
+
+def need_capture(session: Session) -> Capture:
+    """
+    Return the session's capture with all that was recorded up to now.
+
+    :raises PagedbgError: if there is none
+    """
+    capture = session.refresh_capture()
+    if capture is None:
+        raise PagedbgError("there is no capture yet: trace start records one, trace load DIR (or pagedbg --capture DIR) opens one.")
+    return capture
+
+
+class Captured:
+    """Look-ups for a capture, for one run of a command."""
+
+    def __init__(self, session: Session, capture: Capture) -> None:
+        self.capture = capture
+        self._session = session
+        self._names: Sequence[str] = capture.meta["names"]["migratetype"]
+        self._reasons: Sequence[str] = capture.meta["names"]["migrate_reason"]
+        masks = {name: mask for mask, name in capture.gfp_names}
+        self._movable, self._reclaimable = masks.get("__GFP_MOVABLE", 0x8), masks.get("__GFP_RECLAIMABLE", 0x10)
+
+    @functools.cached_property
+    def same_boot(self) -> bool:
+        """Whether the kernel that is open is the running one, and the capture is of this boot."""
+        return self._session.target.live and self.capture.meta["kernel"]["boot_id"] == boot_id()
+
+    @functools.cached_property
+    def now(self) -> int | None:
+        """The time of now in the clock of the events, or of the end of the capture; None if not known."""
+        import time
+
+        if self.same_boot and self.capture.clock == "monotonic":
+            return time.monotonic_ns()
+        if self._lookup is not None:
+            here: int | None = self._lookup.now
+            return here
+        ended = self.capture.meta["ended"] or {}
+        known: int | None = ended.get("mono_ns" if self.capture.clock == "monotonic" else "local_ns")
+        return known
+
+    @functools.cached_property
+    def _lookup(self) -> Any:
+        from pagedbg.commands.lookup import Lookup
+
+        try:
+            return Lookup(self._session) if self.same_boot and self.capture.page_owner else None
+        except (LookupError, FaultError):
+            return None
+
+    @functools.cache  # noqa: B019 - lives as long as a command
+    def stack(self, handle: int) -> list[str]:
+        """The stack of a handle, innermost frame first; empty for none."""
+        if not handle:
+            return []
+        found = self.capture.stack(handle)
+        if found is None and self._lookup is not None:
+            found = self._lookup.stack(handle)
+        return [f"(the stack {handle:#x} was not saved)"] if found is None else found
+
+    def module(self, handle: int) -> str | None:
+        """The module of the innermost frame that belongs to one."""
+        return module_of(self.stack(handle))
+
+    def function(self, handle: int) -> str | None:
+        """The innermost function that is not the allocator's own."""
+        return function_of(self.stack(handle))
+
+    @functools.cache  # noqa: B019
+    def gfp(self, mask: int) -> str:
+        """A gfp mask as the kernel writes it."""
+        return decode_gfp_mask(self.capture.gfp_names, mask)
+
+    @functools.cache  # noqa: B019
+    def migratetype(self, mask: int) -> str:
+        """The name of the migratetype that a gfp mask asks for (``gfp_migratetype()``)."""
+        number = (mask & (self._movable | self._reclaimable)) >> (self._movable.bit_length() - 1)
+        return self._names[number] if number < len(self._names) else str(number)
+
+    def reason(self, number: int) -> str | None:
+        """The name of a reason to migrate; None for never."""
+        return self._reasons[number] if 0 <= number < len(self._reasons) else None
+
+    def zones(self, pfns: NDArray[np.uint64]) -> tuple[list[str | None], list[int | None]]:
+        """The zone and the node of each page, as far as the spans of the zones tell."""
+        names: NDArray[Any] = np.full(len(pfns), None, object)
+        nodes: NDArray[Any] = np.full(len(pfns), None, object)
+        for span in self.capture.meta["names"]["zones"]:
+            inside = (pfns >= span["start_pfn"]) & (pfns < span["end_pfn"])
+            names[inside], nodes[inside] = span["zone"], span["node"]
+        return names.tolist(), nodes.tolist()
+
+    @staticmethod
+    def comm(words: NDArray[Any]) -> str:
+        """The text of a ``comm``."""
+        return decode_comm(words)
+
+
+def what_is_missing(capture: Capture) -> list[str]:
+    """Sentences that say which events are not in a capture."""
+    counts = capture.meta["counts"]
+    said = []
+    if counts["lost"]:
+        said.append(f"{counts['lost']} events were overwritten before they could be read.")
+    if counts["missed"]:
+        said.append(f"{counts['missed']} events were missed by the kernel, which runs no BPF program inside of itself.")
+    if counts.get("dropped"):
+        said.append(f"{counts['dropped']} events found no room in the capture.")
+    if counts.get("forgotten"):
+        said.append(f"{counts['forgotten']} splits were not remembered: frees of their pieces may be missing.")
+    if capture.torn:
+        said.append(f"{capture.torn} events in the file are damaged.")
+    if capture.abandoned:
+        said.append("The recorder was killed: what it had not written yet is not here.")
+    if capture.meta.get("failed"):
+        said.append(f"Not attached: {', '.join(capture.meta['failed'])}.")
+    return said
+
+
+def event_names(numbers: Iterable[int]) -> list[str]:
+    """Events as they are shown."""
+    return [layout.EVENT_NAMES.get(number, str(number)) for number in numbers]

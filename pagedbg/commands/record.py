@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``record``: a capture without a prompt, for services and scripts."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from pagedbg.capture.control import Plan, Recording
+from pagedbg.capture.directory import PAGES, Capture
+from pagedbg.capture.filter import describe
+from pagedbg.commands.base import argument, command
+from pagedbg.commands.captured import what_is_missing
+from pagedbg.commands.trace import KERNEL_FILTERS, LIMITS, NEEDS, check_slots, filter_options, hooks, save_pages, size
+from pagedbg.errors import PagedbgError
+from pagedbg.session import Session
+
+_PROGRESS_EVERY = 1.0
+
+
+@command(
+    "record",
+    long_description="""
+Record into a directory: while a command runs, for as long as --duration says, or until Ctrl-C or SIGTERM. What it does and says of itself goes
+to standard error. When it ends, the records of the captured pages are kept, too: correlate says of them what was still held then.
+""",
+    arguments=(
+        argument("-o", "--output", metavar="DIR", type=Path, required=True, help="the directory to write, which is made"),
+        argument("--ring", action="store_true", help="keep only what fits the rings, and write that at the end"),
+        KERNEL_FILTERS,
+        LIMITS,
+        argument("words", nargs="...", metavar="COMMAND", help="record while this runs (behind --)"),
+    ),
+    needs=NEEDS,
+    examples=(
+        ("record --orders '>=3' -o /var/tmp/large --duration 5m", "large blocks, for five minutes"),
+        ("record -o /var/tmp/build -- make -j8", "everything while a build runs"),
+    ),
+    paged=False,
+)
+def record(session: Session, args: argparse.Namespace) -> None:
+    """Run the command."""
+    check_slots(args.slots)
+    words = args.words[1:] if args.words[:1] == ["--"] else args.words
+    plan = Plan(args.output, filter_options(args), args.size, args.duration, args.ring, args.slots, args.attach)
+    recording = Recording.start(session.target, plan)
+    capture = Capture(recording.directory)
+    status = 0
+    try:
+        _say(f"Recording {describe(plan.options)} into {capture.path}. {hooks(capture)}")
+        with _sigterm():
+            status = _wait(recording, capture, words)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        recording.stop()
+    capture.reload()
+    pages = save_pages(session, capture)
+    if pages is not None:
+        (capture.path / PAGES).write_bytes(pages)
+    _say(f"{size(capture)} in {capture.path}.")
+    for sentence in what_is_missing(capture):
+        _say(sentence)
+    if status:
+        raise PagedbgError(f"{words[0]} ended with status {status}; what it did is recorded.")
+
+
+def _wait(recording: Recording, capture: Capture, words: list[str]) -> int:
+    """Wait for the command, or for the recorder to end by itself; returns the command's status."""
+    command = None
+    if words:
+        try:
+            command = subprocess.Popen(words)
+        except OSError as error:
+            raise PagedbgError(f"{words[0]}: {error.strerror}.") from None
+    begun = time.monotonic()
+    try:
+        while not recording.wait(_PROGRESS_EVERY if command is None else 0):
+            if command is not None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    return command.wait(_PROGRESS_EVERY)
+            if sys.stderr.isatty():
+                capture.reload()
+                counts = capture.meta["counts"]
+                sys.stderr.write(f"\r\x1b[K{time.monotonic() - begun:.0f} s, {size(capture)}, {counts['lost']} lost")
+                sys.stderr.flush()
+    except KeyboardInterrupt:
+        # The terminal has told the command, too.
+        if command is not None:
+            command.wait()
+        raise
+    finally:
+        if sys.stderr.isatty():
+            sys.stderr.write("\r\x1b[K")
+    return 0 if command is None else command.wait()
+
+
+@contextlib.contextmanager
+def _sigterm() -> Iterator[None]:
+    """Let a service manager's SIGTERM end it as Ctrl-C does."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    kept = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, kept)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

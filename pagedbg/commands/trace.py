@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``trace set|start|stop|status|clear|save|load``: recording what happens to pages."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from pathlib import Path
+
+from pagedbg.analysis.table import Column, Table
+from pagedbg.capture import layout
+from pagedbg.capture.control import Plan, Recording
+from pagedbg.capture.directory import PAGES, Capture, CaptureError
+from pagedbg.capture.filter import EVENT_WORDS, OPTIONS, build_filter, describe
+from pagedbg.capture.hooks import BOOT_ONLY
+from pagedbg.commands.base import argument, argument_group, command
+from pagedbg.commands.captured import need_capture, what_is_missing
+from pagedbg.commands.filters import FILTERS
+from pagedbg.commands.limits import parse_duration, parse_size
+from pagedbg.commands.values import values
+from pagedbg.errors import PagedbgError, UsageError
+from pagedbg.session import Session
+
+NEEDS = ("root", "not locked down", "BPF", "bcc")
+
+# What can be filtered in the kernel, as it was typed: it is looked at with the target at hand.
+KERNEL_FILTERS = argument_group(
+    *(
+        argument(*arg.args, metavar=arg.kwargs["metavar"], help=arg.kwargs["help"])
+        for arg in FILTERS.arguments
+        if isinstance(arg, argument) and arg.args[0].removeprefix("--") in OPTIONS
+    ),
+    argument("--events", metavar="EVENTS", help="only these: " + ", ".join(EVENT_WORDS)),
+    title="filters in the kernel",
+)
+
+LIMITS = argument_group(
+    argument("--size", metavar="SIZE", type=parse_size, default=256 << 20, help="stop when the capture is so large (default: 256M)"),
+    argument("--duration", metavar="TIME", type=parse_duration, default=0.0, help="stop after so long: 30s, 5m, 2h"),
+    argument(
+        "--slots", metavar="N", type=int, default=0, help="events in the ring of a CPU, a power of two (default: 16 MiB for all CPUs)"
+    ),
+    argument("--attach", choices=("auto", "trampoline", "kprobe"), default="auto", help="how to attach (default: what works)"),
+    title="limits",
+)
+
+
+@values("--events")
+def _event_words(session: Session) -> list[str]:
+    return list(EVENT_WORDS)
+
+
+def filter_options(args: argparse.Namespace) -> dict[str, str]:
+    """The filters on a command line, as they were typed."""
+    return {name: value for name in OPTIONS if (value := getattr(args, name)) is not None}
+
+
+def check_slots(slots: int) -> None:
+    """:raises UsageError: if a ring cannot have so many slots"""
+    if slots and (slots & (slots - 1) or not 64 <= slots <= 1 << 20):
+        raise UsageError(f"--slots: {slots} is not a power of two from 64 to 1048576")
+
+
+@command(
+    "trace set",
+    long_description="""
+Say which events are recorded. The kernel drops all others before it does anything else, so a narrow filter costs next to nothing.
+
+Options add to what was set before, each in place of its own last value. While a trace runs they take effect at once. The percentage behind
+an order says how many of its allocations take part, chosen by when they were made: what happens to one later is in or out with it.
+--stack, --module and --age cannot be looked at in the kernel: give them to trace show or correlate.
+""",
+    arguments=(argument("--all", action="store_true", help="forget what was set before"), KERNEL_FILTERS),
+    examples=(
+        ("trace set --orders 4", "only allocations of order 4, and what becomes of them"),
+        ("trace set --orders 0:1,1-3:20,'>=4'", "one of a hundred single pages, a fifth of orders 1 to 3, all larger ones"),
+        ("trace set --all", "everything again"),
+    ),
+)
+def trace_set(session: Session, args: argparse.Namespace) -> None:
+    """Run the command."""
+    options = {**({} if args.all else session.filter), **filter_options(args)}
+    build_filter(session.prog, options)
+    session.filter = options
+    running = session.recording is not None and session.recording.running
+    if running:
+        assert session.recording is not None
+        session.recording.set_filter(session.target, options)
+    print(f"{'Recording' if running else 'To be recorded'}: {describe(options)}")
+
+
+@command(
+    "trace start",
+    long_description="""
+Record what happens to pages from now on, as trace set says. A process of its own writes the events into a directory: they can be looked at
+while it goes on. It ends with trace stop, with the prompt, or at a limit, and nothing stays attached.
+
+Where page_owner is off, allocations and frees are taken from tracepoints, with stacks of their own.
+""",
+    arguments=(
+        argument(
+            "--output", metavar="DIR", type=Path, help="write the capture into this directory, which is made (default: one in /var/tmp)"
+        ),
+        argument("--ring", action="store_true", help="keep only what fits the rings, and write it when it is asked for: a flight recorder"),
+        LIMITS,
+    ),
+    needs=NEEDS,
+    examples=(("trace start", "record until trace stop"), ("trace start --duration 1m", "for a minute")),
+)
+def trace_start(session: Session, args: argparse.Namespace) -> None:
+    """Run the command."""
+    check_slots(args.slots)
+    if session.recording is not None and session.recording.running:
+        raise PagedbgError(f"a trace is running already, into {session.recording.directory}: trace stop ends it.")
+    plan = Plan(args.output, session.filter, args.size, args.duration, args.ring, args.slots, args.attach)
+    session.recording = Recording.start(session.target, plan)
+    session.capture = Capture(session.recording.directory)
+    print(f"Recording {describe(session.filter)} into {session.capture.path}. {hooks(session.capture)}")
+
+
+def hooks(capture: Capture) -> str:
+    """A sentence that says what events are taken from."""
+    meta = capture.meta
+    listed = ", ".join(meta["functions"].values())
+    said = f"Attached with {meta['attach']}s to {listed}." if capture.page_owner else f"page_owner is off: from the tracepoints {listed}."
+    failed = "".join(f" {name}: {why}." for name, why in meta["failed"].items())
+    return said + failed
+
+
+@command(
+    "trace stop",
+    long_description="Detach, and finish the capture. It stays open, and on disk; trace save keeps it in a better place.",
+    examples=(("trace stop", "stop recording"),),
+)
+def trace_stop(session: Session, args: argparse.Namespace) -> None:
+    """Run the command."""
+    if session.recording is None:
+        raise PagedbgError("no trace is running: trace start begins one.")
+    was_running = session.recording.running
+    if was_running:
+        session.recording.stop()
+    capture = need_capture(session)
+    ended = capture.meta["ended"]
+    why = "" if was_running or ended is None else f" It had stopped by itself before: {ended['by']}."
+    print(f"{size(capture)} in {capture.path}.{why}")
+    for sentence in what_is_missing(capture):
+        print(sentence)
+
+
+def size(capture: Capture) -> str:
+    """How many events a capture has."""
+    counts = capture.meta["counts"]
+    kept = counts["read"] - counts["dropped"] - counts["cleared"]
+    return f"{kept:,} events ({kept * layout.RECORD.itemsize / 1024:,.0f} KiB)"
+
+
+@command(
+    "trace status",
+    long_description="""
+For each order: how many allocations were seen, how many of them recorded, and their share. Then what else there is to know: what is
+attached, how, since when, and how many events were lost.
+""",
+    examples=(("trace status", "what is being recorded"),),
+    table=True,
+    kernel=False,
+)
+def trace_status(session: Session, args: argparse.Namespace) -> Table:
+    """Run the command."""
+    columns = (Column("order", "int"), Column("seen", "int"), Column("recorded", "int"), Column("share", "share"))
+    capture = session.refresh_capture()
+    if capture is None:
+        return Table.of(columns, [], empty=f"No trace is running. trace start would record {describe(session.filter)}.")
+    meta = capture.meta
+    seen, recorded = (meta["counts"][name][layout.SET] for name in ("seen", "recorded_by"))
+    rows = [
+        (order, int(count), int(kept), 100 * kept / count) for order, (count, kept) in enumerate(zip(seen, recorded, strict=True)) if count
+    ]
+    return Table.of(columns, rows, notes=_notes(capture), empty="No allocation was seen yet.")
+
+
+def _notes(capture: Capture) -> list[str]:
+    meta = capture.meta
+    if capture.abandoned:
+        state = "Abandoned"
+    elif capture.recording:
+        state = f"Recording for {(time.monotonic_ns() - meta['begun']['mono_ns']) / 1e9:.0f} s"
+    else:
+        state = f"Ended ({meta['ended']['by']}) after {(meta['ended']['mono_ns'] - meta['begun']['mono_ns']) / 1e9:.0f} s"
+    notes = [
+        f"{state}, {meta['filters'][-1]['filter']}: {size(capture)} in {capture.path}.",
+        hooks(capture),
+        f"{meta['counts']['lost']} events overwritten unread, {meta['counts']['missed']} missed by the kernel.",
+    ]
+    if capture.page_owner:
+        early = next((handle for handle, name in capture.special_handles.items() if name == "early"), None)
+        told = f"; pages from before it was ready have the handle {early:#x}" if early else ""
+        notes.append(f"{' and '.join(BOOT_ONLY.values())} ran at boot and are gone: page_owner is on since{told}.")
+    return notes + [sentence for sentence in what_is_missing(capture) if "overwritten" not in sentence and "missed by" not in sentence]
+
+
+@command(
+    "trace clear",
+    long_description="Forget the events that were recorded so far, and go on recording.",
+    examples=(("trace clear", "begin again"),),
+)
+def trace_clear(session: Session, args: argparse.Namespace) -> None:
+    """Run the command."""
+    if session.recording is None or not session.recording.running:
+        raise PagedbgError("no trace is running: trace start begins one.")
+    session.recording.clear()
+    print("Forgotten.")
+
+
+@command(
+    "trace save",
+    long_description="""
+Copy the capture into a directory, to be opened later and elsewhere with pagedbg --capture DIR or trace load. On the kernel that it is of, the
+records of its pages as they are now are kept with it: correlate then says what had become of them.
+""",
+    arguments=(argument("directory", metavar="DIR", type=Path, help="a directory that is not there yet"),),
+    examples=(("trace save /var/tmp/leak", "keep it"),),
+    kernel=False,
+)
+def trace_save(session: Session, args: argparse.Namespace) -> None:
+    """Run the command."""
+    capture = need_capture(session)
+    target: Path = args.directory
+    if target.exists():
+        raise PagedbgError(f"{target} is there already: give a name that is not.")
+    pages = save_pages(session, capture)
+    new = target.with_name(target.name + ".new")
+    try:
+        new.mkdir(mode=0o700, parents=True)
+        for file in capture.path.iterdir():
+            shutil.copyfile(file, new / file.name)
+        if pages is not None:
+            (new / PAGES).write_bytes(pages)
+        new.rename(target)
+    except OSError as error:
+        shutil.rmtree(new, ignore_errors=True)
+        raise PagedbgError(f"{error.filename or target}: {error.strerror}.") from None
+    print(f"{size(capture)} in {target}.")
+
+
+def save_pages(session: Session, capture: Capture) -> bytes | None:
+    """The contents of ``pages.npy`` for a capture of the running kernel; None of another."""
+    return None
+
+
+@command(
+    "trace load",
+    long_description="Open a capture: of this boot or another, of this machine or another.",
+    arguments=(argument("directory", metavar="DIR", type=Path, help="what trace save, record or trace start --output wrote"),),
+    examples=(("trace load /var/tmp/leak", "look at it again"),),
+    kernel=False,
+)
+def trace_load(session: Session, args: argparse.Namespace) -> None:
+    """Run the command."""
+    if session.recording is not None and session.recording.running:
+        raise PagedbgError("a trace is running: trace stop ends it, and keeps what it has.")
+    try:
+        session.capture = Capture(args.directory)
+    except CaptureError as error:
+        raise PagedbgError(str(error)) from None
+    meta = session.capture.meta
+    print(f"{size(session.capture)} of {meta['kernel']['release']}, {meta['begun']['wall']}, {meta['filters'][-1]['filter']}.")

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``trace show`` and ``trace follow``: the recorded events themselves."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pagedbg.analysis.filters import parse_kinds
+from pagedbg.analysis.table import Column, Row, Table
+from pagedbg.capture import layout
+from pagedbg.capture.directory import Capture, pieces
+from pagedbg.capture.filter import EVENT_WORDS
+from pagedbg.commands.base import argument, command
+from pagedbg.commands.captured import Captured, event_names, need_capture, what_is_missing
+from pagedbg.commands.filters import FILTERS
+from pagedbg.errors import PagedbgError, UsageError
+from pagedbg.mm.gfp import parse_gfp_mask
+from pagedbg.session import Session
+
+_COLUMNS = (
+    Column("time_ns", "ns"),
+    Column("event"),
+    Column("pfn", "hex"),
+    Column("order", "int"),
+    Column("new_order", "int"),
+    Column("other_pfn", "hex"),
+    Column("pid", "int"),
+    Column("tgid", "int"),
+    Column("comm"),
+    Column("gfp"),
+    Column("migratetype"),
+    Column("reason"),
+    Column("owner_pid", "int"),
+    Column("owner_comm"),
+    Column("ts_ns", "ns"),
+    Column("handle", "hex"),
+    Column("free_handle", "hex"),
+    Column("nested", "int"),
+    Column("cpu", "int"),
+    Column("seq", "int"),
+    Column("stack", "stack"),
+)
+_CLASSIC = "classic"
+_EVENTS = argument("--events", metavar="EVENTS", help="only these: " + ", ".join(EVENT_WORDS))
+_NO_STACK = argument("--no-stack", action="store_true", help="leave out the stacks")
+
+# How long follow waits for more, in seconds.
+_PATIENCE = 0.1
+
+
+@command(
+    "trace show",
+    long_description="""
+List what was recorded, oldest first. time_ns is when it happened, ts_ns when the page had been allocated: together with pfn that names the
+allocation. pid and comm did it, owner_pid and owner_comm had allocated the page. The stack is the allocation's, and that of the free for a
+reset.
+
+The filters look at the allocation that an event is about. The format classic has a line for each event in the words of the first page_owner
+scripts.
+""",
+    arguments=(
+        _EVENTS,
+        argument("--last", metavar="N", type=int, help="only the last N events that match"),
+        _NO_STACK,
+        FILTERS,
+    ),
+    examples=(
+        ("trace show --last 20", "what happened just now"),
+        ("trace show --events reset --comm 'kworker/*'", "what kernel workers' pages were freed"),
+        ("trace show --format classic", "a line for each event"),
+    ),
+    table=True,
+    formats=(_CLASSIC,),
+    kernel=False,
+)
+def trace_show(session: Session, args: argparse.Namespace) -> Table:
+    """Run the command."""
+    if args.last is not None and args.last <= 0:
+        raise UsageError("--last: write a number of events, as in --last 20")
+    capture = need_capture(session)
+    captured = Captured(session, capture)
+    records = _Choice(args, captured)(capture.events())
+    if args.last is not None:
+        records = records[-args.last :]
+    return _table(args, captured, pieces(records), what_is_missing(capture))
+
+
+@command(
+    "trace follow",
+    long_description="Show events as they are recorded, until Ctrl-C: that ends the view, and not the trace.",
+    arguments=(_EVENTS, _NO_STACK, FILTERS),
+    examples=(("trace follow --no-stack --orders '>=4'", "watch large blocks come and go"),),
+    table=True,
+    formats=(_CLASSIC,),
+    paged=False,
+)
+def trace_follow(session: Session, args: argparse.Namespace) -> Table:
+    """Run the command."""
+    capture = need_capture(session)
+    if not capture.recording or capture.abandoned:
+        raise PagedbgError("no trace is running: trace start begins one, trace show lists what was recorded.")
+    if capture.meta["ring"]:
+        raise PagedbgError("this trace keeps its events in the rings until they are asked for: trace show asks.")
+    captured = Captured(session, capture)
+    choose = _Choice(args, captured)
+    return _table(args, captured, (choose(records) for records in _coming(capture)), [])
+
+
+def _coming(capture: Capture) -> Iterator[NDArray[Any]]:
+    """Records as they are written, those of about a moment in the order of their times."""
+    at = capture.size_now()
+    # Ctrl-C is how this ends, nothing was interrupted.
+    try:
+        while True:
+            records, at = capture.read_from(at)
+            if len(records):
+                yield capture.in_order(records)
+            elif not Capture(capture.path).recording:
+                return
+            else:
+                time.sleep(_PATIENCE)
+    except KeyboardInterrupt:
+        return
+
+
+class _Choice:
+    """The filters of a command line, on events."""
+
+    def __init__(self, args: argparse.Namespace, captured: Captured) -> None:
+        self._args = args
+        self._captured = captured
+        meta = captured.capture.meta
+        self._gfp = parse_gfp_mask(captured.capture.gfp_names, args.gfp) if args.gfp else 0
+        self._migratetype = parse_kinds(args.migratetype, meta["names"]["migratetype"], "migratetype") if args.migratetype else None
+        zones = [span["zone"] for span in meta["names"]["zones"]]
+        self._zone = parse_kinds(args.zone, list(dict.fromkeys(zones)), "zone") if args.zone else None
+        self._events = 0
+        for word in (part.strip() for part in (args.events or "").split(",") if part.strip()):
+            if word not in EVENT_WORDS:
+                raise UsageError(f"--events: there is no event {word!r}, only {', '.join(EVENT_WORDS)}")
+            self._events |= 1 << EVENT_WORDS[word]
+
+    def __call__(self, records: NDArray[Any]) -> NDArray[Any]:
+        """The events that pass."""
+        for test in self._tests():
+            if not len(records):
+                break
+            records = records[test(records)]
+        return records
+
+    def _tests(self) -> Iterator[Callable[[NDArray[Any]], NDArray[np.bool_]]]:
+        args, captured = self._args, self._captured
+        if self._events:
+            yield lambda r: (self._events >> r["event"].astype(np.int64)) & 1 == 1
+        if args.orders:
+            yield lambda r: args.orders.mask(r["order"], np.where(r["ts_nsec"] > 0, r["ts_nsec"], r["pfn"]))
+        if args.pfns:
+            start, end = args.pfns
+            yield lambda r: (r["pfn"] < np.uint64(end)) & (r["pfn"] + (np.uint64(1) << r["order"].astype(np.uint64)) > np.uint64(start))
+        if args.gfp:
+            yield lambda r: (r["gfp_mask"] & np.uint32(self._gfp)) == np.uint32(self._gfp)
+        if args.pid:
+            yield lambda r: args.pid.mask(r["owner_pid"]) | args.pid.mask(r["owner_tgid"])
+        if args.age:
+            now = captured.now
+            if now is None:
+                raise PagedbgError("ages are not known here: the capture does not say what time it is.")
+            yield lambda r: args.age.mask(now - r["ts_nsec"].astype(np.int64))
+        if self._zone or args.node:
+            yield self._places
+        if self._migratetype:
+            yield lambda r: _each(r["gfp_mask"], lambda mask: self._migratetype(captured.migratetype(mask)))  # type: ignore[misc]
+        if args.comm:
+            yield lambda r: np.array([args.comm(captured.comm(words)) for words in r["owner_comm"]], np.bool_)
+        if args.stack:
+            yield lambda r: _each(r["handle"], lambda handle: args.stack(captured.stack(handle)))
+        if args.module:
+            yield lambda r: _each(r["handle"], lambda handle: args.module(captured.module(handle)))
+
+    def _places(self, records: NDArray[Any]) -> NDArray[np.bool_]:
+        zones, nodes = self._captured.zones(records["pfn"])
+        chosen = np.ones(len(records), np.bool_)
+        if self._zone:
+            chosen &= np.array([zone is not None and self._zone(zone) for zone in zones], np.bool_)
+        if self._args.node:
+            chosen &= self._args.node.mask(np.array([-1 if node is None else node for node in nodes]))
+        return chosen
+
+
+def _each(column: NDArray[Any], test: Callable[[int], bool]) -> NDArray[np.bool_]:
+    """Apply a test to each distinct value of a column."""
+    distinct, which = np.unique(column, return_inverse=True)
+    return np.array([test(value) for value in distinct.tolist()], np.bool_)[which]
+
+
+def _table(args: argparse.Namespace, captured: Captured, batches: Iterable[NDArray[Any]], notes: list[str]) -> Table:
+    if args.format == _CLASSIC:
+        return Table(_COLUMNS, [], text=(line for records in batches for line in classic_lines(captured, records)), notes=notes)
+    columns = _COLUMNS[:-1] if args.no_stack else _COLUMNS
+    rows: Iterator[Sequence[Row]] = (_rows(captured, records, not args.no_stack) for records in batches)
+    return Table(columns, (batch for batch in rows if batch), notes=notes, empty="No event matches.")
+
+
+def _rows(captured: Captured, records: NDArray[Any], with_stack: bool) -> list[Row]:
+    times = captured.capture.times(records).tolist()
+    events = records["event"].tolist()
+    no_record = (records["flags"] & layout.NO_RECORD != 0).tolist()
+    column = {name: records[name].tolist() for name in records.dtype.names or () if "comm" not in name}
+    rows: list[Row] = []
+    for i, (when, event) in enumerate(zip(times, events, strict=True)):
+        known = not no_record[i] or event == layout.SET
+        pfn = column["pfn"][i]
+        free = event == layout.RESET
+        row: list[Any] = [
+            when if when >= 0 else None,
+            layout.EVENT_NAMES.get(event, str(event)),
+            pfn if pfn != layout.NO_PFN else None,
+            column["order"][i] if pfn != layout.NO_PFN else None,
+            column["new_order"][i] if event == layout.SPLIT else None,
+            column["other_pfn"][i] if event == layout.COPY else None,
+            column["pid"][i],
+            column["tgid"][i],
+            captured.comm(records["comm"][i]),
+            captured.gfp(column["gfp_mask"][i]) if known else None,
+            captured.migratetype(column["gfp_mask"][i]) if known else None,
+            captured.reason(column["reason"][i]) if event == layout.SET_MIGRATE else None,
+            column["owner_pid"][i] if known else None,
+            captured.comm(records["owner_comm"][i]) if known else None,
+            column["ts_nsec"][i] if known else None,
+            column["handle"][i] if known else None,
+            column["free_handle"][i] if free and known else None,
+            int(column["flags"][i] & layout.NESTED != 0),
+            column["cpu"][i],
+            column["seq"][i],
+        ]
+        if with_stack:
+            row.append(captured.stack(column["free_handle"][i] if free else column["handle"][i]))
+        rows.append(row)
+    return rows
+
+
+def classic_lines(captured: Captured, records: NDArray[Any]) -> Iterator[str]:
+    """The lines of the project that this one grows out of, letter for letter."""
+    times = captured.capture.times(records).tolist()
+    for when, name, pid, comm in zip(times, event_names(records["event"].tolist()), records["pid"].tolist(), records["comm"], strict=True):
+        line = f"page_owner info {{{name}}}: timestamp={max(when, 0)} pid={pid}"
+        yield line if name == "set migrate" else f"{line} proc_name={captured.comm(comm)}"
