@@ -5,7 +5,7 @@
  * page_owner has walked the stack and taken the time already: its record of the page is read once it is written. So set is recorded
  * when __set_page_owner() returns; reset, too, when the record has both the allocation's time and handle and those of the free.
  *
- * Compiled by bcc on the machine itself (pagedbg/capture/bpf.py), which defines, from what drgn knows of the kernel:
+ * Compiled by bcc on the machine itself (pagedbg/capture/bpf_image.py), with what drgn knows of the kernel, the same at every boot of it:
  *
  *	CPUS, SLOTS			sizes of the rings
  *	HOOKS				TRAMPOLINE, KPROBE, or TRACEPOINT where there is no page_owner
@@ -305,7 +305,7 @@ static __always_inline int on_event(u32 event, u64 page, u32 order, u32 new_orde
 		return 0;
 	if (!(f->events & (1 << event)) || !wanted(f, pfn, &o))
 		return 0;
-	if (o.known && (event == PAGEDBG_SET ? o.handle : o.free_handle) == DUMMY_HANDLE)
+	if (o.known && (event == PAGEDBG_SET ? o.handle : o.free_handle) == h->dummy_handle)
 		flags |= PAGEDBG_NESTED;
 	other_pfn = event == PAGEDBG_COPY ? page_to_pfn(h, other) : 0;
 	record(c, cpu, event, order, new_order, pfn, other_pfn, &o, flags);

@@ -109,9 +109,9 @@ struct pagedbg_header {
 	__u32 cpus;
 	__u32 slots;		/* a CPU's */
 	__u32 active;
-	__u32 reserved;
+	__u32 dummy_handle;	/* what page_owner files for an allocation of its own; differs from boot to boot, as do the */
 	__u64 splits;		/* allocations in the table of splits: while there are none, nobody looks there */
-	__u64 vmemmap;		/* addresses that differ from boot to boot: of struct page 0, */
+	__u64 vmemmap;		/* addresses of struct page 0, */
 	__u64 mem_section;	/* and of the table of memory sections */
 };
 

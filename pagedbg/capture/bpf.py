@@ -1,21 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-The BPF back end: compiles ``bpf/capture.bpf.c`` with bcc, attaches it, and maps its rings.
+The BPF back end: loads the programs of ``bpf/capture.bpf.c``, attaches them, and maps their rings.
 
-bcc comes from the distribution and brings a compiler along, so it is imported when a trace starts. It compiles against the few headers in
-``bpf/headers`` in place of the kernel's: no headers package is needed, and it takes a third of the time.
+libbcc, of the distribution's bcc, does the loading. It knows how to attach by every means, and what to do where a kernel lacks one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import mmap
 import os
 import platform
 import re
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pagedbg.capture import layout
+from pagedbg.capture.bpf_image import Image, build, one_sentence
 from pagedbg.capture.layout import CPU, FILTER, HEADER, RECORD
+from pagedbg.capture.quiet import quiet
 from pagedbg.capture.rings import Ring
 from pagedbg.errors import PagedbgError
 
@@ -41,10 +41,9 @@ _SP_AT_RETURN = 8 if platform.machine() == "x86_64" else 0
 _AT_ENTRY = ("dump", "read")
 
 
-def sources() -> Path:
-    """The directory of the C sources: in a checkout beside the package, in a wheel inside it."""
-    inside = Path(__file__).parents[1] / "bpf"
-    return inside if inside.is_dir() else Path(__file__).parents[2] / "bpf"
+# enum bpf_prog_type
+_PROG_TYPES = {TRAMPOLINE: 26, KPROBE: 2, TRACEPOINT: 17}
+_LICENSE = b"GPL"
 
 
 class BpfBackend:
@@ -76,15 +75,18 @@ class BpfBackend:
         self.attach = attach
         self.functions: dict[str, str] = {}
         self.failed: dict[str, str] = {}
-        self._maps: list[mmap.mmap] = []
         cpus = _possible_cpus()
-        self._bpf = _compile(functions, constants, cpus, slots, attach)
+        self._image = _image(functions, constants, cpus, slots, attach)
         self._lib = _library()
+        self._links: list[int] = []
+        self._programs: dict[str, int] = {}
+        self._maps: dict[str, int] = {}
         try:
-            self._header = self._map("pagedbg_header", HEADER, 1)
-            self._filters = self._map("pagedbg_filter", FILTER, 2)
-            self._cpus = self._map("pagedbg_cpu", CPU, cpus)
-            slot = self._map("pagedbg_slot", RECORD, cpus * slots)
+            self._make_maps()
+            self._header = self._view("pagedbg_header", HEADER, 1)
+            self._filters = self._view("pagedbg_filter", FILTER, 2)
+            self._cpus = self._view("pagedbg_cpu", CPU, cpus)
+            slot = self._view("pagedbg_slot", RECORD, cpus * slots)
             self.rings = [Ring(slot[i * slots : (i + 1) * slots], self._cpus["head"][i : i + 1]) for i in range(cpus)]
             self._filters[0] = filter_
             known = {"magic": layout.MAGIC, "version": layout.VERSION, "record_size": RECORD.itemsize, "cpus": cpus, "slots": slots}
@@ -95,13 +97,19 @@ class BpfBackend:
             self.close()
             raise
 
-    def _map(self, name: str, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
+    def _make_maps(self) -> None:
+        try:
+            with quiet():
+                for name, each in self._image.maps.items():
+                    sizes = each.key_size, each.value_size, each.max_entries
+                    self._maps[name] = _checked(self._lib.bcc_create_map(each.type, name.encode()[:15], *sizes, each.flags))
+        except OSError as error:
+            raise PagedbgError(f"the kernel makes no BPF maps for us: {error.strerror}") from None
+
+    def _view(self, name: str, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
         size = dtype.itemsize * count
-        # bcc's own table object would want to know every C type in it.
-        descriptor = self._lib.bpf_table_fd(self._bpf.module, name.encode())
-        mapped = mmap.mmap(descriptor, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
-        self._maps.append(mapped)
-        return np.frombuffer(mapped, dtype, count)
+        # Stays mapped when the map's descriptor is closed: what was recorded up to the end is read after that.
+        return np.frombuffer(mmap.mmap(self._maps[name], -(-size // mmap.PAGESIZE) * mmap.PAGESIZE), dtype, count)
 
     # ---- attaching ----
 
@@ -109,11 +117,10 @@ class BpfBackend:
         # Frees first: of no allocation that was seen may the free be missed.
         for event in sorted(functions, key=("reset", "split", "copy", "set migrate", "dump", "read", "set").index):
             try:
-                with _quiet() as said:
+                with quiet() as said:
                     self._attach(event, functions[event])
-            except Exception as error:
-                # bcc raises plain Exceptions, and writes the verifier's words to standard error.
-                self.failed[event] = _reason(error, said())
+            except OSError as error:
+                self.failed[event] = f"{error.strerror} ({one_sentence(said())})" if said().strip() else str(error.strerror)
             else:
                 self.functions[event] = functions[event]
         missing = [event for event in ("reset", "set") if event not in self.functions]
@@ -123,19 +130,25 @@ class BpfBackend:
             )
 
     def _attach(self, event: str, function: str) -> None:
-        bpf, name = self._bpf, function.encode()
+        lib, name, word = self._lib, function.encode(), event.replace(" ", "_")
+        at_entry = event in _AT_ENTRY
         if self.attach == TRAMPOLINE:
-            if event in _AT_ENTRY:
-                bpf.attach_kfunc(fn_name=b"kfunc__" + name)
-            else:
-                bpf.attach_kretfunc(fn_name=b"kretfunc__" + name)
+            self._links.append(_checked(lib.bpf_attach_kfunc(self._load(f"{'kfunc' if at_entry else 'kretfunc'}__{function}"))))
         elif self.attach == KPROBE:
-            word = event.replace(" ", "_").encode()
-            if event not in _AT_ENTRY:
-                bpf.attach_kretprobe(event=name, fn_name=word + b"_return", maxactive=_maxactive())
-            bpf.attach_kprobe(event=name, fn_name=word + b"_entry")
+            if not at_entry:
+                program = self._load(f"{word}_return")
+                # With a limit of our own on pending returns libbcc would make an event in tracefs, which stays when we are killed.
+                self._links.append(_checked(lib.bpf_attach_kprobe(program, 1, _event_name("r", function), name, 0, 0)))
+            self._links.append(_checked(lib.bpf_attach_kprobe(self._load(f"{word}_entry"), 0, _event_name("p", function), name, 0, 0)))
         else:
-            bpf.attach_raw_tracepoint(tp=name, fn_name=b"raw_tracepoint__" + name)
+            self._links.append(_checked(lib.bpf_attach_raw_tracepoint(self._load(f"raw_tracepoint__{function}"), name)))
+
+    def _load(self, program: str) -> int:
+        """Load a program; by its name libbcc knows which function a trampoline is for."""
+        code = self._image.linked(program, self._maps)
+        descriptor = _checked(self._lib.bcc_prog_load(_PROG_TYPES[self.attach], program.encode(), code, len(code), _LICENSE, 0, 0, None, 0))
+        self._programs[program] = descriptor
+        return descriptor
 
     # ---- what the recorder asks ----
 
@@ -153,28 +166,26 @@ class BpfBackend:
     def missed(self) -> int:
         """How often the kernel did not run a program because one was running on that CPU already (``recursion_misses``)."""
         total = 0
-        for function in self._bpf.funcs.values():
+        for descriptor in self._programs.values():
             with contextlib.suppress(OSError):
-                info = Path(f"/proc/self/fdinfo/{function.fd}").read_text()
-                found = re.search(r"recursion_misses:\s*(\d+)", info)
+                found = re.search(r"recursion_misses:\s*(\d+)", Path(f"/proc/self/fdinfo/{descriptor}").read_text())
                 total += int(found[1]) if found else 0
         return total
 
     def stack(self, number: int) -> list[int]:
         """The return addresses of a BPF stack id, innermost first; empty if there is none (tracepoints only)."""
-        if number >= 1 << 31:
+        found = np.zeros(self._image.maps["pagedbg_stack"].value_size // 8, "<u8")
+        key = ctypes.c_uint32(number)
+        if number >= 1 << 31 or self._lib.bpf_lookup_elem(self._maps["pagedbg_stack"], ctypes.byref(key), found.ctypes.data):
             return []
-        try:
-            return list(self._bpf[b"pagedbg_stack"].walk(number))
-        except KeyError:
-            return []
+        pcs: list[int] = found[found != 0].tolist()
+        return pcs
 
     def close(self) -> None:
         """Detach everything."""
-        bpf, self._bpf = self._bpf, None
-        if bpf is not None:
-            with _quiet():
-                bpf.cleanup()
+        for descriptor in (*self._links, *self._programs.values(), *self._maps.values()):
+            os.close(descriptor)
+        self._links, self._programs, self._maps = [], {}, {}
 
 
 def _possible_cpus() -> int:
@@ -182,14 +193,12 @@ def _possible_cpus() -> int:
     return int(last) + 1
 
 
-def _maxactive() -> int:
-    # As many return probes may be waiting: a task on each CPU and the interrupts on top of it, and those that sleep in the function.
-    return max(64, 8 * _possible_cpus())
+def _event_name(kind: str, function: str) -> bytes:
+    return f"{kind}_pagedbg_{os.getpid()}_{function}".encode()
 
 
-def _compile(functions: Mapping[str, str], constants: Mapping[str, int | str], cpus: int, slots: int, attach: str) -> Any:
-    bpf_class = _import()
-    defines = {
+def _image(functions: Mapping[str, str], constants: Mapping[str, int | str], cpus: int, slots: int, attach: str) -> Image:
+    defines: dict[str, int | str] = {
         "CPUS": cpus,
         "SLOTS": slots,
         "HOOKS": attach.upper(),
@@ -200,63 +209,31 @@ def _compile(functions: Mapping[str, str], constants: Mapping[str, int | str], c
         **{"HOOK_" + event.upper().replace(" ", "_"): name for event, name in functions.items()},
         **constants,
     }
-    flags = [f"-D{name}={value:#x}ULL" if isinstance(value, int) else f"-D{name}={value}" for name, value in defines.items()]
-    flags += [f"-I{sources()}"]
-    os.environ["BCC_KERNEL_SOURCE"] = str(sources() / "headers")
-    with _quiet() as said:
-        try:
-            return bpf_class(text=(sources() / "capture.bpf.c").read_bytes(), cflags=flags)
-        except Exception as error:
-            raise PagedbgError(f"bcc could not compile the BPF program: {_reason(error, said())}") from None
-
-
-def _import() -> Any:
-    try:
-        from bcc import BPF
-    except ImportError as error:
-        raise PagedbgError(f"bcc cannot be used ({error}): apt install python3-bpfcc (the bcc on PyPI is something else).") from None
-
-    class Quiet(BPF):  # type: ignore[misc]
-        def _trace_autoload(self) -> None:
-            # By its name a program is attached as soon as it is compiled. We attach one by one, and may do without some.
-            pass
-
-    return Quiet
+    return build(defines)
 
 
 def _library() -> Any:
-    from bcc import lib
-
+    """libbcc with the functions that are used here (``src/cc/libbpf.h`` of bcc)."""
+    try:
+        lib = ctypes.CDLL("libbcc.so.0", use_errno=True)
+    except OSError as error:
+        raise PagedbgError(f"bcc cannot be used ({error}): apt install python3-bpfcc.") from None
+    number, text, pointer, unsigned = ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_uint
+    lib.bcc_create_map.argtypes = [number, text, number, number, number, number]
+    lib.bcc_prog_load.argtypes = [number, text, text, number, text, unsigned, number, text, unsigned]
+    lib.bpf_attach_kfunc.argtypes = [number]
+    lib.bpf_attach_kprobe.argtypes = [number, number, text, text, ctypes.c_uint64, number]
+    lib.bpf_attach_raw_tracepoint.argtypes = [number, text]
+    lib.bpf_lookup_elem.argtypes = [number, pointer, pointer]
     return lib
 
 
-def _reason(error: Exception, said: str) -> str:
-    """One sentence of what bcc, the compiler or the verifier said."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    for line in lines:
-        if "error:" in line:
-            return line.partition("error:")[2].strip()
-    told = [line for line in lines if not re.match(r"processed \d+ insns|\d+:|;|R\d|HINT", line)]
-    return f"{error}".strip() + (f" ({told[-1]})" if told else "")
+def _checked(descriptor: int) -> int:
+    """What a function of libbcc returned; OSError if it says that it failed."""
+    if descriptor < 0:
+        error = ctypes.get_errno() or -descriptor
+        raise OSError(error, os.strerror(error))
+    return descriptor
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[Any]:
-    """Keep what C libraries write to standard error; the value is a function that returns it."""
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as file:
-        kept = os.dup(2)
-        os.dup2(file.fileno(), 2)
-        try:
-
-            def said() -> str:
-                file.seek(0)
-                return file.read().decode(errors="replace")
-
-            yield said
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-
-
-__all__: Sequence[str] = ("KPROBE", "TRACEPOINT", "TRAMPOLINE", "BpfBackend", "sources")
+__all__ = ("KPROBE", "TRACEPOINT", "TRAMPOLINE", "BpfBackend")

@@ -10,7 +10,7 @@ import contextlib
 import functools
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ class CaptureError(PagedbgError):
 
 
 class CaptureWriter:
-    """Writes a capture; what is there at any moment can be read."""
+    """Writes a capture, but for the stacks, which the resolver writes; what is there at any moment can be read."""
 
     def __init__(self, path: Path, meta: Mapping[str, Any]) -> None:
         """
@@ -48,7 +48,7 @@ class CaptureWriter:
             if any(path.iterdir()):
                 raise CaptureError(f"{path} is not empty: a capture needs a directory of its own.")
             self._events = (path / EVENTS).open("xb", buffering=0)
-            self._stacks = (path / STACKS).open("x", encoding="utf-8", buffering=1)
+            (path / STACKS).touch()
         except OSError as error:
             raise CaptureError(f"{path}: {error.strerror}.") from None
         self.size = 0
@@ -60,10 +60,6 @@ class CaptureWriter:
         start = self.size
         while self.size - start < len(data):
             self.size += self._events.write(data[self.size - start :])
-
-    def add_stack(self, handle: int, frames: Iterable[str]) -> None:
-        """Write the stack of a handle."""
-        self._stacks.write(json.dumps({"handle": handle, "stack": list(frames)}) + "\n")
 
     def write_meta(self) -> None:
         """Put :attr:`meta` in the place of what was there."""
@@ -81,7 +77,6 @@ class CaptureWriter:
         """Write what is left."""
         self.write_meta()
         self._events.close()
-        self._stacks.close()
 
 
 # ---- reading ----

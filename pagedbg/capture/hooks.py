@@ -88,6 +88,7 @@ def describe_kernel(target: Target) -> Kernel:
     else:
         assert mem_section.address_ is not None
         addresses["mem_section"] = mem_section.address_
+    addresses["dummy_handle"] = prog["dummy_handle"].value_()
     constants.update(_record_constants(prog))
     constants.update(_split_constants(prog, functions))
     old, new = (0, 1) if functions.get("copy") == "__copy_page_owner" else (1, 0)
@@ -107,7 +108,6 @@ def _record_constants(prog: Program) -> dict[str, int | str]:
         "SIZEOF_PAGE_EXT": page_ext_size(prog),
         "OWNER_OFFSET": prog["page_owner_ops"].offset.value_(),
         "SIZEOF_OWNER": sizeof(owner),
-        "DUMMY_HANDLE": prog["dummy_handle"].value_(),
     }
     wanted = ("order", "last_migrate_reason", "gfp_mask", "handle", "free_handle", "ts_nsec", "free_ts_nsec", "comm", "pid", "tgid")
     for member in wanted:

@@ -99,7 +99,7 @@ HEADER: np.dtype[Any] = np.dtype(
         ("cpus", "<u4"),
         ("slots", "<u4"),
         ("active", "<u4"),
-        ("reserved", "<u4"),
+        ("dummy_handle", "<u4"),
         ("splits", "<u8"),
         ("vmemmap", "<u8"),
         ("mem_section", "<u8"),

@@ -41,7 +41,8 @@ class Recorder:
         """:raises PagedbgError: if nothing can be attached, or written"""
         self._asked = asked
         self._filter = _decode(asked["filter"])
-        self._own: list[int] = [os.getpid(), *asked["own"]]
+        self._stacks = StackFeed()
+        self._own = [os.getpid(), self._stacks.pid, *asked["own"]]
         self._until = time.monotonic() + asked["duration"] if asked["duration"] else None
         self._limit: int = asked["size"]
         self._ring_only: bool = asked["ring"]
@@ -56,7 +57,7 @@ class Recorder:
         except BaseException:
             self._backend.close()
             raise
-        self._stacks = StackFeed(self._writer.path / STACKS, None if asked["kernel"]["page_owner"] else self._backend.stack)
+        self._stacks.open(self._writer.path / STACKS, None if asked["kernel"]["page_owner"] else self._backend.stack)
 
     def _attach(self) -> BpfBackend:
         asked = self._asked
@@ -143,7 +144,7 @@ class Recorder:
             self._interval = max(self._interval / 2, _SHORTEST)
         elif fullest < 1 / 64:
             self._interval = min(self._interval * 2, _LONGEST)
-        self._feed_stacks()
+        self._stacks.feed()
 
     def _write(self, piece: NDArray[Any]) -> None:
         whole = len(piece)
@@ -159,13 +160,6 @@ class Recorder:
             self.ended_by = f"{self._writer.path}: {error.strerror}"
         self._dropped += whole - len(piece)
         self._stacks.note(piece)
-
-    def _feed_stacks(self) -> None:
-        self._stacks.feed()
-        pid = self._stacks.pid
-        if pid is not None and pid not in self._own:
-            self._own.append(pid)
-            self._backend.set_filter(self._own_left_out())
 
     def update_meta(self) -> None:
         """Write down what was counted so far."""

@@ -2,12 +2,13 @@
 """
 The process that writes the stacks of a capture, while it goes on: a module may be gone when it ends, and its symbols with it.
 
-The recorder starts it when the first handle turns up. On standard input comes a line for each: ``{"handle": N}``, or ``{"handle": N, "pcs":
-[...]}`` where the stack is not in the kernel's depot. It ends with its input.
+On standard input comes a line for each handle: ``{"handle": N, "file": where to}``, and ``"pcs": [...]`` where the stack is not in the kernel's
+depot. It ends with its input. Nothing is loaded before the first line: most of the time there is nothing to do.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import select
 import sys
@@ -18,24 +19,29 @@ from typing import Any, TextIO
 _MOST = 4096
 
 
-def main(path: str) -> None:
-    """Write the stacks that are asked for to a file of JSON lines."""
+def main() -> None:
+    """Write the stacks that are asked for, as JSON lines."""
+    batches = _batches(sys.stdin)
+    for first in batches:
+        _resolve(itertools.chain([first], batches))
+
+
+def _resolve(batches: Iterator[list[dict[str, Any]]]) -> None:
     from pagedbg.mm.stackdepot import StackDepot
     from pagedbg.target import open_target
 
     target = open_target()
     depot: StackDepot | None = None
-    with open(path, "a", encoding="utf-8") as out:
-        for asked in _batches(sys.stdin):
-            target.symbolize.forget_modules()
-            stacks: dict[int, list[int]] = {entry["handle"]: entry["pcs"] for entry in asked if "pcs" in entry}
-            handles = [entry["handle"] for entry in asked if "pcs" not in entry]
-            if handles:
-                depot = depot or StackDepot(target.prog)
-                stacks.update((handle, list(pcs)) for handle, pcs in depot.fetch_many(handles).items() if handle not in depot.faults)
+    for asked in batches:
+        target.symbolize.forget_modules()
+        stacks: dict[int, list[int]] = {entry["handle"]: entry["pcs"] for entry in asked if "pcs" in entry}
+        handles = [entry["handle"] for entry in asked if "pcs" not in entry]
+        if handles:
+            depot = depot or StackDepot(target.prog)
+            stacks.update((handle, list(pcs)) for handle, pcs in depot.fetch_many(handles).items() if handle not in depot.faults)
+        with open(asked[0]["file"], "a", encoding="utf-8") as out:
             for handle, pcs in stacks.items():
                 out.write(json.dumps({"handle": handle, "stack": target.symbolize(pcs)}) + "\n")
-            out.flush()
 
 
 def _batches(file: TextIO) -> Iterator[list[dict[str, Any]]]:
@@ -51,4 +57,4 @@ def _batches(file: TextIO) -> Iterator[list[dict[str, Any]]]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

@@ -23,28 +23,29 @@ _GOLDEN, _SHIFT = np.uint64(0x9E3779B97F4A7C15), np.uint64(64 - 14)
 
 class StackFeed:
     """
-    Gives each handle to the resolver once.
-
-    :attr:`pid` is the resolver's process, None before there was anything to resolve.
+    Gives each handle to the resolver once. :attr:`pid` is the resolver's process: it is there from the start, so that it can be left out of
+    what is recorded, and loads what it needs when it is first asked.
     """
 
-    def __init__(self, path: Path, stack: Callable[[int], list[int]] | None) -> None:
+    def __init__(self) -> None:
+        self._recent = np.zeros(1 << 14, np.uint64)
+        self._asked: set[int] = set()
+        self._new: list[int] = []
+        self._resolver = subprocess.Popen(
+            [sys.executable, "-m", "pagedbg.capture.resolver"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        self.pid = self._resolver.pid
+        self._failed = False
+
+    def open(self, path: Path, stack: Callable[[int], list[int]] | None) -> None:
         """
-        :param path: the file that the resolver writes
+        Say where stacks are to be written.
+
+        :param path: the file
         :param stack: the return addresses of a handle, where it is not one of the kernel's stack depot
         """
         self._path = path
         self._stack = stack
-        self._recent = np.zeros(1 << 14, np.uint64)
-        self._asked: set[int] = set()
-        self._new: list[int] = []
-        self._resolver: subprocess.Popen[bytes] | None = None
-        self._failed = False
-
-    @property
-    def pid(self) -> int | None:
-        """The resolver's process."""
-        return None if self._resolver is None else self._resolver.pid
 
     def note(self, records: NDArray[Any]) -> None:
         """Remember the handles in records that were not met before."""
@@ -64,14 +65,10 @@ class StackFeed:
         """Hand over what is new."""
         if not self._new or self._failed:
             return
-        if self._resolver is None:
-            self._resolver = subprocess.Popen(
-                [sys.executable, "-m", "pagedbg.capture.resolver", str(self._path)], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
-            )
         assert self._resolver.stdin is not None
         lines = []
         for handle in self._new:
-            entry: dict[str, Any] = {"handle": handle}
+            entry: dict[str, Any] = {"handle": handle, "file": str(self._path)}
             if self._stack is not None:
                 entry["pcs"] = self._stack(handle)
             lines.append(json.dumps(entry) + "\n")
@@ -86,8 +83,6 @@ class StackFeed:
     def close(self) -> None:
         """Let the resolver finish."""
         self.feed()
-        if self._resolver is None:
-            return
         with contextlib.suppress(OSError):
             self._resolver.stdin.close()  # type: ignore[union-attr]
         try:

@@ -40,6 +40,7 @@ class Captured:
         self._session = session
         self._names: Sequence[str] = capture.meta["names"]["migratetype"]
         self._reasons: Sequence[str] = capture.meta["names"]["migrate_reason"]
+        self._functions = frozenset(capture.meta["functions"].values())
         masks = {name: mask for mask, name in capture.gfp_names}
         self._movable, self._reclaimable = masks.get("__GFP_MOVABLE", 0x8), masks.get("__GFP_RECLAIMABLE", 0x10)
 
@@ -79,7 +80,18 @@ class Captured:
         found = self.capture.stack(handle)
         if found is None and self._lookup is not None:
             found = self._lookup.stack(handle)
-        return [f"(the stack {handle:#x} was not saved)"] if found is None else found
+        return [f"(the stack {handle:#x} was not saved)"] if found is None else self._without_trampoline(found)
+
+    def _without_trampoline(self, stack: list[str]) -> list[str]:
+        """
+        Leave out what tracing has put on top of a stack: a BPF trampoline calls the function, which thereby appears with it in the stack that the
+        function takes.
+        """
+        if self.capture.meta["attach"] == "trampoline":
+            for index, frame in enumerate(stack[:3]):
+                if frame.partition("+")[0] in self._functions:
+                    return stack[index + 1 :]
+        return stack
 
     def module(self, handle: int) -> str | None:
         """The module of the innermost frame that belongs to one."""

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from pagedbg.analysis.table import Column, Row, Table
 from pagedbg.analysis.tally import Tally, summarize
+from pagedbg.commands.arrange import by_parser, parse_sort, parse_top, sort_rows, without
 from pagedbg.commands.base import argument, command
 from pagedbg.commands.filters import FILTERS, Selection
 from pagedbg.commands.lookup import Lookup
 from pagedbg.commands.values import values
-from pagedbg.errors import UsageError
 from pagedbg.mm.page_owner import ALLOCATED, FREED, Blocks, for_each_block
 from pagedbg.session import Session
 
@@ -114,20 +114,6 @@ def _sort_names(session: Session) -> Sequence[str]:
     return (*(column.name for column in _COLUMNS if column.name != "stack"), *_KEYS, "blocks", "bytes", "share")
 
 
-def _parse_by(text: str) -> list[str]:
-    names = [part.strip() for part in text.split(",")]
-    for name in names:
-        if name not in _KEYS:
-            raise UsageError(f"{name!r} is nothing to sum up by; choose from {', '.join(_KEYS)}")
-    return list(dict.fromkeys(names))
-
-
-def _parse_top(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
-        raise UsageError(f"{text!r} is not a number of rows; write 10")
-    return int(text)
-
-
 @command(
     "owners",
     long_description="""
@@ -136,8 +122,8 @@ List what page_owner has on record: a row for each block of pages that is alloca
 A block that was freed in part counts with the pages that are left of it. No page is counted twice.
 """,
     arguments=(
-        argument("--by", metavar="KEY", type=_parse_by, help="sum up by KEY, or several with commas: " + ", ".join(_KEYS)),
-        argument("--top", metavar="N", type=_parse_top, help="only the first N rows"),
+        argument("--by", metavar="KEY", type=by_parser(_KEYS), help="sum up by KEY, or several with commas: " + ", ".join(_KEYS)),
+        argument("--top", metavar="N", type=parse_top, help="only the first N rows"),
         argument("--sort", metavar="COLUMN", help="sort by COLUMN, the greatest first, text from A to Z; -COLUMN turns it round"),
         argument(
             "--state",
@@ -213,7 +199,7 @@ class _Query:
     def rows(self) -> Table:
         """A row for each block."""
         columns = [column for column in _COLUMNS if not (self._args.no_stack and column.name == "stack")]
-        sort = self._sort([column.name for column in columns if column.name != "stack"])
+        sort = parse_sort(self._args.sort, without(columns, "stack"))
         batches = self._batches() if sort is None else self._sorted(*sort)
         if self._args.no_stack:
             drop = _COLUMNS.index(Column("stack", "stack"))
@@ -237,17 +223,13 @@ class _Query:
         index = [column.name for column in _COLUMNS].index(name)
         top = self._args.top
 
-        def order(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-            # Twice, since a sort keeps the order of equals: None comes last whichever way.
-            rows.sort(key=lambda row: 0 if row[index] is None else row[index], reverse=descending)
-            rows.sort(key=lambda row: row[index] is None)
-            return rows if top is None else rows[:top]
-
         best: list[tuple[Any, ...]] = []
         for state, blocks in self._blocks():
-            best = order(best + self._draw(state, blocks)) if top is not None else best + self._draw(state, blocks)
+            best += self._draw(state, blocks)
+            if top is not None:
+                best = sort_rows(best, index, descending, top)
         if best:
-            yield order(best)
+            yield sort_rows(best, index, descending, top)
         self._note_faults()
 
     def _draw(self, state: str, blocks: Blocks) -> list[tuple[Any, ...]]:
@@ -283,7 +265,7 @@ class _Query:
         """A row for each value of ``--by``."""
         keys = [_KEYS[name] for name in self._args.by]
         columns = [*(key.column for key in keys), *_SUMS]
-        sort = self._sort([column.name for column in columns]) or ("pages", True)
+        sort = parse_sort(self._args.sort, columns) or ("pages", True)
         return Table(columns, self._summed(keys, *sort), notes=self._notes, empty="No block on record matches.")
 
     def _summed(self, keys: Sequence[_Key], sort: str, descending: bool) -> Iterator[list[Row]]:
@@ -314,18 +296,6 @@ class _Query:
         if groups > len(rows):
             self._notes.append(f"{groups - len(rows)} more rows.")
         self._note_faults()
-
-    # ---- both ----
-
-    def _sort(self, known: Sequence[str]) -> tuple[str, bool] | None:
-        """The column of ``--sort``, and whether the greatest comes first."""
-        if not self._args.sort:
-            return None
-        name = self._args.sort.removeprefix("-")
-        if name not in known:
-            raise UsageError(f"--sort: there is no column {name!r}; choose from {', '.join(known)}")
-        text = {column.name: column.kind in ("str", "stack") for column in (*_COLUMNS, *(key.column for key in _KEYS.values()), *_SUMS)}
-        return name, text[name] == self._args.sort.startswith("-")
 
 
 def _split(row: Row, stacks: Sequence[int]) -> Row:

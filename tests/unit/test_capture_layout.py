@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The header that the kernel's side is compiled from, and the dtypes that Python reads the same bytes with."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pagedbg.capture import layout
+from pagedbg.capture.bpf_image import sources
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
+    """What a C compiler says of bpf/ring.h: ``sizeof`` and ``offsetof`` of everything, and the constants."""
+    lines = []
+    for name, dtype in layout.STRUCTURES.items():
+        lines.append(f'printf("{name} %zu\\n", sizeof(struct {name}));')
+        for member in dtype.names or ():
+            lines.append(f'printf("{name}.{member} %zu\\n", offsetof(struct {name}, {member}));')
+            lines.append(f'printf("{name}.{member}.size %zu\\n", sizeof(((struct {name} *)0)->{member}));')
+    constants = [f"PAGEDBG_{word}" for word in ("MAGIC", "VERSION", "ORDERS", "EVENTS", "RANGES", "PIDS", "COMMS", "OWN")]
+    constants += [f"PAGEDBG_{name.replace(' ', '_').upper()}" for name in layout.EVENT_NAMES.values()]
+    constants += ["PAGEDBG_NESTED", "PAGEDBG_NO_RECORD", "PAGEDBG_TRACEPOINT"]
+    lines += [f'printf("{name} %llu\\n", (unsigned long long){name});' for name in constants]
+    where = tmp_path_factory.mktemp("layout")
+    source = where / "layout.c"
+    source.write_text(
+        "#include <stddef.h>\n#include <stdio.h>\n#include <linux/types.h>\n#include <ring.h>\nint main(void) {\n"
+        + "\n".join(lines)
+        + "\nreturn 0; }\n"
+    )
+    subprocess.run(["gcc", "-I", sources(), "-o", where / "layout", source], check=True)
+    said = subprocess.run([where / "layout"], check=True, capture_output=True, text=True).stdout
+    return {name: int(value) for name, value in (line.split() for line in said.splitlines())}
+
+
+@pytest.mark.parametrize("name", layout.STRUCTURES)
+def test_a_dtype_has_the_layout_of_its_structure(compiled: dict[str, int], name: str) -> None:
+    dtype = layout.STRUCTURES[name]
+    assert dtype.itemsize == compiled[name]
+    assert dtype.fields is not None
+    for member, (kind, offset, *_) in dtype.fields.items():
+        assert (offset, kind.itemsize) == (compiled[f"{name}.{member}"], compiled[f"{name}.{member}.size"]), member
+
+
+def test_a_record_fills_two_cache_lines() -> None:
+    assert layout.RECORD.itemsize == 128
+
+
+def test_the_constants_are_the_headers(compiled: dict[str, int]) -> None:
+    for name in ("MAGIC", "VERSION", "ORDERS", "EVENTS", "RANGES", "PIDS", "COMMS", "OWN", "NESTED", "NO_RECORD", "TRACEPOINT"):
+        assert getattr(layout, name) == compiled[f"PAGEDBG_{name}"], name
+    for number, name in layout.EVENT_NAMES.items():
+        assert number == compiled[f"PAGEDBG_{name.replace(' ', '_').upper()}"], name
+
+
+def test_no_structure_has_holes_that_nobody_clears() -> None:
+    for name, dtype in layout.STRUCTURES.items():
+        assert np.dtype(dtype.descr) == dtype, name
