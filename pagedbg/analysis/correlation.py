@@ -10,6 +10,7 @@ there. A page of a migrated allocation is freed, too, once its copy is made: of 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
@@ -117,7 +118,7 @@ class Evidence:
 def correlate(
     events: NDArray[Any],
     pages: Pages | None = None,
-    evidence: Evidence = Evidence(),  # noqa: B008 - frozen
+    evidence: Evidence = Evidence(),
     choose: Callable[[NDArray[Any]], NDArray[np.bool_]] | None = None,
 ) -> Correlation:
     """
@@ -162,6 +163,8 @@ class _Story:
         self._copies = _columns(events, copies, _COPIES, "pfn ts_nsec other_pfn order")
         self._copies["at"] = copies
         self._splits = _columns(events, splits, _RESETS, "pfn ts_nsec order")
+        # Which allocations cannot be told from others.
+        self._vague = np.zeros(len(self._rows), np.bool_)
         self._is_target = self._find_targets()
         self._adopt_tails()
 
@@ -213,7 +216,8 @@ class _Story:
         which, offset = _spread(end - start)
         reset = freed[start[which] + offset]
         at = copies["pfn"][which]
-        found[which[(reset["pfn"] <= at) & (at < reset["pfn"] + _size(reset["order"]))]] = -1
+        over = (reset["at"] < copies["at"][which]) & (reset["pfn"] <= at) & (at < reset["pfn"] + _size(reset["order"]))
+        found[which[over]] = -1
         if self._evidence.missing:
             # Who migrates has allocated the target.
             found[self._events["pid"][copies["at"]] != rows["pid"][found]] = -1
@@ -221,6 +225,10 @@ class _Story:
         found = found[found >= 0]
         targets[found] = True
         whole = (copies["order"] > 0) & (rows["pfn"][found] == copies["pfn"]) & (rows["order"][found] == copies["order"])
+        # A target is used up by its first copy: that of a later one, to the same page, is missing.
+        first = np.zeros(len(found), np.bool_)
+        first[np.unique(found, return_index=True)[1]] = True
+        whole &= first
         self._copies["target_ts"][np.searchsorted(self._copies["at"], copies["at"][whole])] = rows["ts_nsec"][found[whole]]
         return targets
 
@@ -230,17 +238,23 @@ class _Story:
         head only, and the others go on with that of the target.
         """
         moved = self._copies[self._copies["target_ts"] > 0]
-        if not len(moved):
-            return
-        moved = moved[np.argsort(moved["target_ts"], kind="stable")]
+        # If another allocation has the target's time, nobody can say which of the two a page with it is of.
+        shared = np.isin(moved["target_ts"], self._rows["ts_nsec"][~self._is_target])
+        self._vague[np.isin(self._rows["ts_nsec"], moved["ts_nsec"][shared])] = True
+        moved = moved[~shared]
+        self._moved = moved[np.argsort(moved["target_ts"], kind="stable")]
         for events in (self._copies, self._resets, self._splits):
-            # A tail may be migrated on, and its tails after it.
-            for _ in range(len(moved)):
-                at = _find(moved["target_ts"], events["ts_nsec"])
-                tails = at >= 0
-                if not tails.any():
-                    break
-                events["ts_nsec"][tails] = moved["ts_nsec"][at[tails]]
+            events["ts_nsec"] = self._begun(events["ts_nsec"])
+
+    def _begun(self, times: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """The time of the allocation that a page is of, for times that pages have on record."""
+        # A tail may be migrated on, and its tails after it.
+        for _ in range(len(self._moved)):
+            at = _find(self._moved["target_ts"], times)
+            if not (at >= 0).any():
+                break
+            times = np.where(at >= 0, self._moved["ts_nsec"][at], times)
+        return times
 
     # ---- what became of them ----
 
@@ -252,7 +266,9 @@ class _Story:
         self._pages = pages
         count = len(rows)
         self._held, self._unknown, self._reused = (np.zeros(count, np.int64) for _ in range(3))
-        self._split, self._vague = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
+        self._split = np.zeros(count, np.bool_)
+        self._home, self._moved_whole = np.zeros(count, np.intp), np.zeros(count, np.bool_)
+        self._tails_unknown = np.zeros(count, np.bool_)
         self._last = np.full(count, -1)
         movable = self._evidence.movable
         self._movable = (rows["gfp_mask"] & np.uint32(movable)) != 0 if movable else np.ones(count, np.bool_)
@@ -351,6 +367,8 @@ class _Story:
                 break
             copy, of = open_[at >= 0], owner[at[at >= 0]]
             self._movable[of] = True
+            self._tails_unknown[of[(copies["order"][copy] > 0) & (copies["target_ts"][copy] == 0)]] = True
+            self._moved_whole[of[(copies["other_pfn"][copy] == rows["pfn"][of]) & (copies["order"][copy] == rows["order"][of])]] = True
             open_ = open_[at < 0]
             which, offset = _spread(_size(copies["order"][copy]).astype(np.int64))
             reached = _key(of_copy[copy[which]], copies["pfn"][copy[which]] + offset.astype(np.uint64))
@@ -377,7 +395,6 @@ class _Story:
         cells.freed = freed > left
         cells.leaving = (left > freed) & (left >= arrived)
         cells.same[gone[resets["handle"][reset] == rows["handle"][owner[gone]]]] = True
-        cells.target_ts[to] = copies["target_ts"][copy]
         cells.head[to] = _find(key, _key(of_copy, copies["pfn"]))[copy]
         return cells
 
@@ -397,13 +414,13 @@ class _Story:
 
     def _mine(self, cells: _Cells, records: NDArray[Any]) -> NDArray[np.bool_]:
         """Which pages have their allocation on record."""
-        times = self._rows["ts_nsec"][cells.row]
-        mine = (records["ts_nsec"] == times) | ((cells.target_ts > 0) & (records["ts_nsec"] == cells.target_ts))
+        mine: NDArray[np.bool_] = self._begun(records["ts_nsec"]) == self._rows["ts_nsec"][cells.row]
         mine &= records["known"] & (records["state"] > 0)
         # The target's event may be lost. But while the head of a block is allocated, no page has its order without being part of it.
         tail = np.flatnonzero(~mine & (cells.head >= 0) & records["known"] & (records["state"] > 0) & (records["order"] > 0))
         head = cells.head[tail]
-        same = mine[head] & (records["state"][head] == _RECORD_ALLOCATED) & (records["order"][tail] == records["order"][head])
+        same = cells.pfn[tail] - cells.pfn[head] < _size(records["order"][head])
+        same &= mine[head] & (records["state"][head] == _RECORD_ALLOCATED) & (records["order"][tail] == records["order"][head])
         mine[tail[same]] = True
         return mine
 
@@ -434,6 +451,16 @@ class _Story:
         target = cells.held & older & movable & (not missing) & evidence.current
         moved |= cells.held & foreign & movable & (lost_copies | reused_later) & ~target
         self._is_target[row[target]] = True
+        if not evidence.swaps_handles:
+            # What looks like tails, or was one, may belong to a block that was migrated here, which wrote the head's record only.
+            at = np.flatnonzero(cells.pfn == self._rows["pfn"][row])
+            self._home[row[at]] = at
+            home, order = self._home[row], self._rows["order"][row]
+            whole = mine[home] & (records["order"][home] == order)
+            tails = held & (order > 0) & ~whole & ~self._moved_whole[row]
+            tails &= movable & (lost_copies | (not evidence.current))
+            held &= ~tails
+            moved |= tails
         unknown = (unknown | moved | (cells.held & ~mine & ~foreign)) & ~held
         reused = cells.held & foreign & ~moved & ~target
         self._count(cells, held, unknown, reused)
@@ -442,7 +469,7 @@ class _Story:
         # What was not migrated here was allocated here.
         fixed = (records["gfp_mask"] & np.uint32(evidence.movable)) == 0 if evidence.movable else np.zeros(len(row), np.bool_)
         for number, which in (
-            (1, held & cells.freed & ~cells.held & (COPY not in missing)),
+            (1, held & cells.freed & ~cells.held & ~(movable & (lost_copies | (not evidence.current)))),
             (2, over & ~moved & ~freed_later & (not missing)),
             (3, reused & fixed & ~older & (records["ts_nsec"].astype(np.int64) <= until) & (not missing)),
         ):
@@ -474,6 +501,9 @@ class _Story:
 
     def _decide(self, wanted: NDArray[np.bool_]) -> NDArray[Any]:
         rows = self._rows
+        if not self._evidence.swaps_handles:
+            # Tails of a migrated block have the time of a target that was not captured. Nothing shows whose they are once it is split.
+            self._vague |= self._tails_unknown & (self._split | (SPLIT in self._evidence.missing))
         state = np.full(len(rows), FREED)
         state[self._reused > 0] = REUSED
         state[(self._unknown > 0) | self._vague] = UNKNOWN
@@ -506,8 +536,7 @@ class _Story:
 class _Cells:
     """
     Pages of allocations, one a row: ``row`` says of which. By the events it is ``held``; was ``freed`` (with the ``same`` stack on record as
-    when it was allocated); or is ``leaving``, migrated away and not freed yet. Its record may have the time ``target_ts`` instead of the
-    allocation's. ``head`` is the index of the head of the block that it was migrated with, −1 for none.
+    when it was allocated); or is ``leaving``, migrated away and not freed yet. ``head`` is the index of the head of the block that it was migrated with, −1 for none.
     """
 
     row: NDArray[np.intp]
@@ -516,16 +545,14 @@ class _Cells:
     freed: NDArray[np.bool_]
     same: NDArray[np.bool_]
     leaving: NDArray[np.bool_]
-    target_ts: NDArray[np.uint64]
     head: NDArray[np.intp]
     key: NDArray[np.uint64]
 
     @classmethod
     def of(cls, row: NDArray[np.intp], pfn: NDArray[np.uint64], held: bool) -> _Cells:
-        count = len(row)
-        no = [np.zeros(count, np.bool_) for _ in range(3)]
-        times, key = np.zeros(count, np.uint64), np.zeros(0, np.uint64)
-        return cls(row, pfn, np.full(count, held), *no, times, np.full(count, -1), key)
+        held_, freed, same, leaving = np.zeros((4, len(row)), np.bool_)
+        held_[:] = held
+        return cls(row, pfn, held_, freed, same, leaving, np.full(len(row), -1), np.zeros(0, np.uint64))
 
     def take(self, which: NDArray[np.bool_]) -> _Cells:
         """Those in a mask, of cells that were never migrated."""
@@ -573,9 +600,8 @@ def _by_time(events: NDArray[Any], times: NDArray[np.uint64]) -> tuple[NDArray[A
 def _parts(counts: NDArray[np.int64]) -> Iterator[slice]:
     """Slices of an array whose counts add up to about :data:`_PIECE`."""
     at = np.cumsum(counts) // _PIECE
-    edges = np.flatnonzero(np.diff(at, prepend=-1))
-    for start, end in zip(edges, [*edges[1:], len(counts)], strict=True):
-        yield slice(int(start), int(end))
+    for start, end in itertools.pairwise([*np.flatnonzero(np.diff(at, prepend=-1)).tolist(), len(counts)]):
+        yield slice(start, end)
 
 
 def _last_by_pfn(rows: NDArray[Any], which: NDArray[np.intp]) -> tuple[NDArray[np.uint64], NDArray[np.intp]]:

@@ -202,6 +202,16 @@ class Capture:
         times[times == 0] = -1
         return times
 
+    def ended_at(self) -> int | None:
+        """When the capture ended, in nanoseconds of :attr:`clock`; None if it has not."""
+        if self.meta["ended"] is None:
+            return None
+        mono = int(self.meta["ended"]["mono_ns"])
+        if not self.page_owner:
+            return mono
+        _, offset = self._offsets(self.events())
+        return mono + int(offset[-1])
+
     def _offsets(self, records: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """How far local_clock() is ahead of CLOCK_MONOTONIC, at some times of the latter: where an event has both."""
         both = records[(records["time_nsec"] > 0) & (records["mono_nsec"] > 0)]

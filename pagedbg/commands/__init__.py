@@ -34,6 +34,7 @@ COMMANDS: dict[str, Entry] = {
     "trace clear": Entry("pagedbg.commands.trace", "Events", "forget the events recorded so far"),
     "trace save": Entry("pagedbg.commands.trace", "Events", "keep the capture in a directory"),
     "trace load": Entry("pagedbg.commands.trace", "Events", "open a capture that was saved"),
+    "correlate": Entry("pagedbg.commands.correlate", "Events", "say what became of the allocations that were recorded"),
     "record": Entry("pagedbg.commands.record", "Events", "record into a directory without a prompt, or while a command runs"),
     "help": Entry("pagedbg.commands.help", "The prompt", "list the commands, or explain one with examples"),
     "exit": Entry("pagedbg.commands.help", "The prompt", "leave (also quit, Ctrl-D)"),

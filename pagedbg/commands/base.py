@@ -82,6 +82,7 @@ __all__ = (
     "flat_arguments",
     "load_commands",
     "mutually_exclusive_group",
+    "require",
 )
 
 CommandFunc = Callable[[Session, argparse.Namespace], Table | None]
@@ -213,16 +214,25 @@ class Command:
     def _check_needs(self, session: Session) -> None:
         if self.kernel and not session.target.has_kernel:
             raise PagedbgError("there is no kernel here, only a capture: start pagedbg without --capture, or with -c CORE as well.")
-        if not self.needs:
-            return
-        capabilities: Mapping[str, Any] = session.target.capabilities()
-        for need in self.needs:
-            capability = capabilities.get(need)
-            if capability is None:
-                raise PagedbgError(f"needs {need}, which only a running kernel has: {session.target.name} is a dump.")
-            if not capability.state:
-                said = ". ".join(part.rstrip(".") for part in (f"needs {need}: {capability.detail}", capability.remedy) if part)
-                raise PagedbgError(f"{said}.")
+        require(session, *self.needs)
+
+
+def require(session: Session, *needs: str) -> None:
+    """
+    Check that the target has some capabilities.
+
+    :raises PagedbgError: if one is missing: what it is, and how to get it
+    """
+    if not needs:
+        return
+    capabilities: Mapping[str, Any] = session.target.capabilities()
+    for need in needs:
+        capability = capabilities.get(need)
+        if capability is None:
+            raise PagedbgError(f"needs {need}, which only a running kernel has: {session.target.name} is a dump.")
+        if not capability.state:
+            said = ". ".join(part.rstrip(".") for part in (f"needs {need}: {capability.detail}", capability.remedy) if part)
+            raise PagedbgError(f"{said}.")
 
 
 def command(

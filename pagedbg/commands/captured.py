@@ -59,9 +59,7 @@ class Captured:
         if self._lookup is not None:
             here: int | None = self._lookup.now
             return here
-        ended = self.capture.meta["ended"] or {}
-        known: int | None = ended.get("mono_ns" if self.capture.clock == "monotonic" else "local_ns")
-        return known
+        return self.capture.ended_at()
 
     @functools.cached_property
     def _lookup(self) -> Any:

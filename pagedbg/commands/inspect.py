@@ -51,19 +51,19 @@ def inspect(session: Session, args: argparse.Namespace) -> Table | None:
         return None
     place = find_place(session.prog, args.what, args.where)
     rows = PageRows(session, [*session.target.notes, *place.notes])
-    return _one(session.prog, rows, place) if place.single else _many(session.prog, rows, place)
+    return _one(session, rows, place) if place.single else _many(session.prog, rows, place)
 
 
-def _one(prog: Program, rows: PageRows, place: Place) -> Table:
+def _one(session: Session, rows: PageRows, place: Place) -> Table:
     """The table of one page: for programs a row, for people a record."""
-    pfn = place.ranges[0][0]
+    prog, pfn = session.prog, place.ranges[0][0]
     (state,) = page_states(prog, pfn, pfn + 1) if pfn < 1 << 52 else (PageState(pfn, "beyond the end"),)
     if state.kind in ABSENT:
         more = f" (the last page frame is {_last_pfn(prog):#x})" if state.kind == "beyond the end" else ""
         raise PagedbgError(f"there is no page to show at page frame {pfn:#x}: {ABSENT[state.kind]}{more}")
     (row,) = rows.rows([state])
     named = dict(zip((column.name for column in COLUMNS), row, strict=True))
-    return Table(COLUMNS, [[row]], notes=rows.notes, text=PageRecord(rows, place).lines(state, named))
+    return Table(COLUMNS, [[row]], notes=rows.notes, text=PageRecord(session, rows, place).lines(state, named))
 
 
 def _many(prog: Program, rows: PageRows, place: Place) -> Table:

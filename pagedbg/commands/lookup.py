@@ -38,6 +38,7 @@ class Lookup:
         self.depot = StackDepot(self.prog)
         if self.target.live:
             self.target.symbolize.forget_modules()
+        self.notes: list[str] = []
         self._stacks: dict[int, list[str]] = {}
         self._gfp: dict[int, str] = {}
 

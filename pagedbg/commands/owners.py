@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from pagedbg.analysis.table import Column, Row, Table
 from pagedbg.analysis.tally import Tally, summarize
 from pagedbg.commands.arrange import by_parser, parse_sort, parse_top, sort_rows, without
-from pagedbg.commands.base import argument, command
+from pagedbg.commands.base import argument, command, require
+from pagedbg.commands.capture_blocks import CaptureLookup, capture_blocks
 from pagedbg.commands.filters import FILTERS, Selection
 from pagedbg.commands.lookup import Lookup
 from pagedbg.commands.values import values
+from pagedbg.errors import UsageError
 from pagedbg.mm.page_owner import ALLOCATED, FREED, Blocks, for_each_block
 from pagedbg.session import Session
 
@@ -134,7 +136,6 @@ A block that was freed in part counts with the pages that are left of it. No pag
         argument("--no-stack", action="store_true", help="leave out the stacks of the rows"),
         FILTERS,
     ),
-    needs=("page_owner",),
     examples=(
         ("owners --by comm --top 5", "which programs hold the most"),
         ("owners --by stack --top 3 --orders '>=3'", "which call paths hold large blocks"),
@@ -148,27 +149,40 @@ A block that was freed in part counts with the pages that are left of it. No pag
 )
 def owners(session: Session, args: argparse.Namespace) -> Table:
     """Run the command."""
-    lookup = Lookup(session)
-    query = _Query(args, lookup, lambda: session.db)
+    capture = session.refresh_capture()
+    if capture is not None and not capture.page_owner and not session.target.capabilities()["page_owner"].state:
+        if args.state != "allocated":
+            raise UsageError("--state: page_owner is off, and a capture has only what is allocated")
+        query = _Query(args, CaptureLookup(session, capture), lambda: session.db, capture_blocks(capture))
+    else:
+        require(session, "page_owner")
+        query = _Query(args, Lookup(session), lambda: session.db)
     return query.sums() if args.by else query.rows()
 
 
 class _Query:
     """One run of the command: the blocks that were asked for, and what went wrong on the way."""
 
-    def __init__(self, args: argparse.Namespace, lookup: Lookup, db: Callable[[], Any]) -> None:
+    def __init__(self, args: argparse.Namespace, lookup: Lookup, db: Callable[[], Any], captured: Blocks | None = None) -> None:
+        """:param captured: blocks to take in place of those on record"""
         self._args = args
+        self._captured = captured
         self._lookup = lookup
         self._db = db
         self._selection = Selection(args, lookup)
         self._notes: list[str] = list(lookup.target.notes)
         self._unread = self._damaged = 0
+        if captured is not None:
+            self._notes += ["page_owner is off: this is what was allocated since the trace began, and not freed.", *lookup.notes]
 
     def _blocks(self) -> Iterator[tuple[str, Blocks]]:
         # Blocks are aligned to their size: what reaches into the range of --pfns begins at most the greatest block before it.
         start, end = 0, None
         if self._args.pfns:
             start, end = self._args.pfns[0] >> 18 << 18, -(-self._args.pfns[1] >> 18 << 18)
+        if self._captured is not None:
+            yield "allocated", self._selection.choose(self._captured)
+            return
         for state in _STATES[self._args.state]:
             for blocks in for_each_block(self._lookup.prog, state, start, end):
                 if state == _STATES[self._args.state][0]:
@@ -189,7 +203,7 @@ class _Query:
             self._notes.append(f"The records of {self._damaged} pages are damaged (or were being written): they are not counted.")
 
     def _note_faults(self) -> None:
-        faults = self._lookup.depot.faults
+        faults = {} if self._captured is not None else self._lookup.depot.faults
         if faults:
             self._notes.append(f"{len(faults)} stacks could not be read; the first: {next(iter(faults.values()))}.")
         self._notes.extend(self._lookup.target.symbolize.notes)

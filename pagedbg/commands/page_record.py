@@ -10,6 +10,7 @@ from drgn import FaultError
 from drgn.helpers.linux.mm import in_direct_map, pfn_to_page, pfn_to_virt
 from drgn.helpers.linux.slab import slab_object_info
 
+from pagedbg.commands.history import history
 from pagedbg.commands.page_rows import PageRows
 from pagedbg.commands.places import Place
 from pagedbg.commands.words import age, line, or_unknown, pfn_range, pfn_ranges, position, seconds
@@ -17,6 +18,7 @@ from pagedbg.mm.page import KINDS, PageState, page_states
 from pagedbg.mm.page_owner import ALLOCATED, FREED, GREATEST_ORDER
 from pagedbg.mm.pageblock import pageblock_end_pfn, pageblock_order, pageblock_start_pfn
 from pagedbg.mm.rmap import page_mappings
+from pagedbg.session import Session
 from pagedbg.ui.render import printable
 
 __all__ = ("PageRecord",)
@@ -28,7 +30,8 @@ _MAPPED_KINDS = ("anon", "ksm", "file", "shmem", "block device", "hugetlb", "swa
 class PageRecord:
     """Draws the record of the page that a place is."""
 
-    def __init__(self, rows: PageRows, place: Place) -> None:
+    def __init__(self, session: Session, rows: PageRows, place: Place) -> None:
+        self._session = session
         self._rows = rows
         self._place = place
         self._lookup = rows.lookup
@@ -54,6 +57,7 @@ class PageRecord:
             yield line("memcg", printable(state.memcg))
         yield ""
         yield from self._owner(row)
+        yield from history(self._session, pfn)
         self._rows.note()
 
     def _head_counts(self, state: PageState) -> str:

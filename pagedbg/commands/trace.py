@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 import argparse
+import io
 import shutil
+import sys
 import time
 from pathlib import Path
+
+import numpy as np
 
 from pagedbg.analysis.table import Column, Table
 from pagedbg.capture import layout
@@ -15,12 +19,15 @@ from pagedbg.capture.directory import PAGES, Capture, CaptureError
 from pagedbg.capture.filter import EVENT_WORDS, OPTIONS, build_filter, describe
 from pagedbg.capture.hooks import BOOT_ONLY
 from pagedbg.commands.base import argument, argument_group, command
-from pagedbg.commands.captured import need_capture, what_is_missing
+from pagedbg.commands.captured import Captured, need_capture, what_is_missing
 from pagedbg.commands.filters import FILTERS
 from pagedbg.commands.limits import parse_duration, parse_size
 from pagedbg.commands.values import values
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.session import Session
+
+# Of as many pages records are kept with a capture: some 90 bytes each.
+_MOST_PAGES = 1 << 19
 
 NEEDS = ("root", "not locked down", "BPF", "bcc")
 
@@ -244,8 +251,26 @@ def trace_save(session: Session, args: argparse.Namespace) -> None:
 
 
 def save_pages(session: Session, capture: Capture) -> bytes | None:
-    """The contents of ``pages.npy`` for a capture of the running kernel; None of another."""
-    return None
+    """The contents of ``pages.npy`` for a capture of the running kernel, of what was not seen to be freed; None of another kernel."""
+    if not (capture.page_owner and Captured(session, capture).same_boot):
+        return None
+    from pagedbg.analysis.correlation import FREED, correlate
+    from pagedbg.mm.page_owner import page_owners_of_pfns
+
+    events = capture.events()
+    rows = correlate(events).allocations
+    rows = rows[rows["state"] != FREED]
+    copies = events[events["event"] == layout.COPY]
+    heads = np.concatenate((rows["pfn"], copies["pfn"]))
+    sizes = np.int64(1) << np.concatenate((rows["order"], copies["order"])).astype(np.int64)
+    if sizes.sum() > _MOST_PAGES:
+        print(f"The records of {sizes.sum():,} pages are too many to be kept: correlate before the machine goes on.", file=sys.stderr)
+        return None
+    within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    pfns = np.unique(np.repeat(heads, sizes) + within.astype(np.uint64))
+    out = io.BytesIO()
+    np.save(out, page_owners_of_pfns(session.prog, pfns), allow_pickle=False)
+    return out.getvalue()
 
 
 @command(

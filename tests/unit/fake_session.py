@@ -37,6 +37,7 @@ class FakeTarget:
 
     live = False
     name = "fake (6.12)"
+    has_kernel = True
 
     def __init__(self) -> None:
         self.prog = drgn.Program(drgn.host_platform)

@@ -14,7 +14,7 @@ from fake_session import FakeTarget, fake_session
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagedbg.commands import COMMANDS
+from pagedbg.commands import COMMANDS, command_of
 from pagedbg.commands.base import NAMESPACE, Command, Leave, execute, exit_status, flat_arguments, load_commands
 from pagedbg.commands.help import examples
 from pagedbg.errors import PagedbgError, UsageError
@@ -173,9 +173,9 @@ def test_every_command_is_where_the_list_says(name: str) -> None:
 
 @pytest.mark.parametrize("line", [line for line, _ in examples()])
 def test_every_example_can_be_parsed(line: str) -> None:
-    name, _, tail = line.partition(" ")
+    name = command_of(line.split())
     command = NAMESPACE.get(name)
-    command.parser.parse_line(command.parse(tail).args.words)
+    command.parser.parse_line(command.parse(line.removeprefix(name)).args.words)
 
 
 @pytest.mark.parametrize("command", load_commands(), ids=lambda command: str(command.name))
@@ -209,6 +209,28 @@ def test_help_lists_the_commands_by_group(capsys: pytest.CaptureFixture[str]) ->
     lines = capsys.readouterr().out.splitlines()
     assert lines.index("Pages:") < lines.index("The prompt:")
     assert any(line.split() == ["says", "the", "fake", "says"] for line in lines)
+
+
+def test_two_words_name_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    NAMESPACE.run(SESSION.prog, "  trace   set --help")
+    assert capsys.readouterr().out.startswith("trace set ")
+    NAMESPACE.run(SESSION.prog, "help trace set")
+    assert capsys.readouterr().out.startswith("trace set ")
+    NAMESPACE.run(SESSION.prog, "help trace")
+    assert "trace start" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("trace", "trace: a word is missing; it is followed by one of set, start,"),
+        ("trace shwo", "trace: there is no 'shwo'; did you mean show?"),
+        ("trace | cat", "trace: a word is missing; it is followed by one of set, start,"),
+    ],
+)
+def test_a_second_word_that_is_missing_or_wrong(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(SESSION, line) == 2
+    assert capsys.readouterr().err.startswith(said)
 
 
 def test_groups_are_taken_apart() -> None:

@@ -1,0 +1,534 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``correlate``: what became of the allocations that were captured."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import re
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from drgn import FaultError
+from numpy.typing import NDArray
+
+from pagedbg.analysis.correlation import CONTRADICTIONS, STATES, Correlation, Evidence, Pages, correlate
+from pagedbg.analysis.filters import parse_kinds
+from pagedbg.analysis.stacks import function_of, module_of
+from pagedbg.analysis.table import Column, Row, Table
+from pagedbg.analysis.tally import group
+from pagedbg.capture.directory import Capture
+from pagedbg.capture.filter import EVENT_WORDS
+from pagedbg.capture.layout import COPY, EVENT_NAMES, RESET, SET, SPLIT
+from pagedbg.commands.arrange import by_parser, parse_sort, parse_top, sort_rows, without
+from pagedbg.commands.base import argument, command
+from pagedbg.commands.captured import Captured, need_capture, what_is_missing
+from pagedbg.commands.filters import FILTERS
+from pagedbg.commands.lookup import Lookup
+from pagedbg.errors import PagedbgError, UsageError
+from pagedbg.mm.gfp import parse_gfp_mask
+from pagedbg.mm.page_owner import PAGE_RECORD, page_owner_inited, page_owners_of_pfns
+from pagedbg.session import Session
+
+_HELD = ("live", "migrated", "split")
+
+_COLUMNS = (
+    Column("pfn", "hex"),
+    Column("order", "int"),
+    Column("pages", "int"),
+    Column("gfp"),
+    Column("migratetype"),
+    Column("pid", "int"),
+    Column("tgid", "int"),
+    Column("comm"),
+    Column("ts_ns", "ns"),
+    Column("handle", "hex"),
+    Column("stack", "stack"),
+    Column("state"),
+    Column("held", "int"),
+    Column("freed_ns", "ns"),
+    Column("lifetime_ns", "ns"),
+    Column("free_pid", "int"),
+    Column("free_comm"),
+    Column("now_pfn", "hex"),
+    Column("reused_pid", "int"),
+    Column("reused_comm"),
+    Column("contradiction"),
+)
+_SUMS = (
+    Column("blocks", "int"),
+    Column("pages", "int"),
+    Column("bytes", "bytes"),
+    Column("share", "share"),
+    Column("oldest", "ns"),
+    Column("youngest", "ns"),
+)
+_LIFETIMES = (Column("count", "int"), *(Column(name, "ns") for name in ("min", "median", "p90", "p99", "max")))
+
+# Rows that are drawn at once.
+_BATCH = 1000
+
+# As many allocations of a capture are looked up in a dump, to see whether it is of the same boot.
+_SAMPLE = 4096
+
+# What local_clock() of a dump may be behind: a run queue's clock stands still while its CPU is idle.
+_SLACK_NS = 10**9
+
+_KINDS = frozenset({SET, RESET, COPY, SPLIT})
+
+
+class _Key(NamedTuple):
+    """Something to sum up by: the members that tell one value from another, and what the value of a row of them is."""
+
+    column: Column
+    members: Callable[[NDArray[Any]], list[NDArray[Any]]]
+    value: Callable[[_Names, NDArray[Any]], Any]
+
+
+def _member(name: str) -> Callable[[NDArray[Any]], list[NDArray[Any]]]:
+    return lambda rows: [rows[name]]
+
+
+_KEYS = {
+    "stack": _Key(Column("stack", "stack"), _member("handle"), lambda names, row: tuple(names.stack(int(row["handle"])))),
+    "module": _Key(Column("module"), _member("handle"), lambda names, row: names.module(int(row["handle"]))),
+    "function": _Key(Column("function"), _member("handle"), lambda names, row: names.function(int(row["handle"]))),
+    "comm": _Key(Column("comm"), lambda rows: list(rows["comm"].T), lambda names, row: names.captured.comm(row["comm"])),
+    "pid": _Key(Column("pid", "int"), _member("pid"), lambda names, row: int(row["pid"])),
+    "order": _Key(Column("order", "int"), _member("order"), lambda names, row: int(row["order"])),
+    "gfp": _Key(Column("gfp"), _member("gfp_mask"), lambda names, row: names.captured.gfp(int(row["gfp_mask"]))),
+    "migratetype": _Key(Column("migratetype"), _member("gfp_mask"), lambda names, row: names.captured.migratetype(int(row["gfp_mask"]))),
+    "state": _Key(Column("state"), _member("state"), lambda names, row: STATES[row["state"]]),
+}
+
+
+def _parse_states(text: str) -> list[str]:
+    names = [part.strip() for part in text.split(",")]
+    for name in names:
+        if name not in STATES:
+            raise UsageError(f"{name!r} is no state; choose from {', '.join(STATES)}")
+    return names
+
+
+@command(
+    "correlate",
+    long_description="""
+Say of each allocation that was captured what became of it: live (held where it was), migrated (held elsewhere), split (some pieces are
+held), freed (when, by whom), reused (its page has another owner, its free was not seen), or unknown, where events were lost.
+
+The pages are looked at as they are now, in the dump, or as they were saved with the capture. Without any of these, live means held when the
+capture ended. An allocation is known by its pfn and ts_ns, exactly: nothing is guessed.
+""",
+    arguments=(
+        argument("--state", metavar="STATE", type=_parse_states, help="only these, with commas: " + ", ".join(STATES)),
+        argument("--leaked", action="store_true", help="sum up what is still held, by stack unless --by says otherwise"),
+        argument("--lifetimes", action="store_true", help="how long what was freed had lasted, by order unless --by says otherwise"),
+        argument("--by", metavar="KEY", type=by_parser(_KEYS), help="sum up by KEY, or several with commas: " + ", ".join(_KEYS)),
+        argument("--top", metavar="N", type=parse_top, help="only the first N rows"),
+        argument("--sort", metavar="COLUMN", help="sort by COLUMN, the greatest first, text from A to Z; -COLUMN turns it round"),
+        argument("--no-stack", action="store_true", help="leave out the stacks of the rows"),
+        FILTERS,
+    ),
+    examples=(
+        ("correlate --by state", "how many allocations are live, freed, migrated"),
+        ("correlate --leaked --age '>10s' --top 5", "which call paths hold what they asked for more than ten seconds ago"),
+        ("correlate --leaked --by module", "the same by driver"),
+        ("correlate --lifetimes --by stack --top 5", "how long the allocations of a call path last"),
+        ("correlate --no-stack --state live --sort ts_ns --top 3", "the three youngest allocations that are held"),
+    ),
+    table=True,
+    kernel=False,
+)
+def correlate_(session: Session, args: argparse.Namespace) -> Table:
+    """Run the command."""
+    if args.leaked and args.lifetimes:
+        raise UsageError("--leaked is of what is held, --lifetimes of what was freed: choose one")
+    if args.state and (args.leaked or args.lifetimes):
+        raise UsageError("--leaked and --lifetimes choose the states themselves: leave --state out")
+    return _Query(session, args).table()
+
+
+# ---- the evidence ------------------------------------------------------------------------------------------------------------------------
+
+
+class _Compared(NamedTuple):
+    """The records of pages, as of when they are, and whether the capture goes on up to then."""
+
+    pages: Pages | None
+    words: str
+    current: bool = False
+
+
+def _compared(session: Session, capture: Capture, names: _Names) -> _Compared:
+    """
+    What there is to compare a capture with.
+
+    :raises PagedbgError: if the kernel that is open is not the one that the capture is of
+    """
+    target = session.target
+    if not target.has_kernel:
+        return _saved(capture)
+    if target.live:
+        if not names.captured.same_boot:
+            raise PagedbgError(
+                f"{capture.path} is of another boot than the kernel that runs here, whose pages say nothing of it: open it alone, with pagedbg --capture {capture.path}."
+            )
+    else:
+        _check_dump(session, capture)
+    if not capture.page_owner or not page_owner_inited(session.prog):
+        return _Compared(None, "There is no page_owner here to compare with: live means that no free was seen.")
+
+    def pages(pfns: NDArray[np.uint64]) -> NDArray[Any]:
+        return page_owners_of_pfns(session.prog, pfns)
+
+    if target.live:
+        return _Compared(pages, "Compared with the pages as they are now.", capture.recording and not capture.abandoned)
+    return _Compared(pages, f"Compared with the pages as they are in {target.name}.")
+
+
+def _saved(capture: Capture) -> _Compared:
+    saved = capture.pages
+    if saved is None or saved.dtype != PAGE_RECORD or saved.ndim != 1:
+        return _Compared(None, "There are no pages to compare with: live means held when the capture ended.")
+    saved = saved[np.argsort(saved["pfn"], kind="stable")]
+
+    def pages(pfns: NDArray[np.uint64]) -> NDArray[Any]:
+        found = np.zeros(len(pfns), PAGE_RECORD)
+        if len(saved):
+            at = np.minimum(np.searchsorted(saved["pfn"], pfns), len(saved) - 1)
+            there = saved["pfn"][at] == pfns
+            found[there] = saved[at[there]]
+        return found
+
+    return _Compared(pages, "Compared with the pages as they were when the capture was saved.")
+
+
+def _check_dump(session: Session, capture: Capture) -> None:
+    """Refuse a dump of another kernel or another boot, as far as a dump tells."""
+    target, kernel = session.target, capture.meta["kernel"]
+    way_out = f"open the capture alone, with pagedbg --capture {capture.path}"
+    build = target.vmcoreinfo.get("BUILD-ID", "")
+    if target.release != kernel["release"] or (build and kernel["build_id"] and build != kernel["build_id"]):
+        raise PagedbgError(f"{capture.path} is of kernel {kernel['release']}, and {target.name} of another build: {way_out}.")
+    if not capture.page_owner or not page_owner_inited(session.prog):
+        return
+    events = capture.events()
+    sets = events[events["event"] == SET]
+    if not len(sets):
+        return
+    records = page_owners_of_pfns(session.prog, sets["pfn"][-_SAMPLE:])
+    if (records["known"] & (records["state"] > 0) & (records["ts_nsec"] == sets["ts_nsec"][-_SAMPLE:])).any():
+        return
+    now = Lookup(session).now
+    if now is None or int(sets["ts_nsec"].max()) > now + _SLACK_NS:
+        raise PagedbgError(f"{capture.path} is of another boot than {target.name}, which has none of its allocations: {way_out}.")
+
+
+def _evidence(capture: Capture, events: NDArray[Any], current: bool) -> tuple[Evidence, list[str]]:
+    """How good a capture is, and sentences on what it was not asked for."""
+    meta, counts, said = capture.meta, capture.meta["counts"], []
+    missing: set[int] = set()
+    if capture.page_owner:
+        for kind in _KINDS - {EVENT_WORDS[name.replace("set migrate", "migrate")] for name in meta["functions"]}:
+            missing.add(kind)
+            said.append(f"This kernel's {EVENT_NAMES[kind]} events could not be captured.")
+    filters = [shlex.split(entry["filter"]) for entry in meta["filters"]]
+    if any(words != filters[0] for words in filters):
+        missing |= {RESET, COPY, SPLIT}
+        said.append("The filters were changed meanwhile: events of earlier allocations may be missing.")
+    for words in filters:
+        options = dict(zip(words[::2], words[1::2], strict=False))
+        if "--events" in options:
+            asked = {EVENT_WORDS.get(word.strip()) for word in options["--events"].split(",")}
+            left_out = sorted(_KINDS - asked)
+            missing |= set(left_out)
+            if left_out:
+                said.append(f"The capture was not asked for the events {', '.join(EVENT_NAMES[kind] for kind in left_out)}.")
+        if {"--pfns", "--zone", "--node"} & options.keys():
+            # What is migrated out of the pages that were asked for is not followed.
+            missing |= {RESET, COPY}
+    if capture.abandoned or counts["missed"] or capture.torn:
+        missing |= _KINDS
+    elif capture.lost:
+        missing |= {kind for kind in _KINDS if sum(counts["recorded_by"][kind]) > np.count_nonzero(events["event"] == kind)}
+    if counts.get("forgotten"):
+        missing |= {RESET, COPY, SPLIT}
+    until = int(max(events["ts_nsec"].max(initial=0), events["time_nsec"].max(initial=0)))
+    version = re.match(r"(\d+)\.(\d+)", meta["kernel"]["release"])
+    # 6.9: mm,page_owner: fix accounting of pages when migrating
+    swaps = version is not None and (int(version[1]), int(version[2])) >= (6, 9)
+    movable = {name: mask for mask, name in capture.gfp_names}.get("__GFP_MOVABLE", 0)
+    return Evidence(missing, until, current, movable, swaps), list(dict.fromkeys(said))
+
+
+# ---- names -------------------------------------------------------------------------------------------------------------------------------
+
+
+class _Names:
+    """What numbers stand for: by the capture, and for what it has not saved by the kernel of a dump."""
+
+    def __init__(self, session: Session, captured: Captured) -> None:
+        self.captured: Captured = captured
+        self._session = session
+
+    @functools.cached_property
+    def _dump(self) -> Lookup | None:
+        target = self._session.target
+        if not target.has_kernel or target.live or not self.captured.capture.page_owner:
+            return None
+        try:
+            return Lookup(self._session)
+        except (LookupError, FaultError):
+            return None
+
+    def stack(self, handle: int) -> list[str]:
+        """The stack of a handle, innermost frame first."""
+        if self._dump is not None and self.captured.capture.stack(handle) is None:
+            return self._dump.stack(handle)
+        return self.captured.stack(handle)
+
+    def module(self, handle: int) -> str | None:
+        """The module of the innermost frame that belongs to one."""
+        return module_of(self.stack(handle))
+
+    def function(self, handle: int) -> str | None:
+        """The innermost function that is not the allocator's own."""
+        return function_of(self.stack(handle))
+
+    @functools.cached_property
+    def now(self) -> int | None:
+        """The time of now, or of the dump, or of the end of the capture, in the clock of the events."""
+        return self._dump.now if self._dump is not None else self.captured.now
+
+
+class _Choice:
+    """The filters of a command line, on allocations."""
+
+    def __init__(self, args: argparse.Namespace, names: _Names) -> None:
+        self._args, self._names = args, names
+        capture = names.captured.capture
+        known = capture.meta["names"]
+        try:
+            option = "--gfp"
+            self._gfp = np.uint32(parse_gfp_mask(capture.gfp_names, args.gfp) if args.gfp else 0)
+            option = "--migratetype"
+            self._migratetype = parse_kinds(args.migratetype, known["migratetype"], "migratetype") if args.migratetype else None
+            option = "--zone"
+            zones = list(dict.fromkeys(span["zone"] for span in known["zones"]))
+            self._zone = parse_kinds(args.zone, zones, "zone") if args.zone else None
+        except UsageError as error:
+            raise UsageError(f"{option}: {error}") from None
+        if args.age and names.now is None:
+            raise PagedbgError("ages are not known here: the capture does not say what time it is. Leave --age out.")
+
+    def __call__(self, rows: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which allocations pass; what is dear to find out is asked only of those that are left."""
+        left = np.arange(len(rows))
+        for test in self._tests():
+            left = left[test(rows[left])]
+        chosen = np.zeros(len(rows), np.bool_)
+        chosen[left] = True
+        return chosen
+
+    def _tests(self) -> Iterator[Callable[[NDArray[Any]], NDArray[np.bool_]]]:
+        args, captured, now = self._args, self._names.captured, self._names.now
+        if args.orders:
+            yield lambda rows: args.orders.mask(rows["order"], rows["ts_nsec"])
+        if args.pfns:
+            start, end = (np.uint64(pfn) for pfn in args.pfns)
+            yield lambda rows: (rows["pfn"] < end) & (rows["pfn"] + (np.uint64(1) << rows["order"].astype(np.uint64)) > start)
+        if args.gfp:
+            yield lambda rows: (rows["gfp_mask"] & self._gfp) == self._gfp
+        if args.pid:
+            yield lambda rows: args.pid.mask(rows["pid"]) | args.pid.mask(rows["tgid"])
+        if args.age and now is not None:
+            yield lambda rows: args.age.mask(now - rows["ts_nsec"].astype(np.int64))
+        if (migratetype := self._migratetype) is not None:
+            yield lambda rows: _each([rows["gfp_mask"]], rows, lambda row: migratetype(captured.migratetype(int(row["gfp_mask"]))))
+        if args.comm:
+            yield lambda rows: _each(list(rows["comm"].T), rows, lambda row: args.comm(captured.comm(row["comm"])))
+        if self._zone or args.node:
+            yield self._places
+        if args.stack:
+            yield lambda rows: _each([rows["handle"]], rows, lambda row: args.stack(self._names.stack(int(row["handle"]))))
+        if args.module:
+            yield lambda rows: _each([rows["handle"]], rows, lambda row: args.module(self._names.module(int(row["handle"]))))
+
+    def _places(self, rows: NDArray[Any]) -> NDArray[np.bool_]:
+        zones, nodes = self._names.captured.zones(rows["pfn"])
+        chosen = np.ones(len(rows), np.bool_)
+        if (wanted := self._zone) is not None:
+            chosen &= np.fromiter((wanted(zone) for zone in zones), np.bool_, len(rows))
+        if self._args.node:
+            chosen &= self._args.node.mask(np.array([-1 if node is None else node for node in nodes], np.int64))
+        return chosen
+
+
+def _each(columns: Sequence[NDArray[Any]], rows: NDArray[Any], test: Callable[[NDArray[Any]], bool]) -> NDArray[np.bool_]:
+    """Apply a test to one row of each kind."""
+    if not len(rows):
+        return np.zeros(0, np.bool_)
+    first, which = group(columns)
+    passed: NDArray[np.bool_] = np.array([test(rows[i]) for i in first], np.bool_)[which]
+    return passed
+
+
+# ---- the answers -------------------------------------------------------------------------------------------------------------------------
+
+
+class _Query:
+    """One run of the command."""
+
+    def __init__(self, session: Session, args: argparse.Namespace) -> None:
+        self._args = args
+        capture = need_capture(session)
+        self._names = _Names(session, Captured(session, capture))
+        self._page_size = capture.page_size
+        compared = _compared(session, capture, self._names)
+        events = capture.events()
+        evidence, said = _evidence(capture, events, compared.current)
+        found = correlate(events, compared.pages, evidence, _Choice(args, self._names))
+        self._notes = [_counted(found), compared.words, *what_is_missing(capture), *said]
+        self._rows = found.allocations
+        wrong = int(np.count_nonzero(self._rows["contradiction"]))
+        if wrong:
+            self._notes.append(f"The kernel's records contradict the capture of {wrong} allocations: column contradiction.")
+        states = _HELD if args.leaked else ("freed",) if args.lifetimes else args.state
+        if states:
+            self._rows = self._rows[np.isin(self._rows["state"], [STATES.index(state) for state in states])]
+
+    def table(self) -> Table:
+        """The answer."""
+        args = self._args
+        if args.lifetimes:
+            self._rows = self._rows[self._rows["freed_ns"] >= 0]
+            return self._sums(args.by or ["order"], _LIFETIMES, self._lifetimes, "count")
+        if args.leaked or args.by:
+            return self._sums(args.by or ["stack"], _SUMS, self._amounts, "bytes")
+        return self._list()
+
+    # ---- a row an allocation ----
+
+    def _list(self) -> Table:
+        columns = without(_COLUMNS, "stack") if self._args.no_stack else list(_COLUMNS)
+        sort = parse_sort(self._args.sort, without(columns, "stack"))
+        batches = self._batches() if sort is None else self._sorted([column.name for column in columns].index(sort[0]), sort[1])
+        return Table(columns, batches, notes=self._notes, empty="No captured allocation matches.")
+
+    def _batches(self) -> Iterator[list[Row]]:
+        rows = self._rows[: self._args.top]
+        for start in range(0, len(rows), _BATCH):
+            yield list(self._draw(rows[start : start + _BATCH]))
+
+    def _sorted(self, index: int, descending: bool) -> Iterator[list[Row]]:
+        top = self._args.top
+        best: list[tuple[Any, ...]] = []
+        for start in range(0, len(self._rows), _BATCH):
+            best += self._draw(self._rows[start : start + _BATCH])
+            if top is not None:
+                best = sort_rows(best, index, descending, top)
+        if best:
+            yield list(sort_rows(best, index, descending, top))
+
+    def _draw(self, rows: NDArray[Any]) -> Iterator[tuple[Any, ...]]:
+        names, captured = self._names, self._names.captured
+        column = {name: rows[name].tolist() for name in rows.dtype.names or () if "comm" not in name}
+        known = {
+            name: [None if value < 0 else value for value in column[name]] for name in ("freed_ns", "free_pid", "now_pfn", "reused_pid")
+        }
+        comms = {name: list(map(captured.comm, rows[name])) for name in ("comm", "free_comm", "reused_comm")}
+        for i, (pfn, order, mask, ts, handle, freed) in enumerate(
+            zip(*(column[name] for name in ("pfn", "order", "gfp_mask", "ts_nsec", "handle")), known["freed_ns"], strict=True)
+        ):
+            yield (
+                pfn,
+                order,
+                1 << order,
+                captured.gfp(mask),
+                captured.migratetype(mask),
+                column["pid"][i],
+                column["tgid"][i],
+                comms["comm"][i],
+                ts,
+                handle,
+                *(() if self._args.no_stack else (names.stack(handle),)),
+                STATES[column["state"][i]],
+                column["held"][i],
+                freed,
+                None if freed is None else freed - ts,
+                known["free_pid"][i],
+                comms["free_comm"][i] or None,
+                known["now_pfn"][i],
+                known["reused_pid"][i],
+                comms["reused_comm"][i] or None,
+                CONTRADICTIONS[column["contradiction"][i]],
+            )
+
+    # ---- sums ----
+
+    def _sums(
+        self, by: Sequence[str], columns: Sequence[Column], sums: Callable[[NDArray[np.intp], int], list[list[Any]]], first: str
+    ) -> Table:
+        keys = [_KEYS[name] for name in by]
+        headings = [*(key.column for key in keys), *columns]
+        name, descending = parse_sort(self._args.sort, headings) or (first, True)
+        return Table(
+            headings,
+            self._summed(keys, sums, [column.name for column in headings].index(name), descending),
+            notes=self._notes,
+            empty="No captured allocation matches.",
+        )
+
+    def _summed(
+        self, keys: Sequence[_Key], sums: Callable[[NDArray[np.intp], int], list[list[Any]]], index: int, descending: bool
+    ) -> Iterator[list[Row]]:
+        rows = self._rows
+        if not len(rows):
+            return
+        distinct, which = group([member for key in keys for member in key.members(rows)])
+        # Several numbers may stand for one name.
+        numbers: dict[tuple[Any, ...], int] = {}
+        of = np.array([numbers.setdefault(tuple(key.value(self._names, rows[i]) for key in keys), len(numbers)) for i in distinct])
+        drawn = [
+            (*(list(value) if isinstance(value, tuple) else value for value in values), *amounts)
+            for values, amounts in zip(numbers, zip(*sums(of[which], len(numbers)), strict=True), strict=True)
+        ]
+        chosen = sort_rows(drawn, index, descending, self._args.top)
+        if len(chosen) < len(numbers):
+            self._notes.append(f"{len(numbers) - len(chosen)} more rows.")
+        yield list(chosen)
+
+    def _amounts(self, which: NDArray[np.intp], groups: int) -> list[list[Any]]:
+        """Blocks, pages, bytes, share, and the greatest and the least age; of what is not held all of its pages."""
+        rows = self._rows
+        held = np.isin(rows["state"], [STATES.index(state) for state in _HELD])
+        pages = np.zeros(groups, np.int64)
+        np.add.at(pages, which, np.where(held, rows["held"], np.int64(1) << rows["order"].astype(np.int64)))
+        begun = rows["ts_nsec"].astype(np.int64)
+        first, last = np.full(groups, np.iinfo(np.int64).max), np.zeros(groups, np.int64)
+        np.minimum.at(first, which, begun)
+        np.maximum.at(last, which, begun)
+        now = self._names.now
+        ages = [[None] * groups] * 2 if now is None else [np.maximum(now - times, 0).tolist() for times in (first, last)]
+        share = np.round(100 * pages / max(int(pages.sum()), 1), 2)
+        blocks = np.bincount(which, minlength=groups)
+        return [blocks.tolist(), pages.tolist(), (pages * self._page_size).tolist(), share.tolist(), *ages]
+
+    def _lifetimes(self, which: NDArray[np.intp], groups: int) -> list[list[Any]]:
+        """Number, least, quantiles and greatest of the times that allocations lasted."""
+        lasted = self._rows["freed_ns"] - self._rows["ts_nsec"].astype(np.int64)
+        lasted = lasted[np.lexsort((lasted, which))]
+        count = np.bincount(which, minlength=groups)
+        begin = np.cumsum(count) - count
+        # The nearest rank: a time that one of them did last.
+        at = [begin + np.maximum(np.ceil(share * count).astype(np.int64) - 1, 0) for share in (0, 0.5, 0.9, 0.99, 1)]
+        return [count.tolist(), *(lasted[place].tolist() for place in at)]
+
+
+def _counted(found: Correlation) -> str:
+    states = np.bincount(found.allocations["state"], minlength=len(STATES)).tolist()
+    parts = [f"{count} {state}" for state, count in zip(STATES, states, strict=True) if count]
+    said = f"{len(found.allocations)} allocations" + (f": {', '.join(parts)}" if parts else "")
+    return said + (f"; besides, {found.targets} were targets of migrations." if found.targets else ".")

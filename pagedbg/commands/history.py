@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a capture tells of one page, for ``inspect``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from pagedbg.analysis.stacks import function_of
+from pagedbg.capture import layout
+from pagedbg.commands.captured import Captured, what_is_missing
+from pagedbg.commands.words import line, seconds
+from pagedbg.errors import PagedbgError
+from pagedbg.session import Session
+from pagedbg.ui.render import printable
+
+# The latest of what may be very much.
+_MOST = 20
+
+
+def history(session: Session, pfn: int) -> Iterator[str]:
+    """Lines on what was recorded of a page, if there is a capture of this kernel."""
+    capture = session.refresh_capture()
+    if capture is None or capture.meta["kernel"]["build_id"] != session.target.vmcoreinfo.get("BUILD-ID", ""):
+        return
+    captured = Captured(session, capture)
+    if session.target.live and not captured.same_boot:
+        return
+    try:
+        events = capture.events()
+    except PagedbgError as error:
+        yield line("captured", str(error))
+        return
+    page = np.uint64(pfn)
+    size = np.uint64(1) << np.maximum(events["order"], events["record_order"]).astype(np.uint64)
+    size[events["event"] == layout.RESET] = np.uint64(1) << events["order"][events["event"] == layout.RESET].astype(np.uint64)
+    about = (events["pfn"] <= page) & (page - events["pfn"] < size)
+    about |= (events["event"] == layout.COPY) & (events["other_pfn"] <= page) & (page - events["other_pfn"] < size)
+    chosen = events[about]
+    if len(chosen):
+        more = f", the last {_MOST}" if len(chosen) > _MOST else ""
+        yield ""
+        yield line("captured", f"{len(chosen)} events{more}:")
+        chosen = chosen[-_MOST:]
+        for record, when in zip(chosen, capture.times(chosen).tolist(), strict=True):
+            yield f"  {seconds(when):>14}  {_told(captured, record)}"
+    else:
+        yield line("captured", "no event of this page")
+    for sentence in what_is_missing(capture):
+        yield f"  {sentence}"
+
+
+def _told(captured: Captured, record: Any) -> str:
+    event = int(record["event"])
+    who = f"{printable(captured.comm(record['comm']))} ({int(record['pid'])})"
+    handle = int(record["free_handle"] if event == layout.RESET else record["handle"])
+    function = function_of(captured.stack(handle))
+    where = f" in {function}" if function and event in (layout.SET, layout.RESET) else ""
+    order = int(record["order"])
+    match event:
+        case layout.SET:
+            return f"allocated, order {order}, by {who}{where}"
+        case layout.RESET:
+            lived = int(record["time_nsec"]) - int(record["ts_nsec"])
+            after = f" after {seconds(lived)}" if record["ts_nsec"] and lived >= 0 else ""
+            return f"freed, order {order},{after} by {who}{where}"
+        case layout.SPLIT:
+            return f"split from order {order} to {int(record['new_order'])} by {who}"
+        case layout.COPY:
+            return f"moved from {int(record['other_pfn']):#x} to {int(record['pfn']):#x} by {who}"
+        case layout.SET_MIGRATE:
+            return f"to be moved ({captured.reason(int(record['reason']))}) by {who}"
+        case _:
+            return f"{layout.EVENT_NAMES.get(event, event)} by {who}"

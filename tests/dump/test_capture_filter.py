@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Filters as they are typed, and what the kernel is told; the words are those of the bundled dump's kernel."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from drgn import Program
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pagedbg.analysis.filters import parse_names, parse_orders, participates
+from pagedbg.capture import layout
+from pagedbg.capture.filter import OPTIONS, build_filter, describe, everything
+from pagedbg.cli import SAMPLE
+from pagedbg.errors import UsageError
+from pagedbg.target import open_target
+
+
+@pytest.fixture(scope="module")
+def prog() -> Program:
+    return open_target(str(SAMPLE)).prog
+
+
+def test_no_options_let_everything_pass(prog: Program) -> None:
+    assert build_filter(prog, {}) == everything()
+
+
+@given(st.integers(0, 10), st.integers(0, 10), st.floats(0, 100), st.lists(st.integers(0, 2**63), min_size=1, max_size=50))
+def test_a_threshold_chooses_whom_the_other_commands_choose(low: int, more: int, percent: float, keys: list[int]) -> None:
+    text = f"{low}-{low + more}:{percent:f}"
+    filter_ = build_filter(None, {"orders": text})  # type: ignore[arg-type]
+    orders = parse_orders(text)
+    words = np.array(keys, np.uint64)
+    for order in range(22):
+        told = (words * np.uint64(0x61C8864680B583EB)) >> np.uint64(32) < filter_["threshold"][order]
+        assert (told == orders.mask(np.full(len(words), order), words)).all()
+    assert participates(words, 100).all()
+
+
+def test_the_greatest_order_is_noted(prog: Program) -> None:
+    assert build_filter(prog, {"orders": "0:20,4"})["orders"] == 5
+    assert build_filter(prog, {"orders": "4:0"})["orders"] == 0
+
+
+def test_the_larger_share_counts_where_two_name_an_order(prog: Program) -> None:
+    assert build_filter(prog, {"orders": "0-3:10,2:50"})["threshold"][:4].tolist() == [int(2**32 * p / 100) for p in (10, 10, 50, 10)]
+
+
+def test_events_become_a_mask(prog: Program) -> None:
+    assert build_filter(prog, {"events": "set, migrate"})["events"] == 1 << layout.SET | 1 << layout.SET_MIGRATE
+
+
+def test_flags_and_migratetypes_are_the_kernels(prog: Program) -> None:
+    filter_ = build_filter(prog, {"gfp": "__GFP_COMP|__GFP_ZERO", "migratetype": "movable"})
+    assert filter_["gfp_mask"].item().bit_count() == 2
+    assert filter_["migratetypes"] == 2
+    assert filter_["more"]
+
+
+def test_pids_and_pages_become_closed_ranges(prog: Program) -> None:
+    filter_ = build_filter(prog, {"pid": "1,10-20", "pfns": "0x100+16"})
+    assert filter_["pid"][:2].tolist() == [(1, 1), (10, 20)]
+    assert (filter_["ranges"], filter_["range"][0].tolist()) == (1, (0x100, 0x10F))
+
+
+def test_a_zone_and_a_range_are_both_required(prog: Program) -> None:
+    everywhere = build_filter(prog, {"zone": "DMA*"})
+    here = build_filter(prog, {"zone": "DMA*", "pfns": "0-0xff"})
+    assert everywhere["range"][0]["end"] > here["range"][0]["end"] == 0xFF
+
+
+def test_pages_outside_of_the_zone_leave_nothing(prog: Program) -> None:
+    filter_ = build_filter(prog, {"zone": "DMA", "pfns": "0x100000-0x200000"})
+    start, end = filter_["range"][0].tolist()
+    assert filter_["ranges"] == 1
+    assert start > end
+
+
+def matches(pattern: str, comm: str) -> bool:
+    """As bpf/capture.bpf.c compares."""
+    filter_ = build_filter(None, {"comm": pattern})  # type: ignore[arg-type]
+    words = np.frombuffer(comm.encode()[:15].ljust(16, b"\0"), "<u8")
+    return any(((words & name["mask"]) == name["value"]).all() for name in filter_["comm"][: int(filter_["comms"])])
+
+
+NAMES = st.text(st.sampled_from("ab?"), min_size=1, max_size=16)
+
+
+@given(NAMES, st.booleans(), st.text(st.sampled_from("abc"), min_size=1, max_size=15))
+def test_names_match_in_the_kernel_as_elsewhere(pattern: str, star: bool, comm: str) -> None:
+    typed = pattern + "*" * star
+    if len(pattern) <= 15:
+        # A "?" may also stand for the end of the name, which no filter of a shell's kind can say of a fixed number of bytes.
+        if "?" in pattern[len(comm) :]:
+            return
+        assert matches(typed, comm) == parse_names(typed)(comm)
+
+
+def test_a_name_that_is_too_long_is_cut_as_the_kernel_cuts_it() -> None:
+    assert matches("a-very-long-program-name", "a-very-long-pro")
+    assert not matches("a-very-long-program-name", "a-very-long-pr")
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "said"),
+    [
+        ("orders", "x", "--orders: 'x' names no orders"),
+        ("orders", "40", "--orders: no allocation has an order of 40"),
+        ("events", "fork", "--events: there is no event 'fork'"),
+        ("comm", "a*b", "--comm: 'a*b' cannot be matched in the kernel"),
+        ("comm", ",".join("abcdefghi"), "--comm: 9 names are more than the 8"),
+        ("pid", ",".join(map(str, range(9))), "--pid: 9 ranges are more than the 8"),
+        ("migratetype", "CMA", "--migratetype: there is no migratetype that an allocation asks for 'CMA'"),
+        ("zone", "Nowhere", "there is no zone 'Nowhere' here"),
+        ("gfp", "__GFP_NONSENSE", "--gfp: "),
+    ],
+)
+def test_what_cannot_be_told_is_refused_in_a_sentence(prog: Program, option: str, text: str, said: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        build_filter(prog, {option: text})
+    assert said in str(refused.value)
+
+
+def test_options_are_described_as_they_would_be_typed() -> None:
+    assert describe({"orders": ">=3", "comm": "sh"}) == "--orders '>=3' --comm sh"
+    assert describe({}) == "everything"
+    assert "age" not in OPTIONS
