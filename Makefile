@@ -13,7 +13,7 @@ run: $(VENV)/.run
 	@contrib/run $(VENV)/bin/pagedbg
 
 install:
-	@contrib/packages python3-venv
+	@contrib/packages python3-bpfcc python3-venv
 	$(PYTHON) -m venv --system-site-packages $(PREFIX)/lib/pagedbg
 	$(PREFIX)/lib/pagedbg/bin/pip install --quiet --disable-pip-version-check .
 	install -d $(PREFIX)/bin $(PREFIX)/share/man/man1
@@ -39,13 +39,13 @@ kernels: $(VENV)/.test
 
 # The environment sees the distribution's packages: bcc is only there.
 $(VENV)/.run: pyproject.toml
-	@contrib/packages python3-venv
+	@contrib/packages python3-bpfcc python3-venv
 	$(PYTHON) -m venv --system-site-packages $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run
-	@contrib/packages bpftool dwarves less make tmux
+	@contrib/packages bpftool dwarves gcc less libc6-dev make python3-bpfcc tmux
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 

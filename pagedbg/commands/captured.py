@@ -77,8 +77,13 @@ class Captured:
             return []
         found = self.capture.stack(handle)
         if found is None and self._lookup is not None:
-            found = self._lookup.stack(handle)
+            found = self.kernel_stack(handle)
         return [f"(the stack {handle:#x} was not saved)"] if found is None else self._without_trampoline(found)
+
+    def kernel_stack(self, handle: int) -> list[str]:
+        """The stack of a handle as the kernel that is open has it; empty if it has none."""
+        stack: list[str] = self._lookup.stack(handle) if self._lookup is not None else []
+        return stack
 
     def _without_trampoline(self, stack: list[str]) -> list[str]:
         """

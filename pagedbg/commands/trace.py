@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ import numpy as np
 from pagedbg.analysis.table import Column, Table
 from pagedbg.capture import layout
 from pagedbg.capture.control import Plan, Recording
-from pagedbg.capture.directory import PAGES, Capture, CaptureError
+from pagedbg.capture.directory import PAGES, STACKS, Capture, CaptureError
 from pagedbg.capture.filter import EVENT_WORDS, OPTIONS, build_filter, describe
 from pagedbg.capture.hooks import BOOT_ONLY
 from pagedbg.commands.base import argument, argument_group, command
@@ -243,11 +245,24 @@ def trace_save(session: Session, args: argparse.Namespace) -> None:
             shutil.copyfile(file, new / file.name)
         if pages is not None:
             (new / PAGES).write_bytes(pages)
+        with open(new / STACKS, "a", encoding="utf-8") as stacks:
+            stacks.writelines(json.dumps({"handle": handle, "stack": stack}) + "\n" for handle, stack in _stacks_left(session, capture))
         new.rename(target)
     except OSError as error:
         shutil.rmtree(new, ignore_errors=True)
         raise PagedbgError(f"{error.filename or target}: {error.strerror}.") from None
     print(f"{size(capture)} in {target}.")
+
+
+def _stacks_left(session: Session, capture: Capture) -> Iterator[tuple[int, list[str]]]:
+    """The stacks that are not in a capture yet: they are written a moment after the events."""
+    captured = Captured(session, capture)
+    if not (capture.page_owner and captured.same_boot):
+        return
+    events = capture.events()
+    for handle in np.unique(np.concatenate((events["handle"], events["free_handle"]))).tolist():
+        if handle and capture.stack(handle) is None:
+            yield handle, captured.kernel_stack(handle)
 
 
 def save_pages(session: Session, capture: Capture) -> bytes | None:

@@ -85,7 +85,9 @@ def test_a_record_that_is_never_finished_is_counted_as_lost_and_stops_nothing() 
     assert (ring.read, ring.lost) == (2, 1)
 
 
-@given(st.integers(0, 4).map(lambda n: 4 << n), st.lists(st.one_of(st.integers(1, 100), st.just("drain"), st.just("begin"), st.just("finish"))))
+@given(
+    st.integers(0, 4).map(lambda n: 4 << n), st.lists(st.one_of(st.integers(1, 100), st.just("drain"), st.just("begin"), st.just("finish")))
+)
 def test_every_record_is_read_once_in_order_or_lost(slots: int, steps: list[Any]) -> None:
     writer = Writer(slots)
     ring = Ring(writer.slots, writer.head)

@@ -1,0 +1,346 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+Recording on booted kernels, where a module allocates and frees known blocks from known functions (contrib/lab/churn).
+
+What must be recorded is said by that module, by tracefs, or by the kernel's own records; one guest for each kernel goes through it all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shlex
+import subprocess
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from booted import KERNELS, PAGEDBG, PATIENCE, guest, kernels
+
+from pagedbg.capture import layout
+from pagedbg.capture.directory import Capture
+
+CHURN = "/proc/pagedbg_churn"
+TRACEFS = "/sys/kernel/tracing"
+
+# What the guest does at pagedbg's prompt. A `!` line is sh's, so the module is driven by a program of that name.
+SCRIPT = f"""
+trace set --orders 3 --comm sh
+trace start --output $OUT/exact
+!echo alloc 3 20 >{CHURN}
+!echo free 5 >{CHURN}
+!echo split 2 >{CHURN}
+!echo free 3 >{CHURN}
+!cp {CHURN} $OUT/held
+trace show --format jsonl -o $OUT/exact.jsonl
+trace show --format classic -o $OUT/exact.classic
+correlate --format jsonl -o $OUT/correlated.jsonl
+correlate --leaked --by module --format jsonl -o $OUT/leaked.jsonl
+trace status
+trace save $OUT/saved
+trace stop
+!echo free 12 >{CHURN}
+
+!mkdir {TRACEFS}/instances/check
+!cd {TRACEFS}/instances/check/events/kmem; for e in alloc free; do echo 'order == 5' >mm_page_$e/filter; echo 1 >mm_page_$e/enable; done
+trace set --all --orders 5
+trace start --output $OUT/tracefs
+!echo pairs 5 200 >{CHURN}
+trace stop
+!cp {TRACEFS}/instances/check/trace $OUT/tracefs.text
+!rmdir {TRACEFS}/instances/check
+
+trace set --all --events split,copy,migrate,dump,read
+trace start --output $OUT/others
+!echo alloc 2 4 >{CHURN}; echo dump >{CHURN}; echo split 4 >{CHURN}; echo free 4 >{CHURN}
+!dd if=/sys/kernel/debug/page_owner of=/dev/null bs=64k count=3 status=none
+!echo 1 >/proc/sys/vm/compact_memory
+!dd if=/dev/zero bs=16M count=1 status=none | {{ sleep 3; cat >/dev/null; }} & sleep 2; echo 1 >/sys/kernel/debug/split_huge_pages; wait
+trace stop
+
+trace set --all --orders 1:20,2:20 --comm sh
+trace start --output $OUT/share
+!echo pairs 1 3000 >{CHURN}; echo alloc 2 200 >{CHURN}; echo split 200 >{CHURN}; echo free 200 >{CHURN}
+trace status --format jsonl -o $OUT/share.status
+trace stop
+
+trace set --all --orders 6
+trace start --slots 64 --output $OUT/overrun
+!kill -STOP $(sed -n 's/.*"pid": *\\([0-9]*\\).*/\\1/p' $OUT/overrun/meta.json); echo pairs 6 500 >{CHURN}
+!kill -CONT $(sed -n 's/.*"pid": *\\([0-9]*\\).*/\\1/p' $OUT/overrun/meta.json)
+trace stop
+
+trace set --all --orders 6
+trace start --output $OUT/changed
+!echo pairs 6 10 >{CHURN}
+trace set --orders 7
+!echo pairs 6 10 >{CHURN}; echo pairs 7 10 >{CHURN}; echo irq 7 10 >{CHURN}
+trace stop
+
+trace set --all --orders 3 --comm sh
+trace start --attach kprobe --output $OUT/kprobe
+!echo alloc 3 20 >{CHURN}; echo split 2 >{CHURN}; echo free 20 >{CHURN}
+trace stop
+
+trace set --all --orders 6
+trace start --ring --slots 64 --output $OUT/ring
+!echo pairs 6 100 >{CHURN}
+trace show --no-stack --format jsonl -o $OUT/ring.jsonl
+trace stop
+exit
+"""
+
+# Whatever pagedbg attaches rides on ftrace, which lists where.
+ATTACHED = f"grep -c page_owner {TRACEFS}/enabled_functions"
+
+
+@dataclasses.dataclass(frozen=True)
+class Traced:
+    """What one guest left behind: the directory ``out``, what pagedbg printed, and what was attached after each way to end it."""
+
+    kernel: kernels.Kernel
+    out: Path
+    printed: str
+    attached: dict[str, str]
+    dmesg: str
+
+    def capture(self, name: str) -> Capture:
+        return Capture(self.out / name)
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.out / name).read_text().splitlines()]
+
+
+@pytest.fixture(scope="module", params=KERNELS)
+def traced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Traced:
+    kernel = kernels.build(request.param, say=print)
+    out = tmp_path_factory.mktemp(f"traced-{kernel.series}")
+    attached = {}
+    with guest.Guest(kernel, memory="768M", rw=[out]) as machine:
+
+        def sh(script: str) -> str:
+            return machine.run(["sh", "-c", script], timeout=PATIENCE).check().text
+
+        sh(f"insmod {shlex.quote(str(guest.churn_module(kernel)))}; echo always >/sys/kernel/mm/transparent_hugepage/enabled")
+        (out / "script").write_text(SCRIPT.replace("$OUT", str(out)))
+        done = machine.run([PAGEDBG, "--no-pager", "-x", out / "script"], timeout=PATIENCE)
+        assert done.status == 0, done.text + done.stderr.decode()
+        attached["stopped"] = sh(f"{ATTACHED}; true")
+        for victim in ("prompt", "recorder"):
+            attached[f"before {victim}-killed"], attached[f"{victim}-killed"] = sh(_kill(victim, out)).split()
+        dmesg = sh("dmesg")
+    return Traced(kernel, out, done.text, attached, dmesg)
+
+
+def _kill(victim: str, out: Path) -> str:
+    """Start a trace, kill -9 somebody, and say how many functions had probes before and have some afterwards."""
+    directory = out / f"{victim}-killed"
+    pid = {"prompt": "$!", "recorder": f"$(sed -n 's/.*\"pid\": *\\([0-9]*\\).*/\\1/p' {directory}/meta.json)"}[victim]
+    return f"""
+        {{ echo 'trace start --output {directory}'; echo '!touch /tmp/{victim}'; echo '!sleep 60'; }} >/tmp/{victim}.script
+        {PAGEDBG} -x /tmp/{victim}.script >/dev/null 2>&1 &
+        while [ ! -e /tmp/{victim} ]; do sleep 0.2; done
+        {ATTACHED}
+        kill -9 {pid}
+        for i in $(seq 100); do {ATTACHED} >/tmp/count || break; sleep 0.2; done
+        cat /tmp/count
+        kill -9 $! 2>/dev/null
+        true
+    """
+
+
+def of(rows: Iterable[dict[str, Any]], *events: str) -> list[dict[str, Any]]:
+    return [row for row in rows if row["event"] in events]
+
+
+def churned(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the module did: sh itself allocates a few blocks of order 3, too."""
+    return [row for row in rows if any("pagedbg_churn" in frame for frame in row["stack"])]
+
+
+def test_exactly_the_known_allocations_and_frees_are_recorded_in_order(traced: Traced) -> None:
+    rows = churned(traced.rows("exact.jsonl"))
+    sets = of(rows, "set")
+    assert len(sets) == 20
+    assert all(row["order"] == 3 and "pagedbg_churn_alloc" in str(row["stack"]) for row in sets)
+    # Five blocks were freed whole, two page by page, one whole again.
+    pfns = [row["pfn"] for row in sets]
+    resets = of(rows, "reset")
+    expected = [(pfn, 3) for pfn in pfns[:5]]
+    expected += [(pfn + i, 0) for pfn in pfns[5:7] for i in range(8)]
+    expected += [(pfns[7], 3)]
+    assert [(row["pfn"], row["order"]) for row in resets] == expected
+    assert all("pagedbg_churn_free" in str(row["stack"]) for row in resets)
+
+
+def test_a_free_names_its_allocation(traced: Traced) -> None:
+    rows = churned(traced.rows("exact.jsonl"))
+    sets = {row["pfn"]: row for row in of(rows, "set")}
+    for row in of(rows, "reset"):
+        allocation = sets[row["pfn"] & ~7] if row["pfn"] & ~7 in sets else sets[row["pfn"]]
+        assert (row["ts_ns"], row["handle"], row["owner_pid"]) == (allocation["ts_ns"], allocation["handle"], allocation["pid"])
+        assert row["time_ns"] > row["ts_ns"]
+
+
+def test_a_split_is_recorded_with_its_orders(traced: Traced) -> None:
+    splits = of(traced.rows("exact.jsonl"), "split")
+    sets = of(churned(traced.rows("exact.jsonl")), "set")
+    assert [(row["pfn"], row["order"], row["new_order"]) for row in splits] == [(row["pfn"], 3, 0) for row in sets[5:7]]
+
+
+def test_correlate_says_exactly_which_are_still_held(traced: Traced) -> None:
+    held = {int(line.split()[0]) for line in (traced.out / "held").read_text().splitlines() if not line.startswith("#")}
+    rows = churned(traced.rows("correlated.jsonl"))
+    assert {row["pfn"] for row in rows if row["state"] == "live"} == held
+    # What was freed may be in use again.
+    assert {row["state"] for row in rows if row["pfn"] not in held} <= {"freed", "reused"}
+    assert len(rows) == 20
+    assert not [row for row in rows if row["contradiction"]]
+    (leaked,) = [row for row in traced.rows("leaked.jsonl") if row["module"] == "pagedbg_churn"]
+    assert (leaked["blocks"], leaked["pages"]) == (12, 96)
+
+
+def test_the_classic_lines_are_letter_for_letter(traced: Traced) -> None:
+    lines = (traced.out / "exact.classic").read_text().splitlines()
+    rows = traced.rows("exact.jsonl")
+    assert len(lines) == len(rows)
+    for line, row in zip(lines, rows, strict=True):
+        assert line == f"page_owner info {{{row['event']}}}: timestamp={row['time_ns']} pid={row['pid']} proc_name={row['comm']}"
+
+
+def test_a_saved_capture_tells_the_same_without_a_kernel(traced: Traced) -> None:
+    done = subprocess.run(
+        [PAGEDBG, "--capture", traced.out / "saved", "correlate", "--format", "jsonl"], capture_output=True, text=True, check=True
+    )
+    here = churned(map(json.loads, done.stdout.splitlines()))
+    there = churned(traced.rows("correlated.jsonl"))
+    assert [(row["pfn"], row["ts_ns"], row["state"], row["stack"]) for row in here if row["state"] == "live"] == [
+        (row["pfn"], row["ts_ns"], row["state"], row["stack"]) for row in there if row["state"] == "live"
+    ]
+    assert len(here) == 20
+
+
+def test_tracefs_has_seen_the_same_allocations_and_frees(traced: Traced) -> None:
+    told: Counter[tuple[str, int]] = Counter()
+    for line in (traced.out / "tracefs.text").read_text().splitlines():
+        match = re.search(r"^\s*sh-\d+ .*: mm_page_(alloc|free): .*pfn=(0x[0-9a-f]+|\d+) order=5", line)
+        if match:
+            told[{"alloc": "set", "free": "reset"}[match[1]], int(match[2], 0)] += 1
+    events = traced.capture("tracefs").events()
+    events = events[events["comm"][:, 0] == int.from_bytes(b"sh", "little")]
+    recorded = Counter((layout.EVENT_NAMES[e], p) for e, p in zip(events["event"].tolist(), events["pfn"].tolist(), strict=True))
+    assert recorded == told
+    assert sum(told.values()) == 400
+
+
+@pytest.mark.parametrize("event", [layout.SPLIT, layout.COPY, layout.SET_MIGRATE, layout.DUMP, layout.READ])
+def test_every_other_event_is_recorded(traced: Traced, event: int) -> None:
+    events = traced.capture("others").events()
+    chosen = events[events["event"] == event]
+    assert len(chosen)
+    if event == layout.SPLIT:
+        assert {(2, 0)} <= set(zip(chosen["order"].tolist(), chosen["new_order"].tolist(), strict=True))
+        assert 9 in chosen["order"]
+    if event == layout.READ:
+        assert len(chosen) >= 3
+        assert (chosen["pfn"] == layout.NO_PFN).all()
+    if event == layout.COPY:
+        assert (chosen["other_pfn"] != chosen["pfn"]).all()
+
+
+def test_a_percentage_is_kept_and_what_belongs_together_stays_together(traced: Traced) -> None:
+    events = traced.capture("share").events()
+    sets, resets = events[events["event"] == layout.SET], events[events["event"] == layout.RESET]
+    of_one = sets[sets["order"] == 1]
+    # Binomial: 3000 of 20 % are 600, with a deviation of 22; other blocks of sh's are few.
+    assert 480 < len(of_one) < 720
+    of_two = sets[sets["order"] == 2]
+    assert 20 * 0.5 < len(of_two) < 200 * 0.4
+    keys = Counter(zip(sets["pfn"].tolist(), sets["ts_nsec"].tolist(), strict=True))
+    freed: Counter[int] = Counter()
+    for ts, order in zip(resets["ts_nsec"].tolist(), resets["order"].tolist(), strict=True):
+        freed[ts] += 1 << order
+    churn = [(ts, order) for ts, order in zip(sets["ts_nsec"].tolist(), sets["order"].tolist(), strict=True)]
+    whole = sum(freed[ts] == 1 << order for ts, order in churn)
+    assert whole >= len(churn) - 5, "what sh holds itself may be left"
+    # No free without its allocation, but of what was allocated before.
+    begun = min(sets["ts_nsec"])
+    assert not [ts for ts in freed if ts >= begun and ts not in {ts for _, ts in keys}]
+    splits = events[events["event"] == layout.SPLIT]
+    assert set(splits["ts_nsec"].tolist()) == set(of_two["ts_nsec"].tolist())
+
+
+def test_the_table_says_what_was_seen_and_what_recorded(traced: Traced) -> None:
+    rows = {row["order"]: row for row in traced.rows("share.status")}
+    assert rows[1]["seen"] >= 3000
+    assert 15 < rows[1]["share"] < 25
+    assert rows[0]["recorded"] == 0
+
+
+def test_overruns_are_counted_to_the_last_event(traced: Traced) -> None:
+    capture = traced.capture("overrun")
+    counts = capture.meta["counts"]
+    assert counts["recorded"] >= 1000
+    assert counts["lost"] > 0
+    assert counts["recorded"] == counts["read"] + counts["lost"]
+    assert len(capture.events()) == counts["read"]
+    assert counts["recorded"] == sum(map(sum, counts["recorded_by"]))
+
+
+def test_a_filter_takes_effect_while_a_trace_runs(traced: Traced) -> None:
+    events = traced.capture("changed").events()
+    sets = Counter(events[events["event"] == layout.SET]["order"].tolist())
+    assert sets[6] == 10
+    # Ten of them in an interrupt.
+    assert sets[7] == 20
+
+
+def test_kprobes_record_the_same(traced: Traced) -> None:
+    capture = traced.capture("kprobe")
+    assert capture.meta["attach"] == "kprobe"
+    events = capture.events()
+    blocks = {
+        handle: events[(events["event"] == layout.SET) & (events["handle"] == handle)]
+        for handle in set(events["handle"].tolist())
+        if "pagedbg_churn_alloc" in str(capture.stack(handle))
+    }
+    sets = [each for found in blocks.values() for each in found]
+    assert len(sets) == 20
+    times = {int(each["ts_nsec"]) for each in sets}
+    resets = [each for each in events if each["event"] == layout.RESET and int(each["ts_nsec"]) in times]
+    assert sum(1 << int(each["order"]) for each in resets) == 160
+    assert len([each for each in events if each["event"] == layout.SPLIT]) == 2
+
+
+def test_a_flight_recorder_keeps_the_last_events(traced: Traced) -> None:
+    rows = traced.rows("ring.jsonl")
+    assert 0 < len(rows) <= 64 * 2
+    assert of(rows, "reset")
+    counts = traced.capture("ring").meta["counts"]
+    assert counts["recorded"] == counts["read"] + counts["lost"]
+
+
+def test_nothing_stays_attached(traced: Traced) -> None:
+    assert traced.attached["stopped"].strip() == "0"
+    for victim in ("prompt", "recorder"):
+        assert int(traced.attached[f"before {victim}-killed"]) >= 6
+        assert traced.attached[f"{victim}-killed"] == "0"
+
+
+def test_a_capture_survives_the_death_of_the_prompt(traced: Traced) -> None:
+    capture = traced.capture("prompt-killed")
+    assert capture.meta["ended"]["by"] == "prompt gone"
+    assert len(capture.events()) == capture.meta["counts"]["read"]
+
+
+def test_a_capture_whose_recorder_was_killed_says_so(traced: Traced) -> None:
+    capture = traced.capture("recorder-killed")
+    assert capture.abandoned
+    assert len(capture.events())
+
+
+def test_the_kernel_has_nothing_to_complain_of(traced: Traced) -> None:
+    assert not re.search(r"WARNING:|BUG:|Oops|RIP:", traced.dmesg)
