@@ -22,8 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from pagedbg.capture import bpf, layout
+from pagedbg.capture import layout
 from pagedbg.capture.bpf import KPROBE, TRACEPOINT, TRAMPOLINE, BpfBackend
+from pagedbg.capture.bpf_image import sources
 from pagedbg.capture.directory import CaptureWriter
 from pagedbg.capture.rings import Ring
 
@@ -153,9 +154,7 @@ def filter_of(*orders: int, events: int = 0xFF) -> Any:
 
 @contextlib.contextmanager
 def backend(kernel: dict[str, Any], filter_: Any, attach: str, slots: int = SMALL) -> Iterator[BpfBackend]:
-    opened = BpfBackend(
-        kernel["functions"], kernel["constants"], kernel["addresses"], slots=slots, attach=attach, filter_=filter_
-    )
+    opened = BpfBackend(kernel["functions"], kernel["constants"], kernel["addresses"], slots=slots, attach=attach, filter_=filter_)
     try:
         yield opened
     finally:
@@ -192,7 +191,7 @@ def compiled(text: str) -> Callable[[], contextlib.AbstractContextManager[None]]
     def start() -> Iterator[None]:
         from bcc import BPF
 
-        os.environ["BCC_KERNEL_SOURCE"] = str(bpf.sources() / "headers")
+        os.environ["BCC_KERNEL_SOURCE"] = str(sources() / "headers")
         try:
             program = BPF(text=text)
         except Exception as error:
@@ -275,6 +274,8 @@ def kernel_side(case: Case) -> dict[str, Any]:
                 row["user"] = (settled(pid) - before) / count
     except Unavailable as error:
         row["error"] = str(error)
+    for order, costs in row["pairs"].items():
+        costs["base"] = min(costs["base"], pair(order))
     return row
 
 
@@ -303,13 +304,11 @@ def tmpfs() -> Iterator[Path]:
 def uses(directory: Path) -> Iterator[tuple[str, Callable[[Any], object]]]:
     """What is done with records that were drained."""
     yield "drained", lambda piece: None
-    yield "drained and appended to a capture", (writer := CaptureWriter(directory / "capture", {})).append
-    writer.clear()
-    writer.close()
+    with contextlib.closing(CaptureWriter(directory / "capture", {})) as writer:
+        yield "drained and appended to a capture", writer.append
     with open(directory / "file", "xb", buffering=0) as file:
-        os.posix_fallocate(file.fileno(), 0, piece_bytes := 4096 * layout.RECORD.itemsize)
-        yield "drained and written over a file", lambda piece: os.pwrite(file.fileno(), piece.data, 0)
-    assert piece_bytes
+        # Of memory that the file has already.
+        yield "drained and written over a file", lambda piece: os.pwrite(file.fileno(), piece.view(np.uint8), 0)
 
 
 def user_side(kernel: dict[str, Any]) -> dict[str, float]:
@@ -367,10 +366,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host", action="store_true", help="only how fast a ring is drained")
     parser.add_argument("--ours", action="store_true", help="leave out the peers")
-    parser.add_argument("--bpf", type=Path, help="take the BPF program from this directory")
     args = parser.parse_args()
-    if args.bpf:
-        bpf.sources = lambda: args.bpf
     if args.host:
         json.dump(host(), sys.stdout)
         return
@@ -378,9 +374,10 @@ def main() -> None:
     result: dict[str, Any] = {
         "kernel": Path("/proc/sys/kernel/osrelease").read_text().strip(),
         "page_owner": kernel["page_owner"],
-        "alone": {order: pair(order) for order in ORDERS},
         "cases": [kernel_side(case) for case in itertools.chain(cases(kernel), [] if args.ours else peers(kernel))],
     }
+    # Blocks that have to be split and merged cost more: the least is without.
+    result["alone"] = {order: min(row["pairs"][order]["base"] for row in result["cases"] if order in row["pairs"]) for order in ORDERS}
     if kernel["page_owner"]:
         result.update(user=user_side(kernel), loss=loss(kernel))
     json.dump(result, sys.stdout)

@@ -227,6 +227,8 @@ def _asked(target: Target, plan: Plan) -> dict[str, Any]:
             "boot_id": boot_id(),
             "page_size": prog["PAGE_SIZE"].value_(),
             "page_owner": page_owner,
+            # "mm,page_owner: fix accounting of pages when migrating" goes with the list of stacks that it counts in (both in v6.9).
+            "swaps_handles": target.has_symbol("stack_list"),
         },
         "names": {
             "gfp": [list(pair) for pair in gfpflag_names(prog)],

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -256,11 +255,8 @@ def _evidence(capture: Capture, events: NDArray[Any], current: bool) -> tuple[Ev
     if counts.get("forgotten"):
         missing |= {RESET, COPY, SPLIT}
     until = int(max(events["ts_nsec"].max(initial=0), events["time_nsec"].max(initial=0)))
-    version = re.match(r"(\d+)\.(\d+)", meta["kernel"]["release"])
-    # 6.9: mm,page_owner: fix accounting of pages when migrating
-    swaps = version is not None and (int(version[1]), int(version[2])) >= (6, 9)
     movable = {name: mask for mask, name in capture.gfp_names}.get("__GFP_MOVABLE", 0)
-    return Evidence(missing, until, current, movable, swaps), list(dict.fromkeys(said))
+    return Evidence(missing, until, current, movable, bool(meta["kernel"].get("swaps_handles"))), list(dict.fromkeys(said))
 
 
 # ---- names -------------------------------------------------------------------------------------------------------------------------------

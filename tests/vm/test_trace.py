@@ -12,6 +12,7 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -80,6 +81,12 @@ trace set --orders 7
 !echo pairs 6 10 >{CHURN}; echo pairs 7 10 >{CHURN}; echo irq 7 10 >{CHURN}
 trace stop
 
+trace set --all --orders 6
+trace start --output $OUT/first
+!{PAGEDBG} record --orders 7 -o $OUT/second -- sh -c 'echo pairs 6 10 >{CHURN}; echo pairs 7 10 >{CHURN}' 2>$OUT/second.said
+!echo pairs 6 10 >{CHURN}; echo pairs 7 10 >{CHURN}
+trace stop
+
 trace set --all --orders 3 --comm sh
 trace start --attach kprobe --output $OUT/kprobe
 !echo alloc 3 20 >{CHURN}; echo split 2 >{CHURN}; echo free 20 >{CHURN}
@@ -92,6 +99,9 @@ trace show --no-stack --format jsonl -o $OUT/ring.jsonl
 trace stop
 exit
 """
+
+# How often programs are attached and detached while pages come and go.
+ATTACHMENTS = 100
 
 # Whatever pagedbg attaches rides on ftrace, which lists where.
 ATTACHED = f"grep -c page_owner {TRACEFS}/enabled_functions"
@@ -129,6 +139,9 @@ def traced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         done = machine.run([PAGEDBG, "--no-pager", "-x", out / "script"], timeout=PATIENCE)
         assert done.status == 0, done.text + done.stderr.decode()
         attached["stopped"] = sh(f"{ATTACHED}; true")
+        again = machine.run([sys.executable, Path(__file__).with_name("attach_again.py"), str(ATTACHMENTS)], timeout=PATIENCE)
+        assert again.status == 0, again.stderr.decode()
+        attached["again and again"] = sh(f"{ATTACHED}; true")
         for victim in ("prompt", "recorder"):
             attached[f"before {victim}-killed"], attached[f"{victim}-killed"] = sh(_kill(victim, out)).split()
         dmesg = sh("dmesg")
@@ -298,6 +311,17 @@ def test_a_filter_takes_effect_while_a_trace_runs(traced: Traced) -> None:
     assert sets[7] == 20
 
 
+def test_two_at_once_do_not_disturb_each_other(traced: Traced) -> None:
+    of_six, of_seven = (
+        Counter((event, order) for event, order in events[["event", "order"]].tolist())
+        for events in (traced.capture(name).events() for name in ("first", "second"))
+    )
+    assert of_six == {(layout.SET, 6): 20, (layout.RESET, 6): 20}
+    assert of_seven == {(layout.SET, 7): 10, (layout.RESET, 7): 10}
+    said = (traced.out / "second.said").read_text()
+    assert "20 events" in said
+
+
 def test_kprobes_record_the_same(traced: Traced) -> None:
     capture = traced.capture("kprobe")
     assert capture.meta["attach"] == "kprobe"
@@ -325,6 +349,7 @@ def test_a_flight_recorder_keeps_the_last_events(traced: Traced) -> None:
 
 def test_nothing_stays_attached(traced: Traced) -> None:
     assert traced.attached["stopped"].strip() == "0"
+    assert traced.attached["again and again"].strip() == "0"
     for victim in ("prompt", "recorder"):
         assert int(traced.attached[f"before {victim}-killed"]) >= 6
         assert traced.attached[f"{victim}-killed"] == "0"

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Recording where something is missing: page_owner, bcc, an unlocked kernel."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from booted import PAGEDBG, PATIENCE, guest, kernels
+
+CHURN = "/proc/pagedbg_churn"
+
+WITHOUT_PAGE_OWNER = f"""
+trace set --orders 4,0:10
+trace start --output $OUT/capture
+!echo alloc 4 10 >{CHURN}; echo free 4 >{CHURN}; echo pairs 4 30 >{CHURN}
+!sleep 1; cp {CHURN} $OUT/held
+owners --orders 4 --module pagedbg_churn --format jsonl -o $OUT/owners.jsonl
+owners --by module
+correlate --leaked --by function --format jsonl -o $OUT/leaked.jsonl
+trace stop
+"""
+
+
+def test_tracepoints_answer_where_page_owner_is_off(tmp_path: Path) -> None:
+    kernel = kernels.build("6.12", say=print)
+    with guest.Guest(kernel, memory="512M", page_owner=False, rw=[tmp_path]) as machine:
+        machine.run(["insmod", guest.churn_module(kernel)]).check()
+        (tmp_path / "script").write_text(WITHOUT_PAGE_OWNER.replace("$OUT", str(tmp_path)))
+        done = machine.run([PAGEDBG, "--no-pager", "-x", tmp_path / "script"], timeout=PATIENCE).check()
+    held = {int(line.split()[0]) for line in (tmp_path / "held").read_text().splitlines() if not line.startswith("#")}
+    rows: list[dict[str, Any]] = [json.loads(line) for line in (tmp_path / "owners.jsonl").read_text().splitlines()]
+    assert {row["pfn"] for row in rows} == held
+    assert all("pagedbg_churn_alloc" in str(row["stack"]) and row["comm"] == "sh" for row in rows)
+    leaked = {row["function"]: row for row in map(json.loads, (tmp_path / "leaked.jsonl").read_text().splitlines())}
+    assert leaked["pagedbg_churn_alloc"]["blocks"] == 6
+    assert "from the tracepoints mm_page_free, mm_page_alloc" in done.text
+    assert "page_owner is off: this is what was allocated since the trace began" in done.text
+
+
+@pytest.mark.parametrize(
+    ("before", "append", "said"),
+    [
+        ("mount --bind /dev/null $(readlink -f /usr/lib/x86_64-linux-gnu/libbcc.so.0)", "", "apt install python3-bpfcc"),
+        ("true", "lockdown=confidentiality", "lock"),
+    ],
+    ids=["no bcc", "locked down"],
+)
+def test_what_is_missing_is_said_in_a_sentence(before: str, append: str, said: str) -> None:
+    with guest.Guest("6.12", memory="512M", append=append) as machine:
+        machine.run(["sh", "-c", before]).check()
+        done = machine.run([PAGEDBG, "-e", "trace start"], timeout=PATIENCE)
+    error = done.stderr.decode()
+    assert done.status == 1
+    assert said in error
+    assert len(error.splitlines()) == 1
+    assert "Traceback" not in error
