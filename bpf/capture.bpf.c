@@ -3,12 +3,15 @@
  * Record what happens to page_owner's records, in the rings of ring.h.
  *
  * page_owner has walked the stack and taken the time already: its record of the page is read once it is written. So set is recorded
- * when __set_page_owner() returns; reset, too, when the record has both the allocation's time and handle and those of the free.
+ * when __set_page_owner() returns, and reset when __reset_page_owner() begins: the record still is the allocation's then. To wait for
+ * the end of reset, too, would tell from where the page is freed, but cost as much as all the rest: page_owner's walk of the stack has
+ * to get through the trampoline that waits, and files it with the stack.
  *
  * Compiled by bcc on the machine itself (pagedbg/capture/bpf_image.py), with what drgn knows of the kernel, the same at every boot of it:
  *
  *	CPUS, SLOTS			sizes of the rings
- *	HOOKS				TRAMPOLINE, KPROBE, or TRACEPOINT where there is no page_owner
+ *	HOOKS				how programs are attached: TRAMPOLINE, KPROBE or TRACEPOINT
+ *	PAGE_OWNER			0 where it is off: there are no records, and what happens to pages tracepoints tell
  *	HOOK_SET, HOOK_RESET, ...	the name of each function that this kernel has
  *	SIZEOF_PAGE			a page's number from its address
  *	SECTION_SHIFT, ...		where page_ext of a section is (see read_owner())
@@ -43,11 +46,9 @@ static __always_inline bool participates(u64 key, u64 threshold)
 struct owner {
 	u64 comm[2];
 	u64 ts_nsec;
-	u64 free_ts_nsec;
 	u32 order;
 	u32 gfp_mask;
 	u32 handle;
-	u32 free_handle;
 	u32 pid;
 	u32 tgid;
 	s32 reason;
@@ -101,7 +102,7 @@ static __always_inline bool wanted(struct pagedbg_filter *f, u64 pfn, struct own
 	return true;
 }
 
-#if HOOKS == TRACEPOINT
+#if !PAGE_OWNER
 
 BPF_STACK_TRACE(pagedbg_stack, STACKS);
 
@@ -150,9 +151,7 @@ static __always_inline void read_owner(struct pagedbg_header *h, u64 pfn, struct
 	o->reason = FIELD(s16, last_migrate_reason);
 	o->gfp_mask = FIELD(u32, gfp_mask);
 	o->handle = FIELD(u32, handle);
-	o->free_handle = FIELD(u32, free_handle);
 	o->ts_nsec = FIELD(u64, ts_nsec);
-	o->free_ts_nsec = FIELD(u64, free_ts_nsec);
 	o->comm[0] = FIELD(u64, comm);
 	o->comm[1] = *(u64 *)((char *)raw + OWNER_comm + 8);
 	o->pid = FIELD(u32, pid);
@@ -228,7 +227,7 @@ static __always_inline void record(struct pagedbg_cpu *c, u32 cpu, u32 event, u3
 	r->other_pfn = other_pfn;
 	r->gfp_mask = o->gfp_mask;
 	r->handle = o->handle;
-	r->free_handle = event == PAGEDBG_SET ? 0 : o->free_handle;
+	r->free_handle = 0;
 	r->owner_pid = o->pid;
 	r->owner_tgid = o->tgid;
 	*(u64 *)r->owner_comm = o->comm[0];
@@ -249,8 +248,8 @@ static __always_inline void record(struct pagedbg_cpu *c, u32 cpu, u32 event, u3
 		*(u64 *)r->comm = o->comm[0];
 		*(u64 *)(r->comm + 8) = o->comm[1];
 	} else {
-		r->time_nsec = event == PAGEDBG_RESET ? o->free_ts_nsec : 0;
-		r->mono_nsec = r->time_nsec ? 0 : bpf_ktime_get_ns();
+		r->time_nsec = 0;
+		r->mono_nsec = bpf_ktime_get_ns();
 		id = bpf_get_current_pid_tgid();
 		r->pid = id;
 		r->tgid = id >> 32;
@@ -261,7 +260,7 @@ static __always_inline void record(struct pagedbg_cpu *c, u32 cpu, u32 event, u3
 	r->check = ~seq;
 }
 
-#if HOOKS != TRACEPOINT
+#if PAGE_OWNER
 
 static __always_inline int on_event(u32 event, u64 page, u32 order, u32 new_order, u64 other)
 {
@@ -305,7 +304,7 @@ static __always_inline int on_event(u32 event, u64 page, u32 order, u32 new_orde
 		return 0;
 	if (!(f->events & (1 << event)) || !wanted(f, pfn, &o))
 		return 0;
-	if (o.known && (event == PAGEDBG_SET ? o.handle : o.free_handle) == h->dummy_handle)
+	if (o.known && o.handle == h->dummy_handle)
 		flags |= PAGEDBG_NESTED;
 	other_pfn = event == PAGEDBG_COPY ? page_to_pfn(h, other) : 0;
 	record(c, cpu, event, order, new_order, pfn, other_pfn, &o, flags);
@@ -352,7 +351,65 @@ static __always_inline u32 order_of(u32 pages)
 }
 #endif
 
-#if HOOKS == TRAMPOLINE
+#if !PAGE_OWNER
+
+static __always_inline int on_page(u32 event, void *ctx, u64 page, u32 order, u32 gfp)
+{
+	struct owner o = {};
+	struct pagedbg_filter *f;
+	struct pagedbg_header *h;
+	struct pagedbg_cpu *c;
+	u32 cpu, zero = 0;
+	u64 pfn, id;
+
+	/* mm_page_alloc tells of failures, too. */
+	if (!page)
+		return 0;
+	cpu = bpf_get_smp_processor_id();
+	c = pagedbg_cpu.lookup(&cpu);
+	h = pagedbg_header.lookup(&zero);
+	if (!c || !h)
+		return 0;
+	zero = h->active;
+	f = pagedbg_filter.lookup(&zero);
+	if (!f)
+		return 0;
+	__sync_fetch_and_add(&c->seen[event][order % PAGEDBG_ORDERS], 1);
+	if (!(f->events & (1 << event)) || !f->threshold[order % PAGEDBG_ORDERS])
+		return 0;
+	pfn = page_to_pfn(h, page);
+	if (!participates(pfn, f->threshold[order % PAGEDBG_ORDERS]))
+		return 0;
+	if (event == PAGEDBG_SET) {
+		id = bpf_get_current_pid_tgid();
+		o.pid = id;
+		o.tgid = id >> 32;
+		o.gfp_mask = gfp;
+		bpf_get_current_comm(o.comm, sizeof(o.comm));
+		/* Of a free it is not known whose page it was: whoever reads the records leaves out those without an allocation. */
+		if (!wanted(f, pfn, &o))
+			return 0;
+		o.known = true;
+		o.ts_nsec = bpf_ktime_get_ns();
+		o.handle = pagedbg_stack.get_stackid(ctx, 0);
+	}
+	record(c, cpu, event, order, 0, pfn, 0, &o, PAGEDBG_NO_RECORD | PAGEDBG_TRACEPOINT);
+	return 0;
+}
+
+int raw_tracepoint__mm_page_alloc(struct bpf_raw_tracepoint_args *ctx)
+{
+	return on_page(PAGEDBG_SET, ctx, ctx->args[0], ctx->args[1], ctx->args[2]);
+}
+
+int raw_tracepoint__mm_page_free(struct bpf_raw_tracepoint_args *ctx)
+{
+	return on_page(PAGEDBG_RESET, ctx, ctx->args[0], ctx->args[1], 0);
+}
+
+#else /* PAGE_OWNER */
+
+#if HOOKS == TRAMPOLINE || HOOKS == TRACEPOINT
 
 /* The verifier allows no arithmetic on a pointer that it knows the type of. Swapped twice it is what it was, and a number. */
 static __always_inline u64 number(u64 pointer)
@@ -366,19 +423,27 @@ static __always_inline u64 number(u64 pointer)
 #define ENTRY(function) int NAME(kfunc__, function)(unsigned long long *ctx)
 #define RETURN(function) int NAME(kretfunc__, function)(unsigned long long *ctx)
 
-#ifdef HOOK_SET
+#if HOOKS == TRACEPOINT
+/*
+ * When the record is written, and far outside of the function that walks the stack: this takes a fraction of the time. But not all that is
+ * allocated comes by: neither what is allocated in bulk (alloc_pages_bulk(), of order 0) nor contiguous ranges (alloc_contig_range()).
+ */
+int raw_tracepoint__mm_page_alloc(struct bpf_raw_tracepoint_args *ctx)
+{
+	/* It tells of failures, too. */
+	return ctx->args[0] ? on_event(PAGEDBG_SET, ctx->args[0], ctx->args[1], 0, 0) : 0;
+}
+#else
 RETURN(HOOK_SET)
 {
 	return on_event(PAGEDBG_SET, number(ctx[0]), (u16)ctx[1], 0, 0);
 }
 #endif
 
-#ifdef HOOK_RESET
-RETURN(HOOK_RESET)
+ENTRY(HOOK_RESET)
 {
 	return on_event(PAGEDBG_RESET, number(ctx[0]), (u16)ctx[1], 0, 0);
 }
-#endif
 
 #ifdef HOOK_SPLIT
 RETURN(HOOK_SPLIT)
@@ -470,12 +535,13 @@ int name##_return(struct pt_regs *ctx)				\
 	return kept(ctx, &a) ? on_event(__VA_ARGS__) : 0;	\
 }
 
-#ifdef HOOK_SET
 BOTH(set, PAGEDBG_SET, a.arg[0], (u16)a.arg[1], 0, 0)
-#endif
-#ifdef HOOK_RESET
-BOTH(reset, PAGEDBG_RESET, a.arg[0], (u16)a.arg[1], 0, 0)
-#endif
+
+int reset_entry(struct pt_regs *ctx)
+{
+	return on_event(PAGEDBG_RESET, PT_REGS_PARM1(ctx), (u16)PT_REGS_PARM2(ctx), 0, 0);
+}
+
 #ifdef HOOK_SPLIT
 BOTH(split, PAGEDBG_SPLIT, a.arg[0], SPLIT_ORDER((u32)a.arg[1]), SPLIT_NEW_ORDER((u32)a.arg[2]), 0)
 #endif
@@ -498,60 +564,6 @@ int read_entry(struct pt_regs *ctx)
 }
 #endif
 
-#else /* TRACEPOINT */
+#endif /* HOOKS */
 
-static __always_inline int on_page(u32 event, void *ctx, u64 page, u32 order, u32 gfp)
-{
-	struct owner o = {};
-	struct pagedbg_filter *f;
-	struct pagedbg_header *h;
-	struct pagedbg_cpu *c;
-	u32 cpu, zero = 0;
-	u64 pfn, id;
-
-	/* mm_page_alloc tells of failures, too. */
-	if (!page)
-		return 0;
-	cpu = bpf_get_smp_processor_id();
-	c = pagedbg_cpu.lookup(&cpu);
-	h = pagedbg_header.lookup(&zero);
-	if (!c || !h)
-		return 0;
-	zero = h->active;
-	f = pagedbg_filter.lookup(&zero);
-	if (!f)
-		return 0;
-	__sync_fetch_and_add(&c->seen[event][order % PAGEDBG_ORDERS], 1);
-	if (!(f->events & (1 << event)) || !f->threshold[order % PAGEDBG_ORDERS])
-		return 0;
-	pfn = page_to_pfn(h, page);
-	if (!participates(pfn, f->threshold[order % PAGEDBG_ORDERS]))
-		return 0;
-	if (event == PAGEDBG_SET) {
-		id = bpf_get_current_pid_tgid();
-		o.pid = id;
-		o.tgid = id >> 32;
-		o.gfp_mask = gfp;
-		bpf_get_current_comm(o.comm, sizeof(o.comm));
-		/* Of a free it is not known whose page it was: whoever reads the records leaves out those without an allocation. */
-		if (!wanted(f, pfn, &o))
-			return 0;
-		o.known = true;
-		o.ts_nsec = bpf_ktime_get_ns();
-		o.handle = pagedbg_stack.get_stackid(ctx, 0);
-	}
-	record(c, cpu, event, order, 0, pfn, 0, &o, PAGEDBG_NO_RECORD | PAGEDBG_TRACEPOINT);
-	return 0;
-}
-
-int raw_tracepoint__mm_page_alloc(struct bpf_raw_tracepoint_args *ctx)
-{
-	return on_page(PAGEDBG_SET, ctx, ctx->args[0], ctx->args[1], ctx->args[2]);
-}
-
-int raw_tracepoint__mm_page_free(struct bpf_raw_tracepoint_args *ctx)
-{
-	return on_page(PAGEDBG_RESET, ctx, ctx->args[0], ctx->args[1], 0);
-}
-
-#endif
+#endif /* PAGE_OWNER */

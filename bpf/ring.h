@@ -43,7 +43,7 @@ struct pagedbg_record {
 	__u64 other_pfn;	/* copy: where the page's contents come from */
 	__u32 gfp_mask;
 	__u32 handle;		/* depot_stack_handle_t of the allocation */
-	__u32 free_handle;
+	__u32 free_handle;	/* reset: stack of the free, if the back end waits for it; else 0 */
 	__u32 pid;		/* who did it */
 	__u32 tgid;
 	__u32 owner_pid;	/* who had allocated the page */

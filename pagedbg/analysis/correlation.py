@@ -158,7 +158,6 @@ class _Story:
         self._resets = _columns(events, resets, _RESETS, "pfn ts_nsec handle order")
         self._resets["at"], self._resets["time"] = resets, events["time_nsec"][resets]
         if len(events) and events["flags"][0] & TRACEPOINT:
-            self._resets["time"] = events["mono_nsec"][resets]
             self._pair()
         self._copies = _columns(events, copies, _COPIES, "pfn ts_nsec other_pfn order")
         self._copies["at"] = copies

@@ -28,7 +28,10 @@ from pagedbg.capture.rings import Ring
 from pagedbg.errors import PagedbgError
 
 TRAMPOLINE, KPROBE, TRACEPOINT = "trampoline", "kprobe", "tracepoint"
-"""How programs are attached."""
+"""
+How programs are attached. A tracepoint stands in for both set and reset where page_owner is off. Where it is on, for set alone: that spares
+page_owner from walking its stack through a trampoline, but misses what is allocated in bulk or as a contiguous range.
+"""
 
 _SPLITS = 4096
 _CALLS = 4096
@@ -37,12 +40,12 @@ _STACKS = 16384
 # A return probe finds the stack pointer where the function's caller has it: above the return address, which a probe at entry points to.
 _SP_AT_RETURN = 8 if platform.machine() == "x86_64" else 0
 
-# The events whose program runs when the function begins: of these there is nothing to wait for.
-_AT_ENTRY = ("dump", "read")
+# The events whose program runs when the function begins: the page's record says all there is to know.
+_AT_ENTRY = ("reset", "dump", "read")
 
 
 # enum bpf_prog_type
-_PROG_TYPES = {TRAMPOLINE: 26, KPROBE: 2, TRACEPOINT: 17}
+_KPROBE, _RAW_TRACEPOINT, _TRACING = 2, 17, 26
 _LICENSE = b"GPL"
 
 
@@ -75,6 +78,8 @@ class BpfBackend:
         self.attach = attach
         self.functions: dict[str, str] = {}
         self.failed: dict[str, str] = {}
+        if attach == TRACEPOINT and constants["PAGE_OWNER"]:
+            functions = {**functions, "set": "mm_page_alloc"}
         cpus = _possible_cpus()
         self._image = _image(functions, constants, cpus, slots, attach)
         self._lib = _library()
@@ -132,21 +137,24 @@ class BpfBackend:
     def _attach(self, event: str, function: str) -> None:
         lib, name, word = self._lib, function.encode(), event.replace(" ", "_")
         at_entry = event in _AT_ENTRY
-        if self.attach == TRAMPOLINE:
-            self._links.append(_checked(lib.bpf_attach_kfunc(self._load(f"{'kfunc' if at_entry else 'kretfunc'}__{function}"))))
-        elif self.attach == KPROBE:
+        if self.attach == KPROBE:
             if not at_entry:
-                program = self._load(f"{word}_return")
+                program = self._load(f"{word}_return", _KPROBE)
                 # With a limit of our own on pending returns libbcc would make an event in tracefs, which stays when we are killed.
                 self._links.append(_checked(lib.bpf_attach_kprobe(program, 1, _event_name("r", function), name, 0, 0)))
-            self._links.append(_checked(lib.bpf_attach_kprobe(self._load(f"{word}_entry"), 0, _event_name("p", function), name, 0, 0)))
+            program = self._load(f"{word}_entry", _KPROBE)
+            self._links.append(_checked(lib.bpf_attach_kprobe(program, 0, _event_name("p", function), name, 0, 0)))
+        elif f"raw_tracepoint__{function}" in self._image.programs:
+            program = self._load(f"raw_tracepoint__{function}", _RAW_TRACEPOINT)
+            self._links.append(_checked(lib.bpf_attach_raw_tracepoint(program, name)))
         else:
-            self._links.append(_checked(lib.bpf_attach_raw_tracepoint(self._load(f"raw_tracepoint__{function}"), name)))
+            program = self._load(f"{'kfunc' if at_entry else 'kretfunc'}__{function}", _TRACING)
+            self._links.append(_checked(lib.bpf_attach_kfunc(program)))
 
-    def _load(self, program: str) -> int:
+    def _load(self, program: str, kind: int) -> int:
         """Load a program; by its name libbcc knows which function a trampoline is for."""
         code = self._image.linked(program, self._maps)
-        descriptor = _checked(self._lib.bcc_prog_load(_PROG_TYPES[self.attach], program.encode(), code, len(code), _LICENSE, 0, 0, None, 0))
+        descriptor = _checked(self._lib.bcc_prog_load(kind, program.encode(), code, len(code), _LICENSE, 0, 0, None, 0))
         self._programs[program] = descriptor
         return descriptor
 

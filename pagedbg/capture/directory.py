@@ -179,9 +179,10 @@ class Capture:
         return records, at + len(data) - rest
 
     def in_order(self, records: NDArray[Any]) -> NDArray[Any]:
-        """Events in the order in which they happened."""
+        """Events in the order in which they happened, ``time_nsec`` of all of them in the clock of :attr:`clock` (0: not known)."""
         records = records[np.lexsort((records["seq"], records["cpu"]))]
         times = self.times(records)
+        records["time_nsec"] = np.maximum(times, 0)
         # No event of a CPU before one with a lower number: nested allocations are recorded before the one that they belong to.
         for cpu in np.unique(records["cpu"]):
             of_cpu = slice(*np.searchsorted(records["cpu"], (cpu, cpu + 1)))

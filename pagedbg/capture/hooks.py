@@ -73,7 +73,7 @@ def describe_kernel(target: Target) -> Kernel:
     :raises PagedbgError: if its pages are numbered, or their extended data kept, in a way that is not known here
     """
     prog = target.prog
-    constants: dict[str, int | str] = {"SIZEOF_PAGE": sizeof(prog.type("struct page"))}
+    constants: dict[str, int | str] = {"SIZEOF_PAGE": sizeof(prog.type("struct page")), "PAGE_OWNER": int(page_owner_inited(prog))}
     try:
         addresses = {"vmemmap": prog["vmemmap"].value_(), "mem_section": 0}
     except LookupError:
@@ -109,7 +109,7 @@ def _record_constants(prog: Program) -> dict[str, int | str]:
         "OWNER_OFFSET": prog["page_owner_ops"].offset.value_(),
         "SIZEOF_OWNER": sizeof(owner),
     }
-    wanted = ("order", "last_migrate_reason", "gfp_mask", "handle", "free_handle", "ts_nsec", "free_ts_nsec", "comm", "pid", "tgid")
+    wanted = ("order", "last_migrate_reason", "gfp_mask", "handle", "ts_nsec", "comm", "pid", "tgid")
     for member in wanted:
         try:
             constants[f"OWNER_{member}"] = offsetof(owner, member)

@@ -63,9 +63,9 @@ class Recorder:
         asked = self._asked
         ways = [TRAMPOLINE, KPROBE] if asked["kernel"]["page_owner"] else [TRACEPOINT]
         if asked["attach"] != "auto":
-            ways = [way for way in ways if way == asked["attach"]]
-        if not ways:
-            raise PagedbgError(f"{asked['attach']} is no way to attach to this kernel: leave --attach out.")
+            if asked["attach"] not in (*ways, TRACEPOINT):
+                raise PagedbgError("page_owner is off, so that there are only tracepoints: leave --attach out.")
+            ways = [asked["attach"]]
         reasons = []
         for way in ways:
             try:

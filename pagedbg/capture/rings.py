@@ -57,7 +57,8 @@ class Ring:
                 continue
             first = (self.next - 1) % size
             count = min(end - self.next, size - first, _PIECE)
-            piece = self.slots[first : first + count].copy()
+            # As bytes: NumPy copies an array of structures member by member.
+            piece = self.slots[first : first + count].view(np.uint8).copy().view(RECORD)
             numbers = np.arange(self.next, self.next + count, dtype=np.uint64)
             whole = (piece["seq"] == numbers) & (piece["check"] == ~numbers)
             # Whoever wrote meanwhile has moved head before it touched a slot.

@@ -55,9 +55,8 @@ def history(session: Session, pfn: int) -> Iterator[str]:
 def _told(captured: Captured, record: Any) -> str:
     event = int(record["event"])
     who = f"{printable(captured.comm(record['comm']))} ({int(record['pid'])})"
-    handle = int(record["free_handle"] if event == layout.RESET else record["handle"])
-    function = function_of(captured.stack(handle))
-    where = f" in {function}" if function and event in (layout.SET, layout.RESET) else ""
+    function = function_of(captured.stack(int(record["handle"]))) if event == layout.SET else None
+    where = f" in {function}" if function else ""
     order = int(record["order"])
     match event:
         case layout.SET:
@@ -65,7 +64,7 @@ def _told(captured: Captured, record: Any) -> str:
         case layout.RESET:
             lived = int(record["time_nsec"]) - int(record["ts_nsec"])
             after = f" after {seconds(lived)}" if record["ts_nsec"] and lived >= 0 else ""
-            return f"freed, order {order},{after} by {who}{where}"
+            return f"freed, order {order},{after} by {who}"
         case layout.SPLIT:
             return f"split from order {order} to {int(record['new_order'])} by {who}"
         case layout.COPY:

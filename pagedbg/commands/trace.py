@@ -50,7 +50,7 @@ LIMITS = argument_group(
     argument(
         "--slots", metavar="N", type=int, default=0, help="events in the ring of a CPU, a power of two (default: 16 MiB for all CPUs)"
     ),
-    argument("--attach", choices=("auto", "trampoline", "kprobe"), default="auto", help="how to attach (default: what works)"),
+    argument("--attach", choices=("auto", "trampoline", "kprobe", "tracepoint"), default="auto", help="how to attach: see trace start"),
     title="limits",
 )
 
@@ -106,6 +106,10 @@ Record what happens to pages from now on, as trace set says. A process of its ow
 while it goes on. It ends with trace stop, with the prompt, or at a limit, and nothing stays attached.
 
 Where page_owner is off, allocations and frees are taken from tracepoints, with stacks of their own.
+
+--attach trampoline (or kprobe, on a kernel without BTF) sees all that page_owner does, but doubles what its record of an allocation costs, and its
+stacks of that time begin with the trampoline. --attach tracepoint costs a fraction and leaves the stacks alone. It does not see what is allocated
+in bulk, which is of order 0 (vmalloc, network buffers), or as a contiguous range.
 """,
     arguments=(
         argument(
@@ -115,7 +119,11 @@ Where page_owner is off, allocations and frees are taken from tracepoints, with 
         LIMITS,
     ),
     needs=NEEDS,
-    examples=(("trace start", "record until trace stop"), ("trace start --duration 1m", "for a minute")),
+    examples=(
+        ("trace start", "record until trace stop"),
+        ("trace start --duration 1m", "for a minute"),
+        ("trace start --attach tracepoint", "at a fraction of the cost, where order 0 does not matter"),
+    ),
 )
 def trace_start(session: Session, args: argparse.Namespace) -> None:
     """Run the command."""

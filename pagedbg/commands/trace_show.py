@@ -39,7 +39,6 @@ _COLUMNS = (
     Column("new_order", "int"),
     Column("reason"),
     Column("handle", "hex"),
-    Column("free_handle", "hex"),
     Column("tgid", "int"),
     Column("nested", "int"),
     Column("cpu", "int"),
@@ -58,8 +57,7 @@ _PATIENCE = 0.1
     "trace show",
     long_description="""
 List what was recorded, oldest first. time_ns is when it happened, ts_ns when the page had been allocated: together with pfn that names the
-allocation. pid and comm did it, owner_pid and owner_comm had allocated the page. The stack is the allocation's, and that of the free for a
-reset.
+allocation. pid and comm did it, owner_pid and owner_comm had allocated the page. The stack is the allocation's.
 
 The filters look at the allocation that an event is about. The format classic has a line for each event in the words of the first page_owner
 scripts.
@@ -216,7 +214,6 @@ def _rows(captured: Captured, records: NDArray[Any], with_stack: bool) -> list[R
     for i, (when, event) in enumerate(zip(times, events, strict=True)):
         known = not no_record[i] or event == layout.SET
         pfn = column["pfn"][i]
-        free = event == layout.RESET
         row: list[Any] = [
             when if when >= 0 else None,
             layout.EVENT_NAMES.get(event, str(event)),
@@ -233,14 +230,13 @@ def _rows(captured: Captured, records: NDArray[Any], with_stack: bool) -> list[R
             column["new_order"][i] if event == layout.SPLIT else None,
             captured.reason(column["reason"][i]) if event == layout.SET_MIGRATE else None,
             column["handle"][i] if known else None,
-            column["free_handle"][i] if free and known else None,
             column["tgid"][i],
             int(column["flags"][i] & layout.NESTED != 0),
             column["cpu"][i],
             column["seq"][i],
         ]
         if with_stack:
-            row.append(captured.stack(column["free_handle"][i] if free else column["handle"][i]))
+            row.append(captured.stack(column["handle"][i]))
         rows.append(row)
     return rows
 

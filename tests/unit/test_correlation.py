@@ -441,7 +441,7 @@ def test_allocations_that_are_not_asked_for_are_not_looked_at() -> None:
 
 def seen(kind: int, pfn: int, at: int, order: int = 0) -> NDArray[Any]:
     """An event of a kernel without page_owner: a free does not say whose page it was."""
-    return event(kind, pfn, at if kind == SET else 0, order, mono_nsec=at, flags=TRACEPOINT | NO_RECORD)
+    return event(kind, pfn, at if kind == SET else 0, order, time_nsec=at, mono_nsec=at, flags=TRACEPOINT | NO_RECORD)
 
 
 def outcomes(*events: NDArray[Any]) -> list[tuple[str, int, int]]:
