@@ -175,8 +175,8 @@ def cases(kernel: dict[str, Any]) -> Iterator[Case]:
         yield Case("ours on tracepoints, filtered out", ours(kernel, filter_of(9), TRACEPOINT))
         yield Case("ours on tracepoints, recorded with a BPF stack id", ours(kernel, filter_of(*range(11)), TRACEPOINT))
         return
-    for attach in (TRAMPOLINE, KPROBE):
-        by = "" if attach == TRAMPOLINE else " by kprobes"
+    for attach in (TRAMPOLINE, TRACEPOINT, KPROBE):
+        by = {TRAMPOLINE: "", TRACEPOINT: " by tracepoint", KPROBE: " by kprobes"}[attach]
         yield Case(f"ours{by}, filtered out: order 9 asked for", ours(kernel, filter_of(9), attach))
         yield Case(f"ours{by}, filtered out: order 0 asked for", ours(kernel, filter_of(0), attach), (4,))
         yield Case(f"ours{by}, allocations recorded", ours(kernel, filter_of(*range(11), events=1 << layout.SET), attach))

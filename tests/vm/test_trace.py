@@ -105,9 +105,6 @@ trace stop
 exit
 """
 
-# How often programs are attached and detached while pages come and go: 6.1 takes two seconds each time.
-ATTACHMENTS = {"6.12": 100}
-
 # Whatever pagedbg attaches rides on ftrace, which lists where.
 ATTACHED = f"grep -c page_owner {TRACEFS}/enabled_functions"
 
@@ -144,9 +141,6 @@ def traced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         done = machine.run([PAGEDBG, "--no-pager", "-x", out / "script"], timeout=PATIENCE)
         assert done.status == 0, done.text + done.stderr.decode()
         attached["stopped"] = sh(f"{ATTACHED}; true")
-        again = machine.run([sys.executable, Path(__file__).with_name("attach_again.py"), str(ATTACHMENTS.get(kernel.series, 20))], timeout=PATIENCE)
-        assert again.status == 0, again.stderr.decode()
-        attached["again and again"] = sh(f"{ATTACHED}; true")
         for victim in ("prompt", "recorder"):
             attached[f"before {victim}-killed"], attached[f"{victim}-killed"] = sh(_kill(victim, out)).split()
         dmesg = sh("dmesg")
@@ -354,10 +348,20 @@ def test_a_flight_recorder_keeps_the_last_events(traced: Traced) -> None:
 
 def test_nothing_stays_attached(traced: Traced) -> None:
     assert traced.attached["stopped"].strip() == "0"
-    assert traced.attached["again and again"].strip() == "0"
     for victim in ("prompt", "recorder"):
         assert int(traced.attached[f"before {victim}-killed"]) >= 6
         assert traced.attached[f"{victim}-killed"] == "0"
+
+
+def test_programs_can_be_attached_and_detached_a_hundred_times_while_pages_come_and_go() -> None:
+    # On one CPU: where several are emulated at once, one may still execute the breakpoint by which the kernel patches a function when the
+    # kernel has removed it, waited for all CPUs and forgotten it ("Oops: int3" where there is no int3, with QEMU 7.2).
+    kernel = kernels.build("6.12", say=print)
+    with guest.Guest(kernel, memory="768M", cpus=1) as machine:
+        machine.run(["insmod", guest.churn_module(kernel)]).check()
+        machine.run([sys.executable, Path(__file__).with_name("attach_again.py"), "100"], timeout=PATIENCE).check()
+        assert machine.run(["sh", "-c", f"{ATTACHED}; true"]).text.strip() == "0"
+        assert not re.search(r"WARNING:|BUG:|Oops|RIP:", machine.run(["dmesg"]).text)
 
 
 def test_a_capture_survives_the_death_of_the_prompt(traced: Traced) -> None:

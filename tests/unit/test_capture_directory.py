@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Captures on disk: what was written is read, whatever state its recorder left it in."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pagedbg.capture import layout
+from pagedbg.capture.directory import EVENTS, META, STACKS, Capture, CaptureError, CaptureWriter, boot_id, process_start
+from pagedbg.capture.layout import COPY, RECORD, RESET, SET
+
+COUNTS = {"recorded": 0, "read": 0, "lost": 0, "dropped": 0, "cleared": 0, "missed": 0, "forgotten": 0, "seen": [], "recorded_by": []}
+
+
+def meta(**more: Any) -> dict[str, Any]:
+    """What a recorder that is this process would write."""
+    return {
+        "record_size": RECORD.itemsize,
+        "kernel": {"release": "6.12.0", "build_id": "", "boot_id": boot_id(), "page_size": 4096, "page_owner": True},
+        "begun": {"mono_ns": 1000, "local_ns": 900, "wall": ""},
+        "ended": None,
+        "counts": COUNTS,
+        "names": {"gfp": [], "migratetype": [], "migrate_reason": [], "special_handles": {}, "zones": []},
+        "recorder": {"pid": os.getpid(), "started": process_start(os.getpid())},
+        **more,
+    }
+
+
+def records(*events: dict[str, int]) -> Any:
+    """Whole records."""
+    found = np.zeros(len(events), RECORD)
+    for number, event in enumerate(events):
+        for name, value in {"seq": number + 1, **event}.items():
+            found[number][name] = value
+    found["check"] = ~found["seq"]
+    return found
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> CaptureWriter:
+    return CaptureWriter(tmp_path / "capture", meta())
+
+
+def test_what_was_written_is_read_in_the_order_of_its_times(writer: CaptureWriter) -> None:
+    writer.append(records({"cpu": 0, "time_nsec": 30, "pfn": 3, "event": SET}, {"cpu": 0, "time_nsec": 40, "pfn": 4, "event": SET}))
+    writer.append(records({"cpu": 1, "time_nsec": 10, "pfn": 1, "event": SET}, {"cpu": 1, "time_nsec": 35, "pfn": 2, "event": SET}))
+    assert Capture(writer.path).events()["pfn"].tolist() == [1, 3, 2, 4]
+
+
+def test_of_one_cpu_events_keep_their_order_whatever_their_times(writer: CaptureWriter) -> None:
+    writer.append(records({"time_nsec": 50, "pfn": 1}, {"time_nsec": 40, "pfn": 2}, {"time_nsec": 60, "pfn": 3}))
+    assert Capture(writer.path).events()["pfn"].tolist() == [1, 2, 3]
+
+
+def test_a_time_of_the_other_clock_is_converted_by_the_nearest_event_that_has_both(writer: CaptureWriter) -> None:
+    writer.append(
+        records(
+            {"time_nsec": 100, "mono_nsec": 1100, "event": SET},
+            {"mono_nsec": 1150, "event": RESET},
+            {"time_nsec": 205, "mono_nsec": 1200, "event": SET},
+            {"mono_nsec": 1300, "event": COPY},
+        )
+    )
+    assert Capture(writer.path).events()["time_nsec"].tolist() == [100, 150, 205, 305]
+
+
+def test_without_such_an_event_it_is_converted_by_when_the_capture_began(writer: CaptureWriter) -> None:
+    writer.append(records({"mono_nsec": 1150, "event": RESET}))
+    assert Capture(writer.path).events()["time_nsec"].tolist() == [1050]
+
+
+def test_a_record_that_is_being_written_is_not_there_yet_and_not_damaged(writer: CaptureWriter) -> None:
+    writer.append(records({"time_nsec": 1}))
+    with open(writer.path / EVENTS, "ab") as file:
+        file.write(b"half")
+    capture = Capture(writer.path)
+    assert (len(capture.events()), capture.torn) == (1, 0)
+
+
+def test_of_a_recorder_that_is_gone_it_is_damaged(tmp_path: Path) -> None:
+    writer = CaptureWriter(tmp_path / "capture", meta(recorder={"pid": os.getpid(), "started": 1}))
+    writer.append(records({"time_nsec": 1}))
+    with open(writer.path / EVENTS, "ab") as file:
+        file.write(b"half")
+    capture = Capture(writer.path)
+    assert capture.abandoned
+    assert (len(capture.events()), capture.torn) == (1, 1)
+
+
+def test_reading_goes_on_where_it_was(writer: CaptureWriter) -> None:
+    capture = Capture(writer.path)
+    writer.append(records({"pfn": 1}))
+    first, at = capture.read_from(0)
+    writer.append(records({"pfn": 2}))
+    second, _ = capture.read_from(at)
+    assert (first["pfn"].tolist(), second["pfn"].tolist()) == ([1], [2])
+
+
+def test_stacks_are_read_as_they_come_and_damaged_lines_passed_over(writer: CaptureWriter) -> None:
+    capture = Capture(writer.path)
+    with open(writer.path / STACKS, "a") as file:
+        file.write('{"handle": 1, "stack": ["a+0x1/0x2"]}\nnonsense\n{"handle": 2, "sta')
+    assert (capture.stack(1), capture.stack(2)) == (["a+0x1/0x2"], None)
+    with open(writer.path / STACKS, "a") as file:
+        file.write('ck": ["b"]}\n')
+    assert capture.stack(2) == ["b"]
+
+
+def test_clearing_leaves_nothing(writer: CaptureWriter) -> None:
+    writer.append(records({"pfn": 1}))
+    writer.clear()
+    writer.append(records({"pfn": 2}))
+    assert Capture(writer.path).events()["pfn"].tolist() == [2]
+
+
+def test_a_directory_with_something_in_it_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    with pytest.raises(CaptureError, match="is not empty"):
+        CaptureWriter(tmp_path, meta())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "is no capture of pagedbg: No such file"),
+        ("{", "meta.json is damaged"),
+        ("[]", "meta.json says nothing of one"),
+        (
+            json.dumps({"format": "pagedbg capture", "version": 99, "record_size": 128}),
+            "has version 99 of the format, and this pagedbg reads 1",
+        ),
+    ],
+)
+def test_what_is_no_capture_is_refused(tmp_path: Path, content: str | None, said: str) -> None:
+    if content is not None:
+        (tmp_path / META).write_text(content)
+    with pytest.raises(CaptureError, match=said):
+        Capture(tmp_path)
+
+
+def test_of_tracepoints_the_clock_is_the_other_one(tmp_path: Path) -> None:
+    kernel = {**meta()["kernel"], "page_owner": False}
+    writer = CaptureWriter(tmp_path / "capture", meta(kernel=kernel))
+    writer.append(records({"time_nsec": 5, "event": SET}, {"mono_nsec": 9, "event": RESET}))
+    capture = Capture(writer.path)
+    assert capture.clock == "monotonic"
+    assert capture.events()["time_nsec"].tolist() == [5, 9]
+    assert layout.VERSION == 1
