@@ -242,7 +242,7 @@ static __always_inline void record(struct pagedbg_cpu *c, u32 cpu, u32 event, u3
 	if (event == PAGEDBG_SET && o->known) {
 		/* Who allocates is who the record names. */
 		r->time_nsec = o->ts_nsec;
-		r->mono_nsec = nth % 64 ? 0 : bpf_ktime_get_ns();
+		r->mono_nsec = nth % 16 ? 0 : bpf_ktime_get_ns();
 		r->pid = o->pid;
 		r->tgid = o->tgid;
 		*(u64 *)r->comm = o->comm[0];

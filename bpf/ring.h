@@ -39,7 +39,7 @@ struct pagedbg_record {
 	__u64 pfn;
 	__u64 ts_nsec;		/* struct page_owner's: when the page was allocated, local_clock() */
 	__u64 time_nsec;	/* when this happened, local_clock(); 0 if only mono_nsec tells */
-	__u64 mono_nsec;	/* CLOCK_MONOTONIC; in one set of 64 and in all that have no time_nsec */
+	__u64 mono_nsec;	/* CLOCK_MONOTONIC; in one set of 16 and in all that have no time_nsec */
 	__u64 other_pfn;	/* copy: where the page's contents come from */
 	__u32 gfp_mask;
 	__u32 handle;		/* depot_stack_handle_t of the allocation */

@@ -26,6 +26,10 @@ FORMAT, VERSION = "pagedbg capture", 1
 META, EVENTS, STACKS, PAGES = "meta.json", "events.bin", "stacks.jsonl", "pages.npy"
 
 
+# Of so many on each side, events that tell both clocks are compared.
+_NEIGHBOURS = 32
+
+
 class CaptureError(PagedbgError):
     """A directory that is no capture, or one that cannot be read."""
 
@@ -199,7 +203,8 @@ class Capture:
         if missing.any():
             at, offset = self._offsets(records)
             nearest = np.clip(np.searchsorted(at, mono[missing]) - 1, 0, len(at) - 1)
-            times[missing] = mono[missing] + offset[nearest]
+            # Nothing happens to an allocation before it is made, whatever the conversion is off by.
+            times[missing] = np.maximum(mono[missing] + offset[nearest], records["ts_nsec"][missing].astype(np.int64))
         times[times == 0] = -1
         return times
 
@@ -220,7 +225,9 @@ class Capture:
             mono = both["mono_nsec"].astype(np.int64)
             offset = both["time_nsec"].astype(np.int64) - mono
             order = np.argsort(mono)
-            return mono[order], offset[order]
+            # CLOCK_MONOTONIC was read a while after page_owner had taken its time: of neighbours the greatest is nearest to the truth.
+            around = np.lib.stride_tricks.sliding_window_view(np.pad(offset[order], _NEIGHBOURS, mode="edge"), 2 * _NEIGHBOURS + 1)
+            return mono[order], around.max(axis=1)
         begun = self.meta["begun"]
         return np.array([begun["mono_ns"]]), np.array([(begun.get("local_ns") or begun["mono_ns"]) - begun["mono_ns"]])
 

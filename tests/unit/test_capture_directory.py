@@ -58,16 +58,24 @@ def test_of_one_cpu_events_keep_their_order_whatever_their_times(writer: Capture
     assert Capture(writer.path).events()["pfn"].tolist() == [1, 2, 3]
 
 
-def test_a_time_of_the_other_clock_is_converted_by_the_nearest_event_that_has_both(writer: CaptureWriter) -> None:
+def test_a_time_of_the_other_clock_is_converted_by_the_events_that_have_both(writer: CaptureWriter) -> None:
+    # Of the first, CLOCK_MONOTONIC was read 20 ns late.
     writer.append(
         records(
-            {"time_nsec": 100, "mono_nsec": 1100, "event": SET},
+            {"time_nsec": 100, "mono_nsec": 1120, "event": SET},
             {"mono_nsec": 1150, "event": RESET},
-            {"time_nsec": 205, "mono_nsec": 1200, "event": SET},
+            {"time_nsec": 200, "mono_nsec": 1200, "event": SET},
             {"mono_nsec": 1300, "event": COPY},
         )
     )
-    assert Capture(writer.path).events()["time_nsec"].tolist() == [100, 150, 205, 305]
+    assert Capture(writer.path).events()["time_nsec"].tolist() == [100, 150, 200, 300]
+
+
+def test_no_free_is_before_its_allocation(writer: CaptureWriter) -> None:
+    writer.append(
+        records({"time_nsec": 100, "ts_nsec": 100, "mono_nsec": 1120, "event": SET}, {"mono_nsec": 1110, "ts_nsec": 100, "event": RESET})
+    )
+    assert Capture(writer.path).events()["time_nsec"].tolist() == [100, 100]
 
 
 def test_without_such_an_event_it_is_converted_by_when_the_capture_began(writer: CaptureWriter) -> None:

@@ -21,12 +21,11 @@ print(json.dumps(dataclasses.asdict(describe_kernel(open_target()))))
 
 def main(times: int) -> None:
     facts = json.loads(subprocess.run([sys.executable, "-c", FACTS], check=True, capture_output=True, text=True).stdout)
-    load = subprocess.Popen(["sh", "-c", "while echo pairs 0 2000 >/proc/pagedbg_churn; do :; done"])
+    functions = {event: facts["functions"][event] for event in ("set", "reset")}
+    load = subprocess.Popen(["sh", "-c", "while echo pairs 0 300 >/proc/pagedbg_churn; do sleep 0.02; done"])
     try:
         for turn in range(times):
-            backend = BpfBackend(
-                facts["functions"], facts["constants"], facts["addresses"], slots=1024, attach=TRAMPOLINE, filter_=everything()
-            )
+            backend = BpfBackend(functions, facts["constants"], facts["addresses"], slots=1024, attach=TRAMPOLINE, filter_=everything())
             assert not backend.failed, backend.failed
             while not backend.counts()["head"].sum():
                 assert load.poll() is None

@@ -83,7 +83,7 @@ trace stop
 
 trace set --all --orders 6
 trace start --output $OUT/first
-!{PAGEDBG} record --orders 7 -o $OUT/second -- sh -c 'echo pairs 6 10 >{CHURN}; echo pairs 7 10 >{CHURN}' 2>$OUT/second.said
+!{PAGEDBG} record --orders 7 --comm sh -o $OUT/second -- sh -c 'echo pairs 6 10 >{CHURN}; echo pairs 7 10 >{CHURN}' 2>$OUT/second.said
 !echo pairs 6 10 >{CHURN}; echo pairs 7 10 >{CHURN}
 trace stop
 
