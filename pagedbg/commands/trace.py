@@ -107,9 +107,9 @@ while it goes on. It ends with trace stop, with the prompt, or at a limit, and n
 
 Where page_owner is off, allocations and frees are taken from tracepoints, with stacks of their own.
 
---attach trampoline (or kprobe, on a kernel without BTF) sees all that page_owner does, but doubles what its record of an allocation costs, and its
-stacks of that time begin with the trampoline. --attach tracepoint costs a fraction and leaves the stacks alone. It does not see what is allocated
-in bulk, which is of order 0 (vmalloc, network buffers), or as a contiguous range.
+--attach trampoline (or kprobe, on a kernel without BTF) sees all that page_owner does, adds a fifth to what that costs, and page_owner's stacks of
+that time begin with the trampoline. --attach tracepoint costs half as much and leaves the stacks alone. It does not see what is allocated in bulk,
+which is of order 0 (vmalloc, network buffers), or as a contiguous range.
 """,
     arguments=(
         argument(
@@ -122,7 +122,7 @@ in bulk, which is of order 0 (vmalloc, network buffers), or as a contiguous rang
     examples=(
         ("trace start", "record until trace stop"),
         ("trace start --duration 1m", "for a minute"),
-        ("trace start --attach tracepoint", "at a fraction of the cost, where order 0 does not matter"),
+        ("trace start --attach tracepoint", "at half the cost, where order 0 does not matter"),
     ),
 )
 def trace_start(session: Session, args: argparse.Namespace) -> None:

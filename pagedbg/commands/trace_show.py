@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -122,6 +123,8 @@ def _coming(capture: Capture) -> Iterator[NDArray[Any]]:
             elif not Capture(capture.path).recording:
                 return
             else:
+                # What was shown so far shall be seen, in a file or a pipe, too.
+                sys.stdout.flush()
                 time.sleep(_PATIENCE)
     except KeyboardInterrupt:
         return
