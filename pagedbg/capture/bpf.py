@@ -225,7 +225,7 @@ def _library() -> Any:
     try:
         lib = ctypes.CDLL("libbcc.so.0", use_errno=True)
     except OSError as error:
-        raise PagedbgError(f"bcc cannot be used ({error}): apt install python3-bpfcc.") from None
+        raise PagedbgError(f"bcc cannot be used ({error}): apt install python3-bpfcc") from None
     number, text, pointer, unsigned = ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_uint
     lib.bcc_create_map.argtypes = [number, text, number, number, number, number]
     lib.bcc_prog_load.argtypes = [number, text, text, number, text, unsigned, number, text, unsigned]

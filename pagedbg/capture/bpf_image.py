@@ -159,8 +159,8 @@ def one_sentence(said: str) -> str:
 def _compile(flags: list[str]) -> Image:
     try:
         from bcc import BPF, lib
-    except ImportError as error:
-        raise PagedbgError(f"bcc cannot be used ({error}): apt install python3-bpfcc (the bcc on PyPI is something else).") from None
+    except (ImportError, OSError) as error:
+        raise PagedbgError(f"bcc cannot be used ({error}): apt install python3-bpfcc (the bcc on PyPI is something else)") from None
 
     class NotAttached(BPF):  # type: ignore[misc]
         def _trace_autoload(self) -> None:
@@ -206,7 +206,7 @@ def main() -> int:
             return 1
         except Exception:
             # bcc raises plain Exceptions, and leaves the reason on standard error.
-            print(f"bcc could not compile the programs: {one_sentence(said())}.")
+            print(f"bcc could not compile the programs: {one_sentence(said())}")
             return 1
     print(image.to_json())
     return 0

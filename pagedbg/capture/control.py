@@ -95,7 +95,7 @@ class Recording:
         try:
             answer = recording._ask(asked, _PATIENCE)
             if "error" in answer:
-                raise PagedbgError(f"nothing can be attached: {answer['error']}")
+                raise PagedbgError(f"nothing can be attached: {answer['error'].rstrip('.')}.")
         except BaseException:
             recording.abandon()
             if temporary:

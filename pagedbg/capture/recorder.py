@@ -78,8 +78,10 @@ class Recorder:
                     filter_=self._own_left_out(),
                 )
             except PagedbgError as error:
-                reasons.append(str(error) if len(ways) == 1 else f"{way}: {error}")
-        raise PagedbgError("; ".join(reasons))
+                reasons.append((way, str(error)))
+        if len({reason for _, reason in reasons}) == 1:
+            raise PagedbgError(reasons[0][1])
+        raise PagedbgError("; ".join(f"{way}: {reason}" for way, reason in reasons))
 
     def _own_left_out(self) -> NDArray[Any]:
         self._filter["own"][: len(self._own)] = self._own

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -18,6 +19,12 @@ from pagedbg.errors import PagedbgError
 from pagedbg.mm.gfp import decode_gfp_mask
 from pagedbg.mm.page_owner import decode_comm
 from pagedbg.session import Session
+
+# Between a tracepoint and the program on it.
+_TRACEPOINT_FRAMES = ("bpf_trace_run", "__bpf_trace_", "__traceiter_")
+
+# What a command waits altogether for stacks that are being named, in seconds.
+_PATIENCE = 20.0
 
 
 def need_capture(session: Session) -> Capture:
@@ -52,8 +59,6 @@ class Captured:
     @functools.cached_property
     def now(self) -> int | None:
         """The time of now in the clock of the events, or of the end of the capture; None if not known."""
-        import time
-
         if self.same_boot and self.capture.clock == "monotonic":
             return time.monotonic_ns()
         if self._lookup is not None:
@@ -78,22 +83,35 @@ class Captured:
         found = self.capture.stack(handle)
         if found is None and self._lookup is not None:
             found = self.kernel_stack(handle)
-        return [f"(the stack {handle:#x} was not saved)"] if found is None else self._without_trampoline(found)
+        elif found is None and self.capture.recording and not self.capture.abandoned:
+            found = self._awaited(handle)
+        return [f"(the stack {handle:#x} was not saved)"] if found is None else self._without_tracing(found)
+
+    @functools.cached_property
+    def _deadline(self) -> float:
+        return time.monotonic() + _PATIENCE
+
+    def _awaited(self, handle: int) -> list[str] | None:
+        """A stack that only the recorder can tell, and writes a moment after the event."""
+        while (found := self.capture.stack(handle)) is None and time.monotonic() < self._deadline:
+            time.sleep(0.05)
+        return found
 
     def kernel_stack(self, handle: int) -> list[str]:
         """The stack of a handle as the kernel that is open has it; empty if it has none."""
         stack: list[str] = self._lookup.stack(handle) if self._lookup is not None else []
         return stack
 
-    def _without_trampoline(self, stack: list[str]) -> list[str]:
+    def _without_tracing(self, stack: list[str]) -> list[str]:
         """
-        Leave out what tracing has put on top of a stack: a BPF trampoline calls the function, which thereby appears with it in the stack that the
-        function takes.
+        Leave out what tracing has put on top of a stack. A BPF trampoline calls the function, which thereby appears with it in the stack that
+        the function takes; a program on a tracepoint that takes the stack itself is in it, with what has called it.
         """
-        if self.capture.meta["attach"] == "trampoline":
-            for index, frame in enumerate(stack[:3]):
-                if frame.partition("+")[0] in self._functions:
-                    return stack[index + 1 :]
+        for index in range(min(len(stack), 4) - 1, -1, -1):
+            function = stack[index].partition("+")[0]
+            of_trampoline = self.capture.meta["attach"] == "trampoline" and function in self._functions
+            if of_trampoline or (not self.capture.page_owner and function.startswith(_TRACEPOINT_FRAMES)):
+                return stack[index + 1 :]
         return stack
 
     def module(self, handle: int) -> str | None:
