@@ -281,7 +281,31 @@ def page_owners_of_pfns(prog: Program, pfns: NDArray[Any]) -> NDArray[Any]:
                 into[name] = np.where(known.reshape(-1, *[1] * (records[name].ndim - 1)), records[name], 0)
             into["state"] = np.where(known, page_owner_states(prog, records), NEVER)
             into["known"] = known
+    if "free_pid" not in members:
+        _adopt_time_of_head(prog, found)
     return found[which]
+
+
+# Within so many nanoseconds the pages of one block are written.
+_WHILE_WRITING = 10**8
+
+
+def _adopt_time_of_head(prog: Program, records: NDArray[Any]) -> None:
+    """
+    Give the tails of blocks the time of their head. Before "mm/page_owner: record and dump free_pid and free_tgid" (in v6.8) and its companions
+    ``__set_page_owner_handle()`` looked at the clock for each page of a block.
+    """
+    order = records["order"].astype(np.uint64)
+    tails = np.flatnonzero((order > 0) & (order <= GREATEST_ORDER) & (records["pfn"] & ((np.uint64(1) << order) - np.uint64(1)) > 0))
+    if not len(tails):
+        return
+    of = records[tails]
+    heads = page_owners_of_pfns(prog, of["pfn"] >> order[tails] << order[tails])
+    late = of["ts_nsec"].astype(np.int64) - heads["ts_nsec"].astype(np.int64)
+    same = (late >= 0) & (late < _WHILE_WRITING) & heads["known"]
+    for name in ("order", "handle", "pid", "gfp_mask"):
+        same &= heads[name] == of[name]
+    records["ts_nsec"][tails[same]] = heads["ts_nsec"][same]
 
 
 @dataclasses.dataclass
