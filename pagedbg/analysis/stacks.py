@@ -27,9 +27,9 @@ _SUFFIX = re.compile(r"(\.(isra|constprop|part|cold|llvm)(\.\d+)?)+$|_noprof(?=\
 
 
 def module_of(stack: Sequence[str]) -> str | None:
-    """The module of the innermost frame that belongs to one; None if the kernel image has them all."""
+    """The module of the innermost frame that belongs to one; None if the kernel image has them all. BPF programs only look on."""
     for frame in stack:
-        if (match := _FRAME.fullmatch(frame)) and match["module"]:
+        if (match := _FRAME.fullmatch(frame)) and match["module"] and match["module"] != "bpf":
             return match["module"]
     return None
 
@@ -39,6 +39,8 @@ def function_of(stack: Sequence[str]) -> str | None:
     name = None
     for frame in stack:
         match = _FRAME.fullmatch(frame)
+        if match and match["module"] == "bpf":
+            continue
         name = match["function"] if match else frame
         if not _ALLOCATOR.fullmatch(_SUFFIX.sub("", _SUFFIX.sub("", name))):
             break

@@ -109,8 +109,13 @@ class Captured:
         """
         for index in range(min(len(stack), 4) - 1, -1, -1):
             function = stack[index].partition("+")[0]
-            of_trampoline = self.capture.meta["attach"] == "trampoline" and function in self._functions
-            if of_trampoline or (not self.capture.page_owner and function.startswith(_TRACEPOINT_FRAMES)):
+            # 7.3 leaves the function out, so that the trampoline comes first: by name, or by address where its name was not known any more.
+            in_trampoline = (
+                function in self._functions or function.startswith("bpf_trampoline_") or (index == 0 and function.startswith("0x"))
+            )
+            if (self.capture.meta["attach"] == "trampoline" and in_trampoline) or (
+                not self.capture.page_owner and function.startswith(_TRACEPOINT_FRAMES)
+            ):
                 return stack[index + 1 :]
         return stack
 
