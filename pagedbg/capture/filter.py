@@ -69,13 +69,18 @@ def _orders(prog: Program, filter_: NDArray[Any], text: str) -> None:
     filter_["orders"] = int(np.flatnonzero(threshold)[-1]) + 1 if threshold.any() else 0
 
 
-def _events(prog: Program, filter_: NDArray[Any], text: str) -> None:
+def parse_events(text: str) -> int:
+    """Words of :data:`EVENT_WORDS` with commas, as a mask of ``1 << enum pagedbg_event``."""
     mask = 0
     for word in (part.strip() for part in text.split(",")):
         if word not in EVENT_WORDS:
             raise UsageError(f"there is no event {word!r}, only {', '.join(EVENT_WORDS)}")
         mask |= 1 << EVENT_WORDS[word]
-    filter_["events"] = mask
+    return mask
+
+
+def _events(prog: Program, filter_: NDArray[Any], text: str) -> None:
+    filter_["events"] = parse_events(text)
 
 
 def _gfp(prog: Program, filter_: NDArray[Any], text: str) -> None:

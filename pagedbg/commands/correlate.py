@@ -14,20 +14,19 @@ from drgn import FaultError
 from numpy.typing import NDArray
 
 from pagedbg.analysis.correlation import CONTRADICTIONS, STATES, Correlation, Evidence, Pages, correlate
-from pagedbg.analysis.filters import parse_kinds
 from pagedbg.analysis.stacks import function_of, module_of
 from pagedbg.analysis.table import Column, Row, Table
 from pagedbg.analysis.tally import group
 from pagedbg.capture.directory import Capture
-from pagedbg.capture.filter import EVENT_WORDS
+from pagedbg.capture.filter import EVENT_WORDS, parse_events
 from pagedbg.capture.layout import COPY, EVENT_NAMES, RESET, SET, SPLIT
 from pagedbg.commands.arrange import by_parser, parse_sort, parse_top, sort_rows, without
 from pagedbg.commands.base import argument, command
+from pagedbg.commands.capture_filters import CaptureSelection
 from pagedbg.commands.captured import Captured, need_capture, what_is_missing
 from pagedbg.commands.filters import FILTERS
 from pagedbg.commands.lookup import Lookup
 from pagedbg.errors import PagedbgError, UsageError
-from pagedbg.mm.gfp import parse_gfp_mask
 from pagedbg.mm.page_owner import PAGE_RECORD, page_owner_inited, page_owners_of_pfns
 from pagedbg.session import Session
 
@@ -240,8 +239,8 @@ def _evidence(capture: Capture, events: NDArray[Any], current: bool) -> tuple[Ev
     for words in filters:
         options = dict(zip(words[::2], words[1::2], strict=False))
         if "--events" in options:
-            asked = {EVENT_WORDS.get(word.strip()) for word in options["--events"].split(",")}
-            left_out = sorted(_KINDS - asked)
+            asked = parse_events(options["--events"])
+            left_out = sorted(kind for kind in _KINDS if not asked >> kind & 1)
             missing |= set(left_out)
             if left_out:
                 said.append(f"The capture was not asked for the events {', '.join(EVENT_NAMES[kind] for kind in left_out)}.")
@@ -302,78 +301,6 @@ class _Names:
         return self._dump.now if self._dump is not None else self.captured.now
 
 
-class _Choice:
-    """The filters of a command line, on allocations."""
-
-    def __init__(self, args: argparse.Namespace, names: _Names) -> None:
-        self._args, self._names = args, names
-        capture = names.captured.capture
-        known = capture.meta["names"]
-        try:
-            option = "--gfp"
-            self._gfp = np.uint32(parse_gfp_mask(capture.gfp_names, args.gfp) if args.gfp else 0)
-            option = "--migratetype"
-            self._migratetype = parse_kinds(args.migratetype, known["migratetype"], "migratetype") if args.migratetype else None
-            option = "--zone"
-            zones = list(dict.fromkeys(span["zone"] for span in known["zones"]))
-            self._zone = parse_kinds(args.zone, zones, "zone") if args.zone else None
-        except UsageError as error:
-            raise UsageError(f"{option}: {error}") from None
-        if args.age and names.now is None:
-            raise PagedbgError("ages are not known here: the capture does not say what time it is. Leave --age out.")
-
-    def __call__(self, rows: NDArray[Any]) -> NDArray[np.bool_]:
-        """Which allocations pass; what is dear to find out is asked only of those that are left."""
-        left = np.arange(len(rows))
-        for test in self._tests():
-            left = left[test(rows[left])]
-        chosen = np.zeros(len(rows), np.bool_)
-        chosen[left] = True
-        return chosen
-
-    def _tests(self) -> Iterator[Callable[[NDArray[Any]], NDArray[np.bool_]]]:
-        args, captured, now = self._args, self._names.captured, self._names.now
-        if args.orders:
-            yield lambda rows: args.orders.mask(rows["order"], rows["ts_nsec"])
-        if args.pfns:
-            start, end = (np.uint64(pfn) for pfn in args.pfns)
-            yield lambda rows: (rows["pfn"] < end) & (rows["pfn"] + (np.uint64(1) << rows["order"].astype(np.uint64)) > start)
-        if args.gfp:
-            yield lambda rows: (rows["gfp_mask"] & self._gfp) == self._gfp
-        if args.pid:
-            yield lambda rows: args.pid.mask(rows["pid"]) | args.pid.mask(rows["tgid"])
-        if args.age and now is not None:
-            yield lambda rows: args.age.mask(now - rows["ts_nsec"].astype(np.int64))
-        if (migratetype := self._migratetype) is not None:
-            yield lambda rows: _each([rows["gfp_mask"]], rows, lambda row: migratetype(captured.migratetype(int(row["gfp_mask"]))))
-        if args.comm:
-            yield lambda rows: _each(list(rows["comm"].T), rows, lambda row: args.comm(captured.comm(row["comm"])))
-        if self._zone or args.node:
-            yield self._places
-        if args.stack:
-            yield lambda rows: _each([rows["handle"]], rows, lambda row: args.stack(self._names.stack(int(row["handle"]))))
-        if args.module:
-            yield lambda rows: _each([rows["handle"]], rows, lambda row: args.module(self._names.module(int(row["handle"]))))
-
-    def _places(self, rows: NDArray[Any]) -> NDArray[np.bool_]:
-        zones, nodes = self._names.captured.zones(rows["pfn"])
-        chosen = np.ones(len(rows), np.bool_)
-        if (wanted := self._zone) is not None:
-            chosen &= np.fromiter((wanted(zone) for zone in zones), np.bool_, len(rows))
-        if self._args.node:
-            chosen &= self._args.node.mask(np.array([-1 if node is None else node for node in nodes], np.int64))
-        return chosen
-
-
-def _each(columns: Sequence[NDArray[Any]], rows: NDArray[Any], test: Callable[[NDArray[Any]], bool]) -> NDArray[np.bool_]:
-    """Apply a test to one row of each kind."""
-    if not len(rows):
-        return np.zeros(0, np.bool_)
-    first, which = group(columns)
-    passed: NDArray[np.bool_] = np.array([test(rows[i]) for i in first], np.bool_)[which]
-    return passed
-
-
 # ---- the answers -------------------------------------------------------------------------------------------------------------------------
 
 
@@ -388,7 +315,7 @@ class _Query:
         compared = _compared(session, capture, self._names)
         events = capture.events()
         evidence, said = _evidence(capture, events, compared.current)
-        found = correlate(events, compared.pages, evidence, _Choice(args, self._names))
+        found = correlate(events, compared.pages, evidence, CaptureSelection(args, self._names.captured, self._names))
         self._notes = [_counted(found), compared.words, *what_is_missing(capture), *said]
         self._rows = found.allocations
         wrong = int(np.count_nonzero(self._rows["contradiction"]))

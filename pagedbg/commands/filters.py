@@ -62,10 +62,10 @@ class Selection:
         self._args = args
         self._lookup = lookup
         self._handles: dict[int, bool] = {}
-        self._gfp_mask = _named("--gfp", lambda: parse_gfp_flags(lookup.prog, args.gfp)) if args.gfp else 0
-        self._zone = _named("--zone", lambda: filters.parse_kinds(args.zone, zone_names(lookup.prog), "zone")) if args.zone else None
+        self._gfp_mask = named("--gfp", lambda: parse_gfp_flags(lookup.prog, args.gfp)) if args.gfp else 0
+        self._zone = named("--zone", lambda: filters.parse_kinds(args.zone, zone_names(lookup.prog), "zone")) if args.zone else None
         self._migratetype = (
-            _named("--migratetype", lambda: filters.parse_kinds(args.migratetype, migratetype_names(lookup.prog), "migratetype"))
+            named("--migratetype", lambda: filters.parse_kinds(args.migratetype, migratetype_names(lookup.prog), "migratetype"))
             if args.migratetype
             else None
         )
@@ -143,7 +143,7 @@ def _each(column: NDArray[Any], test: Callable[[Any], bool]) -> NDArray[np.bool_
     return np.array([test(value) for value in distinct.tolist()], np.bool_)[which]
 
 
-def _named(option: str, parse: Callable[[], Any]) -> Any:
+def named(option: str, parse: Callable[[], Any]) -> Any:
     """Say which option was wrong, for those that only the target can check."""
     try:
         return parse()

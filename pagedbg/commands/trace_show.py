@@ -6,22 +6,21 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pagedbg.analysis.filters import parse_kinds
 from pagedbg.analysis.table import Column, Row, Table
 from pagedbg.capture import layout
 from pagedbg.capture.directory import Capture, pieces
-from pagedbg.capture.filter import EVENT_WORDS
+from pagedbg.capture.filter import EVENT_WORDS, parse_events
 from pagedbg.commands.base import argument, command
+from pagedbg.commands.capture_filters import CaptureSelection
 from pagedbg.commands.captured import Captured, event_names, need_capture, what_is_missing
-from pagedbg.commands.filters import FILTERS
+from pagedbg.commands.filters import FILTERS, named
 from pagedbg.errors import PagedbgError, UsageError
-from pagedbg.mm.gfp import parse_gfp_mask
 from pagedbg.session import Session
 
 _COLUMNS = (
@@ -131,73 +130,17 @@ def _coming(capture: Capture) -> Iterator[NDArray[Any]]:
 
 
 class _Choice:
-    """The filters of a command line, on events."""
+    """The events and filters of a command line."""
 
     def __init__(self, args: argparse.Namespace, captured: Captured) -> None:
-        self._args = args
-        self._captured = captured
-        meta = captured.capture.meta
-        self._gfp = parse_gfp_mask(captured.capture.gfp_names, args.gfp) if args.gfp else 0
-        self._migratetype = parse_kinds(args.migratetype, meta["names"]["migratetype"], "migratetype") if args.migratetype else None
-        zones = [span["zone"] for span in meta["names"]["zones"]]
-        self._zone = parse_kinds(args.zone, list(dict.fromkeys(zones)), "zone") if args.zone else None
-        self._events = 0
-        for word in (part.strip() for part in (args.events or "").split(",") if part.strip()):
-            if word not in EVENT_WORDS:
-                raise UsageError(f"--events: there is no event {word!r}, only {', '.join(EVENT_WORDS)}")
-            self._events |= 1 << EVENT_WORDS[word]
+        self._events = named("--events", lambda: parse_events(args.events)) if args.events else 0
+        self._selection = CaptureSelection(args, captured, captured, owner="owner_")
 
     def __call__(self, records: NDArray[Any]) -> NDArray[Any]:
         """The events that pass."""
-        for test in self._tests():
-            if not len(records):
-                break
-            records = records[test(records)]
-        return records
-
-    def _tests(self) -> Iterator[Callable[[NDArray[Any]], NDArray[np.bool_]]]:
-        args, captured = self._args, self._captured
         if self._events:
-            yield lambda r: (self._events >> r["event"].astype(np.int64)) & 1 == 1
-        if args.orders:
-            yield lambda r: args.orders.mask(r["order"], np.where(r["ts_nsec"] > 0, r["ts_nsec"], r["pfn"]))
-        if args.pfns:
-            start, end = args.pfns
-            yield lambda r: (r["pfn"] < np.uint64(end)) & (r["pfn"] + (np.uint64(1) << r["order"].astype(np.uint64)) > np.uint64(start))
-        if args.gfp:
-            yield lambda r: (r["gfp_mask"] & np.uint32(self._gfp)) == np.uint32(self._gfp)
-        if args.pid:
-            yield lambda r: args.pid.mask(r["owner_pid"]) | args.pid.mask(r["owner_tgid"])
-        if args.age:
-            now = captured.now
-            if now is None:
-                raise PagedbgError("ages are not known here: the capture does not say what time it is.")
-            yield lambda r: args.age.mask(now - r["ts_nsec"].astype(np.int64))
-        if self._zone or args.node:
-            yield self._places
-        if self._migratetype:
-            yield lambda r: _each(r["gfp_mask"], lambda mask: self._migratetype(captured.migratetype(mask)))  # type: ignore[misc]
-        if args.comm:
-            yield lambda r: np.array([args.comm(captured.comm(words)) for words in r["owner_comm"]], np.bool_)
-        if args.stack:
-            yield lambda r: _each(r["handle"], lambda handle: args.stack(captured.stack(handle)))
-        if args.module:
-            yield lambda r: _each(r["handle"], lambda handle: args.module(captured.module(handle)))
-
-    def _places(self, records: NDArray[Any]) -> NDArray[np.bool_]:
-        zones, nodes = self._captured.zones(records["pfn"])
-        chosen = np.ones(len(records), np.bool_)
-        if self._zone:
-            chosen &= np.array([zone is not None and self._zone(zone) for zone in zones], np.bool_)
-        if self._args.node:
-            chosen &= self._args.node.mask(np.array([-1 if node is None else node for node in nodes]))
-        return chosen
-
-
-def _each(column: NDArray[Any], test: Callable[[int], bool]) -> NDArray[np.bool_]:
-    """Apply a test to each distinct value of a column."""
-    distinct, which = np.unique(column, return_inverse=True)
-    return np.array([test(value) for value in distinct.tolist()], np.bool_)[which]
+            records = records[(self._events >> records["event"].astype(np.int64)) & 1 == 1]
+        return records[self._selection(records)]
 
 
 def _table(args: argparse.Namespace, captured: Captured, batches: Iterable[NDArray[Any]], notes: list[str]) -> Table:
