@@ -16,6 +16,7 @@
  *	SIZEOF_PAGE			a page's number from its address
  *	SECTION_SHIFT, ...		where page_ext of a section is (see read_owner())
  *	OWNER_ts_nsec, ...		offsets in struct page_owner
+ *	TAIL_TIMES			1 where each page of a block has a time of its own
  */
 #include <uapi/linux/ptrace.h>
 
@@ -31,21 +32,31 @@ BPF_F_TABLE("array", u32, struct pagedbg_cpu, pagedbg_cpu, CPUS, BPF_F_MMAPABLE)
 BPF_F_TABLE("array", u32, struct pagedbg_record, pagedbg_slot, (CPUS) * (SLOTS), BPF_F_MMAPABLE);
 
 
+/* What every program begins with. */
+static __always_inline bool look_up(u32 *cpu, struct pagedbg_cpu **c, struct pagedbg_header **h, struct pagedbg_filter **f)
+{
+	u32 index = 0;
+
+	*cpu = bpf_get_smp_processor_id();
+	*c = pagedbg_cpu.lookup(cpu);
+	*h = pagedbg_header.lookup(&index);
+	if (!*c || !*h)
+		return false;
+	index = (*h)->active;
+	*f = pagedbg_filter.lookup(&index);
+	return *f;
+}
+
 static __always_inline u64 page_to_pfn(struct pagedbg_header *h, u64 page)
 {
 	return (page - h->vmemmap) / SIZEOF_PAGE;
-}
-
-static __always_inline bool participates(u64 key, u64 threshold)
-{
-	/* include/linux/hash.h, hash_64(key, 32) */
-	return ((key * 0x61C8864680B583EBULL) >> 32) < threshold;
 }
 
 /* Whose allocation an event is about. */
 struct owner {
 	u64 comm[2];
 	u64 ts_nsec;
+	u64 last_nsec;		/* where each page has its own, that of the last one, if it was looked at */
 	u32 order;
 	u32 gfp_mask;
 	u32 handle;
@@ -132,19 +143,26 @@ static __always_inline u64 section_of(struct pagedbg_header *h, u64 section)
 #endif
 }
 
-/* mm/page_ext.c: lookup_page_ext(), get_entry(). The page is its caller's, and cannot be unplugged meanwhile. */
-static __always_inline void read_owner(struct pagedbg_header *h, u64 pfn, struct owner *o)
+/* Where the record of a page is, 0 if nowhere; mm/page_ext.c: lookup_page_ext(), get_entry(). The page is its caller's, and is not unplugged meanwhile. */
+static __always_inline u64 owner_of(struct pagedbg_header *h, u64 pfn)
 {
 	u64 base, section = section_of(h, pfn >> SECTION_SHIFT);
+
+	if (!section || bpf_probe_read_kernel(&base, sizeof(base), (void *)(section + SECTION_PAGE_EXT)))
+		return 0;
+	/* PAGE_EXT_INVALID */
+	if (!base || base & 1)
+		return 0;
+	return base + SIZEOF_PAGE_EXT * pfn + OWNER_OFFSET;
+}
+
+static __always_inline void read_owner(struct pagedbg_header *h, u64 pfn, struct owner *o)
+{
+	u64 address = owner_of(h, pfn);
 	u64 raw[(SIZEOF_OWNER + 7) / 8];
 
 	o->known = false;
-	if (!section || bpf_probe_read_kernel(&base, sizeof(base), (void *)(section + SECTION_PAGE_EXT)))
-		return;
-	/* PAGE_EXT_INVALID */
-	if (!base || base & 1)
-		return;
-	if (bpf_probe_read_kernel(raw, SIZEOF_OWNER, (void *)(base + SIZEOF_PAGE_EXT * pfn + OWNER_OFFSET)))
+	if (!address || bpf_probe_read_kernel(raw, SIZEOF_OWNER, (void *)address))
 		return;
 #define FIELD(type, member) (*(type *)((char *)raw + OWNER_##member))
 	o->order = FIELD(u16, order);
@@ -163,45 +181,132 @@ static __always_inline void read_owner(struct pagedbg_header *h, u64 pfn, struct
 /*
  * Allocations that were split into orders for which the filter would decide otherwise than for the whole: what was decided then holds for all
  * of its pieces. By ts_nsec.
+ *
+ * Where each page has a time of its own, a piece does not tell of what it is one: there it is all that were split, by where they begin and
+ * their order. A page of that place which is older than the last page of the allocation is one of its own.
  */
 struct split {
 	u64 in;
 	u64 left;	/* pages */
+	u64 ts_nsec;
+	u64 last_nsec;
 };
 
 BPF_F_TABLE("hash", u64, struct split, pagedbg_split, SPLITS, 0);
 
+static __always_inline void remember(struct pagedbg_header *h, struct pagedbg_cpu *c, u64 key, struct split *split)
+{
+	if (pagedbg_split.insert(&key, split))
+		__sync_fetch_and_add(&c->forgotten, 1);
+	else
+		__sync_fetch_and_add(&h->splits, 1);
+}
+
+static __always_inline void forget(struct pagedbg_header *h, u64 key)
+{
+	if (!pagedbg_split.delete(&key))
+		__sync_fetch_and_add(&h->splits, -1);
+}
+
+#if TAIL_TIMES
+
+/* What a block is found by: no page frame has more than 40 bits. */
+static __always_inline u64 place(u64 pfn, u32 order)
+{
+	return (pfn >> order << order) << 8 | order;
+}
+
+/* What a page is a piece of: its key in *key. */
+static __always_inline struct split *find_split(struct pagedbg_header *h, u64 pfn, struct owner *o, u64 *key)
+{
+	struct split *s;
+	u32 order;
+
+#pragma clang loop unroll(disable)
+	for (order = 0; order < PAGEDBG_ORDERS / 2; order++) {
+		*key = place(pfn, order);
+		s = pagedbg_split.lookup(key);
+		if (s && o->ts_nsec >= s->ts_nsec && o->ts_nsec <= s->last_nsec)
+			return s;
+	}
+	return NULL;
+}
+
+/* The time of an allocation is that of its first page. */
+static __always_inline void find_time(struct pagedbg_header *h, u32 event, u32 order, u64 pfn, struct owner *o)
+{
+	u32 whole = o->order % PAGEDBG_ORDERS;
+	u64 address, head = pfn >> whole << whole;
+	struct owner first;
+
+	if (!o->known)
+		return;
+	if (event == PAGEDBG_SET || event == PAGEDBG_SPLIT) {
+		o->last_nsec = o->ts_nsec;
+		address = order ? owner_of(h, pfn + (1ULL << (order % PAGEDBG_ORDERS)) - 1) : 0;
+		if (address)
+			bpf_probe_read_kernel(&o->last_nsec, sizeof(o->last_nsec), (void *)(address + OWNER_ts_nsec));
+	} else if (head != pfn) {
+		read_owner(h, head, &first);
+		/* While one of its pages is there, another block of the same order cannot begin where this did. */
+		if (first.known && first.order == o->order && first.ts_nsec <= o->ts_nsec)
+			o->ts_nsec = first.ts_nsec;
+	}
+}
+
+#endif
+
 /* Whether the allocation that an event is about takes part. */
 static __always_inline bool takes_part(struct pagedbg_header *h, struct pagedbg_filter *f, struct pagedbg_cpu *c, u32 event, u32 order,
-				       u32 new_order, u64 pfn, struct owner *o)
+				       u32 new_order, u64 pfn, u64 other_pfn, struct owner *o)
 {
-	u64 key = o->known ? o->ts_nsec : pfn, left;
-	/* A page that is freed out of a block keeps the block's order. */
-	u32 whole = event == PAGEDBG_RESET && o->known ? o->order : order;
-	bool in = participates(key, f->threshold[whole % PAGEDBG_ORDERS]);
+	u64 key, hash, left, size = 1ULL << (order % PAGEDBG_ORDERS);
 	struct split *s = NULL;
+	bool in;
 
+#if TAIL_TIMES
+	if (h->splits && o->known && event != PAGEDBG_SET)
+		s = find_split(h, event == PAGEDBG_COPY ? other_pfn : pfn, o, &key);
+	if (s)
+		o->ts_nsec = s->ts_nsec;
+	else
+		find_time(h, event, order, pfn, o);
+#else
+	key = o->known ? o->ts_nsec : pfn;
 	if (h->splits)
 		s = pagedbg_split.lookup(&key);
+#endif
+	hash = pagedbg_hash(o->known ? o->ts_nsec : pfn);
 	if (s) {
 		in = s->in;
 		if (event == PAGEDBG_COPY) {
-			/* The page that is left behind is freed, too. */
-			__sync_fetch_and_add(&s->left, 1ULL << (order % PAGEDBG_ORDERS));
-		} else if (event == PAGEDBG_RESET) {
-			left = __sync_fetch_and_add(&s->left, -(1ULL << (order % PAGEDBG_ORDERS)));
-			if (left <= 1ULL << (order % PAGEDBG_ORDERS)) {
-				pagedbg_split.delete(&key);
-				__sync_fetch_and_add(&h->splits, -1);
-			}
-		}
-	} else if (event == PAGEDBG_SPLIT && in != participates(key, f->threshold[new_order % PAGEDBG_ORDERS])) {
-		struct split split = { in, 1ULL << (order % PAGEDBG_ORDERS) };
+#if TAIL_TIMES
+			/* From now on a piece of it is elsewhere. */
+			struct split split = { in, size, s->ts_nsec, s->last_nsec };
 
-		if (pagedbg_split.insert(&key, &split))
-			__sync_fetch_and_add(&c->forgotten, 1);
-		else
-			__sync_fetch_and_add(&h->splits, 1);
+			remember(h, c, place(pfn, order % PAGEDBG_ORDERS), &split);
+#else
+			/* The page that is left behind is freed, too. */
+			__sync_fetch_and_add(&s->left, size);
+#endif
+		} else if (event == PAGEDBG_RESET) {
+			left = __sync_fetch_and_add(&s->left, -size);
+			if (left <= size)
+				forget(h, key);
+		}
+		return in;
+	}
+	/* A page that is freed out of a block keeps the block's order. */
+	in = hash < f->threshold[(event == PAGEDBG_RESET && o->known ? o->order : order) % PAGEDBG_ORDERS];
+	if (event == PAGEDBG_SPLIT && (TAIL_TIMES ? o->known : in != (hash < f->threshold[new_order % PAGEDBG_ORDERS]))) {
+		struct split split = { in, size, o->ts_nsec, o->last_nsec };
+
+#if TAIL_TIMES
+		key = place(pfn, order % PAGEDBG_ORDERS);
+		/* Another one was there if the free of a piece was missed. */
+		forget(h, key);
+#endif
+		remember(h, c, key, &split);
 	}
 	return in;
 }
@@ -239,6 +344,7 @@ static __always_inline void record(struct pagedbg_cpu *c, u32 cpu, u32 event, u3
 	r->record_order = o->order;
 	r->new_order = new_order;
 	r->reason = o->reason;
+	r->span_nsec = o->last_nsec <= o->ts_nsec ? 0 : o->last_nsec - o->ts_nsec > ~0U ? ~0U : o->last_nsec - o->ts_nsec;
 	if (event == PAGEDBG_SET && o->known) {
 		/* Who allocates is who the record names. */
 		r->time_nsec = o->ts_nsec;
@@ -269,16 +375,9 @@ static __always_inline int on_event(u32 event, u64 page, u32 order, u32 new_orde
 	struct pagedbg_header *h;
 	struct pagedbg_cpu *c;
 	u64 pfn, other_pfn;
-	u32 cpu, flags, zero = 0;
+	u32 cpu, flags;
 
-	cpu = bpf_get_smp_processor_id();
-	c = pagedbg_cpu.lookup(&cpu);
-	h = pagedbg_header.lookup(&zero);
-	if (!c || !h)
-		return 0;
-	zero = h->active;
-	f = pagedbg_filter.lookup(&zero);
-	if (!f)
+	if (!look_up(&cpu, &c, &h, &f))
 		return 0;
 
 	if (event == PAGEDBG_SET || event == PAGEDBG_RESET) {
@@ -300,13 +399,13 @@ static __always_inline int on_event(u32 event, u64 page, u32 order, u32 new_orde
 	if (event != PAGEDBG_SET && event != PAGEDBG_RESET)
 		__sync_fetch_and_add(&c->seen[event][order % PAGEDBG_ORDERS], 1);
 
-	if (!takes_part(h, f, c, event, order, new_order, pfn, &o))
+	other_pfn = event == PAGEDBG_COPY ? page_to_pfn(h, other) : 0;
+	if (!takes_part(h, f, c, event, order, new_order, pfn, other_pfn, &o))
 		return 0;
 	if (!(f->events & (1 << event)) || !wanted(f, pfn, &o))
 		return 0;
 	if (o.known && o.handle == h->dummy_handle)
 		flags |= PAGEDBG_NESTED;
-	other_pfn = event == PAGEDBG_COPY ? page_to_pfn(h, other) : 0;
 	record(c, cpu, event, order, new_order, pfn, other_pfn, &o, flags);
 	return 0;
 }
@@ -318,16 +417,9 @@ static __always_inline int on_read(void)
 	struct pagedbg_filter *f;
 	struct pagedbg_header *h;
 	struct pagedbg_cpu *c;
-	u32 cpu, zero = 0;
+	u32 cpu;
 
-	cpu = bpf_get_smp_processor_id();
-	c = pagedbg_cpu.lookup(&cpu);
-	h = pagedbg_header.lookup(&zero);
-	if (!c || !h)
-		return 0;
-	zero = h->active;
-	f = pagedbg_filter.lookup(&zero);
-	if (!f)
+	if (!look_up(&cpu, &c, &h, &f))
 		return 0;
 	__sync_fetch_and_add(&c->seen[PAGEDBG_READ][0], 1);
 	if (f->events & (1 << PAGEDBG_READ))
@@ -359,26 +451,19 @@ static __always_inline int on_page(u32 event, void *ctx, u64 page, u32 order, u3
 	struct pagedbg_filter *f;
 	struct pagedbg_header *h;
 	struct pagedbg_cpu *c;
-	u32 cpu, zero = 0;
+	u32 cpu;
 	u64 pfn, id;
 
 	/* mm_page_alloc tells of failures, too. */
 	if (!page)
 		return 0;
-	cpu = bpf_get_smp_processor_id();
-	c = pagedbg_cpu.lookup(&cpu);
-	h = pagedbg_header.lookup(&zero);
-	if (!c || !h)
-		return 0;
-	zero = h->active;
-	f = pagedbg_filter.lookup(&zero);
-	if (!f)
+	if (!look_up(&cpu, &c, &h, &f))
 		return 0;
 	__sync_fetch_and_add(&c->seen[event][order % PAGEDBG_ORDERS], 1);
 	if (!(f->events & (1 << event)) || !f->threshold[order % PAGEDBG_ORDERS])
 		return 0;
 	pfn = page_to_pfn(h, page);
-	if (!participates(pfn, f->threshold[order % PAGEDBG_ORDERS]))
+	if (pagedbg_hash(pfn) >= f->threshold[order % PAGEDBG_ORDERS])
 		return 0;
 	if (event == PAGEDBG_SET) {
 		id = bpf_get_current_pid_tgid();

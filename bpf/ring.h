@@ -57,7 +57,7 @@ struct pagedbg_record {
 	__u8 record_order;	/* the record's order, which a page that is freed out of a block keeps */
 	__u8 new_order;		/* split */
 	__s8 reason;		/* set migrate: enum migrate_reason */
-	__u32 reserved;
+	__u32 span_nsec;	/* set, split: how much later than ts_nsec the last page's time is, where each page has its own */
 	__u64 check;
 };
 
@@ -86,7 +86,7 @@ struct pagedbg_name {
 
 /* All that has to be so for an event to be recorded. */
 struct pagedbg_filter {
-	__u64 threshold[PAGEDBG_ORDERS];	/* hash_64(ts_nsec, 32) of the allocation must be below: 0 none, 1 << 32 all */
+	__u64 threshold[PAGEDBG_ORDERS];	/* pagedbg_hash(ts_nsec) of the allocation must be below: 0 none, 1 << 32 all */
 	__u32 events;				/* 1 << enum pagedbg_event */
 	__u32 gfp_mask;				/* all of these bits must be set */
 	__u32 migratetypes;			/* 1 << migratetype that gfp asks for; 0: any */
@@ -114,5 +114,16 @@ struct pagedbg_header {
 	__u64 vmemmap;		/* addresses of struct page 0, */
 	__u64 mem_section;	/* and of the table of memory sections */
 };
+
+/*
+ * 32 bits of a key, evenly spread. GOLDEN_RATIO_64 and the last step are those of include/linux/hash.h; alone, it would leave the times of
+ * a loop that allocates as regular as they were.
+ */
+static __always_inline __u64 pagedbg_hash(__u64 key)
+{
+	key *= 0x61C8864680B583EBULL;
+	key ^= key >> 32;
+	return (key * 0x61C8864680B583EBULL) >> 32;
+}
 
 #endif

@@ -50,6 +50,10 @@ BOOT_LIMIT = 300.0
 # emulates a byte at a time.
 CPU = "max,-erms,-fsrm"
 
+# The guest's CPUs by turns in one thread. Each in a thread of its own may still execute the breakpoint by which the kernel patches a function when
+# the kernel has removed it, waited for all CPUs and forgotten it: "Oops: int3" where there is no int3, seen with QEMU 7.2 under BPF trampolines.
+ACCEL = ("-accel", "tcg,thread=single")
+
 # How the guest mounts this machine's files: it keeps what it has read, so that starting Python a second time takes a fraction. What changes
 # here while it runs, it does not see; directories given as `rw` are mounted apart from this.
 ROOT_FLAGS = "version=9p2000.L,trans=virtio,access=any,msize=512000,cache=loose"
@@ -284,7 +288,7 @@ class Guest:
             raise LabError(f"this virtme-ng makes another command line than {VIRTME_NG} does: install that one.") from None
         return [
             *command,
-            *([] if self.kvm else ["-cpu", CPU]),
+            *([] if self.kvm else ["-cpu", CPU, *ACCEL]),
             *("-device", "virtio-serial-pci", "-device", f"virtserialport,name={PORT},chardev=lab"),
             *("-chardev", f"socket,id=lab,path={self._path('channel')}"),
             *("-chardev", f"socket,id=qmp,path={self._path('qmp')}", "-mon", "chardev=qmp,mode=control"),

@@ -39,6 +39,7 @@ ALLOCATION: np.dtype[Any] = np.dtype(
     [
         ("pfn", "<u8"),
         ("ts_nsec", "<u8"),
+        ("span_nsec", "<u4"),
         ("gfp_mask", "<u4"),
         ("handle", "<u4"),
         ("pid", "<u4"),
@@ -59,7 +60,7 @@ ALLOCATION: np.dtype[Any] = np.dtype(
     ]
 )
 """
-One captured allocation: what its set event says, and what became of it. ``state`` is an index of :data:`STATES`, ``contradiction`` of
+One captured allocation: what its set event says, and what became of it. Its pages have a time of ``ts_nsec`` to ``ts_nsec + span_nsec`` on record. ``state`` is an index of :data:`STATES`, ``contradiction`` of
 :data:`CONTRADICTIONS`, ``held`` a number of pages, ``freed_ns`` of the clock of ``ts_nsec``. −1, and a comm of zeroes, are not known.
 """
 
@@ -152,7 +153,7 @@ class _Story:
     ) -> None:
         self._events, self._evidence = events, evidence
         self._sets = sets
-        self._rows = _columns(events, sets, ALLOCATION, "pfn ts_nsec gfp_mask handle pid tgid comm order flags")
+        self._rows = _columns(events, sets, ALLOCATION, "pfn ts_nsec span_nsec gfp_mask handle pid tgid comm order flags")
         for name in ("freed_ns", "free_pid", "free_tgid", "now_pfn", "reused_pid"):
             self._rows[name] = -1
         self._resets = _columns(events, resets, _RESETS, "pfn ts_nsec handle order")
@@ -228,6 +229,8 @@ class _Story:
         first = np.zeros(len(found), np.bool_)
         first[np.unique(found, return_index=True)[1]] = True
         whole &= first
+        # Where each of its tails has a time of its own, these may be anybody's.
+        whole &= rows["span_nsec"][found] == 0
         self._copies["target_ts"][np.searchsorted(self._copies["at"], copies["at"][whole])] = rows["ts_nsec"][found[whole]]
         return targets
 
@@ -413,7 +416,8 @@ class _Story:
 
     def _mine(self, cells: _Cells, records: NDArray[Any]) -> NDArray[np.bool_]:
         """Which pages have their allocation on record."""
-        mine: NDArray[np.bool_] = self._begun(records["ts_nsec"]) == self._rows["ts_nsec"][cells.row]
+        begun, times = self._begun(records["ts_nsec"]), self._rows["ts_nsec"][cells.row]
+        mine: NDArray[np.bool_] = (begun >= times) & (begun - times <= self._rows["span_nsec"][cells.row])
         mine &= records["known"] & (records["state"] > 0)
         # The target's event may be lost. But while the head of a block is allocated, no page has its order without being part of it.
         tail = np.flatnonzero(~mine & (cells.head >= 0) & records["known"] & (records["state"] > 0) & (records["order"] > 0))

@@ -228,7 +228,6 @@ def _asked(target: Target, plan: Plan) -> dict[str, Any]:
             "page_size": prog["PAGE_SIZE"].value_(),
             "page_owner": page_owner,
             # "mm,page_owner: fix accounting of pages when migrating" goes with the list of stacks that it counts in (both in v6.9).
-            "tail_times": page_owner and not prog.type("struct page_owner").has_member("free_pid"),
             "swaps_handles": target.has_symbol("stack_list"),
         },
         "names": {

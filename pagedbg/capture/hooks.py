@@ -13,7 +13,7 @@ from drgn import Program, TypeKind, offsetof, sizeof
 
 from pagedbg.errors import PagedbgError
 from pagedbg.mm.page_ext import page_ext_size
-from pagedbg.mm.page_owner import page_owner_inited
+from pagedbg.mm.page_owner import has_tail_times, page_owner_inited
 
 if TYPE_CHECKING:
     from pagedbg.target import Target
@@ -115,6 +115,7 @@ def _record_constants(prog: Program) -> dict[str, int | str]:
             constants[f"OWNER_{member}"] = offsetof(owner, member)
         except LookupError:
             raise PagedbgError(f"page_owner of this kernel keeps no {member} (Linux 6.0 and later do): it cannot be traced.") from None
+    constants["TAIL_TIMES"] = int(has_tail_times(prog))
     return constants
 
 

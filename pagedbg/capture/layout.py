@@ -58,7 +58,7 @@ RECORD: np.dtype[Any] = np.dtype(
         ("record_order", "u1"),
         ("new_order", "u1"),
         ("reason", "i1"),
-        ("reserved", "<u4"),
+        ("span_nsec", "<u4"),
         ("check", "<u8"),
     ]
 )

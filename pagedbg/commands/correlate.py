@@ -253,9 +253,6 @@ def _evidence(capture: Capture, events: NDArray[Any], current: bool) -> tuple[Ev
         missing |= {kind for kind in _KINDS if sum(counts["recorded_by"][kind]) > np.count_nonzero(events["event"] == kind)}
     if counts.get("forgotten"):
         missing |= {RESET, COPY, SPLIT}
-    if meta["kernel"].get("tail_times") and (events["event"] == SPLIT).any():
-        missing |= {RESET, COPY}
-        said.append("This kernel gives each page of a block a time of its own: what became of the pieces of a split block cannot be told.")
     until = int(max(events["ts_nsec"].max(initial=0), events["time_nsec"].max(initial=0)))
     movable = {name: mask for mask, name in capture.gfp_names}.get("__GFP_MOVABLE", 0)
     return Evidence(missing, until, current, movable, bool(meta["kernel"].get("swaps_handles"))), list(dict.fromkeys(said))

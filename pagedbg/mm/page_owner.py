@@ -34,6 +34,7 @@ __all__ = (
     "decode_comm",
     "for_each_block",
     "get_page_owner",
+    "has_tail_times",
     "page_owner_compiled",
     "page_owner_dtype",
     "page_owner_inited",
@@ -281,9 +282,17 @@ def page_owners_of_pfns(prog: Program, pfns: NDArray[Any]) -> NDArray[Any]:
                 into[name] = np.where(known.reshape(-1, *[1] * (records[name].ndim - 1)), records[name], 0)
             into["state"] = np.where(known, page_owner_states(prog, records), NEVER)
             into["known"] = known
-    if "free_pid" not in members:
+    if has_tail_times(prog):
         _adopt_time_of_head(prog, found)
     return found[which]
+
+
+def has_tail_times(prog: Program) -> bool:
+    """
+    Whether each page of a block has a ``ts_nsec`` of its own: before "mm/page_owner: record and dump free_pid and free_tgid" (in v6.8) and its
+    companions ``__set_page_owner_handle()`` looked at the clock for each page of a block.
+    """
+    return not prog.type("struct page_owner").has_member("free_pid")
 
 
 # Within so many nanoseconds the pages of one block are written.
@@ -291,10 +300,7 @@ _WHILE_WRITING = 10**8
 
 
 def _adopt_time_of_head(prog: Program, records: NDArray[Any]) -> None:
-    """
-    Give the tails of blocks the time of their head. Before "mm/page_owner: record and dump free_pid and free_tgid" (in v6.8) and its companions
-    ``__set_page_owner_handle()`` looked at the clock for each page of a block.
-    """
+    """Give the tails of blocks the time of their head."""
     order = records["order"].astype(np.uint64)
     tails = np.flatnonzero((order > 0) & (order <= GREATEST_ORDER) & (records["pfn"] & ((np.uint64(1) << order) - np.uint64(1)) > 0))
     if not len(tails):

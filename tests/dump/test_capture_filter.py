@@ -9,7 +9,7 @@ from drgn import Program
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagedbg.analysis.filters import parse_names, parse_orders, participates
+from pagedbg.analysis.filters import parse_names, parse_orders, participates, participation_hash
 from pagedbg.capture import layout
 from pagedbg.capture.filter import OPTIONS, build_filter, describe, everything
 from pagedbg.cli import SAMPLE
@@ -33,7 +33,7 @@ def test_a_threshold_chooses_whom_the_other_commands_choose(low: int, more: int,
     orders = parse_orders(text)
     words = np.array(keys, np.uint64)
     for order in range(22):
-        told = (words * np.uint64(0x61C8864680B583EB)) >> np.uint64(32) < filter_["threshold"][order]
+        told = participation_hash(words) < filter_["threshold"][order]
         assert (told == orders.mask(np.full(len(words), order), words)).all()
     assert participates(words, 100).all()
 

@@ -8,13 +8,16 @@ import subprocess
 import numpy as np
 import pytest
 
+from pagedbg.analysis.filters import participation_hash
 from pagedbg.capture import layout
 from pagedbg.capture.bpf_image import sources
+
+KEYS = (0, 1, 12345, 16_267_110_684, (1 << 63) + 7, (1 << 64) - 1)
 
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
-    """What a C compiler says of bpf/ring.h: ``sizeof`` and ``offsetof`` of everything, and the constants."""
+    """What a C compiler says of bpf/ring.h: ``sizeof`` and ``offsetof`` of everything, the constants, and some hashes."""
     lines = []
     for name, dtype in layout.STRUCTURES.items():
         lines.append(f'printf("{name} %zu\\n", sizeof(struct {name}));')
@@ -24,6 +27,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
     constants = [f"PAGEDBG_{word}" for word in ("MAGIC", "VERSION", "ORDERS", "EVENTS", "RANGES", "PIDS", "COMMS", "OWN")]
     constants += [f"PAGEDBG_{name.replace(' ', '_').upper()}" for name in layout.EVENT_NAMES.values()]
     constants += ["PAGEDBG_NESTED", "PAGEDBG_NO_RECORD", "PAGEDBG_TRACEPOINT"]
+    lines += [f'printf("hash.{key} %llu\\n", (unsigned long long)pagedbg_hash({key}ULL));' for key in KEYS]
     lines += [f'printf("{name} %llu\\n", (unsigned long long){name});' for name in constants]
     where = tmp_path_factory.mktemp("layout")
     source = where / "layout.c"
@@ -55,6 +59,10 @@ def test_the_constants_are_the_headers(compiled: dict[str, int]) -> None:
         assert getattr(layout, name) == compiled[f"PAGEDBG_{name}"], name
     for number, name in layout.EVENT_NAMES.items():
         assert number == compiled[f"PAGEDBG_{name.replace(' ', '_').upper()}"], name
+
+
+def test_both_choose_by_the_same_hash(compiled: dict[str, int]) -> None:
+    assert participation_hash(np.array(KEYS, np.uint64)).tolist() == [compiled[f"hash.{key}"] for key in KEYS]
 
 
 def test_no_structure_has_holes_that_nobody_clears() -> None:
