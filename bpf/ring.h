@@ -111,8 +111,14 @@ struct pagedbg_header {
 	__u32 active;
 	__u32 dummy_handle;	/* what page_owner files for an allocation of its own; differs from boot to boot, as do the */
 	__u64 splits;		/* allocations in the table of splits: while there are none, nobody looks there */
-	__u64 vmemmap;		/* addresses of struct page 0, */
+	__u64 memmap;		/* BPF: addresses of struct page 0, */
 	__u64 mem_section;	/* and of the table of memory sections */
+	/* The module: all is in one piece of so many bytes, at so many from here. Else 0. */
+	__u64 size;
+	__u64 filters_at;	/* two struct pagedbg_filter, */
+	__u64 cpus_at;		/* a struct pagedbg_cpu for each CPU, one every */
+	__u64 cpu_stride;
+	__u64 slots_at;		/* and the rings, one behind the other */
 };
 
 /*

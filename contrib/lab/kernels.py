@@ -77,31 +77,45 @@ class Kernel:
         return self.directory / "page_owner_sort"
 
 
-def config_key(fragment: Path = FRAGMENT) -> str:
+def fragments(variant: str) -> list[Path]:
+    """What a variant is configured with; that called ``""`` is the one that most tests boot."""
+    if not variant:
+        return [FRAGMENT]
+    more = HERE / f"{variant}.config"
+    if not more.exists():
+        raise LabError(f"there is no variant {variant!r}: {more.name} would be its configuration.")
+    return [FRAGMENT, more]
+
+
+def config_key(variant: str = "") -> str:
     """Eight hex digits that change with the configuration or the recipe."""
-    return hashlib.sha256(fragment.read_bytes() + b"\0%d" % RECIPE).hexdigest()[:8]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in fragments(variant)) + b"\0%d" % RECIPE).hexdigest()[:8]
 
 
 def series_key(series: str) -> tuple[int, ...]:
     return tuple(int(part) for part in series.split("."))
 
 
-def cached() -> list[Kernel]:
+def cached(variant: str = "") -> list[Kernel]:
     """Every kernel that the cache holds for the present configuration, oldest first."""
     found = []
-    for done in cache_root().glob(f"kernels/*-{config_key()}/.done"):
+    for done in cache_root().glob(f"kernels/*-{config_key(variant)}/.done"):
         series, version = done.read_text().split()
         found.append(Kernel(series, version, done.parent))
     return sorted(found, key=lambda k: (series_key(k.series), k.version))
 
 
 def find(name: str) -> Kernel | None:
-    """The cached kernel for ``6.1``, ``6.12``, another series, or ``newest``: the newest that Debian had when it was last asked."""
-    if name == "newest":
+    """
+    The cached kernel for ``6.1``, ``6.12``, another series, or ``newest``: the newest that Debian had when it was last asked. ``6.12-debug``
+    is a variant.
+    """
+    series, _, variant = name.partition("-")
+    if series == "newest":
         if not newest_file().exists():
             return None
-        name = newest_file().read_text().strip()
-    kernels = [k for k in cached() if k.series == name]
+        series = newest_file().read_text().strip()
+    kernels = [k for k in cached(variant) if k.series == series]
     return kernels[-1] if kernels else None
 
 
@@ -184,7 +198,7 @@ def newer(a: str, b: str) -> bool:
 
 
 def build(name: str, *, say: Callable[[str], None], update: bool = False) -> Kernel:
-    """Return the kernel called ``name`` (a series or ``newest``), building it if the cache has none.
+    """Return the kernel called ``name`` (see :func:`find`), building it if the cache has none.
 
     ``say`` is given progress, a sentence at a time. With ``update``, Debian is asked whether a newer source exists.
     """
@@ -197,14 +211,15 @@ def build(name: str, *, say: Callable[[str], None], update: bool = False) -> Ker
     sources = archive.sources()
     newest = max(sources, key=series_key)
     newest_file().write_text(newest + "\n")
-    series = newest if name == "newest" else name
+    series, _, variant = name.partition("-")
+    series = newest if series == "newest" else series
     if series not in sources:
         raise LabError(f"Debian offers no linux-source-{series}; it has {', '.join(sorted(sources, key=series_key))}.")
     version = sources[series]
-    directory = cache_root() / "kernels" / f"{version}-{config_key()}"
+    directory = cache_root() / "kernels" / f"{version}-{config_key(variant)}"
     with building(say):
         if not (directory / ".done").exists():
-            compile_kernel(archive, series, version, directory, say=say)
+            compile_kernel(archive, series, version, variant, directory, say=say)
     return Kernel(series, version, directory)
 
 
@@ -222,7 +237,7 @@ def building(say: Callable[[str], None]) -> Iterator[None]:
         yield
 
 
-def compile_kernel(archive: Archive, series: str, version: str, directory: Path, *, say: Callable[[str], None]) -> None:
+def compile_kernel(archive: Archive, series: str, version: str, variant: str, directory: Path, *, say: Callable[[str], None]) -> None:
     """Build one kernel into ``directory``; ``.done`` is written last, so a build that was cut short is begun again."""
     shutil.rmtree(directory, ignore_errors=True)
     tree = directory.with_name(directory.name + ".build")
@@ -238,7 +253,7 @@ def compile_kernel(archive: Archive, series: str, version: str, directory: Path,
         check=True,
     )
     deb.unlink()
-    configure(tree)
+    configure(tree, fragments(variant))
     log = tree / "build.log"
     started = time.monotonic()
     jobs = len(os.sched_getaffinity(0))
@@ -267,17 +282,17 @@ def compile_kernel(archive: Archive, series: str, version: str, directory: Path,
     say(f"{series}: built in {(time.monotonic() - started) / 60:.0f} min")
 
 
-def configure(tree: Path) -> None:
-    """Make ``.config`` from tinyconfig and the fragment, and check that what the fragment asks for is there."""
+def configure(tree: Path, fragments: list[Path]) -> None:
+    """Make ``.config`` from tinyconfig and the fragments, and check that what these ask for is there."""
     quiet = {"cwd": tree, "check": True, "stdout": subprocess.DEVNULL}
     subprocess.run(["make", "-s", "tinyconfig"], **quiet)
-    subprocess.run(["scripts/kconfig/merge_config.sh", "-m", ".config", str(FRAGMENT)], **quiet)
+    subprocess.run(["scripts/kconfig/merge_config.sh", "-m", ".config", *map(str, fragments)], **quiet)
     subprocess.run(["make", "-s", "olddefconfig"], **quiet)
     known = set(kconfig_symbols(tree))
     config = set((tree / ".config").read_text().splitlines())
     lost = [
         line
-        for line in FRAGMENT.read_text().splitlines()
+        for line in "\n".join(path.read_text() for path in fragments).splitlines()
         if (m := re.match(r"(?:# )?CONFIG_(\w+)(?:=| is not set)", line))
         and m[1] in known
         # A symbol whose menu is off leaves no line at all, which is as good as "is not set".

@@ -98,7 +98,7 @@ def build(defines: Mapping[str, int | str]) -> Image:
     flags = [f"-D{name}={value:#x}ULL" if isinstance(value, int) else f"-D{name}={value}" for name, value in sorted(defines.items())]
     kept = _cache() / f"{_digest(flags)}.json"
     with contextlib.suppress(OSError, ValueError):
-        if _trusted(kept):
+        if trusted(kept):
             return Image.from_json(kept.read_text())
     image = _compile_apart(flags)
     # Without a cache it only takes longer the next time.
@@ -123,7 +123,7 @@ def _digest(flags: list[str]) -> str:
     return digest.hexdigest()[:32]
 
 
-def _trusted(path: Path) -> bool:
+def trusted(path: Path) -> bool:
     """Whether nobody else can have written a file: its programs will run in the kernel."""
     return all(
         (info := each.stat()).st_uid == os.geteuid() and not info.st_mode & (stat.S_IWGRP | stat.S_IWOTH) for each in (path, path.parent)

@@ -75,7 +75,7 @@ def describe_kernel(target: Target) -> Kernel:
     prog = target.prog
     constants: dict[str, int | str] = {"SIZEOF_PAGE": sizeof(prog.type("struct page")), "PAGE_OWNER": int(page_owner_inited(prog))}
     try:
-        addresses = {"vmemmap": prog["vmemmap"].value_(), "mem_section": 0}
+        addresses = {"memmap": prog["vmemmap"].value_(), "mem_section": 0}
     except LookupError:
         raise PagedbgError("The pages of this kernel have no common array (CONFIG_SPARSEMEM_VMEMMAP): they cannot be traced.") from None
     if not page_owner_inited(prog):

@@ -101,8 +101,13 @@ HEADER: np.dtype[Any] = np.dtype(
         ("active", "<u4"),
         ("dummy_handle", "<u4"),
         ("splits", "<u8"),
-        ("vmemmap", "<u8"),
+        ("memmap", "<u8"),
         ("mem_section", "<u8"),
+        ("size", "<u8"),
+        ("filters_at", "<u8"),
+        ("cpus_at", "<u8"),
+        ("cpu_stride", "<u8"),
+        ("slots_at", "<u8"),
     ]
 )
 """``struct pagedbg_header``"""

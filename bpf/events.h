@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What is done with an event of page_owner: filter it, and record it in the ring of its CPU. The BPF programs and the kernel module do the
+ * same. Who includes this gives it the types of <linux/types.h>, NULL, and
+ *
+ *	TAIL_TIMES		whether each page of a block has a time of its own (before Linux 6.8)
+ *	read_owner()		reads the record of a page; sets known to whether it could
+ *	read_ts_nsec()		the same of its time alone; whether it could
+ *	find_split(), add_split(), drop_split()
+ *				a table of struct pagedbg_split by u64: pointer or NULL; whether that went well
+ *	slot()			where record number seq of a CPU belongs, or NULL
+ *	count()			adds 1 to a counter of this CPU's own; returns what it was
+ *	add()			adds to a number that all CPUs share; returns what it was
+ *	local_nsec(), mono_nsec()	local_clock(), 0 if it cannot be asked; and CLOCK_MONOTONIC
+ *	describe_current()		fills in who does it
+ *	write_barrier()		what was written before it is seen before what is written after it
+ *	KEEP_LOOP		stands before loops that a compiler must not unroll
+ *
+ * Preemption is off all the while. An interrupt may do the same in between: nothing is taken that it would have to wait for.
+ */
+#ifndef PAGEDBG_EVENTS_H
+#define PAGEDBG_EVENTS_H
+
+#include "ring.h"
+
+/* Whose allocation an event is about. */
+struct owner {
+	u64 comm[2];
+	u64 ts_nsec;
+	u64 last_nsec;		/* where each page has its own, that of the last one, if it was looked at */
+	u32 order;
+	u32 gfp_mask;
+	u32 handle;
+	u32 pid;
+	u32 tgid;
+	s32 reason;
+	bool known;
+};
+
+/*
+ * An allocation that was split into orders for which the filter would decide otherwise than for the whole: what was decided then holds for all
+ * of its pieces. Found by ts_nsec.
+ *
+ * Where each page has a time of its own, a piece does not tell of what it is one: there it is all that were split, found by where they begin
+ * and their order. A page of that place which is not younger than the last page of the allocation is one of its own.
+ */
+struct pagedbg_split {
+	u64 in;
+	u64 left;	/* pages */
+	u64 ts_nsec;
+	u64 last_nsec;
+};
+
+static __always_inline bool read_owner(struct pagedbg_header *h, u64 pfn, struct owner *o);
+static __always_inline bool read_ts_nsec(struct pagedbg_header *h, u64 pfn, u64 *ts_nsec);
+static __always_inline struct pagedbg_split *find_split(u64 *key);
+static __always_inline bool add_split(u64 *key, struct pagedbg_split *split);
+static __always_inline bool drop_split(u64 *key);
+static __always_inline struct pagedbg_record *slot(struct pagedbg_header *h, u32 cpu, u64 seq);
+static __always_inline void describe_current(u32 *pid, u32 *tgid, char *comm);
+
+/* Everything but events, orders and participation. */
+static __always_inline bool wanted(struct pagedbg_filter *f, u64 pfn, struct owner *o)
+{
+	bool found;
+	u32 i;
+
+	if (o->tgid && (o->tgid == f->own[0] || o->tgid == f->own[1] || o->tgid == f->own[2] || o->tgid == f->own[3]))
+		return false;
+	if (!f->more)
+		return true;
+	if ((o->gfp_mask & f->gfp_mask) != f->gfp_mask)
+		return false;
+	/* include/linux/gfp.h, gfp_migratetype(): GFP_MOVABLE_MASK, GFP_MOVABLE_SHIFT */
+	if (f->migratetypes && !(f->migratetypes & (1 << ((o->gfp_mask >> 3) & 3))))
+		return false;
+	if (f->ranges) {
+		found = false;
+		KEEP_LOOP
+		for (i = 0; i < PAGEDBG_RANGES; i++)
+			if (i < f->ranges && pfn >= f->range[i].start && pfn <= f->range[i].end)
+				found = true;
+		if (!found)
+			return false;
+	}
+	if (f->pids) {
+		found = false;
+		KEEP_LOOP
+		for (i = 0; i < PAGEDBG_PIDS; i++)
+			if (i < f->pids && ((o->pid >= f->pid[i].start && o->pid <= f->pid[i].end) ||
+					    (o->tgid >= f->pid[i].start && o->tgid <= f->pid[i].end)))
+				found = true;
+		if (!found)
+			return false;
+	}
+	if (f->comms) {
+		found = false;
+		KEEP_LOOP
+		for (i = 0; i < PAGEDBG_COMMS; i++)
+			if (i < f->comms && (o->comm[0] & f->comm[i].mask[0]) == f->comm[i].value[0] &&
+			    (o->comm[1] & f->comm[i].mask[1]) == f->comm[i].value[1])
+				found = true;
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+static __always_inline void remember(struct pagedbg_header *h, struct pagedbg_cpu *c, u64 key, struct pagedbg_split *split)
+{
+	if (add_split(&key, split))
+		add(&h->splits, 1);
+	else
+		count(&c->forgotten);
+}
+
+static __always_inline void forget(struct pagedbg_header *h, u64 key)
+{
+	if (drop_split(&key))
+		add(&h->splits, -1);
+}
+
+/* What a block is found by: no page frame number has more than 40 bits. */
+static __always_inline u64 place(u64 pfn, u32 order)
+{
+	return (pfn >> order << order) << 8 | order;
+}
+
+/* Of what a page is a piece: its key in *key. */
+static __always_inline struct pagedbg_split *find_whole(u64 pfn, struct owner *o, u64 *key)
+{
+	struct pagedbg_split *s;
+	u32 order;
+
+	KEEP_LOOP
+	for (order = 0; order < PAGEDBG_ORDERS / 2; order++) {
+		*key = place(pfn, order);
+		s = find_split(key);
+		if (s && o->ts_nsec >= s->ts_nsec && o->ts_nsec <= s->last_nsec)
+			return s;
+	}
+	return NULL;
+}
+
+/* Where each page has a time of its own, that of an allocation is its first page's. */
+static __always_inline void find_time(struct pagedbg_header *h, u32 event, u32 order, u64 pfn, struct owner *o)
+{
+	u32 whole = o->order % PAGEDBG_ORDERS;
+	u64 head = pfn >> whole << whole;
+	struct owner first;
+
+	if (!o->known)
+		return;
+	if (event == PAGEDBG_SET || event == PAGEDBG_SPLIT) {
+		if (!order || !read_ts_nsec(h, pfn + (1ULL << (order % PAGEDBG_ORDERS)) - 1, &o->last_nsec))
+			o->last_nsec = o->ts_nsec;
+	} else if (head != pfn && read_owner(h, head, &first)) {
+		/* While one of its pages is there, another block of the same order cannot begin where this did. */
+		if (first.order == o->order && first.ts_nsec <= o->ts_nsec)
+			o->ts_nsec = first.ts_nsec;
+	}
+}
+
+/* Whether the allocation that an event is about takes part. */
+static __always_inline bool takes_part(struct pagedbg_header *h, struct pagedbg_filter *f, struct pagedbg_cpu *c, u32 event, u32 order,
+				       u32 new_order, u64 pfn, u64 other_pfn, struct owner *o)
+{
+	u64 key, hash, size = 1ULL << (order % PAGEDBG_ORDERS);
+	struct pagedbg_split *s = NULL;
+	bool in;
+
+	key = o->known ? o->ts_nsec : pfn;
+	if (!TAIL_TIMES) {
+		if (h->splits)
+			s = find_split(&key);
+	} else {
+		if (h->splits && o->known && event != PAGEDBG_SET)
+			s = find_whole(event == PAGEDBG_COPY ? other_pfn : pfn, o, &key);
+		if (s)
+			o->ts_nsec = s->ts_nsec;
+		else
+			find_time(h, event, order, pfn, o);
+	}
+	if (s) {
+		in = s->in;
+		if (event == PAGEDBG_COPY && TAIL_TIMES) {
+			/* From now on a piece of it is elsewhere. */
+			struct pagedbg_split split = { in, size, s->ts_nsec, s->last_nsec };
+
+			remember(h, c, place(pfn, order % PAGEDBG_ORDERS), &split);
+		} else if (event == PAGEDBG_COPY) {
+			/* The page that is left behind is freed, too. */
+			add(&s->left, size);
+		} else if (event == PAGEDBG_RESET && add(&s->left, -size) <= size) {
+			forget(h, key);
+		}
+		return in;
+	}
+	hash = pagedbg_hash(o->known ? o->ts_nsec : pfn);
+	/* A page that is freed out of a block keeps the block's order. */
+	in = hash < f->threshold[(event == PAGEDBG_RESET && o->known ? o->order : order) % PAGEDBG_ORDERS];
+	if (event == PAGEDBG_SPLIT && (TAIL_TIMES ? o->known : in != (hash < f->threshold[new_order % PAGEDBG_ORDERS]))) {
+		struct pagedbg_split split = { in, size, o->ts_nsec, o->last_nsec };
+
+		if (TAIL_TIMES) {
+			key = place(pfn, order % PAGEDBG_ORDERS);
+			/* Another one was there if the free of a piece was missed. */
+			forget(h, key);
+		}
+		remember(h, c, key, &split);
+	}
+	return in;
+}
+
+/* Take the next slot of this CPU and fill in what every record has. */
+static __always_inline void record(struct pagedbg_header *h, struct pagedbg_cpu *c, u32 cpu, u32 event, u32 order, u32 new_order, u64 pfn,
+				   u64 other_pfn, struct owner *o, u32 flags)
+{
+	u64 nth = count(&c->recorded[event][order % PAGEDBG_ORDERS]);
+	u64 seq = count(&c->head) + 1;
+	struct pagedbg_record *r = slot(h, cpu, seq);
+
+	if (!r)
+		return;
+	r->check = 0;
+	write_barrier();
+	r->pfn = pfn;
+	r->ts_nsec = o->ts_nsec;
+	r->other_pfn = other_pfn;
+	r->gfp_mask = o->gfp_mask;
+	r->handle = o->handle;
+	r->free_handle = 0;
+	r->owner_pid = o->pid;
+	r->owner_tgid = o->tgid;
+	*(u64 *)r->owner_comm = o->comm[0];
+	*(u64 *)(r->owner_comm + 8) = o->comm[1];
+	r->cpu = cpu;
+	r->event = event;
+	r->flags = flags;
+	r->order = order;
+	r->record_order = o->order;
+	r->new_order = new_order;
+	r->reason = o->reason;
+	r->span_nsec = o->last_nsec <= o->ts_nsec ? 0 : o->last_nsec - o->ts_nsec > ~0U ? ~0U : o->last_nsec - o->ts_nsec;
+	if (event == PAGEDBG_SET && o->known) {
+		/* Who allocates is who the record names. */
+		r->time_nsec = o->ts_nsec;
+		r->mono_nsec = nth % 16 ? 0 : mono_nsec();
+		r->pid = o->pid;
+		r->tgid = o->tgid;
+		*(u64 *)r->comm = o->comm[0];
+		*(u64 *)(r->comm + 8) = o->comm[1];
+	} else {
+		r->time_nsec = local_nsec();
+		r->mono_nsec = r->time_nsec ? 0 : mono_nsec();
+		describe_current(&r->pid, &r->tgid, r->comm);
+	}
+	r->seq = seq;
+	write_barrier();
+	r->check = ~seq;
+}
+
+/* Count a set or a reset, and say whether there is any need to look at its page. */
+static __always_inline bool begins(struct pagedbg_header *h, struct pagedbg_filter *f, struct pagedbg_cpu *c, u32 event, u32 order)
+{
+	count(&c->seen[event][order % PAGEDBG_ORDERS]);
+	if (!(f->events & (1 << event)))
+		return false;
+	/* A page that is freed may be the last of a larger block that took part. */
+	return f->threshold[order % PAGEDBG_ORDERS] || (event == PAGEDBG_RESET && (order < f->orders || h->splits));
+}
+
+/* An event about a page; a set or a reset has passed begins(). */
+static __always_inline void on_event(struct pagedbg_header *h, struct pagedbg_filter *f, struct pagedbg_cpu *c, u32 cpu, u32 event,
+				     u32 order, u32 new_order, u64 pfn, u64 other_pfn)
+{
+	struct owner o = {};
+	u32 flags = 0;
+
+	if (!read_owner(h, pfn, &o))
+		flags = PAGEDBG_NO_RECORD;
+	if (event != PAGEDBG_SET && event != PAGEDBG_RESET) {
+		if (event != PAGEDBG_SPLIT)
+			order = o.order;
+		count(&c->seen[event][order % PAGEDBG_ORDERS]);
+	}
+	if (!takes_part(h, f, c, event, order, new_order, pfn, other_pfn, &o))
+		return;
+	if (!(f->events & (1 << event)) || !wanted(f, pfn, &o))
+		return;
+	if (o.known && o.handle == h->dummy_handle)
+		flags |= PAGEDBG_NESTED;
+	record(h, c, cpu, event, order, new_order, pfn, other_pfn, &o, flags);
+}
+
+/* read_page_owner() is about no page. */
+static __always_inline void on_read(struct pagedbg_header *h, struct pagedbg_filter *f, struct pagedbg_cpu *c, u32 cpu)
+{
+	struct owner o = {};
+
+	count(&c->seen[PAGEDBG_READ][0]);
+	if (f->events & (1 << PAGEDBG_READ))
+		record(h, c, cpu, PAGEDBG_READ, 0, 0, ~0ULL, 0, &o, PAGEDBG_NO_RECORD);
+}
+
+#endif

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Record what happens to page_owner's records, in rings that user space maps (ring.h), with probes instead of BPF. What is recorded is chosen
+ * by /proc/page_order; /dev/pagedbg is for pagedbg, which loads this module, reads the rings, and removes it.
+ */
+#include <linux/init.h>
+#include <linux/kernel.h>
+#include <linux/module.h>
+#include <linux/moduleparam.h>
+
+#include "pagedbg.h"
+
+static char *orders;
+module_param(orders, charp, 0);
+MODULE_PARM_DESC(orders, "what /proc/page_order begins with: ORDER[:PARTICIPATION],... as in 0:20,4 (default: all of every order)");
+
+static char *events = "all";
+module_param(events, charp, 0);
+MODULE_PARM_DESC(events, "what to record: all, none, or some of set,reset,split,copy,migrate,dump,read (default: all)");
+
+static unsigned int ring_slots;
+module_param(ring_slots, uint, 0400);
+MODULE_PARM_DESC(ring_slots, "records in the ring of each CPU, 128 bytes each, a power of two (default: 16 MiB for all CPUs)");
+
+static unsigned int given;
+static unsigned int layout[sizeof(pagedbg_layout) / sizeof(unsigned int)];
+module_param_array(layout, uint, &given, 0400);
+MODULE_PARM_DESC(layout, "where page_owner's records are: the members of struct pagedbg_layout; pagedbg knows them");
+
+static int get_missed(char *buffer, const struct kernel_param *unused)
+{
+	return scnprintf(buffer, PAGE_SIZE, "%lu\n", pagedbg_missed());
+}
+
+static const struct kernel_param_ops missed_ops = { .get = get_missed };
+module_param_cb(missed, &missed_ops, NULL, 0400);
+MODULE_PARM_DESC(missed, "how many events no probe could run for (only to be read)");
+
+static int get_functions(char *buffer, const struct kernel_param *unused)
+{
+	return pagedbg_functions(buffer);
+}
+
+static const struct kernel_param_ops functions_ops = { .get = get_functions };
+module_param_cb(functions, &functions_ops, NULL, 0400);
+MODULE_PARM_DESC(functions, "what each event is taken from (only to be read)");
+
+static int __init pagedbg_init(void)
+{
+	int error;
+
+	BUILD_BUG_ON(sizeof(struct pagedbg_record) != 128);
+	BUILD_BUG_ON(PAGEDBG_COMM != TASK_COMM_LEN);
+	memcpy(&pagedbg_layout, layout, sizeof(layout));
+	error = pagedbg_check_layout(given);
+	if (error)
+		return error;
+	error = pagedbg_make_rings(ring_slots);
+	if (error)
+		return error;
+	error = pagedbg_init_filter(orders, events);
+	if (error)
+		goto free_rings;
+	error = pagedbg_register_probes();
+	if (error)
+		goto free_rings;
+	error = pagedbg_make_page_order();
+	if (error) {
+		pr_err("/proc/page_order cannot be made\n");
+		goto unregister_probes;
+	}
+	/* Last: once it can be opened, nothing may fail any more. */
+	error = pagedbg_make_device();
+	if (error) {
+		pr_err("/dev/pagedbg cannot be made (%d)\n", error);
+		goto remove_page_order;
+	}
+	return 0;
+
+remove_page_order:
+	pagedbg_remove_page_order();
+unregister_probes:
+	pagedbg_unregister_probes();
+free_rings:
+	pagedbg_free_rings();
+	return error;
+}
+
+static void __exit pagedbg_exit(void)
+{
+	pagedbg_remove_device();
+	pagedbg_remove_page_order();
+	pagedbg_unregister_probes();
+	pagedbg_free_rings();
+}
+
+module_init(pagedbg_init);
+module_exit(pagedbg_exit);
+
+MODULE_LICENSE("GPL");
+MODULE_AUTHOR("The pagedbg developers");
+MODULE_DESCRIPTION("Records what page_owner notes of pages, filtered by order");

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * page_owner tells modules nothing: neither struct page_owner nor where it lies is in a header. So this module is told, and believes it only
+ * after it has found what page_owner must have written about pages that it allocates itself.
+ */
+#include <linux/compiler.h>
+#include <linux/errno.h>
+#include <linux/gfp.h>
+#include <linux/migrate_mode.h>
+#include <linux/printk.h>
+#include <linux/sched.h>
+#include <linux/sched/clock.h>
+#include <linux/string.h>
+#include <linux/uaccess.h>
+#include <linux/workqueue.h>
+
+#include "pagedbg.h"
+
+struct pagedbg_layout pagedbg_layout;
+
+#if defined(CONFIG_PAGE_OWNER) && defined(CONFIG_SPARSEMEM)
+
+#define GREATEST_SIZE	512
+
+static const gfp_t gfp = GFP_KERNEL;
+
+static bool plausible(void)
+{
+	const struct pagedbg_layout *l = &pagedbg_layout;
+
+	if (l->size > GREATEST_SIZE || l->page_ext_size > 2 * GREATEST_SIZE || l->page_ext_size % sizeof(long) ||
+	    l->offset % sizeof(long) || l->offset > l->page_ext_size || l->size > l->page_ext_size - l->offset)
+		return false;
+#define FITS(member, type) (!(l->member % __alignof__(type)) && l->member <= l->size && sizeof(type) <= l->size - l->member)
+	return FITS(order, u16) && FITS(last_migrate_reason, s16) && FITS(gfp_mask, gfp_t) && FITS(handle, u32) &&
+	       FITS(ts_nsec, u64) && FITS(pid, pid_t) && FITS(tgid, pid_t) &&
+	       l->handle != l->gfp_mask && l->handle != l->pid && l->handle != l->tgid &&
+	       (l->handle < l->comm || l->handle >= l->comm + TASK_COMM_LEN) &&
+	       l->comm <= l->size && TASK_COMM_LEN <= l->size - l->comm && l->tail_times <= 1;
+#undef FITS
+}
+
+/* What is written down of a page that was not migrated yet. */
+#ifdef HAVE_MR_NEVER
+#define NEVER_MIGRATED	MR_NEVER
+#else
+#define NEVER_MIGRATED	-1
+#endif
+
+/* Whether what is on record of a page is what was just done; its handle goes to *handle. */
+static bool recorded(const struct page *page, unsigned int order, u64 before, u64 after, u32 *handle)
+{
+	const struct pagedbg_layout *l = &pagedbg_layout;
+	char raw[GREATEST_SIZE];
+	void *address = pagedbg_owner_of(page_to_pfn(page));
+	u64 ts_nsec;
+
+	/* With a wrong size this may be anywhere. */
+	if (!address || copy_from_kernel_nofault(raw, address, l->size))
+		return false;
+	memcpy(&ts_nsec, raw + l->ts_nsec, sizeof(ts_nsec));
+	memcpy(handle, raw + l->handle, sizeof(*handle));
+#define IS(member, type, value) (*(type *)(raw + l->member) == (type)(value))
+	return IS(order, u16, order) && IS(last_migrate_reason, s16, NEVER_MIGRATED) && (*(gfp_t *)(raw + l->gfp_mask) & gfp) == gfp &&
+	       IS(pid, pid_t, current->pid) && IS(tgid, pid_t, current->tgid) &&
+	       !strncmp(raw + l->comm, current->comm, TASK_COMM_LEN) &&
+	       ts_nsec >= before && ts_nsec <= after;
+#undef IS
+}
+
+/*
+ * The size of page_ext is right if several blocks are found. They are of different orders, so that it is seen where these stand, and allocated by
+ * one call, so that they have the same stack. Done by a worker, which other than who loads a module has hardly freed the same pages just now, and
+ * stays on its CPU, whose clock goes on.
+ */
+#define BLOCKS	4
+#define ORDER(i) (1 + (i) % 2)
+
+static long find_own_pages(void *unused)
+{
+	unsigned int i, blocks = BLOCKS, found = 0, allocated = 0;
+	struct page *page[BLOCKS] = {};
+	u64 before = local_clock();
+	u32 handle[BLOCKS];
+
+	/* Not to be unrolled into several calls. */
+	OPTIMIZER_HIDE_VAR(blocks);
+	for (i = 0; i < blocks; i++)
+		page[i] = alloc_pages(gfp, ORDER(i));
+	for (i = 0; i < BLOCKS; i++) {
+		if (!page[i])
+			continue;
+		allocated++;
+		found += recorded(page[i], ORDER(i), before, local_clock(), &handle[i]) && handle[i] && handle[i] == handle[0];
+	}
+	for (i = 0; i < BLOCKS; i++)
+		if (page[i])
+			__free_pages(page[i], ORDER(i));
+	if (allocated < BLOCKS)
+		return -ENOMEM;
+	return found == BLOCKS ? 0 : -EINVAL;
+}
+
+/**
+ * pagedbg_check_layout - Find out whether the module was told the truth
+ * @given: how many members of pagedbg_layout were given
+ *
+ * Return: 0; -EINVAL if not; -EOPNOTSUPP if page_owner is off
+ */
+int pagedbg_check_layout(unsigned int given)
+{
+	struct page *page = alloc_page(gfp);
+	bool off;
+	int error;
+
+	if (!page)
+		return -ENOMEM;
+	/* No page has extended data before somebody needs it. */
+	off = !READ_ONCE(__pfn_to_section(page_to_pfn(page))->page_ext);
+	__free_page(page);
+	if (off) {
+		pr_err("page_owner is off: boot with page_owner=on\n");
+		return -EOPNOTSUPP;
+	}
+	if (given != sizeof(pagedbg_layout) / sizeof(unsigned int)) {
+		pr_err("not told where page_owner's records are (layout=): `pagedbg trace start --backend kmod` does\n");
+		return -EINVAL;
+	}
+	if (!plausible()) {
+		pr_err("layout= cannot be true\n");
+		return -EINVAL;
+	}
+	error = work_on_cpu(raw_smp_processor_id(), find_own_pages, NULL);
+	if (error == -EINVAL)
+		pr_err("page_owner's records are not where layout= says, or page_owner is off\n");
+	return error;
+}
+
+#else
+
+int pagedbg_check_layout(unsigned int given)
+{
+	pr_err("this kernel has no page_owner (CONFIG_PAGE_OWNER) or keeps it otherwise (CONFIG_SPARSEMEM)\n");
+	return -EOPNOTSUPP;
+}
+
+#endif

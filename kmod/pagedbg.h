@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the parts of the module have in common. */
+#ifndef PAGEDBG_H
+#define PAGEDBG_H
+
+#include <linux/mm.h>
+#include <linux/mmzone.h>
+#include <linux/types.h>
+
+#include "ring.h"
+
+#undef pr_fmt
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+/* ---- owner.c: where page_owner keeps what it knows of a page ---- */
+
+/* Offsets are in bytes; the module is told them in this order (parameter layout). */
+struct pagedbg_layout {
+	unsigned int page_ext_size;	/* of a page, from page_ext.c */
+	unsigned int offset;		/* of struct page_owner in it: page_owner_ops.offset */
+	unsigned int size;		/* of struct page_owner, and offsets of its members: */
+	unsigned int order;
+	unsigned int last_migrate_reason;
+	unsigned int gfp_mask;
+	unsigned int handle;
+	unsigned int ts_nsec;
+	unsigned int comm;
+	unsigned int pid;
+	unsigned int tgid;
+	unsigned int tail_times;	/* 1 if each page of a block has a ts_nsec of its own */
+	unsigned int dummy_handle;	/* what page_owner files for an allocation of its own */
+};
+
+extern struct pagedbg_layout pagedbg_layout;
+
+int pagedbg_check_layout(unsigned int given);
+
+#if defined(CONFIG_PAGE_OWNER) && defined(CONFIG_SPARSEMEM)
+/* mm/page_ext.c: lookup_page_ext(), get_entry(). Whoever asks has the page: its section is not unplugged meanwhile. */
+static inline void *pagedbg_owner_of(unsigned long pfn)
+{
+	struct mem_section *section = __pfn_to_section(pfn);
+	unsigned long base = section ? (unsigned long)READ_ONCE(section->page_ext) : 0;
+
+	/* PAGE_EXT_INVALID */
+	if (!base || base & 1)
+		return NULL;
+	return (void *)base + (size_t)pagedbg_layout.page_ext_size * pfn + pagedbg_layout.offset;
+}
+#else
+static inline void *pagedbg_owner_of(unsigned long pfn)
+{
+	return NULL;
+}
+#endif
+
+/* ---- rings.c: the memory that user space maps ---- */
+
+extern struct pagedbg_header *pagedbg_rings;	/* what ring.h says, at the offsets in it */
+extern struct pagedbg_filter *pagedbg_filters;	/* two */
+extern struct pagedbg_record *pagedbg_slots;
+
+struct pagedbg_cpu *pagedbg_counters(unsigned int cpu);
+int pagedbg_make_rings(unsigned int slots);
+void pagedbg_free_rings(void);
+int pagedbg_make_device(void);
+void pagedbg_remove_device(void);
+
+/* ---- page_order.c: the filter, and its table of orders ---- */
+
+int pagedbg_init_filter(const char *orders, const char *events);
+int pagedbg_set_filter(const struct pagedbg_filter *filter);
+int pagedbg_make_page_order(void);
+void pagedbg_remove_page_order(void);
+
+/* ---- probes.c ---- */
+
+int pagedbg_register_probes(void);
+void pagedbg_unregister_probes(void);
+unsigned long pagedbg_missed(void);
+int pagedbg_functions(char *buffer);
+
+#endif

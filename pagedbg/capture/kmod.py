@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+The module back end: loads the kernel module of ``kmod/``, tells it what to record, and maps its rings.
+
+The orders are set through ``/proc/page_order``, the other filters by writing to ``/dev/pagedbg``, which is what is mapped, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pagedbg.capture import layout
+from pagedbg.capture.kmod_build import NAME, module_file
+from pagedbg.capture.layout import CPU, FILTER, HEADER, RECORD
+from pagedbg.capture.rings import Ring
+from pagedbg.errors import PagedbgError
+
+MODULE = "module"
+"""How the module attaches: kprobes of its own."""
+
+DEVICE, PAGE_ORDER, PARAMETERS = Path("/dev/pagedbg"), Path("/proc/page_order"), Path("/sys/module/pagedbg/parameters")
+
+# struct pagedbg_layout of kmod/pagedbg.h, by what describe_kernel() calls it.
+_LAYOUT = (
+    "SIZEOF_PAGE_EXT",
+    "OWNER_OFFSET",
+    "SIZEOF_OWNER",
+    *(f"OWNER_{member}" for member in ("order", "last_migrate_reason", "gfp_mask", "handle", "ts_nsec", "comm", "pid", "tgid")),
+    "TAIL_TIMES",
+)
+
+# kmod/page_order.c: the greatest order, and of how many parts a participation is.
+_GREATEST_ORDER, _PARTS = 20, 100 * 1_000_000
+
+# How often unloading is tried again while somebody looks at the device, at intervals of a tenth of a second.
+_TRIES = 50
+
+
+def loaded() -> bool:
+    """Whether the module is there."""
+    return PARAMETERS.exists()
+
+
+class KmodBackend:
+    """The module, loaded until :meth:`close`; see :class:`pagedbg.capture.bpf.BpfBackend`, which has the same members."""
+
+    attach = MODULE
+
+    def __init__(
+        self,
+        functions: Mapping[str, str],
+        constants: Mapping[str, int | str],
+        addresses: Mapping[str, int],
+        *,
+        slots: int,
+        filter_: NDArray[Any],
+    ) -> None:
+        """
+        :param functions: what each event should be taken from
+        :param constants: what the module is told of page_owner, see :mod:`pagedbg.capture.hooks`
+        :param filter_: an element of :data:`~pagedbg.capture.layout.FILTER`, in force from the first event
+        :raises PagedbgError: if the module cannot be had or loaded, with the reason
+        """
+        if loaded():
+            raise PagedbgError("the module is loaded already, by another pagedbg or one that has ended: trace attach takes it over")
+        numbers = [*(constants[name] for name in _LAYOUT), addresses["dummy_handle"]]
+        _insmod(module_file(), "events=none", f"ring_slots={slots}", f"layout={','.join(map(str, numbers))}")
+        self._descriptor = -1
+        try:
+            self._descriptor = _open()
+            self._map()
+            self.set_filter(filter_)
+            names = dict(line.split() for line in _parameter("functions").splitlines())
+        except BaseException:
+            self.close()
+            raise
+        self.functions = {event: names[event.replace("set migrate", "migrate")] for event in functions if event.replace("set migrate", "migrate") in names}
+        self.failed = {event: "the module has no probe there" for event in functions if event not in self.functions}
+
+    def _map(self) -> None:
+        with mmap.mmap(self._descriptor, mmap.PAGESIZE, prot=mmap.PROT_READ) as first:
+            header = np.frombuffer(first, HEADER, 1)[0].copy()
+        if (header["magic"], header["version"], header["record_size"]) != (layout.MAGIC, layout.VERSION, RECORD.itemsize):
+            raise PagedbgError("the module that is loaded is of another version of pagedbg: rmmod pagedbg removes it")
+        memory = mmap.mmap(self._descriptor, int(header["size"]), prot=mmap.PROT_READ)
+        cpus, slots = int(header["cpus"]), int(header["slots"])
+        self._cpus: NDArray[Any] = np.ndarray((cpus,), CPU, memory, int(header["cpus_at"]), (int(header["cpu_stride"]),))
+        records = np.frombuffer(memory, RECORD, cpus * slots, int(header["slots_at"]))
+        self.rings = [Ring(records[i * slots : (i + 1) * slots], self._cpus["head"][i : i + 1]) for i in range(cpus)]
+
+    # ---- what the recorder asks ----
+
+    def set_filter(self, filter_: NDArray[Any]) -> None:
+        """Put a filter in force."""
+        _write(self._descriptor, filter_)
+        parts = [-(-int(threshold) * _PARTS >> 32) for threshold in filter_["threshold"][: _GREATEST_ORDER + 1]]
+        table = "".join(f"{order} {part // 1_000_000}.{part % 1_000_000:06}\n" for order, part in enumerate(parts))
+        PAGE_ORDER.write_text(table)
+
+    def counts(self) -> NDArray[Any]:
+        """What each CPU has counted, an element of :data:`~pagedbg.capture.layout.CPU` each."""
+        return self._cpus.copy()
+
+    def missed(self) -> int:
+        """How often a probe could not run."""
+        return int(_parameter("missed"))
+
+    def stack(self, number: int) -> list[int]:
+        """Nothing: all stacks are in the kernel's depot."""
+        return []
+
+    def detach(self) -> None:
+        """Record nothing any more. What was recorded can be read until :meth:`close`."""
+        _write(self._descriptor, np.zeros((), FILTER))
+
+    def close(self) -> None:
+        """Unload the module; nobody may hold its rings any more."""
+        self.rings, self._cpus = [], np.zeros(0, CPU)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        _rmmod()
+
+
+def _open() -> int:
+    try:
+        return os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise PagedbgError(f"{DEVICE}: {error.strerror}") from None
+
+
+def _write(descriptor: int, filter_: NDArray[Any]) -> None:
+    os.write(descriptor, filter_.tobytes())
+
+
+def _parameter(name: str) -> str:
+    return (PARAMETERS / name).read_text()
+
+
+def _insmod(path: Path, *parameters: str) -> None:
+    since = _log()
+    done = subprocess.run(["insmod", path, *parameters], capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
+    if done.returncode == 0:
+        return
+    why = done.stderr.strip().rpartition(": ")[2] or f"status {done.returncode}"
+    said = [line.partition(f"{NAME}: ")[2] for line in _log()[len(since) :] if f";{NAME}: " in line]
+    ways_out = {
+        "Key was rejected by service": "the kernel takes only modules with a signature that it knows (Secure Boot): install it with DKMS, and enroll DKMS's key with mokutil",
+        "Required key not available": "the kernel takes only modules with a signature that it knows (Secure Boot): install it with DKMS, and enroll DKMS's key with mokutil",
+        "Operation not permitted": "the kernel takes no more modules (lockdown, or kernel.modules_disabled)",
+        "Invalid module format": "it was built for another kernel than the one that runs",
+    }
+    raise PagedbgError(f"the module cannot be loaded: {said[-1] if said else ways_out.get(why, why)}")
+
+
+def _rmmod() -> None:
+    for _ in range(_TRIES):
+        done = subprocess.run(["rmmod", NAME], capture_output=True, text=True, check=False)
+        if done.returncode == 0 or not loaded():
+            return
+        time.sleep(0.1)
+
+
+def _log() -> list[str]:
+    """The kernel's log, a line a message."""
+    lines: list[str] = []
+    with contextlib.suppress(OSError):
+        descriptor = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            while True:
+                try:
+                    lines.append(os.read(descriptor, 1 << 13).decode(errors="replace"))
+                except BrokenPipeError:
+                    continue
+                except BlockingIOError:
+                    break
+        finally:
+            os.close(descriptor)
+    return lines
