@@ -27,6 +27,9 @@ from pagedbg.capture.quiet import quiet
 from pagedbg.capture.rings import Ring
 from pagedbg.errors import PagedbgError
 
+BPF = "bpf"
+"""This back end."""
+
 TRAMPOLINE, KPROBE, TRACEPOINT = "trampoline", "kprobe", "tracepoint"
 """
 How programs are attached. A tracepoint stands in for both set and reset where page_owner is off. Where it is on, for set alone: that spares
@@ -51,10 +54,12 @@ _LICENSE = b"GPL"
 
 class BpfBackend:
     """
-    Programs that are attached, until :meth:`close`; the kernel detaches them when this process ends, however it does.
+    Programs that are attached, until :meth:`detach`; the kernel detaches them when this process ends, however it does.
 
     ``functions`` are those that are attached, by event; ``failed`` says why others are not. ``rings`` are the CPUs' rings.
     """
+
+    name = BPF
 
     def __init__(
         self,
@@ -190,7 +195,11 @@ class BpfBackend:
         return pcs
 
     def close(self) -> None:
-        """Detach everything."""
+        """Let go of everything."""
+        self.detach()
+
+    def detach(self) -> None:
+        """Detach everything. What was recorded can be read after that, too."""
         for descriptor in (*self._links, *self._programs.values(), *self._maps.values()):
             os.close(descriptor)
         self._links, self._programs, self._maps = [], {}, {}
@@ -244,4 +253,4 @@ def _checked(descriptor: int) -> int:
     return descriptor
 
 
-__all__ = ("KPROBE", "TRACEPOINT", "TRAMPOLINE", "BpfBackend")
+__all__ = ("BPF", "KPROBE", "TRACEPOINT", "TRAMPOLINE", "BpfBackend")

@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 from drgn import FaultError
 
+from pagedbg.capture.bpf import BPF
 from pagedbg.capture.directory import boot_id
 from pagedbg.capture.filter import build_filter, describe
 from pagedbg.capture.hooks import describe_kernel
+from pagedbg.capture.kmod import KMOD
 from pagedbg.capture.layout import RECORD
 from pagedbg.errors import PagedbgError
 from pagedbg.mm.gfp import gfpflag_names
@@ -45,7 +47,10 @@ _FEWEST_SLOTS, _MOST_SLOTS = 256, 16384
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What to record, and for how long: ``options`` are filters as they were typed, ``size`` in bytes and ``duration`` in seconds, 0 for no limit."""
+    """
+    What to record, and for how long: ``options`` are filters as they were typed, ``size`` in bytes and ``duration`` in seconds, 0 for no limit.
+    The first of ``backends`` that can be attached is.
+    """
 
     directory: Path | None = None
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -54,6 +59,7 @@ class Plan:
     ring: bool = False
     slots: int = 0
     attach: str = "auto"
+    backends: tuple[str, ...] = (BPF, KMOD)
 
 
 class Recording:
@@ -213,6 +219,7 @@ def _asked(target: Target, plan: Plan) -> dict[str, Any]:
         "constants": kernel.constants,
         "addresses": kernel.addresses,
         "attach": plan.attach,
+        "backends": plan.backends,
         "slots": slots,
         "filter": _encoded(target, plan.options),
         "words": describe(plan.options),

@@ -25,8 +25,11 @@ from pagedbg.capture.layout import CPU, FILTER, HEADER, RECORD
 from pagedbg.capture.rings import Ring
 from pagedbg.errors import PagedbgError
 
+KMOD = "kmod"
+"""This back end."""
+
 MODULE = "module"
-"""How the module attaches: kprobes of its own."""
+"""How it attaches: with the module's own probes."""
 
 DEVICE, PAGE_ORDER, PARAMETERS = Path("/dev/pagedbg"), Path("/proc/page_order"), Path("/sys/module/pagedbg/parameters")
 
@@ -54,7 +57,7 @@ def loaded() -> bool:
 class KmodBackend:
     """The module, loaded until :meth:`close`; see :class:`pagedbg.capture.bpf.BpfBackend`, which has the same members."""
 
-    attach = MODULE
+    name, attach = KMOD, MODULE
 
     def __init__(
         self,
@@ -84,7 +87,7 @@ class KmodBackend:
         except BaseException:
             self.close()
             raise
-        self.functions = {event: names[event.replace("set migrate", "migrate")] for event in functions if event.replace("set migrate", "migrate") in names}
+        self.functions = {event: names[_word(event)] for event in functions if _word(event) in names}
         self.failed = {event: "the module has no probe there" for event in functions if event not in self.functions}
 
     def _map(self) -> None:
@@ -130,6 +133,11 @@ class KmodBackend:
             os.close(self._descriptor)
             self._descriptor = -1
         _rmmod()
+
+
+def _word(event: str) -> str:
+    """An event as the module calls it."""
+    return event.replace("set migrate", "migrate")
 
 
 def _open() -> int:

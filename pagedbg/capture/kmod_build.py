@@ -38,7 +38,8 @@ def module_file() -> Path:
 
     :raises PagedbgError: if there is none, and it cannot be built, with the reason
     """
-    return _installed() or _built()
+    release = platform.release()
+    return _installed() or build(release, Path("/lib/modules") / release / "build")
 
 
 def _installed() -> Path | None:
@@ -50,9 +51,13 @@ def _installed() -> Path | None:
     return path if found.returncode == 0 and path.is_absolute() else None
 
 
-def _built() -> Path:
-    release = platform.release()
-    kernel = Path("/lib/modules") / release / "build"
+def build(release: str, kernel: Path) -> Path:
+    """
+    Return the module for a kernel from the cache, building it if it is not there.
+
+    :param kernel: the kernel's build directory, or its headers
+    :raises PagedbgError: if it cannot be built, with the reason
+    """
     if not kernel.is_dir():
         raise PagedbgError(f"the module cannot be built, since this kernel's headers are not there: apt install linux-headers-{release}")
     directory = cache() / f"{release}-{_digest(kernel)}"

@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pagedbg.capture import layout
-from pagedbg.capture.bpf import KPROBE, TRACEPOINT, TRAMPOLINE, BpfBackend
+from pagedbg.capture.bpf import BPF, KPROBE, TRACEPOINT, TRAMPOLINE, BpfBackend
 from pagedbg.capture.directory import STACKS, CaptureWriter, now, process_start
+from pagedbg.capture.kmod import KMOD, MODULE, KmodBackend
 from pagedbg.capture.rings import Ring
 from pagedbg.capture.stacks import StackFeed
 from pagedbg.errors import PagedbgError
@@ -59,29 +60,35 @@ class Recorder:
             raise
         self._stacks.open(self._writer.path / STACKS, None if asked["kernel"]["page_owner"] else self._backend.stack)
 
-    def _attach(self) -> BpfBackend:
-        asked = self._asked
-        ways = [TRAMPOLINE, KPROBE] if asked["kernel"]["page_owner"] else [TRACEPOINT]
-        if asked["attach"] != "auto":
-            if asked["attach"] not in (*ways, TRACEPOINT):
-                raise PagedbgError("page_owner is off, so that there are only tracepoints: leave --attach out.")
-            ways = [asked["attach"]]
-        reasons = []
-        for way in ways:
+    def _attach(self) -> BpfBackend | KmodBackend:
+        """Attach the first back end that can be, in one of its ways, of those that were asked for."""
+        reasons: dict[str, list[str]] = {}
+        for backend, way in self._ways():
             try:
-                return BpfBackend(
-                    asked["functions"],
-                    asked["constants"],
-                    asked["addresses"],
-                    slots=asked["slots"],
-                    attach=way,
-                    filter_=self._own_left_out(),
-                )
+                return self._attach_by(way)
             except PagedbgError as error:
-                reasons.append((way, str(error)))
-        if len({reason for _, reason in reasons}) == 1:
-            raise PagedbgError(reasons[0][1])
-        raise PagedbgError("; ".join(f"{way}: {reason}" for way, reason in reasons))
+                # What one way lacks others may lack, too.
+                if str(error) not in reasons.setdefault(backend, []):
+                    reasons[backend].append(str(error).rstrip("."))
+        said = [f"{backend}: {'; '.join(why)}" if len(reasons) > 1 else "; ".join(why) for backend, why in reasons.items()]
+        raise PagedbgError("; ".join(said))
+
+    def _ways(self) -> list[tuple[str, str]]:
+        asked = self._asked
+        if not asked["kernel"]["page_owner"]:
+            if asked["attach"] not in ("auto", TRACEPOINT) or BPF not in asked["backends"]:
+                raise PagedbgError("page_owner is off, so that there are only tracepoints: leave --attach and --backend out.")
+            return [(BPF, TRACEPOINT)]
+        of_bpf = [TRAMPOLINE, KPROBE] if asked["attach"] == "auto" else [asked["attach"]]
+        ways = {BPF: of_bpf, KMOD: [MODULE]}
+        return [(backend, way) for backend in asked["backends"] for way in ways[backend]]
+
+    def _attach_by(self, way: str) -> BpfBackend | KmodBackend:
+        asked = self._asked
+        known = asked["functions"], asked["constants"], asked["addresses"]
+        if way == MODULE:
+            return KmodBackend(*known, slots=asked["slots"], filter_=self._own_left_out())
+        return BpfBackend(*known, slots=asked["slots"], attach=way, filter_=self._own_left_out())
 
     def _own_left_out(self) -> NDArray[Any]:
         self._filter["own"][: len(self._own)] = self._own
@@ -92,7 +99,7 @@ class Recorder:
         return {
             "record_size": layout.RECORD.itemsize,
             "kernel": asked["kernel"],
-            "backend": "bpf",
+            "backend": backend.name,
             "attach": backend.attach,
             "functions": backend.functions,
             "failed": backend.failed,
@@ -173,12 +180,14 @@ class Recorder:
     def finish(self) -> None:
         """Detach, write what is left, and end the capture."""
         self._missed = self._backend.missed()
-        self._backend.close()
+        self._backend.detach()
         # A program that was running on another CPU just then.
         time.sleep(0.01)
         self.flush()
-        self._stacks.close()
         self._writer.meta["counts"] = self._counts()
+        self._rings = []
+        self._backend.close()
+        self._stacks.close()
         self._writer.meta["ended"] = {**now(), "by": self.ended_by}
         self._writer.close()
 

@@ -12,12 +12,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pagedbg.capture.control import Plan, Recording
+from pagedbg.capture.control import Recording
 from pagedbg.capture.directory import PAGES, Capture
 from pagedbg.capture.filter import describe
 from pagedbg.commands.base import argument, command
 from pagedbg.commands.captured import what_is_missing
-from pagedbg.commands.trace import KERNEL_FILTERS, LIMITS, NEEDS, check_slots, filter_options, hooks, save_pages, size
+from pagedbg.commands.trace import KERNEL_FILTERS, LIMITS, NEEDS, filter_options, hooks, plan_of, save_pages, size
 from pagedbg.errors import PagedbgError
 from pagedbg.session import Session
 
@@ -46,9 +46,8 @@ to standard error. When it ends, the records of the captured pages are kept, too
 )
 def record(session: Session, args: argparse.Namespace) -> None:
     """Run the command."""
-    check_slots(args.slots)
     words = args.words[1:] if args.words[:1] == ["--"] else args.words
-    plan = Plan(args.output, filter_options(args), args.size, args.duration, args.ring, args.slots, args.attach)
+    plan = plan_of(session, args, filter_options(args))
     recording = Recording.start(session.target, plan)
     capture = Capture(recording.directory)
     status = 0

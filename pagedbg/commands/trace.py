@@ -9,18 +9,20 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from pagedbg.analysis.table import Column, Table
 from pagedbg.capture import layout
+from pagedbg.capture.bpf import BPF
 from pagedbg.capture.control import Plan, Recording
 from pagedbg.capture.directory import PAGES, STACKS, Capture, CaptureError
 from pagedbg.capture.filter import EVENT_WORDS, OPTIONS, build_filter, describe
 from pagedbg.capture.hooks import BOOT_ONLY
-from pagedbg.commands.base import argument, argument_group, command
+from pagedbg.capture.kmod import KMOD
+from pagedbg.commands.base import argument, argument_group, command, require
 from pagedbg.commands.captured import Captured, need_capture, what_is_missing
 from pagedbg.commands.filters import FILTERS
 from pagedbg.commands.limits import parse_duration, parse_size
@@ -31,7 +33,10 @@ from pagedbg.session import Session
 # Of as many pages records are kept with a capture: some 90 bytes each.
 _MOST_PAGES = 1 << 19
 
-NEEDS = ("root", "not locked down", "BPF", "bcc")
+NEEDS = ("root", "not locked down")
+
+# By back end, in the order in which they are tried.
+_ALSO_NEEDS = {BPF: ("BPF", "bcc"), KMOD: ("kprobes",)}
 
 # What can be filtered in the kernel, as it was typed: it is looked at with the target at hand.
 KERNEL_FILTERS = argument_group(
@@ -50,7 +55,10 @@ LIMITS = argument_group(
     argument(
         "--slots", metavar="N", type=int, default=0, help="events in the ring of a CPU, a power of two (default: 16 MiB for all CPUs)"
     ),
-    argument("--attach", choices=("auto", "trampoline", "kprobe", "tracepoint"), default="auto", help="how to attach: see trace start"),
+    argument(
+        "--backend", choices=("auto", BPF, KMOD), default="auto", help="BPF programs, or the kernel module (default: BPF if it works)"
+    ),
+    argument("--attach", choices=("auto", "trampoline", "kprobe", "tracepoint"), default="auto", help="how BPF attaches: see trace start"),
     title="limits",
 )
 
@@ -63,6 +71,30 @@ def _event_words(session: Session) -> list[str]:
 def filter_options(args: argparse.Namespace) -> dict[str, str]:
     """The filters on a command line, as they were typed."""
     return {name: value for name in OPTIONS if (value := getattr(args, name)) is not None}
+
+
+def plan_of(session: Session, args: argparse.Namespace, options: Mapping[str, str]) -> Plan:
+    """
+    What a command line asks to be recorded.
+
+    :raises PagedbgError: if it cannot be, with the reason
+    """
+    check_slots(args.slots)
+    if args.attach != "auto" and args.backend == KMOD:
+        raise UsageError("--attach says how BPF attaches, the module has probes of its own: leave one of them out")
+    backends = (
+        tuple(_ALSO_NEEDS) if args.backend == "auto" and args.attach == "auto" else (BPF if args.backend == "auto" else args.backend,)
+    )
+    reasons, usable = [], []
+    for backend in backends:
+        try:
+            require(session, *_ALSO_NEEDS[backend])
+            usable.append(backend)
+        except PagedbgError as error:
+            reasons.append(error)
+    if not usable:
+        raise reasons[0]
+    return Plan(args.output, options, args.size, args.duration, args.ring, args.slots, args.attach, tuple(usable))
 
 
 def check_slots(slots: int) -> None:
@@ -105,7 +137,8 @@ def trace_set(session: Session, args: argparse.Namespace) -> None:
 Record what happens to pages from now on, as trace set says. A process of its own writes the events into a directory: they can be looked at
 while it goes on. It ends with trace stop, with the prompt, or at a limit, and nothing stays attached.
 
-Where page_owner is off, allocations and frees are taken from tracepoints, with stacks of their own.
+BPF programs record it, or --backend kmod, a kernel module, where BPF or bcc are not to be had: it is built for this kernel if need be, loaded, and
+unloaded at the end. Where page_owner is off, BPF takes allocations and frees from tracepoints, with stacks of their own.
 
 --attach trampoline (or kprobe, on a kernel without BTF) sees all that page_owner does, adds a fifth to what that costs, and page_owner's stacks of
 that time begin with the trampoline. --attach tracepoint costs half as much and leaves the stacks alone. It does not see what is allocated in bulk,
@@ -123,15 +156,14 @@ which is of order 0 (vmalloc, network buffers), or as a contiguous range.
         ("trace start", "record until trace stop"),
         ("trace start --duration 1m", "for a minute"),
         ("trace start --attach tracepoint", "at half the cost, where order 0 does not matter"),
+        ("trace start --backend kmod", "with the kernel module"),
     ),
 )
 def trace_start(session: Session, args: argparse.Namespace) -> None:
     """Run the command."""
-    check_slots(args.slots)
     if session.recording is not None and session.recording.running:
         raise PagedbgError(f"a trace is running already, into {session.recording.directory}: trace stop ends it.")
-    plan = Plan(args.output, session.filter, args.size, args.duration, args.ring, args.slots, args.attach)
-    session.recording = Recording.start(session.target, plan)
+    session.recording = Recording.start(session.target, plan_of(session, args, session.filter))
     session.capture = Capture(session.recording.directory)
     print(f"Recording {describe(session.filter)} into {session.capture.path}. {hooks(session.capture)}")
 
@@ -140,7 +172,12 @@ def hooks(capture: Capture) -> str:
     """A sentence that says what events are taken from."""
     meta = capture.meta
     listed = ", ".join(meta["functions"].values())
-    said = f"Attached with {meta['attach']}s to {listed}." if capture.page_owner else f"page_owner is off: from the tracepoints {listed}."
+    if not capture.page_owner:
+        said = f"page_owner is off: from the tracepoints {listed}."
+    elif meta["backend"] == KMOD:
+        said = f"The kernel module has probes on {listed}."
+    else:
+        said = f"Attached with {meta['attach']}s to {listed}."
     failed = "".join(f" {name}: {why}." for name, why in meta["failed"].items())
     return said + failed
 
