@@ -154,7 +154,7 @@ def filter_of(*orders: int, events: int = 0xFF) -> Any:
 
 @contextlib.contextmanager
 def backend(kernel: dict[str, Any], filter_: Any, attach: str, slots: int = SMALL) -> Iterator[BpfBackend]:
-    opened = BpfBackend(kernel["functions"], kernel["constants"], kernel["addresses"], slots=slots, attach=attach, filter_=filter_)
+    opened = BpfBackend.load(kernel["functions"], kernel["constants"], kernel["addresses"], slots=slots, attach=attach, filter_=filter_)
     try:
         yield opened
     finally:

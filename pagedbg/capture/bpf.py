@@ -13,9 +13,10 @@ import mmap
 import os
 import platform
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,9 @@ _SPLITS = 4096
 _CALLS = 4096
 _STACKS = 16384
 
+# BPF_MAX_STACK_DEPTH of bcc's table of stacks.
+_STACK_DEPTH = 127
+
 # A return probe finds the stack pointer where the function's caller has it: above the return address, which a probe at entry points to.
 _SP_AT_RETURN = 8 if platform.machine() == "x86_64" else 0
 
@@ -52,17 +56,33 @@ _KPROBE, _RAW_TRACEPOINT, _TRACING = 2, 17, 26
 _LICENSE = b"GPL"
 
 
+PINS = Path("/sys/fs/bpf/pagedbg")
+"""Where programs are kept that are to stay attached when this process has ended."""
+
+
 class BpfBackend:
     """
-    Programs that are attached, until :meth:`detach`; the kernel detaches them when this process ends, however it does.
+    Programs that are attached, until :meth:`detach`; the kernel detaches them when this process ends, however it does, unless they are pinned.
 
     ``functions`` are those that are attached, by event; ``failed`` says why others are not. ``rings`` are the CPUs' rings.
     """
 
     name = BPF
 
-    def __init__(
-        self,
+    def __init__(self, attach: str, functions: Mapping[str, str]) -> None:
+        self.attach = attach
+        self.functions = dict(functions)
+        self.failed: dict[str, str] = {}
+        self._lib = _library()
+        self._image = Image({}, {}, {})
+        self._links: list[tuple[str, int]] = []
+        self._programs: dict[str, int] = {}
+        self._maps: dict[str, int] = {}
+        self._pinned = False
+
+    @classmethod
+    def load(
+        cls,
         functions: Mapping[str, str],
         constants: Mapping[str, int | str],
         addresses: Mapping[str, int],
@@ -70,8 +90,10 @@ class BpfBackend:
         slots: int,
         attach: str,
         filter_: NDArray[Any],
-    ) -> None:
+    ) -> Self:
         """
+        Load the programs, and attach them.
+
         :param functions: name of the function (or, for tracepoints, of the tracepoint) by event
         :param constants: what the source asks for, see :mod:`pagedbg.capture.hooks`
         :param addresses: members of ``struct pagedbg_header``
@@ -80,24 +102,15 @@ class BpfBackend:
         :param filter_: an element of :data:`~pagedbg.capture.layout.FILTER`, in force from the first event
         :raises PagedbgError: if nothing can be attached this way
         """
-        self.attach = attach
-        self.functions: dict[str, str] = {}
-        self.failed: dict[str, str] = {}
         if attach == TRACEPOINT and constants["PAGE_OWNER"]:
             functions = {**functions, "set": "mm_page_alloc"}
         cpus = _possible_cpus()
-        self._image = _image(functions, constants, cpus, slots, attach)
-        self._lib = _library()
-        self._links: list[int] = []
-        self._programs: dict[str, int] = {}
-        self._maps: dict[str, int] = {}
+        image = _image(functions, constants, cpus, slots, attach)
+        self = cls(attach, {})
+        self._image = image
         try:
             self._make_maps()
-            self._header = self._view("pagedbg_header", HEADER, 1)
-            self._filters = self._view("pagedbg_filter", FILTER, 2)
-            self._cpus = self._view("pagedbg_cpu", CPU, cpus)
-            slot = self._view("pagedbg_slot", RECORD, cpus * slots)
-            self.rings = [Ring(slot[i * slots : (i + 1) * slots], self._cpus["head"][i : i + 1]) for i in range(cpus)]
+            self._map(cpus, slots)
             self._filters[0] = filter_
             known = {"magic": layout.MAGIC, "version": layout.VERSION, "record_size": RECORD.itemsize, "cpus": cpus, "slots": slots}
             for member, value in {**known, **addresses}.items():
@@ -106,6 +119,64 @@ class BpfBackend:
         except BaseException:
             self.close()
             raise
+        return self
+
+    @classmethod
+    def adopt(cls, attach: str) -> Self:
+        """
+        Take over what :meth:`pin` left.
+
+        :raises PagedbgError: if it is of another version
+        """
+        found: dict[str, dict[str, int]] = {"map": {}, "link": {}}
+        self = cls(attach, {})
+        self._pinned = True
+        try:
+            for path in sorted(PINS.iterdir()):
+                kind, _, name = path.name.partition(":")
+                found[kind][name] = _checked(self._lib.bpf_obj_get(str(path).encode()))
+            self._maps = found["map"]
+            self._links = [(name.partition(":")[0], descriptor) for name, descriptor in found["link"].items()]
+            self.functions = {name.partition(":")[0].replace("_", " "): name.partition(":")[2] for name in found["link"]}
+            header = self._view("pagedbg_header", HEADER, 1)[0]
+            if (header["magic"], header["version"], header["record_size"]) != (layout.MAGIC, layout.VERSION, RECORD.itemsize):
+                raise PagedbgError(f"{PINS} is of another version of pagedbg: rm -r {PINS} detaches it")
+            self._map(int(header["cpus"]), int(header["slots"]))
+        except (OSError, KeyError) as error:
+            raise PagedbgError(f"{PINS} is not what pagedbg left there ({error}): rm -r {PINS} detaches it") from None
+        return self
+
+    def pin(self) -> None:
+        """
+        Have all stay as it is when this process ends.
+
+        :raises PagedbgError: if that cannot be; nothing is pinned then
+        """
+        if self.attach == KPROBE:
+            raise PagedbgError(
+                "kprobes of BPF end with who attached them, so they cannot be left: this needs --attach trampoline, or --backend kmod"
+            )
+        try:
+            PINS.mkdir(mode=0o700)
+            self._pinned = True
+            for name, descriptor in self._maps.items():
+                self._pin(f"map:{name}", descriptor)
+            for event, descriptor in self._links:
+                self._pin(f"link:{event.replace(' ', '_')}:{self.functions[event]}", descriptor)
+        except OSError as error:
+            raise PagedbgError(f"{PINS}: {error.strerror} (it has to be a BPF file system: mount -t bpf bpf {PINS.parent})") from None
+
+    def _pin(self, name: str, descriptor: int) -> None:
+        if self._lib.bpf_obj_pin(descriptor, str(PINS / name).encode()):
+            error = ctypes.get_errno()
+            raise OSError(error, os.strerror(error))
+
+    def _map(self, cpus: int, slots: int) -> None:
+        self._header = self._view("pagedbg_header", HEADER, 1)
+        self._filters = self._view("pagedbg_filter", FILTER, 2)
+        self._cpus = self._view("pagedbg_cpu", CPU, cpus)
+        slot = self._view("pagedbg_slot", RECORD, cpus * slots)
+        self.rings = [Ring(slot[i * slots : (i + 1) * slots], self._cpus["head"][i : i + 1]) for i in range(cpus)]
 
     def _make_maps(self) -> None:
         try:
@@ -146,15 +217,18 @@ class BpfBackend:
             if not at_entry:
                 program = self._load(f"{word}_return", _KPROBE)
                 # With a limit of our own on pending returns libbcc would make an event in tracefs, which stays when we are killed.
-                self._links.append(_checked(lib.bpf_attach_kprobe(program, 1, _event_name("r", function), name, 0, 0)))
+                self._link(event, lib.bpf_attach_kprobe(program, 1, _event_name("r", function), name, 0, 0))
             program = self._load(f"{word}_entry", _KPROBE)
-            self._links.append(_checked(lib.bpf_attach_kprobe(program, 0, _event_name("p", function), name, 0, 0)))
+            self._link(event, lib.bpf_attach_kprobe(program, 0, _event_name("p", function), name, 0, 0))
         elif f"raw_tracepoint__{function}" in self._image.programs:
             program = self._load(f"raw_tracepoint__{function}", _RAW_TRACEPOINT)
-            self._links.append(_checked(lib.bpf_attach_raw_tracepoint(program, name)))
+            self._link(event, lib.bpf_attach_raw_tracepoint(program, name))
         else:
             program = self._load(f"{'kfunc' if at_entry else 'kretfunc'}__{function}", _TRACING)
-            self._links.append(_checked(lib.bpf_attach_kfunc(program)))
+            self._link(event, lib.bpf_attach_kfunc(program))
+
+    def _link(self, event: str, descriptor: int) -> None:
+        self._links.append((event, _checked(descriptor)))
 
     def _load(self, program: str, kind: int) -> int:
         """Load a program; by its name libbcc knows which function a trampoline is for."""
@@ -172,6 +246,12 @@ class BpfBackend:
         self._filters[spare] = filter_
         header["active"][0] = spare
 
+    def leave_out(self, own: Sequence[int]) -> None:
+        """Record nothing of some processes, whatever was left out before."""
+        filter_ = self._filters[int(self._header["active"][0])].copy()
+        filter_["own"][: len(own)] = own
+        self.set_filter(filter_)
+
     def counts(self) -> NDArray[Any]:
         """What each CPU has counted, an element of :data:`~pagedbg.capture.layout.CPU` each."""
         return self._cpus.copy()
@@ -187,7 +267,7 @@ class BpfBackend:
 
     def stack(self, number: int) -> list[int]:
         """The return addresses of a BPF stack id, innermost first; empty if there is none (tracepoints only)."""
-        found = np.zeros(self._image.maps["pagedbg_stack"].value_size // 8, "<u8")
+        found = np.zeros(_STACK_DEPTH, "<u8")
         key = ctypes.c_uint32(number)
         if number >= 1 << 31 or self._lib.bpf_lookup_elem(self._maps["pagedbg_stack"], ctypes.byref(key), found.ctypes.data):
             return []
@@ -200,7 +280,9 @@ class BpfBackend:
 
     def detach(self) -> None:
         """Detach everything. What was recorded can be read after that, too."""
-        for descriptor in (*self._links, *self._programs.values(), *self._maps.values()):
+        if self._pinned:
+            shutil.rmtree(PINS, ignore_errors=True)
+        for descriptor in (*(link for _, link in self._links), *self._programs.values(), *self._maps.values()):
             os.close(descriptor)
         self._links, self._programs, self._maps = [], {}, {}
 
@@ -241,6 +323,8 @@ def _library() -> Any:
     lib.bpf_attach_kfunc.argtypes = [number]
     lib.bpf_attach_kprobe.argtypes = [number, number, text, text, ctypes.c_uint64, number]
     lib.bpf_attach_raw_tracepoint.argtypes = [number, text]
+    lib.bpf_obj_pin.argtypes = [number, text]
+    lib.bpf_obj_get.argtypes = [text]
     lib.bpf_lookup_elem.argtypes = [number, pointer, pointer]
     return lib
 

@@ -49,7 +49,8 @@ _FEWEST_SLOTS, _MOST_SLOTS = 256, 16384
 class Plan:
     """
     What to record, and for how long: ``options`` are filters as they were typed, ``size`` in bytes and ``duration`` in seconds, 0 for no limit.
-    The first of ``backends`` that can be attached is.
+    The first of ``backends`` that can be attached is. ``adopt`` is what records already and is to be taken over, as :mod:`pagedbg.capture.left` has
+    found it.
     """
 
     directory: Path | None = None
@@ -60,6 +61,7 @@ class Plan:
     slots: int = 0
     attach: str = "auto"
     backends: tuple[str, ...] = (BPF, KMOD)
+    adopt: Mapping[str, Any] | None = None
 
 
 class Recording:
@@ -87,21 +89,9 @@ class Recording:
         if directory is None:
             directory = Path(tempfile.mkdtemp(prefix="pagedbg-", dir="/var/tmp"))
         asked["directory"] = str(directory.absolute())
-        ours, theirs = socket.socketpair()
-        with theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "pagedbg.capture.recorder"],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                # Ctrl-C at the prompt is not for it.
-                start_new_session=True,
-            )
-        recording = cls(process, ours, directory, temporary)
+        recording = cls(*_spawn(), directory, temporary)
         try:
-            answer = recording._ask(asked, _PATIENCE)
-            if "error" in answer:
-                raise PagedbgError(f"nothing can be attached: {answer['error'].rstrip('.')}.")
+            recording._begin(asked)
         except BaseException:
             recording.abandon()
             if temporary:
@@ -109,6 +99,26 @@ class Recording:
                     directory.rmdir()
             raise
         return recording
+
+    @classmethod
+    def leave(cls, target: Target, plan: Plan) -> dict[str, Any]:
+        """
+        Have events recorded by the kernel alone, until somebody takes it over.
+
+        :return: what is attached, as in a capture's ``meta.json``
+        :raises PagedbgError: if it cannot be, with the reason
+        """
+        recording = cls(*_spawn(), Path(), False)
+        try:
+            return recording._begin({**_asked(target, plan), "flight": True})
+        finally:
+            recording.abandon()
+
+    def _begin(self, asked: dict[str, Any]) -> dict[str, Any]:
+        answer = self._ask(asked, _PATIENCE)
+        if "error" in answer:
+            raise PagedbgError(f"nothing can be attached: {answer['error'].rstrip('.')}.")
+        return answer
 
     @property
     def running(self) -> bool:
@@ -192,6 +202,21 @@ class Recording:
         return f"the recorder ended unexpectedly ({how})."
 
 
+def _spawn() -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start the recorder's process."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pagedbg.capture.recorder"],
+            stdin=theirs.fileno(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            # Ctrl-C at the prompt is not for it.
+            start_new_session=True,
+        )
+    return process, ours
+
+
 class _Ended(PagedbgError):
     """The recorder is not there any more."""
 
@@ -220,9 +245,12 @@ def _asked(target: Target, plan: Plan) -> dict[str, Any]:
         "addresses": kernel.addresses,
         "attach": plan.attach,
         "backends": plan.backends,
+        "adopt": plan.adopt is not None,
+        "begun": plan.adopt["begun"] if plan.adopt else None,
+        "flight": False,
         "slots": slots,
         "filter": _encoded(target, plan.options),
-        "words": describe(plan.options),
+        "words": plan.adopt["words"] if plan.adopt else describe(plan.options),
         "own": [os.getpid()],
         "size": plan.size,
         "duration": plan.duration,

@@ -12,9 +12,9 @@ import mmap
 import os
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,16 +59,26 @@ class KmodBackend:
 
     name, attach = KMOD, MODULE
 
-    def __init__(
-        self,
+    def __init__(self, functions: Mapping[str, str]) -> None:
+        self._descriptor = _open()
+        self._map()
+        names = dict(line.split() for line in _parameter("functions").splitlines())
+        self.functions = {event: names[_word(event)] for event in functions if _word(event) in names}
+        self.failed = {event: "the module has no probe there" for event in functions if event not in self.functions}
+
+    @classmethod
+    def load(
+        cls,
         functions: Mapping[str, str],
         constants: Mapping[str, int | str],
         addresses: Mapping[str, int],
         *,
         slots: int,
         filter_: NDArray[Any],
-    ) -> None:
+    ) -> Self:
         """
+        Load the module.
+
         :param functions: what each event should be taken from
         :param constants: what the module is told of page_owner, see :mod:`pagedbg.capture.hooks`
         :param filter_: an element of :data:`~pagedbg.capture.layout.FILTER`, in force from the first event
@@ -78,17 +88,25 @@ class KmodBackend:
             raise PagedbgError("the module is loaded already, by another pagedbg or one that has ended: trace attach takes it over")
         numbers = [*(constants[name] for name in _LAYOUT), addresses["dummy_handle"]]
         _insmod(module_file(), "events=none", f"ring_slots={slots}", f"layout={','.join(map(str, numbers))}")
-        self._descriptor = -1
         try:
-            self._descriptor = _open()
-            self._map()
+            self = cls(functions)
             self.set_filter(filter_)
-            names = dict(line.split() for line in _parameter("functions").splitlines())
         except BaseException:
-            self.close()
+            _rmmod()
             raise
-        self.functions = {event: names[_word(event)] for event in functions if _word(event) in names}
-        self.failed = {event: "the module has no probe there" for event in functions if event not in self.functions}
+        return self
+
+    @classmethod
+    def adopt(cls, functions: Mapping[str, str]) -> Self:
+        """
+        Take over the module that somebody left.
+
+        :param functions: what each event should be taken from
+        :raises PagedbgError: if it is in use, or of another version
+        """
+        if int((PARAMETERS.parent / "refcnt").read_text()):
+            raise PagedbgError("another pagedbg records with the module: trace stop there, or wait for it")
+        return cls(functions)
 
     def _map(self) -> None:
         with mmap.mmap(self._descriptor, mmap.PAGESIZE, prot=mmap.PROT_READ) as first:
@@ -97,6 +115,8 @@ class KmodBackend:
             raise PagedbgError("the module that is loaded is of another version of pagedbg: rmmod pagedbg removes it")
         memory = mmap.mmap(self._descriptor, int(header["size"]), prot=mmap.PROT_READ)
         cpus, slots = int(header["cpus"]), int(header["slots"])
+        self._header = np.frombuffer(memory, HEADER, 1)
+        self._filters = np.frombuffer(memory, FILTER, 2, int(header["filters_at"]))
         self._cpus: NDArray[Any] = np.ndarray((cpus,), CPU, memory, int(header["cpus_at"]), (int(header["cpu_stride"]),))
         records = np.frombuffer(memory, RECORD, cpus * slots, int(header["slots_at"]))
         self.rings = [Ring(records[i * slots : (i + 1) * slots], self._cpus["head"][i : i + 1]) for i in range(cpus)]
@@ -105,10 +125,16 @@ class KmodBackend:
 
     def set_filter(self, filter_: NDArray[Any]) -> None:
         """Put a filter in force."""
-        _write(self._descriptor, filter_)
         parts = [-(-int(threshold) * _PARTS >> 32) for threshold in filter_["threshold"][: _GREATEST_ORDER + 1]]
         table = "".join(f"{order} {part // 1_000_000}.{part % 1_000_000:06}\n" for order, part in enumerate(parts))
         PAGE_ORDER.write_text(table)
+        _write(self._descriptor, filter_)
+
+    def leave_out(self, own: Sequence[int]) -> None:
+        """Record nothing of some processes, whatever was left out before."""
+        filter_ = self._filters[int(self._header["active"][0])].copy()
+        filter_["own"][: len(own)] = own
+        self.set_filter(filter_)
 
     def counts(self) -> NDArray[Any]:
         """What each CPU has counted, an element of :data:`~pagedbg.capture.layout.CPU` each."""
@@ -129,9 +155,8 @@ class KmodBackend:
     def close(self) -> None:
         """Unload the module; nobody may hold its rings any more."""
         self.rings, self._cpus = [], np.zeros(0, CPU)
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        self._header, self._filters = np.zeros(0, HEADER), np.zeros(0, FILTER)
+        os.close(self._descriptor)
         _rmmod()
 
 

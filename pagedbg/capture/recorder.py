@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pagedbg.capture import layout
+from pagedbg.capture import layout, left
 from pagedbg.capture.bpf import BPF, KPROBE, TRACEPOINT, TRAMPOLINE, BpfBackend
 from pagedbg.capture.directory import STACKS, CaptureWriter, now, process_start
 from pagedbg.capture.kmod import KMOD, MODULE, KmodBackend
@@ -41,7 +41,7 @@ class Recorder:
     def __init__(self, asked: dict[str, Any]) -> None:
         """:raises PagedbgError: if nothing can be attached, or written"""
         self._asked = asked
-        self._filter = _decode(asked["filter"])
+        self._filter = decode(asked["filter"])
         self._stacks = StackFeed()
         self._own = [os.getpid(), self._stacks.pid, *asked["own"]]
         self._until = time.monotonic() + asked["duration"] if asked["duration"] else None
@@ -51,51 +51,35 @@ class Recorder:
         self._interval = _SHORTEST
         self._meta_at = time.monotonic()
         self.ended_by: str | None = None
-        self._backend = self._attach()
+        self._backend = self._adopt() if asked["adopt"] else attach(asked, self._own_left_out())
         self._rings = self._backend.rings
         try:
             self._writer = CaptureWriter(Path(asked["directory"]), self._meta())
         except BaseException:
             self._backend.close()
             raise
+        if self._backend.name == KMOD:
+            # If this process is killed, the module stays.
+            left.note(KMOD, MODULE, asked["words"])
         self._stacks.open(self._writer.path / STACKS, None if asked["kernel"]["page_owner"] else self._backend.stack)
 
-    def _attach(self) -> BpfBackend | KmodBackend:
-        """Attach the first back end that can be, in one of its ways, of those that were asked for."""
-        reasons: dict[str, list[str]] = {}
-        for backend, way in self._ways():
-            try:
-                return self._attach_by(way)
-            except PagedbgError as error:
-                # What one way lacks others may lack, too.
-                if str(error) not in reasons.setdefault(backend, []):
-                    reasons[backend].append(str(error).rstrip("."))
-        said = [f"{backend}: {'; '.join(why)}" if len(reasons) > 1 else "; ".join(why) for backend, why in reasons.items()]
-        raise PagedbgError("; ".join(said))
-
-    def _ways(self) -> list[tuple[str, str]]:
-        asked = self._asked
-        if not asked["kernel"]["page_owner"]:
-            if asked["attach"] not in ("auto", TRACEPOINT) or BPF not in asked["backends"]:
-                raise PagedbgError("page_owner is off, so that there are only tracepoints: leave --attach and --backend out.")
-            return [(BPF, TRACEPOINT)]
-        of_bpf = [TRAMPOLINE, KPROBE] if asked["attach"] == "auto" else [asked["attach"]]
-        ways = {BPF: of_bpf, KMOD: [MODULE]}
-        return [(backend, way) for backend in asked["backends"] for way in ways[backend]]
-
-    def _attach_by(self, way: str) -> BpfBackend | KmodBackend:
-        asked = self._asked
-        known = asked["functions"], asked["constants"], asked["addresses"]
-        if way == MODULE:
-            return KmodBackend(*known, slots=asked["slots"], filter_=self._own_left_out())
-        return BpfBackend(*known, slots=asked["slots"], attach=way, filter_=self._own_left_out())
+    def _adopt(self) -> Backend:
+        """Take over what goes on recording by itself."""
+        found = left.find()
+        if found is None:
+            raise PagedbgError("nothing records by itself: trace start --flight has something do so")
+        functions = self._asked["functions"]
+        backend = KmodBackend.adopt(functions) if found["backend"] == KMOD else BpfBackend.adopt(found["attach"])
+        backend.leave_out(self._own)
+        return backend
 
     def _own_left_out(self) -> NDArray[Any]:
         self._filter["own"][: len(self._own)] = self._own
         return self._filter
 
     def _meta(self) -> dict[str, Any]:
-        asked, backend = self._asked, self._backend
+        asked, backend, moment = self._asked, self._backend, now()
+        begun = asked["begun"] or moment
         return {
             "record_size": layout.RECORD.itemsize,
             "kernel": asked["kernel"],
@@ -103,10 +87,10 @@ class Recorder:
             "attach": backend.attach,
             "functions": backend.functions,
             "failed": backend.failed,
-            "slots": asked["slots"],
+            "slots": len(backend.rings[0].slots),
             "ring": self._ring_only,
-            "filters": [{"since_ns": time.monotonic_ns(), "filter": asked["words"]}],
-            "begun": {**now(), "local_ns": asked["local_ns"]},
+            "filters": [{"since_ns": begun["mono_ns"], "filter": asked["words"]}],
+            "begun": {**begun, "local_ns": asked["local_ns"] if begun is moment else None},
             "ended": None,
             "counts": self._counts(),
             "names": asked["names"],
@@ -187,6 +171,8 @@ class Recorder:
         self._writer.meta["counts"] = self._counts()
         self._rings = []
         self._backend.close()
+        if self._backend.name == KMOD or self._asked["adopt"]:
+            left.forget()
         self._stacks.close()
         self._writer.meta["ended"] = {**now(), "by": self.ended_by}
         self._writer.close()
@@ -202,7 +188,7 @@ class Recorder:
 
     def set_filter(self, filter_: str, words: str) -> None:
         """Put another filter in force."""
-        self._filter = _decode(filter_)
+        self._filter = decode(filter_)
         self._backend.set_filter(self._own_left_out())
         self._writer.meta["filters"].append({"since_ns": time.monotonic_ns(), "filter": words})
 
@@ -227,7 +213,62 @@ class Recorder:
         return {"counts": self._writer.meta["counts"], "size": self._writer.size}
 
 
-def _decode(filter_: str) -> NDArray[Any]:
+Backend = BpfBackend | KmodBackend
+
+
+def attach(asked: dict[str, Any], filter_: NDArray[Any]) -> Backend:
+    """
+    Attach the first back end that can be, in one of its ways, of those that are asked for.
+
+    :raises PagedbgError: if none can, with all reasons
+    """
+    known = asked["functions"], asked["constants"], asked["addresses"]
+    reasons: dict[str, list[str]] = {}
+    for backend, way in _ways(asked):
+        try:
+            if backend == KMOD:
+                return KmodBackend.load(*known, slots=asked["slots"], filter_=filter_)
+            return BpfBackend.load(*known, slots=asked["slots"], attach=way, filter_=filter_)
+        except PagedbgError as error:
+            # What one way lacks others may lack, too.
+            why = str(error).rstrip(".")
+            if why not in reasons.setdefault(backend, []):
+                reasons[backend].append(why)
+    raise PagedbgError(
+        "; ".join(f"{backend}: {'; '.join(why)}" if len(reasons) > 1 else "; ".join(why) for backend, why in reasons.items())
+    )
+
+
+def _ways(asked: dict[str, Any]) -> list[tuple[str, str]]:
+    if not asked["kernel"]["page_owner"]:
+        if asked["attach"] not in ("auto", TRACEPOINT) or BPF not in asked["backends"]:
+            raise PagedbgError("page_owner is off, so that there are only tracepoints: leave --attach and --backend out")
+        return [(BPF, TRACEPOINT)]
+    ways = {BPF: [TRAMPOLINE, KPROBE] if asked["attach"] == "auto" else [asked["attach"]], KMOD: [MODULE]}
+    return [(backend, way) for backend in asked["backends"] for way in ways[backend]]
+
+
+def leave(asked: dict[str, Any]) -> dict[str, Any]:
+    """
+    Have events recorded with nobody to drain the rings.
+
+    :return: what is attached, as in a capture's ``meta.json``
+    :raises PagedbgError: if that cannot be, with the reason
+    """
+    if left.find() is not None:
+        raise PagedbgError("something records by itself already: trace attach takes it over")
+    backend = attach(asked, decode(asked["filter"]))
+    if isinstance(backend, BpfBackend):
+        try:
+            backend.pin()
+        except BaseException:
+            backend.close()
+            raise
+    left.note(backend.name, backend.attach, asked["words"])
+    return {"backend": backend.name, "attach": backend.attach, "functions": backend.functions, "failed": backend.failed}
+
+
+def decode(filter_: str) -> NDArray[Any]:
     return np.frombuffer(base64.b64decode(filter_), layout.FILTER).reshape(()).copy()
 
 
@@ -266,6 +307,9 @@ def main() -> int:
     if asked is None:
         return 1
     try:
+        if asked["flight"]:
+            lines.send(leave(asked))
+            return 0
         recorder = Recorder(asked)
     except PagedbgError as error:
         lines.send({"error": str(error)})

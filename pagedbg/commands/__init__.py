@@ -27,6 +27,7 @@ COMMANDS: dict[str, Entry] = {
     "owners": Entry("pagedbg.commands.owners", "Pages", "list who holds pages, block by block or summed up"),
     "trace set": Entry("pagedbg.commands.trace", "Events", "say which events are recorded: orders, participation, programs"),
     "trace start": Entry("pagedbg.commands.trace", "Events", "record what happens to pages from now on"),
+    "trace attach": Entry("pagedbg.commands.trace", "Events", "take over what records with no pagedbg"),
     "trace stop": Entry("pagedbg.commands.trace", "Events", "stop recording and keep what was recorded"),
     "trace status": Entry("pagedbg.commands.trace", "Events", "say what is recorded, how, and what was lost"),
     "trace show": Entry("pagedbg.commands.trace_show", "Events", "list recorded events"),

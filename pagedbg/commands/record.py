@@ -52,7 +52,7 @@ def record(session: Session, args: argparse.Namespace) -> None:
     capture = Capture(recording.directory)
     status = 0
     try:
-        _say(f"Recording {describe(plan.options)} into {capture.path}. {hooks(capture)}")
+        _say(f"Recording {describe(plan.options)} into {capture.path}. {hooks(capture.meta)}")
         with _sigterm():
             status = _wait(recording, capture, words)
     except KeyboardInterrupt:

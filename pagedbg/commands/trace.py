@@ -11,11 +11,12 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pagedbg.analysis.table import Column, Table
-from pagedbg.capture import layout
+from pagedbg.capture import layout, left
 from pagedbg.capture.bpf import BPF
 from pagedbg.capture.control import Plan, Recording
 from pagedbg.capture.directory import PAGES, STACKS, Capture, CaptureError
@@ -148,7 +149,10 @@ which is of order 0 (vmalloc, network buffers), or as a contiguous range.
         argument(
             "--output", metavar="DIR", type=Path, help="write the capture into this directory, which is made (default: one in /var/tmp)"
         ),
-        argument("--ring", action="store_true", help="keep only what fits the rings, and write it when it is asked for: a flight recorder"),
+        argument("--ring", action="store_true", help="keep only what fits the rings, and write it when it is asked for"),
+        argument(
+            "--flight", action="store_true", help="leave the kernel recording into its rings when pagedbg has ended, until trace attach"
+        ),
         LIMITS,
     ),
     needs=NEEDS,
@@ -163,16 +167,52 @@ def trace_start(session: Session, args: argparse.Namespace) -> None:
     """Run the command."""
     if session.recording is not None and session.recording.running:
         raise PagedbgError(f"a trace is running already, into {session.recording.directory}: trace stop ends it.")
-    session.recording = Recording.start(session.target, plan_of(session, args, session.filter))
-    session.capture = Capture(session.recording.directory)
-    print(f"Recording {describe(session.filter)} into {session.capture.path}. {hooks(session.capture)}")
+    plan = plan_of(session, args, session.filter)
+    if args.flight:
+        if args.output or args.ring or args.duration:
+            raise UsageError("--flight writes nothing: give --output to trace attach, and leave --ring and --duration out")
+        print(
+            f"Recording {describe(session.filter)} in the rings of the kernel until trace attach. {hooks(Recording.leave(session.target, plan))}"
+        )
+        return
+    _record(session, plan)
 
 
-def hooks(capture: Capture) -> str:
+def _record(session: Session, plan: Plan) -> None:
+    session.recording = Recording.start(session.target, plan)
+    session.capture = capture = Capture(session.recording.directory)
+    print(f"Recording {capture.meta['filters'][-1]['filter']} into {capture.path}. {hooks(capture.meta)}")
+
+
+@command(
+    "trace attach",
+    long_description="""
+Take over what goes on recording with no pagedbg: what trace start --flight left, or the module of a recorder that was killed. What is still in
+its rings and what happens from now on is written into a capture; trace stop then ends it all.
+""",
+    arguments=(
+        argument(
+            "--output", metavar="DIR", type=Path, help="write the capture into this directory, which is made (default: one in /var/tmp)"
+        ),
+        argument("--size", metavar="SIZE", type=parse_size, default=256 << 20, help="stop when the capture is so large (default: 256M)"),
+    ),
+    needs=NEEDS,
+    examples=(("trace attach", "see what the flight recorder has"),),
+)
+def trace_attach(session: Session, args: argparse.Namespace) -> None:
+    """Run the command."""
+    if session.recording is not None and session.recording.running:
+        raise PagedbgError(f"a trace is running already, into {session.recording.directory}: trace stop ends it.")
+    found = left.find()
+    if found is None:
+        raise PagedbgError("nothing records by itself: trace start --flight has something do so.")
+    _record(session, Plan(args.output, {}, args.size, adopt=found))
+
+
+def hooks(meta: Mapping[str, Any]) -> str:
     """A sentence that says what events are taken from."""
-    meta = capture.meta
     listed = ", ".join(meta["functions"].values())
-    if not capture.page_owner:
+    if "mm_page_free" in meta["functions"].values():
         said = f"page_owner is off: from the tracepoints {listed}."
     elif meta["backend"] == KMOD:
         said = f"The kernel module has probes on {listed}."
@@ -224,13 +264,22 @@ def trace_status(session: Session, args: argparse.Namespace) -> Table:
     columns = (Column("order", "int"), Column("seen", "int"), Column("recorded", "int"), Column("share", "share"))
     capture = session.refresh_capture()
     if capture is None:
-        return Table.of(columns, [], empty=f"No trace is running. trace start would record {describe(session.filter)}.")
+        return Table.of(columns, [], empty=f"No trace is running. trace start would record {describe(session.filter)}.{_left(session)}")
     meta = capture.meta
     seen, recorded = (meta["counts"][name][layout.SET] for name in ("seen", "recorded_by"))
     rows = [
         (order, int(count), int(kept), 100 * kept / count) for order, (count, kept) in enumerate(zip(seen, recorded, strict=True)) if count
     ]
     return Table.of(columns, rows, notes=_notes(capture), empty="No allocation was seen yet.")
+
+
+def _left(session: Session) -> str:
+    found = left.find() if session.target.has_kernel and session.target.live else None
+    if found is None:
+        return ""
+    since = f" since {found['begun']['wall']}" if found["begun"] else ""
+    what = "The kernel module" if found["backend"] == KMOD else "BPF"
+    return f"\n{what} records {found['words']}{since} with no recorder, or another pagedbg's: trace attach takes it over."
 
 
 def _notes(capture: Capture) -> list[str]:
@@ -243,7 +292,7 @@ def _notes(capture: Capture) -> list[str]:
         state = f"Ended ({meta['ended']['by']}) after {(meta['ended']['mono_ns'] - meta['begun']['mono_ns']) / 1e9:.0f} s"
     notes = [
         f"{state}, {meta['filters'][-1]['filter']}: {size(capture)} in {capture.path}.",
-        hooks(capture),
+        hooks(meta),
         f"{meta['counts']['lost']} events overwritten unread, {meta['counts']['missed']} missed by the kernel.",
     ]
     if capture.page_owner:

@@ -25,7 +25,9 @@ def main(times: int) -> None:
     load = subprocess.Popen(["sh", "-c", "while echo pairs 0 300 >/proc/pagedbg_churn; do sleep 0.02; done"])
     try:
         for turn in range(times):
-            backend = BpfBackend(functions, facts["constants"], facts["addresses"], slots=1024, attach=TRAMPOLINE, filter_=everything())
+            backend = BpfBackend.load(
+                functions, facts["constants"], facts["addresses"], slots=1024, attach=TRAMPOLINE, filter_=everything()
+            )
             assert not backend.failed, backend.failed
             while not backend.counts()["head"].sum():
                 assert load.poll() is None
