@@ -1,5 +1,6 @@
 # make run      open the prompt: on this kernel if it tracks page owners, else on the bundled sample dump
 # make install  put pagedbg on root's PATH
+# make dkms     have DKMS build, sign and install the kernel module, now and for later kernels
 # make test     all tests; builds the kernels they boot if the cache has none (half an hour, once)
 # make check    the tests that boot no kernel (a minute)
 
@@ -7,7 +8,7 @@ PYTHON := /usr/bin/python3
 VENV := .venv
 PREFIX := /usr/local
 
-.PHONY: run install uninstall test check lint kernels clean
+.PHONY: run install uninstall dkms test check lint kernels clean
 
 run: $(VENV)/.run
 	@contrib/run $(VENV)/bin/pagedbg
@@ -19,6 +20,10 @@ install:
 	install -d $(PREFIX)/bin $(PREFIX)/share/man/man1
 	ln -sf $(PREFIX)/lib/pagedbg/bin/pagedbg $(PREFIX)/bin/pagedbg
 	install -m 644 contrib/pagedbg.1 $(PREFIX)/share/man/man1/
+
+dkms:
+	@contrib/packages dkms
+	contrib/dkms
 
 uninstall:
 	rm -rf $(PREFIX)/lib/pagedbg $(PREFIX)/bin/pagedbg $(PREFIX)/share/man/man1/pagedbg.1
@@ -36,6 +41,7 @@ lint: $(VENV)/.test
 
 kernels: $(VENV)/.test
 	contrib/lab/lab build
+	contrib/lab/lab build 6.12-debug
 
 # The environment sees the distribution's packages: bcc is only there.
 $(VENV)/.run: pyproject.toml

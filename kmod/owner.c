@@ -70,17 +70,17 @@ static bool recorded(const struct page *page, unsigned int order, u64 before, u6
 
 /*
  * The size of page_ext is right if several blocks are found. They are of different orders, so that it is seen where these stand, and allocated by
- * one call, so that they have the same stack. Done by a worker, which other than who loads a module has hardly freed the same pages just now, and
- * stays on its CPU, whose clock goes on.
+ * one call, so that they have the same stack. A worker allocates them, which stays on its CPU, whose clock goes on. Who loads the module frees
+ * them: who allocated a page and who freed it the last time are not the same then.
  */
 #define BLOCKS	4
 #define ORDER(i) (1 + (i) % 2)
 
-static long find_own_pages(void *unused)
+static long find_own_pages(void *pages)
 {
 	unsigned int i, blocks = BLOCKS, found = 0, allocated = 0;
-	struct page *page[BLOCKS] = {};
 	u64 before = local_clock();
+	struct page **page = pages;
 	u32 handle[BLOCKS];
 
 	/* Not to be unrolled into several calls. */
@@ -93,9 +93,6 @@ static long find_own_pages(void *unused)
 		allocated++;
 		found += recorded(page[i], ORDER(i), before, local_clock(), &handle[i]) && handle[i] && handle[i] == handle[0];
 	}
-	for (i = 0; i < BLOCKS; i++)
-		if (page[i])
-			__free_pages(page[i], ORDER(i));
 	if (allocated < BLOCKS)
 		return -ENOMEM;
 	return found == BLOCKS ? 0 : -EINVAL;
@@ -109,9 +106,9 @@ static long find_own_pages(void *unused)
  */
 int pagedbg_check_layout(unsigned int given)
 {
-	struct page *page = alloc_page(gfp);
+	struct page *page = alloc_page(gfp), *pages[BLOCKS] = {};
+	int i, error;
 	bool off;
-	int error;
 
 	if (!page)
 		return -ENOMEM;
@@ -130,7 +127,10 @@ int pagedbg_check_layout(unsigned int given)
 		pr_err("layout= cannot be true\n");
 		return -EINVAL;
 	}
-	error = work_on_cpu(raw_smp_processor_id(), find_own_pages, NULL);
+	error = work_on_cpu(raw_smp_processor_id(), find_own_pages, pages);
+	for (i = 0; i < BLOCKS; i++)
+		if (pages[i])
+			__free_pages(pages[i], ORDER(i));
 	if (error == -EINVAL)
 		pr_err("page_owner's records are not where layout= says, or page_owner is off\n");
 	return error;

@@ -62,6 +62,7 @@ static void activate(const struct pagedbg_filter *filter)
 		if (to->threshold[order])
 			to->orders = order + 1;
 	}
+	/* With here() of probes.c: who sees that it is the active one sees all of it. */
 	smp_store_release(&pagedbg_rings->active, spare);
 }
 

@@ -19,6 +19,7 @@
 #define KEEP_LOOP
 #define local_nsec()	local_clock()
 #define mono_nsec()	ktime_get_mono_fast_ns()
+/* With the reads of user space: first of a record, then of its check again. */
 #define write_barrier()	smp_wmb()
 
 static __always_inline u64 count(u64 *counter)
@@ -101,6 +102,7 @@ static __always_inline struct pagedbg_split *find_split(u64 *key)
 	u32 i, at = split_at(*key);
 
 	for (i = at; i < at + WINDOW; i++)
+		/* With add_split(): its contents are older than its key. */
 		if (smp_load_acquire(&splits[i].key) == *key)
 			return &splits[i].split;
 	return NULL;
@@ -116,6 +118,7 @@ static __always_inline bool add_split(u64 *key, struct pagedbg_split *split)
 		if (READ_ONCE(splits[i].key) != FREE || cmpxchg(&splits[i].key, FREE, TAKEN) != FREE)
 			continue;
 		splits[i].split = *split;
+		/* With find_split() */
 		smp_store_release(&splits[i].key, *key);
 		return true;
 	}
@@ -152,8 +155,10 @@ static __always_inline struct here here(void)
 {
 	u32 cpu = raw_smp_processor_id();
 	struct pagedbg_header *h = pagedbg_rings;
+	/* With activate() of page_order.c */
+	u32 active = smp_load_acquire(&h->active);
 
-	return (struct here) { h, &pagedbg_filters[smp_load_acquire(&h->active)], pagedbg_counters(cpu), cpu };
+	return (struct here) { h, &pagedbg_filters[active], pagedbg_counters(cpu), cpu };
 }
 
 /* What a function was called with, until it returns. */

@@ -26,7 +26,10 @@ from pagedbg.capture import layout
 from pagedbg.capture.bpf import KPROBE, TRACEPOINT, TRAMPOLINE, BpfBackend
 from pagedbg.capture.bpf_image import sources
 from pagedbg.capture.directory import CaptureWriter
+from pagedbg.capture.kmod import KmodBackend
 from pagedbg.capture.rings import Ring
+
+KMOD = "kmod"
 
 CHURN = Path("/proc/pagedbg_churn")
 ORDERS = 0, 4
@@ -153,8 +156,13 @@ def filter_of(*orders: int, events: int = 0xFF) -> Any:
 
 
 @contextlib.contextmanager
-def backend(kernel: dict[str, Any], filter_: Any, attach: str, slots: int = SMALL) -> Iterator[BpfBackend]:
-    opened = BpfBackend.load(kernel["functions"], kernel["constants"], kernel["addresses"], slots=slots, attach=attach, filter_=filter_)
+def backend(kernel: dict[str, Any], filter_: Any, attach: str, slots: int = SMALL) -> Iterator[BpfBackend | KmodBackend]:
+    known = kernel["functions"], kernel["constants"], kernel["addresses"]
+    opened: BpfBackend | KmodBackend
+    if attach == KMOD:
+        opened = KmodBackend.load(*known, slots=slots, filter_=filter_)
+    else:
+        opened = BpfBackend.load(*known, slots=slots, attach=attach, filter_=filter_)
     try:
         yield opened
     finally:
@@ -175,8 +183,8 @@ def cases(kernel: dict[str, Any]) -> Iterator[Case]:
         yield Case("ours on tracepoints, filtered out", ours(kernel, filter_of(9), TRACEPOINT))
         yield Case("ours on tracepoints, recorded with a BPF stack id", ours(kernel, filter_of(*range(11)), TRACEPOINT))
         return
-    for attach in (TRAMPOLINE, TRACEPOINT, KPROBE):
-        by = {TRAMPOLINE: "", TRACEPOINT: " by tracepoint", KPROBE: " by kprobes"}[attach]
+    for attach in (TRAMPOLINE, TRACEPOINT, KPROBE, KMOD):
+        by = {TRAMPOLINE: "", TRACEPOINT: " by tracepoint", KPROBE: " by kprobes", KMOD: ", the module"}[attach]
         yield Case(f"ours{by}, filtered out: order 9 asked for", ours(kernel, filter_of(9), attach))
         yield Case(f"ours{by}, filtered out: order 0 asked for", ours(kernel, filter_of(0), attach), (4,))
         yield Case(f"ours{by}, allocations recorded", ours(kernel, filter_of(*range(11), events=1 << layout.SET), attach))
@@ -231,8 +239,19 @@ def empty_functions(*functions: str) -> str:
     return "".join(EMPTY.format(name) for name in functions)
 
 
+@contextlib.contextmanager
+def printing() -> Iterator[None]:
+    """The original project's module, which prints what it matches."""
+    subprocess.run(["insmod", os.environ["PAGEDBG_PRINTK"], "order=4"], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["rmmod", "pagedbg_printk"], check=True)
+
+
 def peers(kernel: dict[str, Any]) -> Iterator[Case]:
     if kernel["page_owner"]:
+        yield Case("a kprobe that prints order 4 (the original's module)", printing)
         yield Case("empty fexit on set", compiled(empty_functions(kernel["functions"]["set"])))
         yield Case("empty fexit on set and reset", compiled(empty_functions(*map(kernel["functions"].get, ("set", "reset")))))
         yield Case("bpftrace, the original's line (set)", bpftrace(f"kprobe:__set_page_owner {{ {LINE} }}"))

@@ -49,7 +49,7 @@ _FEWEST_SLOTS, _MOST_SLOTS = 256, 16384
 class Plan:
     """
     What to record, and for how long: ``options`` are filters as they were typed, ``size`` in bytes and ``duration`` in seconds, 0 for no limit.
-    The first of ``backends`` that can be attached is. ``adopt`` is what records already and is to be taken over, as :mod:`pagedbg.capture.left` has
+    The first of ``backends`` that can be attached is; ``unusable`` says of which it is known that they cannot be, and why. ``adopt`` is what records already and is to be taken over, as :mod:`pagedbg.capture.left` has
     found it.
     """
 
@@ -61,6 +61,7 @@ class Plan:
     slots: int = 0
     attach: str = "auto"
     backends: tuple[str, ...] = (BPF, KMOD)
+    unusable: Mapping[str, str] = dataclasses.field(default_factory=dict)
     adopt: Mapping[str, Any] | None = None
 
 
@@ -245,6 +246,7 @@ def _asked(target: Target, plan: Plan) -> dict[str, Any]:
         "addresses": kernel.addresses,
         "attach": plan.attach,
         "backends": plan.backends,
+        "unusable": plan.unusable,
         "adopt": plan.adopt is not None,
         "begun": plan.adopt["begun"] if plan.adopt else None,
         "flight": False,

@@ -226,6 +226,8 @@ def attach(asked: dict[str, Any], filter_: NDArray[Any]) -> Backend:
     reasons: dict[str, list[str]] = {}
     for backend, way in _ways(asked):
         try:
+            if backend in asked["unusable"]:
+                raise PagedbgError(asked["unusable"][backend])
             if backend == KMOD:
                 return KmodBackend.load(*known, slots=asked["slots"], filter_=filter_)
             return BpfBackend.load(*known, slots=asked["slots"], attach=way, filter_=filter_)

@@ -83,19 +83,20 @@ def plan_of(session: Session, args: argparse.Namespace, options: Mapping[str, st
     check_slots(args.slots)
     if args.attach != "auto" and args.backend == KMOD:
         raise UsageError("--attach says how BPF attaches, the module has probes of its own: leave one of them out")
-    backends = (
-        tuple(_ALSO_NEEDS) if args.backend == "auto" and args.attach == "auto" else (BPF if args.backend == "auto" else args.backend,)
-    )
-    reasons, usable = [], []
+    backends = tuple(_ALSO_NEEDS)
+    if args.backend != "auto":
+        backends = (args.backend,)
+    elif args.attach != "auto":
+        backends = (BPF,)
+    unusable = {}
     for backend in backends:
         try:
             require(session, *_ALSO_NEEDS[backend])
-            usable.append(backend)
         except PagedbgError as error:
-            reasons.append(error)
-    if not usable:
-        raise reasons[0]
-    return Plan(args.output, options, args.size, args.duration, args.ring, args.slots, args.attach, tuple(usable))
+            unusable[backend] = str(error)
+            if len(backends) == 1:
+                raise
+    return Plan(args.output, options, args.size, args.duration, args.ring, args.slots, args.attach, backends, unusable)
 
 
 def check_slots(slots: int) -> None:

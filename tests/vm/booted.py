@@ -11,6 +11,8 @@ from typing import Any
 
 from debugfs_text import Record
 
+from pagedbg.capture import kmod_build
+
 LAB = Path(__file__).parents[2] / "contrib" / "lab"
 sys.path.insert(0, str(LAB))
 
@@ -18,7 +20,7 @@ import dump  # noqa: E402
 import guest  # noqa: E402
 import kernels  # noqa: E402
 
-__all__ = ("KERNELS", "LAB", "PAGEDBG", "PATIENCE", "Answer", "Live", "dump", "guest", "kernels", "pagedbg")
+__all__ = ("KERNELS", "LAB", "PAGEDBG", "PATIENCE", "Answer", "Live", "dump", "guest", "kernels", "pagedbg", "pagedbg_module")
 
 PAGEDBG = Path(sys.executable).parent / "pagedbg"
 KERNELS = ("6.1", "6.12", "newest")
@@ -52,6 +54,11 @@ class Live:
     inspected: dict[int, dict[str, Any]]
     answers: dict[str, Answer]
     core: Path
+
+
+def pagedbg_module(kernel: kernels.Kernel) -> Path:
+    """``pagedbg.ko`` for a kernel of the lab, in the cache, where pagedbg in a guest finds it."""
+    return kmod_build.build((kernel.directory / "include/config/kernel.release").read_text().strip(), kernel.directory)
 
 
 def pagedbg(*arguments: str | Path) -> Answer:

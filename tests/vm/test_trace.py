@@ -18,14 +18,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from booted import KERNELS, PAGEDBG, PATIENCE, guest, kernels
+from booted import KERNELS, PAGEDBG, PATIENCE, guest, kernels, pagedbg_module
 
 from pagedbg.capture import layout
 from pagedbg.capture.directory import Capture
 
 CHURN = "/proc/pagedbg_churn"
 TRACEFS = "/sys/kernel/tracing"
+
+# What two back ends record at once.
+BOTH = "; ".join(f"echo {words} >{CHURN}" for words in ("alloc 3 20", "split 5", "dump", "free 20", "pairs 6 50", "irq 7 20"))
 
 # What the guest does at pagedbg's prompt. A `!` line is sh's, so the module is driven by a program of that name.
 SCRIPT = f"""
@@ -87,6 +91,8 @@ trace start --output $OUT/first
 !echo pairs 6 10 >{CHURN}; echo pairs 7 10 >{CHURN}
 trace stop
 
+!{PAGEDBG} record --backend kmod --comm sh -o $OUT/by-kmod -- {PAGEDBG} record --backend bpf --comm sh -o $OUT/by-bpf -- sh -c '{BOTH}'
+
 trace set --all --orders 3 --comm sh
 trace start --attach kprobe --output $OUT/kprobe
 !echo alloc 3 20 >{CHURN}; echo split 2 >{CHURN}; echo free 20 >{CHURN}
@@ -129,6 +135,8 @@ class Traced:
 @pytest.fixture(scope="module", params=KERNELS)
 def traced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Traced:
     kernel = kernels.build(request.param, say=print)
+    # In the guest it is found where it was built here.
+    pagedbg_module(kernel)
     out = tmp_path_factory.mktemp(f"traced-{kernel.series}")
     attached = {}
     with guest.Guest(kernel, memory="768M", rw=[out]) as machine:
@@ -327,6 +335,23 @@ def test_two_at_once_do_not_disturb_each_other(traced: Traced) -> None:
     assert of_seven == {(layout.SET, 7): 10, (layout.RESET, 7): 10}
     said = (traced.out / "second.said").read_text()
     assert "20 events" in said
+
+
+def test_both_back_ends_record_the_same(traced: Traced) -> None:
+    def told(name: str) -> list[tuple[Any, ...]]:
+        capture = traced.capture(name)
+        assert not capture.lost
+        events = capture.in_order(capture.events())
+        # What the module did: before it and after it one of the two may not have been attached.
+        large = events["ts_nsec"][(events["event"] == layout.SET) & (events["order"] >= 3) & (events["order"] != 9)]
+        churned = [handle for handle in set(events["handle"].tolist()) if "pagedbg_churn" in str(capture.stack(handle))]
+        events = events[np.isin(events["handle"], churned) & (events["ts_nsec"] >= large.min())]
+        same = [name for name in layout.RECORD.names or () if name not in ("seq", "check", "time_nsec", "mono_nsec")]
+        return [(*each,) for each in events[same].tolist()]
+
+    by_kmod, by_bpf = told("by-kmod"), told("by-bpf")
+    assert len(by_bpf) >= 20 + 5 + 1 + 5 * 8 + 15 + 2 * 70
+    assert sorted(map(str, by_kmod)) == sorted(map(str, by_bpf))
 
 
 @pytest.mark.parametrize("attach", ["kprobe", "tracepoint"])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from booted import PAGEDBG, PATIENCE, guest, kernels
+from booted import PAGEDBG, PATIENCE, guest, kernels, pagedbg_module
 
 CHURN = "/proc/pagedbg_churn"
 
@@ -40,10 +40,13 @@ def test_tracepoints_answer_where_page_owner_is_off(tmp_path: Path) -> None:
     assert "page_owner is off: this is what was allocated since the trace began" in done.text
 
 
+NO_BCC = "mount --bind /dev/null $(readlink -f /usr/lib/x86_64-linux-gnu/libbcc.so.0)"
+
+
 @pytest.mark.parametrize(
     ("before", "append", "said"),
     [
-        ("mount --bind /dev/null $(readlink -f /usr/lib/x86_64-linux-gnu/libbcc.so.0)", "", "apt install python3-bpfcc"),
+        (NO_BCC, "", "apt install python3-bpfcc"),
         ("true", "lockdown=confidentiality", "lock"),
     ],
     ids=["no bcc", "locked down"],
@@ -51,9 +54,19 @@ def test_tracepoints_answer_where_page_owner_is_off(tmp_path: Path) -> None:
 def test_what_is_missing_is_said_in_a_sentence(before: str, append: str, said: str) -> None:
     with guest.Guest("6.12", memory="512M", append=append) as machine:
         machine.run(["sh", "-c", before]).check()
-        done = machine.run([PAGEDBG, "-e", "trace start"], timeout=PATIENCE)
+        done = machine.run([PAGEDBG, "-e", "trace start --backend bpf"], timeout=PATIENCE)
     error = done.stderr.decode()
     assert done.status == 1
     assert said in error
     assert len(error.splitlines()) == 1
     assert "Traceback" not in error
+
+
+def test_the_module_is_taken_where_bpf_does_not_work() -> None:
+    kernel = kernels.build("6.12", say=print)
+    pagedbg_module(kernel)
+    with guest.Guest(kernel, memory="512M") as machine:
+        machine.run(["sh", "-c", NO_BCC]).check()
+        done = machine.run([PAGEDBG, "-e", "trace start", "-e", "trace stop"], timeout=PATIENCE).check()
+        assert "The kernel module has probes on __set_page_owner" in done.text
+        assert "pagedbg" not in machine.run(["lsmod"]).text

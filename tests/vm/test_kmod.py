@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The kernel module on booted kernels: from its own side (kmod_guest.py), and as pagedbg uses it."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from booted import KERNELS, PAGEDBG, PATIENCE, guest, kernels, pagedbg_module
+
+from pagedbg.capture import layout
+from pagedbg.capture.directory import Capture
+
+GUEST = Path(__file__).with_name("kmod_guest.py")
+COMPLAINTS = r"WARNING:|BUG:|Oops|RIP:|possible recursive|unsafe locking|KASAN|sleeping function"
+ATTACHED = "grep -c page_owner /sys/kernel/tracing/enabled_functions; true"
+
+
+class Machine:
+    """A guest with the churn module, and what its kernel's log must not say."""
+
+    def __init__(self, machine: guest.Guest) -> None:
+        self.machine = machine
+        self.sh(f"insmod {guest.churn_module(machine.kernel)}")
+
+    def sh(self, script: str) -> str:
+        return str(self.machine.run(["sh", "-c", script], timeout=PATIENCE).check().text)
+
+    def scenario(self, *words: str | int) -> dict[str, Any]:
+        done = self.machine.run([sys.executable, GUEST, pagedbg_module(self.machine.kernel), *map(str, words)], timeout=PATIENCE).check()
+        told: dict[str, Any] = json.loads(done.text)
+        return told
+
+    def check_log(self) -> None:
+        assert not re.search(COMPLAINTS, self.sh("dmesg"))
+
+
+@pytest.fixture(scope="module", params=KERNELS)
+def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
+    with guest.Guest(kernels.build(request.param, say=print), memory="512M") as booted:
+        made = Machine(booted)
+        yield made
+        made.check_log()
+
+
+def test_the_table_of_orders_is_read_and_written_as_a_whole_or_not_at_all(machine: Machine) -> None:
+    told = machine.scenario("table")
+    assert (told["loaded"], told["begins"], told["mode"]) == ("ok", "Order\tParticipation\n0\t20\n4\t100\n", "0o600")
+    changed = "Order\tParticipation\n0\t12.5\n9\t100\n"
+    assert told["written"] == ["ok", changed]
+    assert set(told["refused"].values()) == {"EINVAL"}
+    assert told["after"] == changed
+    assert {tuple(set(each.split())) for each in told["concurrent"]} <= {("10",), ("20",), ("30",)}
+    assert told["unloaded"] == "ok"
+
+
+def test_it_does_not_load_with_a_wrong_value(machine: Machine) -> None:
+    told = machine.scenario("layout")
+    assert len(told["wrong"]) > 40
+    assert {name: status for name, status in told["wrong"].items() if status != "EINVAL"} == {}
+    assert (told["none"], told["few"], told["right"]) == ("EINVAL", "EINVAL", ["ok", "ok"])
+
+
+def test_its_memory_is_only_to_be_read_and_holds_it(machine: Machine) -> None:
+    told = machine.scenario("device")
+    assert (told["mode"], told["whole"]) == ("0o600", "ok")
+    assert told["beyond"] == ["EINVAL", "EINVAL"]
+    assert (*told["writable"], told["made writable"]) == ("EACCES",) * 3
+    assert (told["short filter"], told["bad filter"]) == ("EINVAL", "EINVAL")
+    assert (told["unloaded while open"], told["unloaded while mapped"], told["unloaded"]) == ("EAGAIN", "EAGAIN", "ok")
+
+
+def test_it_can_be_loaded_and_unloaded_again_and_again_while_pages_come_and_go(machine: Machine) -> None:
+    told = machine.scenario("storm", 1000 if machine.machine.kernel.series == "6.12" else 100)
+    assert told["wrong"] == []
+    assert told["recorded"] > 0
+
+
+def test_without_page_owner_it_says_so() -> None:
+    kernel = kernels.build("6.12", say=print)
+    with guest.Guest(kernel, memory="512M", page_owner=False) as machine:
+        done = machine.run(["insmod", pagedbg_module(kernel)])
+        assert b"Operation not supported" in done.stderr
+        assert "pagedbg: page_owner is off: boot with page_owner=on" in machine.run(["dmesg"]).text
+        done = machine.run([PAGEDBG, "-e", "trace start --backend kmod"], timeout=PATIENCE)
+        assert done.status == 1
+        assert "page_owner is off" in done.stderr.decode()
+        assert len(done.stderr.decode().splitlines()) == 1
+
+
+FLIGHT = """
+trace status
+trace attach --output $OUT/attached-$BACKEND
+!echo free 4 >/proc/pagedbg_churn
+correlate --leaked --by module --format jsonl -o $OUT/leaked-$BACKEND
+trace stop
+"""
+
+
+def test_a_flight_recorder_records_on_with_no_pagedbg_and_is_taken_over(tmp_path: Path) -> None:
+    kernel = kernels.build("6.12", say=print)
+    # A cache of its own: the module is built in the guest.
+    with guest.Guest(kernel, memory="768M", rw=[tmp_path]) as booted:
+        machine = Machine(booted)
+        machine.sh("mount -t bpf bpf /sys/fs/bpf")
+        for backend in ("kmod", "bpf"):
+            environment = f"XDG_CACHE_HOME={tmp_path}/cache-{backend}"
+            said = machine.sh(
+                f"{environment} {PAGEDBG} -e 'trace set --orders 3 --comm sh' -e 'trace start --flight --backend {backend}';"
+                f"echo alloc 3 20 >/proc/pagedbg_churn; echo free 5 >/proc/pagedbg_churn"
+            )
+            assert "until trace attach" in said
+            assert int(machine.sh(ATTACHED)) >= 5
+            (tmp_path / "script").write_text(FLIGHT.replace("$OUT", str(tmp_path)).replace("$BACKEND", backend))
+            said = machine.sh(f"{PAGEDBG} --no-pager -x {tmp_path}/script")
+            assert "records --orders 3 --comm sh since" in said
+            assert "Recording --orders 3 --comm sh into" in said
+            assert machine.sh(ATTACHED).strip() == "0"
+            assert "No such file" in machine.sh("ls /sys/fs/bpf/pagedbg /proc/page_order /run/pagedbg.json 2>&1; true")
+            events = Capture(tmp_path / f"attached-{backend}").events()
+            made = events[(events["event"] == layout.SET) & (events["order"] == 3)]
+            freed = events[events["event"] == layout.RESET]
+            assert len(set(made["pfn"].tolist())) >= 20
+            assert len(freed[np.isin(freed["ts_nsec"], made["ts_nsec"])]) == 9
+            (leaked,) = [row for row in rows(tmp_path / f"leaked-{backend}") if row["module"] == "pagedbg_churn"]
+            assert leaked["blocks"] == 11
+            machine.sh("echo free 11 >/proc/pagedbg_churn")
+        machine.check_log()
+
+
+def test_the_module_of_a_killed_recorder_is_taken_over(tmp_path: Path) -> None:
+    kernel = kernels.build("6.12", say=print)
+    pagedbg_module(kernel)
+    with guest.Guest(kernel, memory="768M", rw=[tmp_path]) as booted:
+        machine = Machine(booted)
+        pid = f"$(sed -n 's/.*\"pid\": *\\([0-9]*\\).*/\\1/p' {tmp_path}/killed/meta.json)"
+        (tmp_path / "script").write_text(
+            f"trace start --backend kmod --output {tmp_path}/killed\n!kill -9 {pid}\n!sleep 1\n!echo alloc 3 7 >/proc/pagedbg_churn\n"
+            f"trace stop\ntrace attach --output {tmp_path}/after\n!lsmod >{tmp_path}/lsmod\ntrace stop\n"
+        )
+        machine.sh(f"{PAGEDBG} --no-pager -x {tmp_path}/script")
+        assert "pagedbg " in (tmp_path / "lsmod").read_text()
+        assert Capture(tmp_path / "killed").abandoned
+        after = Capture(tmp_path / "after")
+        stacks = [str(after.stack(handle)) for handle in after.events()["handle"].tolist()]
+        assert sum("pagedbg_churn_alloc" in stack for stack in stacks) == 7
+        assert "pagedbg " not in machine.sh("lsmod").replace("pagedbg_churn", "")
+        machine.check_log()
+
+
+def test_a_kernel_that_watches_it_has_nothing_to_complain_of() -> None:
+    kernel = kernels.build("6.12-debug", say=print)
+    with guest.Guest(kernel, memory="1G") as booted:
+        machine = Machine(booted)
+        assert machine.scenario("table")["unloaded"] == "ok"
+        assert machine.scenario("device")["unloaded"] == "ok"
+        assert machine.scenario("storm", 20)["wrong"] == []
+        told = machine.scenario("fail", 5000)
+        # Each allocation that loading makes failed once: whatever had been done was undone.
+        assert told["last"] == "ok"
+        assert told["told"].count("ENOMEM") > 20
+        assert set(told["told"]) <= {"ok", "ENOMEM"}
+        assert told["left"] == []
+        machine.check_log()
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
