@@ -59,8 +59,16 @@ static inline void *pagedbg_owner_of(unsigned long pfn)
 extern struct pagedbg_header *pagedbg_rings;	/* what ring.h says, at the offsets in it */
 extern struct pagedbg_filter *pagedbg_filters;	/* two */
 extern struct pagedbg_record *pagedbg_slots;
+extern void *pagedbg_cpus;
 
-struct pagedbg_cpu *pagedbg_counters(unsigned int cpu);
+/* Counters of one CPU share no cache line with another's. */
+#define PAGEDBG_CPU_STRIDE	ALIGN(sizeof(struct pagedbg_cpu), 64)
+
+static inline struct pagedbg_cpu *pagedbg_counters(unsigned int cpu)
+{
+	return pagedbg_cpus + cpu * PAGEDBG_CPU_STRIDE;
+}
+
 int pagedbg_make_rings(unsigned int slots);
 void pagedbg_free_rings(void);
 int pagedbg_make_device(void);

@@ -20,14 +20,7 @@
 struct pagedbg_header *pagedbg_rings;
 struct pagedbg_filter *pagedbg_filters;
 struct pagedbg_record *pagedbg_slots;
-
-/* Counters of one CPU share no cache line with another's. */
-#define CPU_STRIDE	ALIGN(sizeof(struct pagedbg_cpu), 64)
-
-struct pagedbg_cpu *pagedbg_counters(unsigned int cpu)
-{
-	return (void *)pagedbg_rings + pagedbg_rings->cpus_at + cpu * CPU_STRIDE;
-}
+void *pagedbg_cpus;
 
 /**
  * pagedbg_make_rings - Allocate the rings of all CPUs
@@ -37,7 +30,7 @@ int pagedbg_make_rings(unsigned int slots)
 {
 	size_t filters_at = ALIGN(sizeof(*pagedbg_rings), 64);
 	size_t cpus_at = PAGE_ALIGN(filters_at + 2 * sizeof(*pagedbg_filters));
-	size_t slots_at = PAGE_ALIGN(cpus_at + nr_cpu_ids * CPU_STRIDE);
+	size_t slots_at = PAGE_ALIGN(cpus_at + nr_cpu_ids * PAGEDBG_CPU_STRIDE);
 	size_t size;
 
 	if (!slots)
@@ -51,6 +44,7 @@ int pagedbg_make_rings(unsigned int slots)
 	if (!pagedbg_rings)
 		return -ENOMEM;
 	pagedbg_filters = (void *)pagedbg_rings + filters_at;
+	pagedbg_cpus = (void *)pagedbg_rings + cpus_at;
 	pagedbg_slots = (void *)pagedbg_rings + slots_at;
 	*pagedbg_rings = (struct pagedbg_header) {
 		.version = PAGEDBG_VERSION,
@@ -61,7 +55,7 @@ int pagedbg_make_rings(unsigned int slots)
 		.size = size,
 		.filters_at = filters_at,
 		.cpus_at = cpus_at,
-		.cpu_stride = CPU_STRIDE,
+		.cpu_stride = PAGEDBG_CPU_STRIDE,
 		.slots_at = slots_at,
 	};
 	/* Who finds it finds it whole. */

@@ -49,6 +49,15 @@ _GREATEST_ORDER, _PARTS = 20, 100 * 1_000_000
 _TRIES = 50
 
 
+def table_of_orders(thresholds: NDArray[np.uint64]) -> str:
+    """
+    What is written to ``/proc/page_order`` for the thresholds of a filter: each order with its participation, the least that the module makes
+    no smaller threshold of.
+    """
+    parts = [-(-int(threshold) * _PARTS >> 32) for threshold in thresholds[: _GREATEST_ORDER + 1]]
+    return "".join(f"{order} {part // 1_000_000}.{part % 1_000_000:06}\n" for order, part in enumerate(parts))
+
+
 def loaded() -> bool:
     """Whether the module is there."""
     return PARAMETERS.exists()
@@ -125,9 +134,7 @@ class KmodBackend:
 
     def set_filter(self, filter_: NDArray[Any]) -> None:
         """Put a filter in force."""
-        parts = [-(-int(threshold) * _PARTS >> 32) for threshold in filter_["threshold"][: _GREATEST_ORDER + 1]]
-        table = "".join(f"{order} {part // 1_000_000}.{part % 1_000_000:06}\n" for order, part in enumerate(parts))
-        PAGE_ORDER.write_text(table)
+        PAGE_ORDER.write_text(table_of_orders(filter_["threshold"]))
         _write(self._descriptor, filter_)
 
     def leave_out(self, own: Sequence[int]) -> None:

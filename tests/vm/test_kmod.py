@@ -150,6 +150,8 @@ def test_the_module_of_a_killed_recorder_is_taken_over(tmp_path: Path) -> None:
         after = Capture(tmp_path / "after")
         stacks = [str(after.stack(handle)) for handle in after.events()["handle"].tolist()]
         assert sum("pagedbg_churn_alloc" in stack for stack in stacks) == 7
+        # page_owner's stacks are as they are without it.
+        assert not any("trampoline" in stack or "__set_page_owner" in stack for stack in stacks)
         assert "pagedbg " not in machine.sh("lsmod").replace("pagedbg_churn", "")
         machine.check_log()
 
