@@ -334,7 +334,7 @@ RETURN(HOOK_SPLIT)
 #endif
 
 #ifdef HOOK_COPY
-RETURN(HOOK_COPY)
+ENTRY(HOOK_COPY)
 {
 	return on_page(PAGEDBG_COPY, number(ctx[COPY_NEW]), 0, 0, number(ctx[COPY_OLD]));
 }
@@ -427,7 +427,12 @@ int reset_entry(struct pt_regs *ctx)
 BOTH(split, PAGEDBG_SPLIT, a.arg[0], SPLIT_ORDER((u32)a.arg[1]), SPLIT_NEW_ORDER((u32)a.arg[2]), 0)
 #endif
 #ifdef HOOK_COPY
-BOTH(copy, PAGEDBG_COPY, a.arg[COPY_NEW], 0, 0, a.arg[COPY_OLD])
+int copy_entry(struct pt_regs *ctx)
+{
+	u64 arg[] = { PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx) };
+
+	return on_page(PAGEDBG_COPY, arg[COPY_NEW], 0, 0, arg[COPY_OLD]);
+}
 #endif
 #ifdef HOOK_SET_MIGRATE
 BOTH(set_migrate, PAGEDBG_SET_MIGRATE, a.arg[0], 0, 0, 0)

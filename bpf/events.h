@@ -126,20 +126,32 @@ static __always_inline u64 place(u64 pfn, u32 order)
 	return (pfn >> order << order) << 8 | order;
 }
 
-/* Of what a page is a piece: its key in *key. */
-static __always_inline struct pagedbg_split *find_whole(u64 pfn, struct owner *o, u64 *key)
+/* Of what a page with a time is a piece: its key in *key. */
+static __always_inline struct pagedbg_split *find_whole(struct pagedbg_header *h, u64 pfn, u64 ts_nsec, u64 *key)
 {
 	struct pagedbg_split *s;
 	u32 order;
 
+	*key = ts_nsec;
+	if (!h->splits)
+		return NULL;
+	if (!TAIL_TIMES)
+		return find_split(key);
 	KEEP_LOOP
 	for (order = 0; order < PAGEDBG_ORDERS / 2; order++) {
 		*key = place(pfn, order);
 		s = find_split(key);
-		if (s && o->ts_nsec >= s->ts_nsec && o->ts_nsec <= s->last_nsec)
+		if (s && ts_nsec >= s->ts_nsec && ts_nsec <= s->last_nsec)
 			return s;
 	}
 	return NULL;
+}
+
+/* Some of its pages are gone. */
+static __always_inline void release(struct pagedbg_header *h, struct pagedbg_split *s, u64 key, u64 size)
+{
+	if (add(&s->left, -size) <= size)
+		forget(h, key);
 }
 
 /* Where each page has a time of its own, that of an allocation is its first page's. */
@@ -161,55 +173,88 @@ static __always_inline void find_time(struct pagedbg_header *h, u32 event, u32 o
 	}
 }
 
-/* Whether the allocation that an event is about takes part. */
-static __always_inline bool takes_part(struct pagedbg_header *h, struct pagedbg_filter *f, struct pagedbg_cpu *c, u32 event, u32 order,
-				       u32 new_order, u64 pfn, u64 other_pfn, struct owner *o)
+/* Whether the filter decides for some smaller order otherwise than it did: a block may be split again and again, by one order each time. */
+static __always_inline bool differs(struct pagedbg_filter *f, u64 hash, u32 order, bool in)
 {
-	u64 key, hash, size = 1ULL << (order % PAGEDBG_ORDERS);
-	struct pagedbg_split *s = NULL;
-	bool in;
+	bool found = false;
+	u32 i;
 
-	key = o->known ? o->ts_nsec : pfn;
-	if (!TAIL_TIMES) {
-		if (h->splits)
-			s = find_split(&key);
-	} else {
-		if (h->splits && o->known && event != PAGEDBG_SET)
-			s = find_whole(event == PAGEDBG_COPY ? other_pfn : pfn, o, &key);
-		if (s)
-			o->ts_nsec = s->ts_nsec;
-		else
-			find_time(h, event, order, pfn, o);
+	KEEP_LOOP
+	for (i = 0; i < PAGEDBG_ORDERS; i++)
+		if (i < order && (hash < f->threshold[i]) != in)
+			found = true;
+	return found;
+}
+
+/* The allocation that made room for a page to be moved to is over. Whether it took part: then the move says so. */
+static __always_inline bool end_target(struct pagedbg_header *h, struct pagedbg_filter *f, u32 order, u64 pfn)
+{
+	struct pagedbg_split *s;
+	u64 key, ts_nsec;
+
+	if (!read_ts_nsec(h, pfn, &ts_nsec))
+		return false;
+	s = find_whole(h, pfn, ts_nsec, &key);
+	if (s) {
+		bool in = s->in;
+
+		release(h, s, key, 1ULL << (order % PAGEDBG_ORDERS));
+		return in;
 	}
+	return pagedbg_hash(ts_nsec) < f->threshold[order % PAGEDBG_ORDERS];
+}
+
+/*
+ * Whether the allocation that an event is about takes part.
+ * @at: the page that has its record; what is copied has not got there yet
+ */
+static __always_inline bool takes_part(struct pagedbg_header *h, struct pagedbg_filter *f, struct pagedbg_cpu *c, u32 event, u32 order,
+				       u64 pfn, u64 at, struct owner *o)
+{
+	u64 key = at, hash, size = 1ULL << (order % PAGEDBG_ORDERS);
+	struct pagedbg_split *s = NULL;
+	bool in, target;
+
+	target = event == PAGEDBG_COPY && end_target(h, f, order, pfn);
+	if (TAIL_TIMES && event == PAGEDBG_SET && h->splits)
+		/* A block that was split begins there no more, whatever was missed. */
+		forget(h, place(pfn, order % PAGEDBG_ORDERS));
+	else if (o->known && event != PAGEDBG_SET)
+		s = find_whole(h, at, o->ts_nsec, &key);
 	if (s) {
 		in = s->in;
+		if (TAIL_TIMES)
+			o->ts_nsec = s->ts_nsec;
 		if (event == PAGEDBG_COPY && TAIL_TIMES) {
 			/* From now on a piece of it is elsewhere. */
 			struct pagedbg_split split = { in, size, s->ts_nsec, s->last_nsec };
 
-			remember(h, c, place(pfn, order % PAGEDBG_ORDERS), &split);
+			key = place(pfn, order % PAGEDBG_ORDERS);
+			forget(h, key);
+			remember(h, c, key, &split);
 		} else if (event == PAGEDBG_COPY) {
 			/* The page that is left behind is freed, too. */
 			add(&s->left, size);
-		} else if (event == PAGEDBG_RESET && add(&s->left, -size) <= size) {
-			forget(h, key);
+		} else if (event == PAGEDBG_RESET) {
+			release(h, s, key, size);
 		}
-		return in;
+		return in || target;
 	}
-	hash = pagedbg_hash(o->known ? o->ts_nsec : pfn);
+	if (TAIL_TIMES)
+		find_time(h, event, order, at, o);
+	hash = pagedbg_hash(o->known ? o->ts_nsec : at);
 	/* A page that is freed out of a block keeps the block's order. */
 	in = hash < f->threshold[(event == PAGEDBG_RESET && o->known ? o->order : order) % PAGEDBG_ORDERS];
-	if (event == PAGEDBG_SPLIT && (TAIL_TIMES ? o->known : in != (hash < f->threshold[new_order % PAGEDBG_ORDERS]))) {
+	if (event == PAGEDBG_SPLIT && o->known && (TAIL_TIMES || differs(f, hash, order, in))) {
 		struct pagedbg_split split = { in, size, o->ts_nsec, o->last_nsec };
 
 		if (TAIL_TIMES) {
 			key = place(pfn, order % PAGEDBG_ORDERS);
-			/* Another one was there if the free of a piece was missed. */
 			forget(h, key);
 		}
 		remember(h, c, key, &split);
 	}
-	return in;
+	return in || target;
 }
 
 /* Take the next slot of this CPU and fill in what every record has. */
@@ -265,7 +310,7 @@ static __always_inline bool begins(struct pagedbg_header *h, struct pagedbg_filt
 {
 	count(&c->seen[event][order % PAGEDBG_ORDERS]);
 	if (!(f->events & (1 << event)))
-		return false;
+		return event == PAGEDBG_RESET && h->splits;
 	/* A page that is freed may be the last of a larger block that took part. */
 	return f->threshold[order % PAGEDBG_ORDERS] || (event == PAGEDBG_RESET && (order < f->orders || h->splits));
 }
@@ -274,17 +319,22 @@ static __always_inline bool begins(struct pagedbg_header *h, struct pagedbg_filt
 static __always_inline void on_event(struct pagedbg_header *h, struct pagedbg_filter *f, struct pagedbg_cpu *c, u32 cpu, u32 event,
 				     u32 order, u32 new_order, u64 pfn, u64 other_pfn)
 {
+	/* What is copied is still on record of the page that it comes from alone. */
+	u64 at = event == PAGEDBG_COPY ? other_pfn : pfn;
 	struct owner o = {};
 	u32 flags = 0;
 
-	if (!read_owner(h, pfn, &o))
+	if (!read_owner(h, at, &o))
 		flags = PAGEDBG_NO_RECORD;
 	if (event != PAGEDBG_SET && event != PAGEDBG_RESET) {
 		if (event != PAGEDBG_SPLIT)
 			order = o.order;
 		count(&c->seen[event][order % PAGEDBG_ORDERS]);
 	}
-	if (!takes_part(h, f, c, event, order, new_order, pfn, other_pfn, &o))
+	/* What nobody wants takes no room in the table of splits. */
+	if (event == PAGEDBG_SPLIT && !wanted(f, pfn, &o))
+		return;
+	if (!takes_part(h, f, c, event, order, pfn, at, &o))
 		return;
 	if (!(f->events & (1 << event)) || !wanted(f, pfn, &o))
 		return;

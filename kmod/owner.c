@@ -34,7 +34,7 @@ static bool plausible(void)
 #define FITS(member, type) (!(l->member % __alignof__(type)) && l->member <= l->size && sizeof(type) <= l->size - l->member)
 	return FITS(order, u16) && FITS(last_migrate_reason, s16) && FITS(gfp_mask, gfp_t) && FITS(handle, u32) &&
 	       FITS(ts_nsec, u64) && FITS(pid, pid_t) && FITS(tgid, pid_t) &&
-	       l->handle != l->gfp_mask && l->handle != l->pid && l->handle != l->tgid &&
+	       l->pid != l->tgid && l->handle != l->gfp_mask && l->handle != l->pid && l->handle != l->tgid &&
 	       (l->handle < l->comm || l->handle >= l->comm + TASK_COMM_LEN) &&
 	       l->comm <= l->size && TASK_COMM_LEN <= l->size - l->comm && l->tail_times <= 1;
 #undef FITS
@@ -69,33 +69,72 @@ static bool recorded(const struct page *page, unsigned int order, u64 before, u6
 }
 
 /*
- * The size of page_ext is right if several blocks are found. They are of different orders, so that it is seen where these stand, and allocated by
- * one call, so that they have the same stack. A worker allocates them, which stays on its CPU, whose clock goes on. Who loads the module frees
- * them: who allocated a page and who freed it the last time are not the same then.
+ * The size of page_ext is right if several blocks are found. They are of different orders, so that it is seen where these stand, and are allocated
+ * by two calls in turn, so that every other one has the same stack. A worker allocates them, which stays on its CPU, whose clock goes on. Who loads
+ * the module frees them: who allocated a page and who freed it the last time are not the same then.
  */
 #define BLOCKS	4
-#define ORDER(i) (1 + (i) % 2)
+#define ORDER(i) (1 + (i) / 2)
+
+/* A block may have needed reclaim, and then has another stack: so many times it is tried again. */
+#define TRIES	5
+
+static noinline struct page *allocate(unsigned int order)
+{
+	struct page *page = alloc_pages(gfp, order);
+
+	/* No call in tail position, or there would be no frame of ours. */
+	barrier();
+	return page;
+}
+
+/* Whether each page of a block has a time of its own is seen from its first and its last, unless the clock is too slow. */
+static bool times_differ(const struct page *page, unsigned int order)
+{
+	u64 first, last;
+
+	if (copy_from_kernel_nofault(&first, pagedbg_owner_of(page_to_pfn(page)) + pagedbg_layout.ts_nsec, sizeof(first)) ||
+	    copy_from_kernel_nofault(&last, pagedbg_owner_of(page_to_pfn(page) + (1 << order) - 1) + pagedbg_layout.ts_nsec, sizeof(last)))
+		return false;
+	return first != last;
+}
 
 static long find_own_pages(void *pages)
 {
-	unsigned int i, blocks = BLOCKS, found = 0, allocated = 0;
+	unsigned int i, blocks = BLOCKS, found = 0, allocated = 0, differ = 0;
 	u64 before = local_clock();
 	struct page **page = pages;
 	u32 handle[BLOCKS];
 
-	/* Not to be unrolled into several calls. */
+	/* Not to be unrolled into more calls. */
 	OPTIMIZER_HIDE_VAR(blocks);
 	for (i = 0; i < blocks; i++)
-		page[i] = alloc_pages(gfp, ORDER(i));
+		page[i] = i % 2 ? allocate(ORDER(i)) : alloc_pages(gfp, ORDER(i));
 	for (i = 0; i < BLOCKS; i++) {
 		if (!page[i])
 			continue;
 		allocated++;
-		found += recorded(page[i], ORDER(i), before, local_clock(), &handle[i]) && handle[i] && handle[i] == handle[0];
+		found += recorded(page[i], ORDER(i), before, local_clock(), &handle[i]) && handle[i];
+		differ += times_differ(page[i], ORDER(i));
 	}
 	if (allocated < BLOCKS)
 		return -ENOMEM;
-	return found == BLOCKS ? 0 : -EINVAL;
+	if (found < BLOCKS || (differ && !pagedbg_layout.tail_times) || (!differ && pagedbg_layout.tail_times))
+		return -EINVAL;
+	/* Where the handle of the free lies, there is no telling one call from the other. */
+	return handle[0] == handle[2] && handle[1] == handle[3] && handle[0] != handle[1] ? 0 : -EINVAL;
+}
+
+static int find_once(void)
+{
+	struct page *page[BLOCKS] = {};
+	int i, error;
+
+	error = work_on_cpu(raw_smp_processor_id(), find_own_pages, page);
+	for (i = 0; i < BLOCKS; i++)
+		if (page[i])
+			__free_pages(page[i], ORDER(i));
+	return error;
 }
 
 /**
@@ -106,8 +145,8 @@ static long find_own_pages(void *pages)
  */
 int pagedbg_check_layout(unsigned int given)
 {
-	struct page *page = alloc_page(gfp), *pages[BLOCKS] = {};
-	int i, error;
+	struct page *page = alloc_page(gfp);
+	int error = -EINVAL, tries;
 	bool off;
 
 	if (!page)
@@ -127,10 +166,8 @@ int pagedbg_check_layout(unsigned int given)
 		pr_err("layout= cannot be true\n");
 		return -EINVAL;
 	}
-	error = work_on_cpu(raw_smp_processor_id(), find_own_pages, pages);
-	for (i = 0; i < BLOCKS; i++)
-		if (pages[i])
-			__free_pages(pages[i], ORDER(i));
+	for (tries = 0; tries < TRIES && error == -EINVAL; tries++)
+		error = find_once();
 	if (error == -EINVAL)
 		pr_err("page_owner's records are not where layout= says, or page_owner is off\n");
 	return error;

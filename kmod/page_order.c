@@ -9,6 +9,7 @@
  * Participation is the percentage of an order's allocations that are recorded, with all that happens to them. Root writes lines of both, as
  * many as fit into a page, all of which come into force at once or none does; `4 0` takes an order out.
  */
+#include <linux/capability.h>
 #include <linux/ctype.h>
 #include <linux/err.h>
 #include <linux/kernel.h>
@@ -152,14 +153,16 @@ static int parse_order(char *word, u32 *table)
 
 static int parse_event(char *word, u32 *mask)
 {
+	u32 found = 0;
 	int event;
 
 	if (!strcmp(word, "none"))
 		return 0;
 	for (event = PAGEDBG_SET; event < PAGEDBG_EVENTS; event++)
 		if (!strcmp(word, "all") || !strcmp(word, event_names[event]))
-			*mask |= 1 << event;
-	return *mask ? 0 : -EINVAL;
+			found |= 1 << event;
+	*mask |= found;
+	return found ? 0 : -EINVAL;
 }
 
 /* What stands between commas, one after the other. */
@@ -229,6 +232,9 @@ static int page_order_show(struct seq_file *file, void *unused)
 
 static int page_order_open(struct inode *inode, struct file *file)
 {
+	/* Root of a container may see it, too. */
+	if (!capable(CAP_SYS_ADMIN))
+		return -EPERM;
 	return single_open(file, page_order_show, NULL);
 }
 

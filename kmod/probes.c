@@ -101,6 +101,8 @@ static __always_inline struct pagedbg_split *find_split(u64 *key)
 {
 	u32 i, at = split_at(*key);
 
+	if (*key == FREE || *key == TAKEN)
+		return NULL;
 	for (i = at; i < at + WINDOW; i++)
 		/* With add_split(): its contents are older than its key. */
 		if (smp_load_acquire(&splits[i].key) == *key)
@@ -129,6 +131,8 @@ static __always_inline bool drop_split(u64 *key)
 {
 	u32 i, at = split_at(*key);
 
+	if (*key == FREE || *key == TAKEN)
+		return false;
 	for (i = at; i < at + WINDOW; i++)
 		if (READ_ONCE(splits[i].key) == *key && cmpxchg(&splits[i].key, *key, FREE) == *key)
 			return true;
@@ -225,8 +229,6 @@ NOKPROBE_SYMBOL(name##_return)
 
 AT_RETURN(set, PAGEDBG_SET, call->arg[0], call->arg[1], 0, 0);
 AT_RETURN(split, PAGEDBG_SPLIT, call->arg[0], OLD_ORDER, NEW_ORDER, 0);
-/* A folio is its first page. */
-AT_RETURN(copy, PAGEDBG_COPY, call->arg[0], 0, 0, call->arg[1]);
 AT_RETURN(set_migrate, PAGEDBG_SET_MIGRATE, call->arg[0], 0, 0, 0);
 
 static int reset_entry(struct kprobe *probe, struct pt_regs *regs)
@@ -235,6 +237,14 @@ static int reset_entry(struct kprobe *probe, struct pt_regs *regs)
 	return 0;
 }
 NOKPROBE_SYMBOL(reset_entry);
+
+/* A folio is its first page. */
+static int copy_entry(struct kprobe *probe, struct pt_regs *regs)
+{
+	on_page(PAGEDBG_COPY, argument(regs, 0), 0, 0, argument(regs, 1));
+	return 0;
+}
+NOKPROBE_SYMBOL(copy_entry);
 
 static int dump_entry(struct kprobe *probe, struct pt_regs *regs)
 {
@@ -270,7 +280,7 @@ static struct hook {
 	/* Frees first: of no allocation that was seen may the free be missed. */
 	{ "reset", { "__reset_page_owner" }, .at_entry.pre_handler = reset_entry },
 	{ "split", { "__split_page_owner" }, { .handler = split_return, .entry_handler = keep_arguments } },
-	{ "copy", { "__folio_copy_owner" }, { .handler = copy_return, .entry_handler = keep_arguments } },
+	{ "copy", { "__folio_copy_owner" }, .at_entry.pre_handler = copy_entry },
 	{ "migrate", { "__folio_set_owner_migrate_reason", "__set_page_owner_migrate_reason" },
 		{ .handler = set_migrate_return, .entry_handler = keep_arguments } },
 	{ "dump", { "__dump_page_owner" }, .at_entry.pre_handler = dump_entry },

@@ -47,8 +47,8 @@ _STACK_DEPTH = 127
 # A return probe finds the stack pointer where the function's caller has it: above the return address, which a probe at entry points to.
 _SP_AT_RETURN = 8 if platform.machine() == "x86_64" else 0
 
-# The events whose program runs when the function begins: the page's record says all there is to know.
-_AT_ENTRY = ("reset", "dump", "read")
+# The events whose program runs when the function begins: the pages' records say all there is to know.
+_AT_ENTRY = ("reset", "copy", "dump", "read")
 
 
 # enum bpf_prog_type

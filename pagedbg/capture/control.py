@@ -37,8 +37,8 @@ from pagedbg.mm.zone import zone_spans
 if TYPE_CHECKING:
     from pagedbg.target import Target
 
-# Compiling under emulation, on a machine that is busy, takes its time.
-_PATIENCE = 120.0
+# Compiling under emulation, on a machine that is busy, takes its time, and a module more.
+_PATIENCE, _BUILD_PATIENCE = 120.0, 960.0
 
 # What the rings of all CPUs may take together, unless slots are asked for.
 _RING_MEMORY = 16 << 20
@@ -116,7 +116,7 @@ class Recording:
             recording.abandon()
 
     def _begin(self, asked: dict[str, Any]) -> dict[str, Any]:
-        answer = self._ask(asked, _PATIENCE)
+        answer = self._ask(asked, _BUILD_PATIENCE if KMOD in asked["backends"] else _PATIENCE)
         if "error" in answer:
             raise PagedbgError(f"nothing can be attached: {answer['error'].rstrip('.')}.")
         return answer

@@ -70,8 +70,13 @@ class KmodBackend:
 
     def __init__(self, functions: Mapping[str, str]) -> None:
         self._descriptor = _open()
-        self._map()
-        names = dict(line.split() for line in _parameter("functions").splitlines())
+        try:
+            self._map()
+            names = dict(line.split() for line in _parameter("functions").splitlines())
+        except BaseException:
+            # While it is open, it cannot be unloaded.
+            os.close(self._descriptor)
+            raise
         self.functions = {event: names[_word(event)] for event in functions if _word(event) in names}
         self.failed = {event: "the module has no probe there" for event in functions if event not in self.functions}
 
@@ -99,9 +104,13 @@ class KmodBackend:
         _insmod(module_file(), "events=none", f"ring_slots={slots}", f"layout={','.join(map(str, numbers))}")
         try:
             self = cls(functions)
-            self.set_filter(filter_)
         except BaseException:
             _rmmod()
+            raise
+        try:
+            self.set_filter(filter_)
+        except BaseException:
+            self.close()
             raise
         return self
 
@@ -189,7 +198,7 @@ def _parameter(name: str) -> str:
 
 def _insmod(path: Path, *parameters: str) -> None:
     since = _log()
-    done = subprocess.run(["insmod", path, *parameters], capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
+    done = _run("insmod", str(path), *parameters)
     if done.returncode == 0:
         return
     why = done.stderr.strip().rpartition(": ")[2] or f"status {done.returncode}"
@@ -203,10 +212,18 @@ def _insmod(path: Path, *parameters: str) -> None:
     raise PagedbgError(f"the module cannot be loaded: {said[-1] if said else ways_out.get(why, why)}")
 
 
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
+    # Who has become root by su has no sbin in the path.
+    environment = {**os.environ, "LC_ALL": "C", "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    except FileNotFoundError:
+        raise PagedbgError(f"the module cannot be loaded or unloaded without {command[0]}: apt install kmod") from None
+
+
 def _rmmod() -> None:
     for _ in range(_TRIES):
-        done = subprocess.run(["rmmod", NAME], capture_output=True, text=True, check=False)
-        if done.returncode == 0 or not loaded():
+        if _run("rmmod", NAME).returncode == 0 or not loaded():
             return
         time.sleep(0.1)
 

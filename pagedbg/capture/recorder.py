@@ -54,10 +54,14 @@ class Recorder:
         self._backend = self._adopt() if asked["adopt"] else attach(asked, self._own_left_out())
         self._rings = self._backend.rings
         try:
-            self._writer = CaptureWriter(Path(asked["directory"]), self._meta())
+            self._open()
         except BaseException:
-            self._backend.close()
+            self._let_go()
             raise
+
+    def _open(self) -> None:
+        asked = self._asked
+        self._writer = CaptureWriter(Path(asked["directory"]), self._meta())
         if self._backend.name == KMOD:
             # If this process is killed, the module stays.
             left.note(KMOD, MODULE, asked["words"])
@@ -163,19 +167,25 @@ class Recorder:
 
     def finish(self) -> None:
         """Detach, write what is left, and end the capture."""
-        self._missed = self._backend.missed()
-        self._backend.detach()
-        # A program that was running on another CPU just then.
-        time.sleep(0.01)
-        self.flush()
-        self._writer.meta["counts"] = self._counts()
+        try:
+            self._missed = self._backend.missed()
+            self._backend.detach()
+            # A program that was running on another CPU just then.
+            time.sleep(0.01)
+            self.flush()
+            self._writer.meta["counts"] = self._counts()
+        finally:
+            self._let_go()
+        self._stacks.close()
+        self._writer.meta["ended"] = {**now(), "by": self.ended_by}
+        self._writer.close()
+
+    def _let_go(self) -> None:
+        # Memory of the module that somebody holds would keep it loaded.
         self._rings = []
         self._backend.close()
         if self._backend.name == KMOD or self._asked["adopt"]:
             left.forget()
-        self._stacks.close()
-        self._writer.meta["ended"] = {**now(), "by": self.ended_by}
-        self._writer.close()
 
     # ---- what is asked of it ----
 
@@ -301,6 +311,14 @@ class _Lines:
             self.closed = True
 
 
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+
+def _give_up(number: int, frame: object) -> None:
+    """What was attached so far is detached on the way out."""
+    raise SystemExit(1)
+
+
 def main() -> int:
     """Record until told to stop."""
     connection = socket.socket(fileno=0)
@@ -308,6 +326,8 @@ def main() -> int:
     asked = lines.next(None)
     if asked is None:
         return 1
+    for number in _SIGNALS:
+        signal.signal(number, _give_up)
     try:
         if asked["flight"]:
             lines.send(leave(asked))
@@ -320,7 +340,7 @@ def main() -> int:
     def on_signal(number: int, frame: object) -> None:
         recorder.ended_by = recorder.ended_by or signal.Signals(number).name
 
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+    for number in _SIGNALS:
         signal.signal(number, on_signal)
     try:
         lines.send({"attached": True})

@@ -125,7 +125,7 @@ def layout(module: Module) -> dict[str, Any]:
     wrong: dict[str, str] = {}
     for index, name in enumerate(MEMBERS):
         # A smaller record that has all of its members is none the worse.
-        for by in (8, -8, 1 << 20, -(1 << 20)) if name != "SIZEOF_OWNER" else (1 << 20,):
+        for by in {"SIZEOF_OWNER": (1 << 20,), "TAIL_TIMES": (1, -1, 2)}.get(name, (4, -4, 8, -8, 1 << 20, -(1 << 20))):
             numbers = list(module.numbers)
             numbers[index] = (numbers[index] + by) % (1 << 32)
             wrong[f"{name} {by:+}"] = module.load(numbers=numbers)
@@ -178,6 +178,9 @@ def storm(module: Module, times: int) -> dict[str, Any]:
     try:
         for turn in range(times):
             loaded = module.load("ring_slots=64")
+            if loaded != "ok":
+                wrong.append((turn, loaded))
+                continue
             descriptor = os.open(DEVICE, os.O_RDWR)
             busy = None
             if turn % 10 == 0:
@@ -188,8 +191,8 @@ def storm(module: Module, times: int) -> dict[str, Any]:
                     recorded += int.from_bytes(memory[int(header["cpus_at"]) :][:8], "little")
             os.close(descriptor)
             unloaded = module.unload()
-            if (loaded, busy, unloaded) not in (("ok", None, "ok"), ("ok", "EAGAIN", "ok")):
-                wrong.append((turn, loaded, busy, unloaded))
+            if busy not in (None, "EAGAIN") or unloaded != "ok":
+                wrong.append((turn, busy, unloaded))
     finally:
         for each in load:
             each.kill()
