@@ -173,17 +173,34 @@ static __always_inline void find_time(struct pagedbg_header *h, u32 event, u32 o
 	}
 }
 
-/* Whether the filter decides for some smaller order otherwise than it did: a block may be split again and again, by one order each time. */
+/*
+ * Whether the filter decides for some smaller order otherwise than it did: a block may be split again and again, by one order each time.
+ * Without a branch, of which BPF's verifier would follow both sides each time: the highest bit of a difference says which is less.
+ */
 static __always_inline bool differs(struct pagedbg_filter *f, u64 hash, u32 order, bool in)
 {
-	bool found = false;
-	u32 i;
+	u64 i, found = 0;
 
 	KEEP_LOOP
 	for (i = 0; i < PAGEDBG_ORDERS; i++)
-		if (i < order && (hash < f->threshold[i]) != in)
-			found = true;
-	return found;
+		found |= (i - order) & ((hash - f->threshold[i]) ^ (in ? 1ULL << 63 : 0));
+	return found >> 63;
+}
+
+/* Remember an allocation that is split for the first time. */
+static __always_inline void keep_split(struct pagedbg_header *h, struct pagedbg_filter *f, struct pagedbg_cpu *c, u32 order, u64 pfn,
+				       struct owner *o, bool in)
+{
+	struct pagedbg_split split = { in, 1ULL << (order % PAGEDBG_ORDERS), o->ts_nsec, o->last_nsec };
+	u64 key = o->ts_nsec;
+
+	if (TAIL_TIMES) {
+		key = place(pfn, order % PAGEDBG_ORDERS);
+		forget(h, key);
+	} else if (!differs(f, pagedbg_hash(o->ts_nsec), order, in)) {
+		return;
+	}
+	remember(h, c, key, &split);
 }
 
 /* The allocation that made room for a page to be moved to is over. Whether it took part: then the move says so. */
@@ -207,9 +224,10 @@ static __always_inline bool end_target(struct pagedbg_header *h, struct pagedbg_
 /*
  * Whether the allocation that an event is about takes part.
  * @at: the page that has its record; what is copied has not got there yet
+ * @whole: is set to whether it was never split before
  */
 static __always_inline bool takes_part(struct pagedbg_header *h, struct pagedbg_filter *f, struct pagedbg_cpu *c, u32 event, u32 order,
-				       u64 pfn, u64 at, struct owner *o)
+				       u64 pfn, u64 at, struct owner *o, bool *whole)
 {
 	u64 key = at, hash, size = 1ULL << (order % PAGEDBG_ORDERS);
 	struct pagedbg_split *s = NULL;
@@ -221,6 +239,7 @@ static __always_inline bool takes_part(struct pagedbg_header *h, struct pagedbg_
 		forget(h, place(pfn, order % PAGEDBG_ORDERS));
 	else if (o->known && event != PAGEDBG_SET)
 		s = find_whole(h, at, o->ts_nsec, &key);
+	*whole = !s;
 	if (s) {
 		in = s->in;
 		if (TAIL_TIMES)
@@ -245,15 +264,6 @@ static __always_inline bool takes_part(struct pagedbg_header *h, struct pagedbg_
 	hash = pagedbg_hash(o->known ? o->ts_nsec : at);
 	/* A page that is freed out of a block keeps the block's order. */
 	in = hash < f->threshold[(event == PAGEDBG_RESET && o->known ? o->order : order) % PAGEDBG_ORDERS];
-	if (event == PAGEDBG_SPLIT && o->known && (TAIL_TIMES || differs(f, hash, order, in))) {
-		struct pagedbg_split split = { in, size, o->ts_nsec, o->last_nsec };
-
-		if (TAIL_TIMES) {
-			key = place(pfn, order % PAGEDBG_ORDERS);
-			forget(h, key);
-		}
-		remember(h, c, key, &split);
-	}
 	return in || target;
 }
 
@@ -322,6 +332,7 @@ static __always_inline void on_event(struct pagedbg_header *h, struct pagedbg_fi
 	/* What is copied is still on record of the page that it comes from alone. */
 	u64 at = event == PAGEDBG_COPY ? other_pfn : pfn;
 	struct owner o = {};
+	bool in, whole;
 	u32 flags = 0;
 
 	if (!read_owner(h, at, &o))
@@ -331,12 +342,16 @@ static __always_inline void on_event(struct pagedbg_header *h, struct pagedbg_fi
 			order = o.order;
 		count(&c->seen[event][order % PAGEDBG_ORDERS]);
 	}
-	/* What nobody wants takes no room in the table of splits. */
-	if (event == PAGEDBG_SPLIT && !wanted(f, pfn, &o))
+	in = takes_part(h, f, c, event, order, pfn, at, &o, &whole);
+	whole = whole && event == PAGEDBG_SPLIT && o.known;
+	if (!in && !whole)
 		return;
-	if (!takes_part(h, f, c, event, order, pfn, at, &o))
+	/* What nobody wants takes no room in the table of splits, either. */
+	if (!wanted(f, pfn, &o))
 		return;
-	if (!(f->events & (1 << event)) || !wanted(f, pfn, &o))
+	if (whole)
+		keep_split(h, f, c, order, pfn, &o, in);
+	if (!in || !(f->events & (1 << event)))
 		return;
 	if (o.known && o.handle == h->dummy_handle)
 		flags |= PAGEDBG_NESTED;
