@@ -18,7 +18,7 @@ from pagedbg.capture import layout
 from pagedbg.capture.directory import Capture
 
 GUEST = Path(__file__).with_name("kmod_guest.py")
-COMPLAINTS = r"WARNING:|BUG:|Oops|RIP:|possible recursive|unsafe locking|KASAN|sleeping function"
+COMPLAINTS = r"WARNING:|BUG:|Oops|RIP: 0010:|possible recursive|unsafe locking|KASAN|sleeping function"
 ATTACHED = "grep -c page_owner /sys/kernel/tracing/enabled_functions; true"
 
 
