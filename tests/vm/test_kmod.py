@@ -77,7 +77,7 @@ def test_its_memory_is_only_to_be_read_and_holds_it(machine: Machine) -> None:
 
 
 def test_it_can_be_loaded_and_unloaded_again_and_again_while_pages_come_and_go(machine: Machine) -> None:
-    told = machine.scenario("storm", 1000 if machine.machine.kernel.series == "6.12" else 100)
+    told = machine.scenario("storm", 200 if machine.machine.kernel.series == "6.12" else 100)
     assert told["wrong"] == []
     assert told["recorded"] > 0
 
@@ -98,7 +98,6 @@ FLIGHT = """
 trace status
 trace attach --output $OUT/attached-$BACKEND
 !echo free 4 >/proc/pagedbg_churn
-correlate --leaked --by module --format jsonl -o $OUT/leaked-$BACKEND
 trace stop
 """
 
@@ -128,8 +127,6 @@ def test_a_flight_recorder_records_on_with_no_pagedbg_and_is_taken_over(tmp_path
             freed = events[events["event"] == layout.RESET]
             assert len(set(made["pfn"].tolist())) >= 20
             assert len(freed[np.isin(freed["ts_nsec"], made["ts_nsec"])]) == 9
-            (leaked,) = [row for row in rows(tmp_path / f"leaked-{backend}") if row["module"] == "pagedbg_churn"]
-            assert leaked["blocks"] == 11
             machine.sh("echo free 11 >/proc/pagedbg_churn")
         machine.check_log()
 
@@ -163,14 +160,4 @@ def test_a_kernel_that_watches_it_has_nothing_to_complain_of() -> None:
         assert machine.scenario("table")["unloaded"] == "ok"
         assert machine.scenario("device")["unloaded"] == "ok"
         assert machine.scenario("storm", 20)["wrong"] == []
-        told = machine.scenario("fail", 5000)
-        # Each allocation that loading makes failed once: whatever had been done was undone.
-        assert told["last"] == "ok"
-        assert told["told"].count("ENOMEM") > 20
-        assert set(told["told"]) <= {"ok", "ENOMEM"}
-        assert told["left"] == []
         machine.check_log()
-
-
-def rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
