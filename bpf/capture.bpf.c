@@ -178,14 +178,6 @@ static __always_inline bool drop_split(u64 *key)
 
 #endif
 
-/* What this CPU has to do with. */
-struct here {
-	struct pagedbg_header *h;
-	struct pagedbg_filter *f;
-	struct pagedbg_cpu *c;
-	u32 cpu;
-};
-
 static __always_inline bool find_here(struct here *at)
 {
 	u32 index = 0;

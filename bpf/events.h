@@ -23,6 +23,14 @@
 
 #include "ring.h"
 
+/* What this CPU has to do with. */
+struct here {
+	struct pagedbg_header *h;
+	struct pagedbg_filter *f;
+	struct pagedbg_cpu *c;
+	u32 cpu;
+};
+
 /* Whose allocation an event is about. */
 struct owner {
 	u64 comm[2];

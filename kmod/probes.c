@@ -147,14 +147,6 @@ static __always_inline bool drop_split(u64 *key)
 #error "it is not known how this architecture passes arguments"
 #endif
 
-/* What this CPU has to do with. */
-struct here {
-	struct pagedbg_header *h;
-	struct pagedbg_filter *f;
-	struct pagedbg_cpu *c;
-	u32 cpu;
-};
-
 static __always_inline struct here here(void)
 {
 	u32 cpu = raw_smp_processor_id();

@@ -60,8 +60,8 @@ ALLOCATION: np.dtype[Any] = np.dtype(
     ]
 )
 """
-One captured allocation: what its set event says, and what became of it. Its pages have a time of ``ts_nsec`` to ``ts_nsec + span_nsec`` on record. ``state`` is an index of :data:`STATES`, ``contradiction`` of
-:data:`CONTRADICTIONS`, ``held`` a number of pages, ``freed_ns`` of the clock of ``ts_nsec``. −1, and a comm of zeroes, are not known.
+One captured allocation: what its set event says, and what became of it. Its pages have a time of ``ts_nsec`` to ``ts_nsec + span_nsec`` on
+record. ``state`` is an index of :data:`STATES`, ``contradiction`` of :data:`CONTRADICTIONS`, ``held`` a number of pages, ``freed_ns`` of the clock of ``ts_nsec``. −1, and a comm of zeroes, are not known.
 """
 
 Pages = Callable[[NDArray[np.uint64]], NDArray[Any]]

@@ -14,7 +14,7 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pagedbg.capture import layout
+from pagedbg.capture.backend import Backend, check_header
 from pagedbg.capture.bpf_image import Image, build, one_sentence
 from pagedbg.capture.layout import CPU, FILTER, HEADER, RECORD
 from pagedbg.capture.quiet import quiet
-from pagedbg.capture.rings import Ring
 from pagedbg.errors import PagedbgError
 
 BPF = "bpf"
@@ -60,19 +60,15 @@ PINS = Path("/sys/fs/bpf/pagedbg")
 """Where programs are kept that are to stay attached when this process has ended."""
 
 
-class BpfBackend:
-    """
-    Programs that are attached, until :meth:`detach`; the kernel detaches them when this process ends, however it does, unless they are pinned.
-
-    ``functions`` are those that are attached, by event; ``failed`` says why others are not. ``rings`` are the CPUs' rings.
-    """
+class BpfBackend(Backend):
+    """Programs that are attached, until :meth:`detach`; the kernel detaches them when this process ends, however it does, unless they are pinned."""
 
     name = BPF
 
-    def __init__(self, attach: str, functions: Mapping[str, str]) -> None:
+    def __init__(self, attach: str) -> None:
         self.attach = attach
-        self.functions = dict(functions)
-        self.failed: dict[str, str] = {}
+        self.functions = {}
+        self.failed = {}
         self._lib = _library()
         self._image = Image({}, {}, {})
         self._links: list[tuple[str, int]] = []
@@ -106,7 +102,7 @@ class BpfBackend:
             functions = {**functions, "set": "mm_page_alloc"}
         cpus = _possible_cpus()
         image = _image(functions, constants, cpus, slots, attach)
-        self = cls(attach, {})
+        self = cls(attach)
         self._image = image
         try:
             self._make_maps()
@@ -129,7 +125,7 @@ class BpfBackend:
         :raises PagedbgError: if it is of another version
         """
         found: dict[str, dict[str, int]] = {"map": {}, "link": {}}
-        self = cls(attach, {})
+        self = cls(attach)
         self._pinned = True
         try:
             for path in sorted(PINS.iterdir()):
@@ -139,8 +135,7 @@ class BpfBackend:
             self._links = [(name.partition(":")[0], descriptor) for name, descriptor in found["link"].items()]
             self.functions = {name.partition(":")[0].replace("_", " "): name.partition(":")[2] for name in found["link"]}
             header = self._view("pagedbg_header", HEADER, 1)[0]
-            if (header["magic"], header["version"], header["record_size"]) != (layout.MAGIC, layout.VERSION, RECORD.itemsize):
-                raise PagedbgError(f"{PINS} is of another version of pagedbg: rm -r {PINS} detaches it")
+            check_header(header, f"{PINS} is of another version of pagedbg: rm -r {PINS} detaches it")
             self._map(int(header["cpus"]), int(header["slots"]))
         except (OSError, KeyError) as error:
             raise PagedbgError(f"{PINS} is not what pagedbg left there ({error}): rm -r {PINS} detaches it") from None
@@ -167,16 +162,13 @@ class BpfBackend:
             raise PagedbgError(f"{PINS}: {error.strerror} (it has to be a BPF file system: mount -t bpf bpf {PINS.parent})") from None
 
     def _pin(self, name: str, descriptor: int) -> None:
-        if self._lib.bpf_obj_pin(descriptor, str(PINS / name).encode()):
-            error = ctypes.get_errno()
-            raise OSError(error, os.strerror(error))
+        _checked(self._lib.bpf_obj_pin(descriptor, str(PINS / name).encode()))
 
     def _map(self, cpus: int, slots: int) -> None:
         self._header = self._view("pagedbg_header", HEADER, 1)
         self._filters = self._view("pagedbg_filter", FILTER, 2)
         self._cpus = self._view("pagedbg_cpu", CPU, cpus)
-        slot = self._view("pagedbg_slot", RECORD, cpus * slots)
-        self.rings = [Ring(slot[i * slots : (i + 1) * slots], self._cpus["head"][i : i + 1]) for i in range(cpus)]
+        self._make_rings(self._view("pagedbg_slot", RECORD, cpus * slots), slots)
 
     def _make_maps(self) -> None:
         try:
@@ -245,16 +237,6 @@ class BpfBackend:
         spare = 1 - int(header["active"][0])
         self._filters[spare] = filter_
         header["active"][0] = spare
-
-    def leave_out(self, own: Sequence[int]) -> None:
-        """Record nothing of some processes, whatever was left out before."""
-        filter_ = self._filters[int(self._header["active"][0])].copy()
-        filter_["own"][: len(own)] = own
-        self.set_filter(filter_)
-
-    def counts(self) -> NDArray[Any]:
-        """What each CPU has counted, an element of :data:`~pagedbg.capture.layout.CPU` each."""
-        return self._cpus.copy()
 
     def missed(self) -> int:
         """How often the kernel did not run a program because one was running on that CPU already (``recursion_misses``)."""

@@ -12,17 +12,16 @@ import mmap
 import os
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pagedbg.capture import layout
+from pagedbg.capture.backend import Backend, check_header
 from pagedbg.capture.kmod_build import NAME, module_file
 from pagedbg.capture.layout import CPU, FILTER, HEADER, RECORD
-from pagedbg.capture.rings import Ring
 from pagedbg.errors import PagedbgError
 
 KMOD = "kmod"
@@ -63,8 +62,8 @@ def loaded() -> bool:
     return PARAMETERS.exists()
 
 
-class KmodBackend:
-    """The module, loaded until :meth:`close`; see :class:`pagedbg.capture.bpf.BpfBackend`, which has the same members."""
+class KmodBackend(Backend):
+    """The module, loaded until :meth:`close`."""
 
     name, attach = KMOD, MODULE
 
@@ -129,15 +128,13 @@ class KmodBackend:
     def _map(self) -> None:
         with mmap.mmap(self._descriptor, mmap.PAGESIZE, prot=mmap.PROT_READ) as first:
             header = np.frombuffer(first, HEADER, 1)[0].copy()
-        if (header["magic"], header["version"], header["record_size"]) != (layout.MAGIC, layout.VERSION, RECORD.itemsize):
-            raise PagedbgError("the module that is loaded is of another version of pagedbg: rmmod pagedbg removes it")
+        check_header(header, "the module that is loaded is of another version of pagedbg: rmmod pagedbg removes it")
         memory = mmap.mmap(self._descriptor, int(header["size"]), prot=mmap.PROT_READ)
         cpus, slots = int(header["cpus"]), int(header["slots"])
         self._header = np.frombuffer(memory, HEADER, 1)
         self._filters = np.frombuffer(memory, FILTER, 2, int(header["filters_at"]))
-        self._cpus: NDArray[Any] = np.ndarray((cpus,), CPU, memory, int(header["cpus_at"]), (int(header["cpu_stride"]),))
-        records = np.frombuffer(memory, RECORD, cpus * slots, int(header["slots_at"]))
-        self.rings = [Ring(records[i * slots : (i + 1) * slots], self._cpus["head"][i : i + 1]) for i in range(cpus)]
+        self._cpus = np.ndarray((cpus,), CPU, memory, int(header["cpus_at"]), (int(header["cpu_stride"]),))
+        self._make_rings(np.frombuffer(memory, RECORD, cpus * slots, int(header["slots_at"])), slots)
 
     # ---- what the recorder asks ----
 
@@ -145,16 +142,6 @@ class KmodBackend:
         """Put a filter in force."""
         PAGE_ORDER.write_text(table_of_orders(filter_["threshold"]))
         _write(self._descriptor, filter_)
-
-    def leave_out(self, own: Sequence[int]) -> None:
-        """Record nothing of some processes, whatever was left out before."""
-        filter_ = self._filters[int(self._header["active"][0])].copy()
-        filter_["own"][: len(own)] = own
-        self.set_filter(filter_)
-
-    def counts(self) -> NDArray[Any]:
-        """What each CPU has counted, an element of :data:`~pagedbg.capture.layout.CPU` each."""
-        return self._cpus.copy()
 
     def missed(self) -> int:
         """How often a probe could not run."""

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pagedbg.capture import layout, left
+from pagedbg.capture.backend import Backend
 from pagedbg.capture.bpf import BPF, KPROBE, TRACEPOINT, TRAMPOLINE, BpfBackend
 from pagedbg.capture.directory import STACKS, CaptureWriter, now, process_start
 from pagedbg.capture.kmod import KMOD, MODULE, KmodBackend
@@ -41,7 +42,7 @@ class Recorder:
     def __init__(self, asked: dict[str, Any]) -> None:
         """:raises PagedbgError: if nothing can be attached, or written"""
         self._asked = asked
-        self._filter = decode(asked["filter"])
+        self._filter = _decode(asked["filter"])
         self._stacks = StackFeed()
         self._own = [os.getpid(), self._stacks.pid, *asked["own"]]
         self._until = time.monotonic() + asked["duration"] if asked["duration"] else None
@@ -73,7 +74,7 @@ class Recorder:
         if found is None:
             raise PagedbgError("nothing records by itself: trace start --flight has something do so")
         functions = self._asked["functions"]
-        backend = KmodBackend.adopt(functions) if found["backend"] == KMOD else BpfBackend.adopt(found["attach"])
+        backend: Backend = KmodBackend.adopt(functions) if found["backend"] == KMOD else BpfBackend.adopt(found["attach"])
         backend.leave_out(self._own)
         return backend
 
@@ -198,7 +199,7 @@ class Recorder:
 
     def set_filter(self, filter_: str, words: str) -> None:
         """Put another filter in force."""
-        self._filter = decode(filter_)
+        self._filter = _decode(filter_)
         self._backend.set_filter(self._own_left_out())
         self._writer.meta["filters"].append({"since_ns": time.monotonic_ns(), "filter": words})
 
@@ -221,9 +222,6 @@ class Recorder:
                 self.ended_by = "stop"
         self.update_meta()
         return {"counts": self._writer.meta["counts"], "size": self._writer.size}
-
-
-Backend = BpfBackend | KmodBackend
 
 
 def attach(asked: dict[str, Any], filter_: NDArray[Any]) -> Backend:
@@ -269,7 +267,7 @@ def leave(asked: dict[str, Any]) -> dict[str, Any]:
     """
     if left.find() is not None:
         raise PagedbgError("something records by itself already: trace attach takes it over")
-    backend = attach(asked, decode(asked["filter"]))
+    backend = attach(asked, _decode(asked["filter"]))
     if isinstance(backend, BpfBackend):
         try:
             backend.pin()
@@ -280,7 +278,7 @@ def leave(asked: dict[str, Any]) -> dict[str, Any]:
     return {"backend": backend.name, "attach": backend.attach, "functions": backend.functions, "failed": backend.failed}
 
 
-def decode(filter_: str) -> NDArray[Any]:
+def _decode(filter_: str) -> NDArray[Any]:
     return np.frombuffer(base64.b64decode(filter_), layout.FILTER).reshape(()).copy()
 
 
