@@ -98,6 +98,7 @@ FLIGHT = """
 trace status
 trace attach --output $OUT/attached-$BACKEND
 !echo free 4 >/proc/pagedbg_churn
+correlate --leaked --by module --format jsonl -o $OUT/leaked-$BACKEND.jsonl
 trace stop
 """
 
@@ -127,6 +128,8 @@ def test_a_flight_recorder_records_on_with_no_pagedbg_and_is_taken_over(tmp_path
             freed = events[events["event"] == layout.RESET]
             assert len(set(made["pfn"].tolist())) >= 20
             assert len(freed[np.isin(freed["ts_nsec"], made["ts_nsec"])]) == 9
+            held = [json.loads(line) for line in (tmp_path / f"leaked-{backend}.jsonl").read_text().splitlines()]
+            assert [row["blocks"] for row in held if row["module"] == "pagedbg_churn"] == [11]
             machine.sh("echo free 11 >/proc/pagedbg_churn")
         machine.check_log()
 
