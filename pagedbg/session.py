@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
     from pagedbg.capture.control import Recording
     from pagedbg.capture.directory import Capture
+    from pagedbg.capture.recovery import Recorder
     from pagedbg.target import Target
 
 _CONFIG_KEY = "pagedbg.session"
@@ -26,7 +29,8 @@ class Session:
     The state behind a prompt.
 
     ``format`` is one of :data:`FORMATS`; ``pager`` says whether long text may go through ``$PAGER``. ``filter`` is what ``trace set`` was told, as
-    it was typed, by option; ``recording`` the recorder that this session has started last, and ``capture`` what it writes, or what was opened.
+    it was typed, by option; ``recording`` the recorder that this session has started last, and ``capture`` what it writes, or what was opened;
+    ``recovered`` is what was found in the rings of a dump.
     """
 
     target: Target
@@ -35,6 +39,8 @@ class Session:
     filter: dict[str, str] = dataclasses.field(default_factory=dict)
     recording: Recording | None = None
     capture: Capture | None = None
+    recovered: Capture | None = None
+    _directory: tempfile.TemporaryDirectory[str] | None = None
 
     @property
     def prog(self) -> Program:
@@ -49,8 +55,27 @@ class Session:
         # We may run on a machine that has lost its memory: a thread's buffers each cost some.
         return duckdb.connect(config={"threads": 1, "memory_limit": "512MB"})
 
+    @functools.cached_property
+    def recorders(self) -> tuple[list[Recorder], list[str]]:
+        """What was recording in the dump, and sentences on what cannot be used of it."""
+        from pagedbg.capture.recovery import find_recorders
+
+        return find_recorders(self.target) if self.target.dump is not None else ([], [])
+
+    def recover(self, recorder: Recorder) -> None:
+        """Open what is in a recorder's rings as the capture."""
+        from pagedbg.capture.directory import Capture
+        from pagedbg.capture.recovery import recover
+
+        directory = tempfile.TemporaryDirectory(prefix="pagedbg-")
+        recover(self.target, recorder, self.recorders[1], Path(directory.name))
+        self.capture = self.recovered = Capture(directory.name)
+        self._directory = directory
+
     def refresh_capture(self) -> Capture | None:
-        """The capture, with all that was recorded up to now."""
+        """The capture, with all that was recorded up to now; of a dump with one recorder in it, what that has left."""
+        if self.capture is None and len(self.recorders[0]) == 1:
+            self.recover(self.recorders[0][0])
         if self.capture is not None and self.capture.recording:
             if self.recording is not None and self.recording.directory == self.capture.path:
                 self.recording.flush()
@@ -61,6 +86,8 @@ class Session:
         """End what runs on behalf of this session."""
         if self.recording is not None and self.recording.running:
             self.recording.stop()
+        if self._directory is not None:
+            self._directory.cleanup()
 
     def keep(self) -> None:
         """Store this session in its program, where :meth:`of` finds it again."""

@@ -22,17 +22,13 @@ from typing import TYPE_CHECKING, Any
 from drgn import FaultError
 
 from pagedbg.capture.bpf import BPF
-from pagedbg.capture.directory import boot_id
 from pagedbg.capture.filter import build_filter, describe
 from pagedbg.capture.hooks import describe_kernel
 from pagedbg.capture.kmod import KMOD
 from pagedbg.capture.layout import RECORD
+from pagedbg.capture.provenance import kernel_of, names_of
 from pagedbg.errors import PagedbgError
-from pagedbg.mm.gfp import gfpflag_names
-from pagedbg.mm.migrate import migrate_reason_names, migratetype_names
-from pagedbg.mm.page_owner import page_owner_inited, special_handles
 from pagedbg.mm.sched_clock import local_clock
-from pagedbg.mm.zone import zone_spans
 
 if TYPE_CHECKING:
     from pagedbg.target import Target
@@ -230,9 +226,8 @@ def _asked(target: Target, plan: Plan) -> dict[str, Any]:
     """All that the recorder has to know of the kernel, in plain words."""
     prog = target.prog
     kernel = describe_kernel(target)
-    page_owner = page_owner_inited(prog)
     try:
-        clock = local_clock(prog) if page_owner else None
+        clock = local_clock(prog) if kernel.page_owner else None
     except (LookupError, FaultError):
         clock = None
     slots = plan.slots
@@ -258,22 +253,6 @@ def _asked(target: Target, plan: Plan) -> dict[str, Any]:
         "duration": plan.duration,
         "ring": plan.ring,
         "local_ns": clock,
-        "kernel": {
-            "release": target.release,
-            "build_id": target.vmcoreinfo.get("BUILD-ID", ""),
-            "boot_id": boot_id(),
-            "page_size": prog["PAGE_SIZE"].value_(),
-            "page_owner": page_owner,
-            # "mm,page_owner: fix accounting of pages when migrating" goes with the list of stacks that it counts in (both in v6.9).
-            "swaps_handles": target.has_symbol("stack_list"),
-        },
-        "names": {
-            "gfp": [list(pair) for pair in gfpflag_names(prog)],
-            "migratetype": list(migratetype_names(prog)),
-            "migrate_reason": list(migrate_reason_names(prog)),
-            "special_handles": special_handles(prog) if page_owner else {},
-            "zones": [
-                {"node": span.nid, "zone": span.name, "start_pfn": span.start_pfn, "end_pfn": span.end_pfn} for span in zone_spans(prog)
-            ],
-        },
+        "kernel": kernel_of(target),
+        "names": names_of(target.prog),
     }

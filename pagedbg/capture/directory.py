@@ -125,7 +125,8 @@ class Capture:
     def lost(self) -> int:
         """How many events that should be here are not."""
         counts = self.meta["counts"]
-        return int(counts["lost"]) + int(counts["dropped"]) + int(counts["missed"]) + self.torn
+        of_a_dump = int(counts.get("left_out", 0)) + int(counts.get("damaged", 0))
+        return int(counts["lost"]) + int(counts["dropped"]) + int(counts["missed"]) + of_a_dump + self.torn
 
     @property
     def recording(self) -> bool:
@@ -215,6 +216,8 @@ class Capture:
         mono = int(self.meta["ended"]["mono_ns"])
         if not self.page_owner:
             return mono
+        if local := self.meta["ended"].get("local_ns"):
+            return int(local)
         _, offset = self._offsets(self.events())
         return mono + int(offset[-1])
 

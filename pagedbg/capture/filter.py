@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from pagedbg.analysis import filters
 from pagedbg.capture import layout
 from pagedbg.errors import UsageError
-from pagedbg.mm.gfp import gfpflag_names, parse_gfp_flags
+from pagedbg.mm.gfp import decode_gfp_mask, gfpflag_names, parse_gfp_flags
 from pagedbg.mm.migrate import migratetype_names
 from pagedbg.mm.zone import zone_names, zone_spans
 
@@ -183,6 +184,51 @@ _PARTS: dict[str, Callable[[Program, NDArray[Any], str], None]] = {
 def describe(options: Mapping[str, str]) -> str:
     """The options as they would be typed."""
     return " ".join(f"--{name} {_quoted(text)}" for name, text in options.items()) or "everything"
+
+
+def describe_filter(prog: Program, filter_: np.void) -> str:
+    """A filter, an element of :data:`~pagedbg.capture.layout.FILTER`, as it would be typed; with zones and nodes as ranges of pages."""
+    options: dict[str, str] = {}
+    if (filter_["threshold"] < _ALL).any():
+        options["orders"] = _order_words(filter_["threshold"].tolist()) or "none"
+    events = [word for word, event in EVENT_WORDS.items() if int(filter_["events"]) >> event & 1]
+    if len(events) < len(EVENT_WORDS):
+        options["events"] = ",".join(events) or "none"
+    if filter_["gfp_mask"]:
+        options["gfp"] = decode_gfp_mask(gfpflag_names(prog), int(filter_["gfp_mask"]))
+    if filter_["migratetypes"]:
+        names = migratetype_names(prog)[:4]
+        options["migratetype"] = ",".join(name for index, name in enumerate(names) if int(filter_["migratetypes"]) >> index & 1)
+    if filter_["pids"]:
+        options["pid"] = ",".join(_span(*pair) for pair in filter_["pid"][: filter_["pids"]].tolist())
+    if filter_["comms"]:
+        options["comm"] = ",".join(_pattern(each) for each in filter_["comm"][: filter_["comms"]])
+    if filter_["ranges"]:
+        options["pfns"] = ",".join(f"{start:#x}-{end:#x}" for start, end in filter_["range"][: filter_["ranges"]].tolist())
+    return describe(options)
+
+
+def _order_words(thresholds: Sequence[int]) -> str:
+    """``0:20,4-9`` for the orders that take part."""
+    parts = []
+    for threshold, group in itertools.groupby(range(len(thresholds)), key=thresholds.__getitem__):
+        if threshold:
+            run = list(group)
+            span = f">={run[0]}" if run[-1] == layout.ORDERS - 1 else _span(run[0], run[-1])
+            parts.append(span + ("" if threshold >= _ALL else f":{100 * threshold / _ALL:.4g}"))
+    return ",".join(parts)
+
+
+def _span(start: int, end: int) -> str:
+    return str(start) if start == end else f"{start}-{end}"
+
+
+def _pattern(name: np.void) -> str:
+    """What :func:`_comm_words` has made these words of."""
+    value, mask = (b"".join(int(word).to_bytes(8, "little") for word in name[member].tolist()) for member in ("value", "mask"))
+    text = bytes(letter if care else ord("?") for letter, care in zip(value, mask, strict=True))
+    whole = text.partition(b"\0")[0]
+    return (whole if len(whole) < len(text) else text.rstrip(b"?") + b"*").decode(errors="backslashreplace")
 
 
 def _quoted(text: str) -> str:

@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pagedbg.capture.layout import RECORD
+from pagedbg.capture.layout import EVENTS, ORDERS, RECORD
 
 # As much as fits into a CPU's cache: a piece is copied, looked at and written out.
 _PIECE = 4096
+
+# No machine lives to see more.
+_MOST_RECORDS = 1 << 56
 
 
 @dataclasses.dataclass
@@ -59,8 +62,7 @@ class Ring:
             count = min(end - self.next, size - first, _PIECE)
             # As bytes: NumPy copies an array of structures member by member.
             piece = self.slots[first : first + count].view(np.uint8).copy().view(RECORD)
-            numbers = np.arange(self.next, self.next + count, dtype=np.uint64)
-            whole = (piece["seq"] == numbers) & (piece["check"] == ~numbers)
+            whole = _whole(piece, np.arange(self.next, self.next + count, dtype=np.uint64))
             # Whoever wrote meanwhile has moved head before it touched a slot.
             oldest = int(self.head[0]) + 1 - size
             over = min(max(oldest - self.next, 0), count)
@@ -78,6 +80,77 @@ class Ring:
                 break
             self.next += 1
             self.lost += 1
+
+
+@dataclasses.dataclass
+class Settled:
+    """
+    What is in a ring that nobody writes any more: ``records`` in the order of their numbers, of which ``newest`` is the last.
+
+    ``overwritten`` counts those before the oldest slot's, ``left_out`` those in memory that could not be read, ``damaged`` those that are not
+    whole: their writer was stopped, or somebody else wrote there. ``head_damaged`` says that the number of the newest had to be told from the
+    records, so that there may have been more.
+    """
+
+    records: NDArray[Any]
+    newest: int
+    overwritten: int
+    left_out: int
+    damaged: int
+    head_damaged: bool
+
+
+def settled_records(slots: NDArray[Any], known: NDArray[np.bool_], head: int | None, cpu: int) -> Settled:
+    """
+    Take apart the ring of a CPU that has stopped.
+
+    :param slots: an array of :data:`~pagedbg.capture.layout.RECORD`, a power of two of them
+    :param known: which of them could be read
+    :param head: the number of the newest record, None if it could not be read
+    """
+    size = len(slots)
+    index = np.arange(size, dtype=np.uint64)
+    seq = slots["seq"]
+    # By themselves: a record tells in which slot it belongs.
+    sound = known & (seq != 0) & _whole(slots, seq) & ((seq - np.uint64(1)) & np.uint64(size - 1) == index) & _plausible(slots, cpu)
+    latest = int(seq[sound].max(initial=0))
+    head_damaged = head is None or not latest <= head < _MOST_RECORDS
+    newest = latest if head is None or head_damaged else head
+    numbers = _numbers(index, newest)
+    whole = sound & (seq == numbers.astype(np.uint64))
+    if not whole.any() and (known & (numbers > 0)).any() and newest > (0 if latest else size):
+        # None of them is where this number would have it.
+        head_damaged, newest = True, latest
+        numbers = _numbers(index, newest)
+        whole = sound & (seq == numbers.astype(np.uint64))
+    used = numbers > 0
+    chosen = np.flatnonzero(whole)
+    return Settled(
+        records=slots[chosen[np.argsort(numbers[chosen])]],
+        newest=newest,
+        overwritten=max(newest - size, 0),
+        left_out=int(np.count_nonzero(used & ~known)),
+        damaged=int(np.count_nonzero(used & known & ~whole)),
+        head_damaged=head_damaged,
+    )
+
+
+def _numbers(index: NDArray[np.uint64], newest: int) -> NDArray[np.int64]:
+    """The number of the record in each slot: 0 and less for those that were never used."""
+    numbers: NDArray[np.int64] = newest - ((newest - 1 - index.astype(np.int64)) % len(index))
+    return numbers
+
+
+def _whole(records: NDArray[Any], numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    whole: NDArray[np.bool_] = (records["seq"] == numbers) & (records["check"] == ~numbers)
+    return whole
+
+
+def _plausible(records: NDArray[Any], cpu: int) -> NDArray[np.bool_]:
+    """Whether records say what one of this CPU can say."""
+    event = records["event"]
+    plausible: NDArray[np.bool_] = (event > 0) & (event < EVENTS) & (records["cpu"] == cpu) & (records["order"] < ORDERS)
+    return plausible
 
 
 def whole_records(data: NDArray[np.uint8]) -> tuple[NDArray[Any], int]:

@@ -23,6 +23,7 @@ class Entry(NamedTuple):
 COMMANDS: dict[str, Entry] = {
     "status": Entry("pagedbg.commands.status", "The target", "say in five lines what is being looked at"),
     "doctor": Entry("pagedbg.commands.doctor", "The target", "list what works here, what does not, and how to get it"),
+    "log": Entry("pagedbg.commands.log", "The target", "print what the kernel has logged"),
     "inspect": Entry("pagedbg.commands.inspect", "Pages", "show all that is known of a page and of who holds it"),
     "owners": Entry("pagedbg.commands.owners", "Pages", "list who holds pages, block by block or summed up"),
     "trace set": Entry("pagedbg.commands.trace", "Events", "say which events are recorded: orders, participation, programs"),
@@ -35,6 +36,7 @@ COMMANDS: dict[str, Entry] = {
     "trace clear": Entry("pagedbg.commands.trace", "Events", "forget the events recorded so far"),
     "trace save": Entry("pagedbg.commands.trace", "Events", "keep the capture in a directory"),
     "trace load": Entry("pagedbg.commands.trace", "Events", "open a capture that was saved"),
+    "trace recover": Entry("pagedbg.commands.trace_recover", "Events", "list what was recording in a dump"),
     "correlate": Entry("pagedbg.commands.correlate", "Events", "say what became of the allocations that were recorded"),
     "record": Entry("pagedbg.commands.record", "Events", "record into a directory without a prompt, or while a command runs"),
     "help": Entry("pagedbg.commands.help", "The prompt", "list the commands, or explain one with examples"),

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from pagedbg.analysis.stacks import function_of, module_of
 from pagedbg.capture import layout
-from pagedbg.capture.directory import Capture, boot_id
+from pagedbg.capture.directory import Capture
+from pagedbg.capture.kmod import KMOD
 from pagedbg.errors import PagedbgError
 from pagedbg.mm.gfp import decode_gfp_mask
 from pagedbg.mm.page_owner import decode_comm
@@ -34,9 +35,15 @@ def need_capture(session: Session) -> Capture:
     :raises PagedbgError: if there is none
     """
     capture = session.refresh_capture()
-    if capture is None:
-        raise PagedbgError("there is no capture yet: trace start records one, trace load DIR (or pagedbg --capture DIR) opens one.")
-    return capture
+    if capture is not None:
+        return capture
+    recorders, said = session.recorders
+    if recorders:
+        raise PagedbgError(f"{len(recorders)} recorders were at work in {session.target.name}: trace recover lists them, and opens one.")
+    if session.target.dump is not None:
+        none = " ".join(said) or f"Nothing was recording in {session.target.name}."
+        raise PagedbgError(f"{none} trace load DIR (or pagedbg --capture DIR) opens a capture.")
+    raise PagedbgError("there is no capture yet: trace start records one, trace load DIR (or pagedbg --capture DIR) opens one.")
 
 
 class Captured:
@@ -53,13 +60,16 @@ class Captured:
 
     @functools.cached_property
     def same_boot(self) -> bool:
-        """Whether the kernel that is open is the running one, and the capture is of this boot."""
-        return self._session.target.live and self.capture.meta["kernel"]["boot_id"] == boot_id()
+        """Whether the kernel that is open is known to be the one that the capture is of, in this boot of it."""
+        session = self._session
+        if self.capture is session.recovered:
+            return True
+        return session.target.has_kernel and session.target.boot_id == self.capture.meta["kernel"]["boot_id"] != ""
 
     @functools.cached_property
     def now(self) -> int | None:
         """The time of now in the clock of the events, or of the end of the capture; None if not known."""
-        if self.same_boot and self.capture.clock == "monotonic":
+        if self.same_boot and self._session.target.live and self.capture.clock == "monotonic":
             return time.monotonic_ns()
         if self._lookup is not None:
             here: int | None = self._lookup.now
@@ -164,7 +174,16 @@ def what_is_missing(capture: Capture) -> list[str]:
     if counts["lost"]:
         said.append(f"{counts['lost']} events were overwritten before they could be read.")
     if counts["missed"]:
-        said.append(f"{counts['missed']} events were missed by the kernel, which runs no BPF program inside of itself.")
+        why = (
+            "whose probes do not run inside of each other"
+            if capture.meta["backend"] == KMOD
+            else "which runs no BPF program inside of itself"
+        )
+        said.append(f"{counts['missed']} events were missed by the kernel, {why}.")
+    if counts.get("left_out"):
+        said.append(f"{counts['left_out']} events lie in pages that the dump left out.")
+    if counts.get("damaged"):
+        said.append(f"{counts['damaged']} events in the rings are damaged, or were just being written.")
     if counts.get("dropped"):
         said.append(f"{counts['dropped']} events found no room in the capture.")
     if counts.get("forgotten"):
@@ -175,6 +194,12 @@ def what_is_missing(capture: Capture) -> list[str]:
         said.append("The recorder was killed: what it had not written yet is not here.")
     if capture.meta.get("failed"):
         said.append(f"Not attached: {', '.join(capture.meta['failed'])}.")
+    if recovered := capture.meta.get("recovered"):
+        if not recovered["counters"]:
+            said.append("What the CPUs counted is damaged or not in the dump: how many events are missing is not known.")
+        if not recovered["missed"]:
+            said.append("How many events the kernel missed could not be read.")
+        said += recovered["said"]
     return said
 
 

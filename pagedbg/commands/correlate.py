@@ -206,10 +206,14 @@ def _saved(capture: Capture) -> _Compared:
 def _check_dump(session: Session, capture: Capture) -> None:
     """Refuse a dump of another kernel or another boot, as far as a dump tells."""
     target, kernel = session.target, capture.meta["kernel"]
+    if Captured(session, capture).same_boot:
+        return
     way_out = f"open the capture alone, with pagedbg --capture {capture.path}"
     build = target.vmcoreinfo.get("BUILD-ID", "")
     if target.release != kernel["release"] or (build and kernel["build_id"] and build != kernel["build_id"]):
         raise PagedbgError(f"{capture.path} is of kernel {kernel['release']}, and {target.name} of another build: {way_out}.")
+    if target.boot_id and kernel["boot_id"]:
+        raise PagedbgError(f"{capture.path} is of another boot than {target.name}: {way_out}.")
     if not capture.page_owner or not page_owner_inited(session.prog):
         return
     events = capture.events()
@@ -247,7 +251,9 @@ def _evidence(capture: Capture, events: NDArray[Any], current: bool) -> tuple[Ev
         if {"--pfns", "--zone", "--node"} & options.keys():
             # What is migrated out of the pages that were asked for is not followed.
             missing |= {RESET, COPY}
-    if capture.abandoned or counts["missed"] or capture.torn:
+    recovered = meta.get("recovered")
+    uncounted = recovered is not None and not (recovered["counters"] and recovered["missed"])
+    if capture.abandoned or counts["missed"] or capture.torn or uncounted:
         missing |= _KINDS
     elif capture.lost:
         missing |= {kind for kind in _KINDS if sum(counts["recorded_by"][kind]) > np.count_nonzero(events["event"] == kind)}

@@ -26,7 +26,7 @@ def history(session: Session, pfn: int) -> Iterator[str]:
     if capture is None or capture.meta["kernel"]["build_id"] != session.target.vmcoreinfo.get("BUILD-ID", ""):
         return
     captured = Captured(session, capture)
-    if session.target.live and not captured.same_boot:
+    if session.target.boot_id and not captured.same_boot:
         return
     try:
         events = capture.events()

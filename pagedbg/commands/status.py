@@ -12,6 +12,8 @@ from drgn.helpers.linux.cpumask import num_online_cpus
 from drgn.helpers.linux.mm import totalram_pages
 
 from pagedbg.analysis.table import Column, Table
+from pagedbg.capture.kmod import KMOD
+from pagedbg.capture.recovery import UNKNOWN_FILTER
 from pagedbg.commands.base import command
 from pagedbg.mm.sched_clock import local_clock
 from pagedbg.mm.zone import zone_spans
@@ -52,8 +54,20 @@ def _facts(session: Session) -> Iterator[tuple[str, str]]:
     capabilities = target.capabilities()
     owner = capabilities["page_owner"]
     yield "page_owner", f"{owner.detail}" + (f". {owner.remedy}." if owner.remedy else "")
+    if target.dump is not None and (recording := _recording(session)):
+        yield "recording", recording
     missing = [c.name for c in capabilities.values() if not c.state]
     yield "missing", f"{', '.join(missing)} (doctor says more)" if missing else "nothing"
+
+
+def _recording(session: Session) -> str:
+    found, said = session.recorders
+    each = [
+        f"{'the kernel module' if one.backend == KMOD else 'BPF'}, {one.filter_words or UNKNOWN_FILTER}: {one.recorded:,} events"
+        for one in found
+    ]
+    hint = " (trace show lists the last of them)" if len(found) == 1 else " (trace recover opens one)" if found else ""
+    return f"{' and '.join(each)}{hint}" + " ".join(["." if each and said else "", *said]).rstrip()
 
 
 def _memory(session: Session) -> str:

@@ -265,6 +265,8 @@ def trace_status(session: Session, args: argparse.Namespace) -> Table:
     columns = (Column("order", "int"), Column("seen", "int"), Column("recorded", "int"), Column("share", "share"))
     capture = session.refresh_capture()
     if capture is None:
+        if session.recorders[0] or session.recorders[1]:
+            need_capture(session)
         return Table.of(columns, [], empty=f"No trace is running. trace start would record {describe(session.filter)}.{_left(session)}")
     meta = capture.meta
     seen, recorded = (meta["counts"][name][layout.SET] for name in ("seen", "recorded_by"))
@@ -285,14 +287,16 @@ def _left(session: Session) -> str:
 
 def _notes(capture: Capture) -> list[str]:
     meta = capture.meta
-    if capture.abandoned:
+    if recovered := meta.get("recovered"):
+        state = f"Recovered from {recovered['from']}"
+    elif capture.abandoned:
         state = "Abandoned"
     elif capture.recording:
         state = f"Recording for {(time.monotonic_ns() - meta['begun']['mono_ns']) / 1e9:.0f} s"
     else:
         state = f"Ended ({meta['ended']['by']}) after {(meta['ended']['mono_ns'] - meta['begun']['mono_ns']) / 1e9:.0f} s"
     notes = [
-        f"{state}, {meta['filters'][-1]['filter']}: {size(capture)} in {capture.path}.",
+        f"{state}, {meta['filters'][-1]['filter']}: {size(capture)}{'' if recovered else f' in {capture.path}'}.",
         hooks(meta),
         f"{meta['counts']['lost']} events overwritten unread, {meta['counts']['missed']} missed by the kernel.",
     ]
@@ -399,4 +403,5 @@ def trace_load(session: Session, args: argparse.Namespace) -> None:
     except CaptureError as error:
         raise PagedbgError(str(error)) from None
     meta = session.capture.meta
-    print(f"{size(session.capture)} of {meta['kernel']['release']}, {meta['begun']['wall']}, {meta['filters'][-1]['filter']}.")
+    when = meta["begun"]["wall"] or meta["ended"]["wall"] or "at an unknown time"
+    print(f"{size(session.capture)} of {meta['kernel']['release']}, {when}, {meta['filters'][-1]['filter']}.")

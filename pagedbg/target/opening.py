@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pagedbg.target.capabilities import Capability
 
 _LIVE_BTF = Path("/sys/kernel/btf/vmlinux")
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _MOST_BTF = 1 << 30
 
 
@@ -78,6 +80,17 @@ class Target:
     def release(self) -> str:
         """``uname -r`` of the kernel."""
         return self.vmcoreinfo.get("OSRELEASE", "unknown release")
+
+    @functools.cached_property
+    def boot_id(self) -> str:
+        """What tells this boot from every other; empty if it is not known: a kernel makes it up when somebody first asks."""
+        if self.live:
+            return _BOOT_ID.read_text().strip()
+        try:
+            made = bytes(self.prog["sysctl_bootid"].value_())
+        except (LookupError, FaultError):
+            return ""
+        return str(uuid.UUID(bytes=made)) if any(made) else ""
 
     @property
     def name(self) -> str:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import numpy as np
 import pytest
 from drgn import Program
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from pagedbg.analysis.filters import parse_names, parse_orders, participates, participation_hash
 from pagedbg.capture import layout
-from pagedbg.capture.filter import OPTIONS, build_filter, describe, everything
+from pagedbg.capture.filter import OPTIONS, build_filter, describe, describe_filter, everything
 from pagedbg.cli import SAMPLE
 from pagedbg.errors import UsageError
 from pagedbg.target import open_target
@@ -126,3 +128,24 @@ def test_options_are_described_as_they_would_be_typed() -> None:
     assert describe({"orders": ">=3", "comm": "sh"}) == "--orders '>=3' --comm sh"
     assert describe({}) == "everything"
     assert "age" not in OPTIONS
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"orders": "4"},
+        {"orders": "0:20,1-2:0.5,4-6"},
+        {"orders": ">=3"},
+        {"events": "set,reset,migrate"},
+        {"gfp": "__GFP_COMP|__GFP_ZERO", "migratetype": "Movable"},
+        {"pid": "1,10-20", "comm": "sh,kworker*,a?c,a-name-as-long*"},
+        {"orders": "4", "pfns": "0x100-0x10f"},
+    ],
+)
+def test_a_filter_in_a_dump_is_described_as_it_would_be_typed(prog: Program, options: dict[str, str]) -> None:
+    filter_ = build_filter(prog, options)
+    words = describe_filter(prog, filter_)
+    assert words == describe(options)
+    typed = {name.removeprefix("--"): text for name, text in zip(*[iter(shlex.split(words))] * 2, strict=True)} if options else {}
+    assert build_filter(prog, typed) == filter_

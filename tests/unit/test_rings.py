@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pagedbg.capture.layout import RECORD
-from pagedbg.capture.rings import Ring, whole_records
+from pagedbg.capture.rings import Ring, Settled, settled_records, whole_records
 
 
 class Writer:
@@ -156,3 +156,87 @@ def test_a_file_that_is_cut_in_a_record_has_those_before_it() -> None:
     writer.write(4)
     records, torn = whole_records(np.frombuffer(writer.slots.tobytes()[:-1], np.uint8))
     assert (records["seq"].tolist(), torn) == ([1, 2, 3], 1)
+
+
+# ---- rings that have stopped ----
+
+
+class Stopped(Writer):
+    """A ring whose records say what one of CPU 1 says."""
+
+    CPU = 1
+
+    def finish(self, number: int) -> None:
+        record = self.slot(number)
+        record["event"], record["cpu"], record["order"] = 1, self.CPU, 3
+        super().finish(number)
+
+    def settled(self, known: NDArray[np.bool_] | None = None, head: int | None = -1) -> Settled:
+        everything = np.ones(len(self.slots), np.bool_)
+        return settled_records(self.slots, everything if known is None else known, int(self.head[0]) if head == -1 else head, self.CPU)
+
+
+def numbers_of(settled: Settled) -> list[int]:
+    return [int(number) for number in settled.records["seq"]]
+
+
+@given(st.integers(0, 40))
+def test_a_ring_that_has_stopped_has_its_last_records_in_order(written: int) -> None:
+    ring = Stopped(8)
+    ring.write(written)
+    settled = ring.settled()
+    assert numbers_of(settled) == list(range(max(written - 8, 0) + 1, written + 1))
+    assert (settled.newest, settled.overwritten) == (written, max(written - 8, 0))
+    assert (settled.left_out, settled.damaged, settled.head_damaged) == (0, 0, False)
+
+
+@given(st.integers(0, 20), st.integers(1, 4))
+def test_records_that_were_being_written_are_counted_as_damaged(written: int, begun: int) -> None:
+    ring = Stopped(8)
+    ring.write(written)
+    for _ in range(begun):
+        ring.begin()
+    settled = ring.settled()
+    assert numbers_of(settled) == list(range(max(written + begun - 8, 0) + 1, written + 1))
+    assert settled.damaged == begun
+
+
+@given(st.integers(1, 40), st.sets(st.integers(0, 7)))
+def test_what_could_not_be_read_is_counted(written: int, missing: set[int]) -> None:
+    ring = Stopped(8)
+    ring.write(written)
+    known = np.array([slot not in missing for slot in range(8)])
+    settled = ring.settled(known)
+    used = {(number - 1) % 8 for number in range(max(written - 8, 0) + 1, written + 1)}
+    assert settled.left_out == len(used & missing)
+    assert len(settled.records) + settled.left_out == min(written, 8)
+
+
+@given(st.integers(1, 40), st.one_of(st.none(), st.integers(0, 2**64 - 1)))
+def test_a_wrong_number_of_the_newest_is_told_from_the_records(written: int, head: int | None) -> None:
+    ring = Stopped(8)
+    ring.write(written)
+    settled = ring.settled(head=head)
+    assert set(numbers_of(settled)) <= set(range(1, written + 1))
+    if head is None or not written <= head < written + 8:
+        assert settled.head_damaged
+        assert numbers_of(settled) == list(range(max(written - 8, 0) + 1, written + 1))
+
+
+@given(st.binary(min_size=8 * RECORD.itemsize, max_size=8 * RECORD.itemsize), st.integers(0, 2**64 - 1))
+def test_noise_is_no_event(noise: bytes, head: int) -> None:
+    slots = np.frombuffer(noise, RECORD)
+    settled = settled_records(slots, np.ones(8, np.bool_), head, 0)
+    assert len(settled.records) == 0
+    assert settled.damaged in (min(head, 8), 0)
+
+
+@given(st.integers(1, 20), st.integers(0, 7), st.sampled_from([("event", 0), ("event", 8), ("cpu", 0), ("order", 32)]))
+def test_a_record_that_says_what_none_can_say_is_damaged(written: int, slot: int, wrong: tuple[str, int]) -> None:
+    ring = Stopped(8)
+    ring.write(written)
+    used = slot < written
+    ring.slots[wrong[0]][slot] = wrong[1]
+    settled = ring.settled()
+    assert len(settled.records) == min(written, 8) - used
+    assert settled.damaged == used

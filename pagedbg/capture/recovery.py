@@ -1,0 +1,448 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+Recorders in a dump: the rings that were being written when the machine died, found again and made a capture.
+
+The module's are where its variable ``pagedbg_rings`` points to; without its symbols, where a piece of vmalloc memory begins like them. BPF's are
+the values of maps that a loaded program uses. Nothing is taken for a ring that does not begin with ``struct pagedbg_header`` of ``bpf/ring.h``.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import dataclasses
+import functools
+import itertools
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from drgn import FaultError, Object, Program, TypeKind, container_of
+from drgn.helpers.linux.bpf import bpf_prog_for_each, bpf_prog_used_maps
+from drgn.helpers.linux.cpumask import for_each_possible_cpu
+from drgn.helpers.linux.kallsyms import module_kallsyms
+from drgn.helpers.linux.list import hlist_for_each_entry, list_for_each_entry
+from drgn.helpers.linux.mm import for_each_vmap_area
+from drgn.helpers.linux.module import find_module
+from drgn.helpers.linux.percpu import per_cpu_ptr
+from numpy.typing import NDArray
+
+from pagedbg.capture import layout
+from pagedbg.capture.directory import STACKS, CaptureWriter
+from pagedbg.capture.filter import describe_filter
+from pagedbg.capture.hooks import TRACEPOINTS, find_hooks
+from pagedbg.capture.layout import CPU, FILTER, HEADER, RECORD
+from pagedbg.capture.provenance import kernel_of, names_of
+from pagedbg.capture.rings import Settled, settled_records
+from pagedbg.errors import PagedbgError
+from pagedbg.mm._read import read_array
+from pagedbg.mm.page_owner import page_owner_inited
+from pagedbg.mm.sched_clock import local_clock
+
+if TYPE_CHECKING:
+    from pagedbg.target import Target
+
+# What is no ring, however much it looks like one: more CPUs than Linux can have, more slots than any back end makes.
+_MOST_CPUS, _MOST_SLOTS = 8192, 1 << 20
+
+UNKNOWN_FILTER = "(the filter could not be read)"
+
+# Longer lists are damaged, and may have no end.
+_MOST_LINKS = 1 << 20
+
+_UNREADABLE = FaultError, LookupError, AttributeError, ValueError, OverflowError
+
+
+class Recorder(abc.ABC):
+    """
+    A back end in a dump. ``backend`` and ``attach`` are as in a capture's ``meta.json``, ``functions`` what it was attached to by event, ``missed``
+    how often nothing could run where an event was (None if that cannot be read), ``header`` its ``struct pagedbg_header``.
+    """
+
+    backend: str
+    attach: str
+    functions: dict[str, str]
+    missed: int | None
+
+    def __init__(self, prog: Program, header: int, cpus: int) -> None:
+        """
+        :param header: address of the header
+        :param cpus: how many CPUs it may be of, 0 if that is not known
+        :raises PagedbgError: if there is none
+        """
+        self.prog = prog
+        found, known = read_array(prog, header, 1, HEADER)
+        if not known[0]:
+            raise PagedbgError("the header of its rings is not in the dump")
+        self.header = found[0]
+        if int(self.header["magic"]) != layout.MAGIC:
+            raise PagedbgError("the header of its rings is damaged")
+        if (self.header["version"], self.header["record_size"]) != (layout.VERSION, RECORD.itemsize):
+            raise PagedbgError(f"its rings are of version {int(self.header['version'])}, and this pagedbg reads {layout.VERSION}")
+        self.cpus, self.slots = int(self.header["cpus"]), int(self.header["slots"])
+        if not 0 < self.cpus <= (cpus or _MOST_CPUS) or not 0 < self.slots <= _MOST_SLOTS or self.slots & (self.slots - 1):
+            raise PagedbgError("the header of its rings is damaged")
+
+    @abc.abstractmethod
+    def _address(self, what: np.dtype[Any]) -> tuple[int, int]:
+        """Where the first of the CPUs' counters, the filters or the slots is, and how many bytes there are from one to the next."""
+
+    @functools.cached_property
+    def counters(self) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """What each CPU has counted, of :data:`~pagedbg.capture.layout.CPU`, and for each whether it could be read."""
+        address, stride = self._address(CPU)
+        fields: Any = {"names": CPU.names, "formats": [CPU[name] for name in CPU.names or ()], "offsets": _offsets(CPU), "itemsize": stride}
+        wide: np.dtype[Any] = np.dtype(fields)
+        found, known = read_array(self.prog, address, self.cpus, wide)
+        return found, known
+
+    @functools.cached_property
+    def filter_words(self) -> str | None:
+        """What it was to record, as it would be typed; None if that cannot be read."""
+        address, stride = self._address(FILTER)
+        active = int(self.header["active"])
+        found, known = read_array(self.prog, address + stride * (active & 1), 1, FILTER)
+        return describe_filter(self.prog, found[0]) if known[0] and active < 2 else None
+
+    @property
+    def recorded(self) -> int:
+        """How many events it had recorded, as far as it can be read."""
+        return int(self.counters[0]["head"].sum())
+
+    def rings(self) -> Iterator[tuple[int, Settled]]:
+        """Each CPU's ring, with the number of the CPU."""
+        address, _ = self._address(RECORD)
+        counters, known = self.counters
+        for cpu in range(self.cpus):
+            slots, whole = read_array(self.prog, address + cpu * self.slots * RECORD.itemsize, self.slots, RECORD)
+            yield cpu, settled_records(slots, whole, int(counters["head"][cpu]) if known[cpu] else None, cpu)
+
+    def stack(self, number: int) -> list[int]:
+        """The return addresses of a stack that is not in the kernel's depot, innermost first; empty if there is none."""
+        return []
+
+
+def find_recorders(target: Target) -> tuple[list[Recorder], list[str]]:
+    """
+    Find what was recording in a dump.
+
+    :return: the recorders, and sentences on those whose rings cannot be used
+    """
+    found: list[Recorder] = []
+    said: list[str] = []
+    for what, find in (("The kernel module pagedbg", _find_module), ("A recorder with BPF", _find_bpf)):
+        try:
+            for make in find(target):
+                try:
+                    found.append(make())
+                except PagedbgError as error:
+                    said.append(f"{what} was recording, but {error}.")
+        except _UNREADABLE as error:
+            said.append(f"{what} cannot be looked for: {str(error).rstrip('.')}.")
+    return found, said
+
+
+def recover(target: Target, recorder: Recorder, said: list[str], directory: Path) -> None:
+    """
+    Write what is in a recorder's rings as a capture.
+
+    :param said: what else there is to say of recorders in this dump
+    :param directory: where to; must be empty
+    """
+    functions = find_hooks(target)
+    counters, known = recorder.counters
+    words = recorder.filter_words
+    meta: dict[str, Any] = {
+        "record_size": RECORD.itemsize,
+        "kernel": kernel_of(target),
+        "backend": recorder.backend,
+        "attach": recorder.attach,
+        "functions": recorder.functions,
+        "failed": {event: "nothing was attached" for event in functions if event not in recorder.functions} if recorder.functions else {},
+        "slots": recorder.slots,
+        "ring": True,
+        "filters": [{"since_ns": 0, "filter": words or UNKNOWN_FILTER}],
+        "begun": {"mono_ns": 0, "wall": "", "local_ns": None},
+        "ended": None,
+        "counts": {},
+        "names": names_of(target.prog),
+        "recorder": {"pid": 0, "started": 0},
+        "recovered": {
+            "from": target.name,
+            "counters": bool(known.all()) and words is not None,
+            "missed": recorder.missed is not None,
+            "said": said,
+        },
+    }
+    writer = CaptureWriter(directory, meta)
+    with contextlib.closing(writer):
+        sums = dict.fromkeys(("recorded", "read", "lost", "left_out", "damaged"), 0)
+        latest = 0
+        handles: set[int] = set()
+        for _, ring in recorder.rings():
+            writer.append(ring.records)
+            meta["recovered"]["counters"] &= not ring.head_damaged
+            for name, count in (
+                ("recorded", ring.newest),
+                ("read", len(ring.records)),
+                ("lost", ring.overwritten),
+                ("left_out", ring.left_out),
+                ("damaged", ring.damaged),
+            ):
+                sums[name] += count
+            latest = max(latest, int(ring.records["mono_nsec"].max(initial=0)))
+            if not meta["kernel"]["page_owner"]:
+                handles.update(ring.records["handle"].tolist())
+        writer.meta["recovered"] = meta["recovered"]
+        writer.meta["counts"] = {
+            **sums,
+            "dropped": 0,
+            "cleared": 0,
+            "missed": recorder.missed or 0,
+            "forgotten": int(counters["forgotten"].sum()),
+            "seen": counters["seen"].sum(axis=0, dtype=np.uint64).tolist(),
+            "recorded_by": counters["recorded"].sum(axis=0, dtype=np.uint64).tolist(),
+        }
+        writer.meta["ended"] = {"mono_ns": latest, "local_ns": _clock(target), "wall": _crash_time(target), "by": f"with {target.name}"}
+        with (directory / STACKS).open("w", encoding="utf-8") as stacks:
+            for handle in sorted(handles):
+                if pcs := recorder.stack(handle):
+                    stacks.write(json.dumps({"handle": handle, "stack": target.symbolize(pcs)}) + "\n")
+
+
+def _clock(target: Target) -> int | None:
+    try:
+        return local_clock(target.prog)
+    except (LookupError, FaultError):
+        return None
+
+
+def _crash_time(target: Target) -> str:
+    """When the kernel died by its own clock, if it had the time to write that down (``crash_save_vmcoreinfo()``)."""
+    text = target.vmcoreinfo.get("CRASHTIME", "")
+    return time.strftime("%Y-%m-%dT%H:%M:%S+0000", time.gmtime(int(text))) if text.isdigit() else ""
+
+
+def _bounded(links: Iterator[Object]) -> Iterator[Object]:
+    yield from itertools.islice(links, _MOST_LINKS)
+    if next(links, None) is not None:
+        raise ValueError("a list of the kernel's has no end")
+
+
+def _offsets(dtype: np.dtype[Any]) -> list[int]:
+    assert dtype.fields is not None
+    return [dtype.fields[name][1] for name in dtype.names or ()]
+
+
+# ---- the module ----
+
+
+class _Module(Recorder):
+    """The kernel module: all in one piece, at offsets that the header tells."""
+
+    backend, attach = "kmod", "module"
+
+    def __init__(self, target: Target, address: int) -> None:
+        super().__init__(target.prog, address, 0)
+        self._base = address
+        self._check()
+        self.functions, self.missed = _probes(target)
+
+    def _check(self) -> None:
+        header = {name: int(self.header[name]) for name in ("size", "filters_at", "cpus_at", "cpu_stride", "slots_at")}
+        inside = (
+            header["filters_at"] + 2 * FILTER.itemsize <= header["cpus_at"]
+            and CPU.itemsize <= header["cpu_stride"] <= 2 * CPU.itemsize
+            and header["cpus_at"] + self.cpus * header["cpu_stride"] <= header["slots_at"]
+            and header["slots_at"] + self.cpus * self.slots * RECORD.itemsize <= header["size"]
+        )
+        if not inside:
+            raise PagedbgError("the header of its rings is damaged")
+
+    def _address(self, what: np.dtype[Any]) -> tuple[int, int]:
+        at, stride = {
+            FILTER: ("filters_at", FILTER.itemsize),
+            CPU: ("cpus_at", int(self.header["cpu_stride"])),
+            RECORD: ("slots_at", RECORD.itemsize),
+        }[what]
+        return self._base + int(self.header[at]), stride
+
+
+def _find_module(target: Target) -> Iterator[Any]:
+    try:
+        module = find_module(target.prog, b"pagedbg")
+    except _UNREADABLE:
+        # The list is damaged: its memory may be there all the same.
+        yield from _find_in_vmalloc(target)
+        return
+    if not module:
+        return
+    try:
+        symbols = [symbol for symbol in module_kallsyms(module) if symbol.name == "pagedbg_rings"]
+    except _UNREADABLE:
+        symbols = []
+    if not symbols:
+        yield from _find_in_vmalloc(target)
+        return
+    try:
+        address = target.prog.read_u64(symbols[0].address)
+    except FaultError:
+        yield from _find_in_vmalloc(target)
+        return
+    if address:
+        yield functools.partial(_Module, target, address)
+
+
+def _find_in_vmalloc(target: Target) -> Iterator[Any]:
+    prog = target.prog
+    for area in _bounded(for_each_vmap_area(prog)):
+        address = area.va_start.value_()
+        with contextlib.suppress(FaultError):
+            if prog.read_u64(address) == layout.MAGIC:
+                yield functools.partial(_Module, target, address)
+
+
+def _probes(target: Target) -> tuple[dict[str, str], int | None]:
+    """By event, the function that the module has a probe on, and how often these could not run; all, and None, if the probes cannot be read."""
+    prog = target.prog
+    hooks = find_hooks(target)
+    found, missed = set(), 0
+    try:
+        returning = prog.symbol("pre_handler_kretprobe").address
+        for probe in _kprobes(prog):
+            handler, counts = probe.pre_handler.value_(), [probe.nmissed]
+            if handler == returning:
+                of = container_of(probe, "struct kretprobe", "kp")
+                handler, counts = of.handler.value_(), [of.nmissed, probe.nmissed]
+            if not target.symbolize([handler])[0].endswith("[pagedbg]"):
+                continue
+            function = target.symbolize([probe.addr.value_()])[0].partition("+")[0]
+            if function in hooks.values():
+                found.add(function)
+                missed += sum(count.value_() for count in counts)
+    except _UNREADABLE:
+        return hooks, None
+    return {event: function for event, function in hooks.items() if function in found} or hooks, missed
+
+
+def _kprobes(prog: Program) -> Iterator[Object]:
+    for bucket in prog["kprobe_table"]:
+        for probe in _bounded(hlist_for_each_entry("struct kprobe", bucket.address_of_(), "hlist")):
+            # Several at one place are in the list of one that stands for them.
+            yield probe
+            yield from _bounded(list_for_each_entry("struct kprobe", probe.list.address_of_(), "list"))
+
+
+# ---- BPF ----
+
+# enum bpf_prog_type: BPF_PROG_TYPE_KPROBE, _RAW_TRACEPOINT, _TRACING
+_KPROBE, _RAW_TRACEPOINT, _TRACING = 2, 17, 26
+
+_ARRAYS = {"pagedbg_header": HEADER, "pagedbg_filter": FILTER, "pagedbg_cpu": CPU, "pagedbg_slot": RECORD}
+
+
+@dataclasses.dataclass
+class _Programs:
+    """Programs that use one header, and the maps that they use."""
+
+    programs: list[Object]
+    maps: dict[str, Object]
+
+
+class _Bpf(Recorder):
+    """Programs and their maps, arrays of one structure each."""
+
+    backend = "bpf"
+
+    def __init__(self, target: Target, found: _Programs) -> None:
+        missing = _ARRAYS.keys() - found.maps.keys()
+        if missing:
+            raise PagedbgError(f"none of its programs has the map {min(missing)}")
+        self._arrays = {what: _array(found.maps[name], what) for name, what in _ARRAYS.items()}
+        super().__init__(target.prog, self._arrays[HEADER], found.maps["pagedbg_cpu"].max_entries.value_())
+        if found.maps["pagedbg_slot"].max_entries.value_() < self.cpus * self.slots:
+            raise PagedbgError("the header of its rings is damaged")
+        self._stacks = found.maps.get("pagedbg_stack")
+        self._describe(target, found.programs)
+
+    def _describe(self, target: Target, programs: list[Object]) -> None:
+        kinds = {program.type.value_() for program in programs}
+        hooks = find_hooks(target)
+        if not page_owner_inited(target.prog):
+            self.attach, self.functions = "tracepoint", dict(TRACEPOINTS)
+        elif _KPROBE in kinds:
+            self.attach, self.functions = "kprobe", hooks
+        else:
+            names = {_text(program.aux.attach_func_name) for program in programs if program.type.value_() == _TRACING}
+            self.attach, self.functions = "trampoline", {event: name for event, name in hooks.items() if name in names}
+            if _RAW_TRACEPOINT in kinds:
+                self.attach, self.functions = "tracepoint", {**self.functions, "set": TRACEPOINTS["set"]}
+        try:
+            self.missed = sum(_misses(program) for program in programs)
+        except _UNREADABLE:
+            self.missed = None
+
+    def _address(self, what: np.dtype[Any]) -> tuple[int, int]:
+        return self._arrays[what], what.itemsize
+
+    def stack(self, number: int) -> list[int]:
+        """The return addresses of a BPF stack id (``struct stack_map_bucket``)."""
+        if self._stacks is None:
+            return []
+        table = container_of(self._stacks, "struct bpf_stack_map", "map")
+        try:
+            if number >= table.n_buckets.value_() or not (bucket := table.buckets[number]):
+                return []
+            address = bucket.data.address_of_().value_()
+            pcs, known = read_array(self.prog, address, bucket.nr.value_(), np.dtype("<u8"))
+        except _UNREADABLE:
+            return []
+        return pcs[known].tolist()  # type: ignore[no-any-return]
+
+
+def _find_bpf(target: Target) -> Iterator[Any]:
+    if not target.has_symbol("prog_idr"):
+        return
+    found: dict[int, _Programs] = {}
+    for program in _bounded(bpf_prog_for_each(target.prog)):
+        maps = {_text(used.name): used for used in _bounded(bpf_prog_used_maps(program))}
+        if (header := maps.get("pagedbg_header")) is not None:
+            group = found.setdefault(header.value_(), _Programs([], {}))
+            group.programs.append(program)
+            group.maps.update(maps)
+    for group in found.values():
+        yield functools.partial(_Bpf, target, group)
+
+
+def _array(bpf_map: Object, what: np.dtype[Any]) -> int:
+    """Where the first element of an array is."""
+    array = container_of(bpf_map, "struct bpf_array", "map")
+    if array.elem_size.value_() != what.itemsize:
+        raise PagedbgError(f"its map {_text(bpf_map.name)} is damaged")
+    address: int | None = array.value.address_
+    assert address is not None
+    return address
+
+
+def _misses(program: Object) -> int:
+    """``recursion_misses`` of its ``fdinfo`` (``bpf_prog_get_stats()``)."""
+    return sum(_number(per_cpu_ptr(program.stats, cpu).misses) for cpu in for_each_possible_cpu(program.prog_))
+
+
+def _number(value: Object) -> int:
+    """The number in a ``u64_stats_t``, which wraps it several times."""
+    while value.type_.unaliased_kind() == TypeKind.STRUCT:
+        kind: Any = value.type_.unaliased()
+        value = value.member_(kind.members[0].name)
+    return int(value.value_())
+
+
+def _text(chars: Object) -> str:
+    try:
+        text: str = chars.string_().decode(errors="replace")
+    except FaultError:
+        return ""
+    return text

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``log``: what the kernel has logged."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+
+from drgn.helpers.linux.printk import PrintkRecord, get_printk_records
+
+from pagedbg.analysis.table import Column, Row, Table
+from pagedbg.commands.base import argument, command
+from pagedbg.errors import UsageError
+from pagedbg.session import Session
+
+_COLUMNS = (Column("time_ns", "ns"), Column("level", "int"), Column("message"))
+
+
+@command(
+    "log",
+    long_description="""
+Print the kernel's log, as dmesg does: of a dump, up to the moment of its death. What it says of failed allocations, out of memory and the panic
+is where an investigation begins.
+""",
+    arguments=(argument("--last", metavar="N", type=int, help="only the last N messages"),),
+    examples=(("log --last 40", "what the kernel said last"), ("log | grep 'allocation failure'", "which allocations failed")),
+    table=True,
+)
+def log(session: Session, args: argparse.Namespace) -> Table:
+    """Run the command."""
+    if args.last is not None and args.last <= 0:
+        raise UsageError("--last: write a number of messages, as in --last 40")
+    records = get_printk_records(session.prog)
+    if args.last is not None:
+        records = records[-args.last :]
+    rows: list[Row] = [(record.timestamp, record.level, record.text.decode(errors="backslashreplace")) for record in records]
+    return Table.of(_COLUMNS, rows, text=(line for record in records for line in _lines(record)), empty="The log is empty.")
+
+
+def _lines(record: PrintkRecord) -> Iterator[str]:
+    """As dmesg prints a message, each of its lines with its time."""
+    seconds, rest = divmod(record.timestamp, 10**9)
+    for line in record.text.decode(errors="backslashreplace").split("\n"):
+        yield f"[{seconds:5}.{rest // 1000:06}] {line}"
