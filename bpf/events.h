@@ -320,7 +320,7 @@ static __always_inline void record(struct pagedbg_header *h, struct pagedbg_cpu 
 	}
 	r->seq = seq;
 	write_barrier();
-	r->check = ~seq;
+	r->check = pagedbg_check(r);
 }
 
 /* Count a set or a reset, and say whether there is any need to look at its page. */

@@ -5,13 +5,14 @@
  *
  * Each CPU has a ring of `slots` records, a power of two. Record number n of a CPU (they count from 1) lies in slot
  * (n - 1) & (slots - 1); a newer one overwrites it. Who writes takes a number from pagedbg_cpu.head, clears `check` of the slot,
- * fills it, and writes `seq` and last `check`. A record is whole if seq is its number and check is ~seq.
+ * fills it, and writes `seq` and last `check`. A record is whole if seq is its number and check is pagedbg_check() of it: so one that two wrote
+ * into, or that somebody overwrote, is told as well as one that was not finished.
  */
 #ifndef PAGEDBG_RING_H
 #define PAGEDBG_RING_H
 
 #define PAGEDBG_MAGIC	0x676264656761705fULL	/* "_pagedbg" */
-#define PAGEDBG_VERSION	1
+#define PAGEDBG_VERSION	2
 
 #define PAGEDBG_ORDERS	32	/* mm/internal.h has no greater order than 20; a power of two can be masked */
 #define PAGEDBG_COMM	16	/* TASK_COMM_LEN */
@@ -58,7 +59,7 @@ struct pagedbg_record {
 	__u8 new_order;		/* split */
 	__s8 reason;		/* set migrate: enum migrate_reason */
 	__u32 span_nsec;	/* set, split: how much later than ts_nsec the last page's time is, where each page has its own */
-	__u64 check;
+	__u64 check;		/* pagedbg_check(), last */
 };
 
 /* What a CPU has counted; only ever grows. Of an event and an order, what was seen and not recorded was filtered out. */
@@ -130,6 +131,15 @@ static __always_inline __u64 pagedbg_hash(__u64 key)
 	key *= 0x61C8864680B583EBULL;
 	key ^= key >> 32;
 	return (key * 0x61C8864680B583EBULL) >> 32;
+}
+
+/* What a record is checked by: all of its words before `check`. Of a slot that was never used, which is zero, it is not zero. */
+static __always_inline __u64 pagedbg_check(const struct pagedbg_record *r)
+{
+	const __u64 *word = (const __u64 *)r;
+
+	return ~(word[0] ^ word[1] ^ word[2] ^ word[3] ^ word[4] ^ word[5] ^ word[6] ^ word[7] ^ word[8] ^ word[9] ^ word[10] ^ word[11] ^
+		 word[12] ^ word[13] ^ word[14]);
 }
 
 #endif

@@ -373,7 +373,7 @@ def host() -> dict[str, float]:
 
     def fill() -> None:
         slots["seq"] = np.arange(int(head[0]) + 1, int(head[0]) + 1 + HOST_SLOTS, dtype=np.uint64)
-        slots["check"] = ~slots["seq"]
+        slots["check"] = layout.check_of(slots)
         head[0] += HOST_SLOTS
 
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})

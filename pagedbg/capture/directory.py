@@ -21,7 +21,7 @@ from pagedbg.capture.layout import RECORD
 from pagedbg.capture.rings import whole_records
 from pagedbg.errors import PagedbgError
 
-FORMAT, VERSION = "pagedbg capture", 1
+FORMAT, VERSION = "pagedbg capture", 2
 
 META, EVENTS, STACKS, PAGES = "meta.json", "events.bin", "stacks.jsonl", "pages.npy"
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 MAGIC = 0x676264656761705F
-VERSION = 1
+VERSION = 2
 
 SET, RESET, SPLIT, COPY, SET_MIGRATE, DUMP, READ = range(1, 8)
 EVENTS = 8
@@ -113,3 +114,16 @@ HEADER: np.dtype[Any] = np.dtype(
 """``struct pagedbg_header``"""
 
 STRUCTURES = {"pagedbg_record": RECORD, "pagedbg_cpu": CPU, "pagedbg_filter": FILTER, "pagedbg_header": HEADER}
+
+
+def check_of(records: NDArray[Any]) -> NDArray[np.uint64]:
+    """
+    What ``check`` of each record has to be (``pagedbg_check()``).
+
+    :param records: an array of :data:`RECORD`, in one piece
+    """
+    words = records.view("<u8").reshape(len(records), RECORD.itemsize // 8)
+    found = words[:, 0].copy()
+    for index in range(1, words.shape[1] - 1):
+        found ^= words[:, index]
+    return ~found

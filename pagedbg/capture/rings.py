@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pagedbg.capture.layout import EVENTS, ORDERS, RECORD
+from pagedbg.capture.layout import EVENTS, ORDERS, RECORD, check_of
 
 # As much as fits into a CPU's cache: a piece is copied, looked at and written out.
 _PIECE = 4096
@@ -142,7 +142,7 @@ def _numbers(index: NDArray[np.uint64], newest: int) -> NDArray[np.int64]:
 
 
 def _whole(records: NDArray[Any], numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    whole: NDArray[np.bool_] = (records["seq"] == numbers) & (records["check"] == ~numbers)
+    whole: NDArray[np.bool_] = (records["seq"] == numbers) & (records["check"] == check_of(records))
     return whole
 
 
@@ -161,6 +161,6 @@ def whole_records(data: NDArray[np.uint8]) -> tuple[NDArray[Any], int]:
     """
     count, rest = divmod(len(data), RECORD.itemsize)
     records = data[: count * RECORD.itemsize].view(RECORD)
-    whole = (records["check"] == ~records["seq"]) & (records["seq"] != 0)
+    whole = (records["check"] == check_of(records)) & (records["seq"] != 0)
     torn = int(count - np.count_nonzero(whole)) + (rest > 0)
     return (records if whole.all() else records[whole]), torn

@@ -13,6 +13,7 @@ from pagedbg.capture import layout
 from pagedbg.capture.bpf_image import sources
 
 KEYS = (0, 1, 12345, 16_267_110_684, (1 << 63) + 7, (1 << 64) - 1)
+SEEDS = 1, 3, 77
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +30,12 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
     constants += ["PAGEDBG_NESTED", "PAGEDBG_NO_RECORD", "PAGEDBG_TRACEPOINT"]
     lines += [f'printf("hash.{key} %llu\\n", (unsigned long long)pagedbg_hash({key}ULL));' for key in KEYS]
     lines += [f'printf("{name} %llu\\n", (unsigned long long){name});' for name in constants]
+    fill = "for (i = 0; i < sizeof(r); i++) ((unsigned char *)&r)[i] = i * i * %d;"
+    lines += [fill.replace("%d", str(seed)) + f' printf("check.{seed} %llu\\n", (unsigned long long)pagedbg_check(&r));' for seed in SEEDS]
     where = tmp_path_factory.mktemp("layout")
     source = where / "layout.c"
     source.write_text(
-        "#include <stddef.h>\n#include <stdio.h>\n#include <linux/types.h>\n#include <ring.h>\nint main(void) {\n"
+        "#include <stddef.h>\n#include <stdio.h>\n#include <linux/types.h>\n#include <ring.h>\nint main(void) {\nstruct pagedbg_record r; size_t i;\n"
         + "\n".join(lines)
         + "\nreturn 0; }\n"
     )
@@ -63,6 +66,12 @@ def test_the_constants_are_the_headers(compiled: dict[str, int]) -> None:
 
 def test_both_choose_by_the_same_hash(compiled: dict[str, int]) -> None:
     assert participation_hash(np.array(KEYS, np.uint64)).tolist() == [compiled[f"hash.{key}"] for key in KEYS]
+
+
+def test_both_check_a_record_alike(compiled: dict[str, int]) -> None:
+    filled = [[index * index * seed % 256 for index in range(layout.RECORD.itemsize)] for seed in SEEDS]
+    records = np.array(filled, np.uint8).view(layout.RECORD).reshape(-1)
+    assert layout.check_of(records).tolist() == [compiled[f"check.{seed}"] for seed in SEEDS]
 
 
 def test_no_structure_has_holes_that_nobody_clears() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pagedbg.capture.layout import RECORD
+from pagedbg.capture.layout import RECORD, check_of
 from pagedbg.capture.rings import Ring, Settled, settled_records, whole_records
 
 
@@ -31,7 +31,7 @@ class Writer:
         record = self.slot(number)
         record["pfn"] = number * 7
         record["seq"] = number
-        record["check"] = ~np.uint64(number)
+        record["check"] = check_of(self.slots)[(number - 1) % len(self.slots)]
 
     def write(self, count: int) -> None:
         for _ in range(count):
@@ -148,7 +148,7 @@ def test_a_record_that_may_have_been_overwritten_while_it_was_copied_is_lost(bef
 def test_hostile_bytes_are_no_events_and_no_error(data: bytes) -> None:
     records, torn = whole_records(np.frombuffer(data, np.uint8))
     assert len(records) + torn >= len(data) // RECORD.itemsize
-    assert (records["check"] == ~records["seq"]).all()
+    assert (records["check"] == check_of(records)).all()
 
 
 def test_a_file_that_is_cut_in_a_record_has_those_before_it() -> None:
@@ -231,12 +231,22 @@ def test_noise_is_no_event(noise: bytes, head: int) -> None:
     assert settled.damaged in (min(head, 8), 0)
 
 
+@given(st.integers(8, 20), st.integers(0, 8 * RECORD.itemsize - 1), st.integers(1, 255))
+def test_a_record_in_which_a_bit_has_changed_is_damaged(written: int, at: int, bits: int) -> None:
+    ring = Stopped(8)
+    ring.write(written)
+    ring.slots.view(np.uint8)[at] ^= bits
+    settled = ring.settled()
+    assert (len(settled.records), settled.damaged, settled.head_damaged) == (7, 1, False)
+
+
 @given(st.integers(1, 20), st.integers(0, 7), st.sampled_from([("event", 0), ("event", 8), ("cpu", 0), ("order", 32)]))
 def test_a_record_that_says_what_none_can_say_is_damaged(written: int, slot: int, wrong: tuple[str, int]) -> None:
     ring = Stopped(8)
     ring.write(written)
     used = slot < written
     ring.slots[wrong[0]][slot] = wrong[1]
+    ring.slots["check"][slot] = check_of(ring.slots)[slot]
     settled = ring.settled()
     assert len(settled.records) == min(written, 8) - used
     assert settled.damaged == used

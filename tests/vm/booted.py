@@ -16,11 +16,12 @@ from pagedbg.capture import kmod_build
 LAB = Path(__file__).parents[2] / "contrib" / "lab"
 sys.path.insert(0, str(LAB))
 
+import crash  # noqa: E402
 import dump  # noqa: E402
 import guest  # noqa: E402
 import kernels  # noqa: E402
 
-__all__ = ("KERNELS", "LAB", "PAGEDBG", "PATIENCE", "Answer", "Live", "dump", "guest", "kernels", "pagedbg", "pagedbg_module")
+__all__ = ("KERNELS", "LAB", "PAGEDBG", "PATIENCE", "Answer", "Live", "crash", "dump", "guest", "kernels", "pagedbg", "pagedbg_module")
 
 PAGEDBG = Path(sys.executable).parent / "pagedbg"
 KERNELS = ("6.1", "6.12", "newest")
