@@ -77,7 +77,7 @@ def test_its_memory_is_only_to_be_read_and_holds_it(machine: Machine) -> None:
 
 
 def test_it_can_be_loaded_and_unloaded_again_and_again_while_pages_come_and_go(machine: Machine) -> None:
-    told = machine.scenario("storm", 200 if machine.machine.kernel.series == "6.12" else 100)
+    told = machine.scenario("storm", 1000 if machine.machine.kernel.series == "6.12" else 50)
     assert told["wrong"] == []
     assert told["recorded"] > 0
 
@@ -163,4 +163,9 @@ def test_a_kernel_that_watches_it_has_nothing_to_complain_of() -> None:
         assert machine.scenario("table")["unloaded"] == "ok"
         assert machine.scenario("device")["unloaded"] == "ok"
         assert machine.scenario("storm", 20)["wrong"] == []
+        # Each allocation of loading fails once.
+        failed = machine.scenario("fail", 5000)
+        assert set(failed["told"]) == {"ENOMEM", "ok"}
+        assert failed["told"].count("ENOMEM") > 100
+        assert (failed["left"], failed["last"]) == ([], "ok")
         machine.check_log()

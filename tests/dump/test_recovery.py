@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The flight recorder in the bundled dump: what is in its rings, and what is said of rings that are damaged or not all there."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from drgn import FaultError
+from drgn.helpers.linux.mm import follow_phys
+from drgn.helpers.linux.module import find_module
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from known import SAMPLE, Run, check, look_at
+from make_elf import PAGE, ElfCore
+
+from pagedbg.capture import layout
+from pagedbg.capture.layout import HEADER, RECORD
+from pagedbg.capture.recovery import Recorder, find_recorders
+from pagedbg.mm._read import read_array
+from pagedbg.target import Target, open_target
+
+COMMANDS = (
+    "status",
+    "trace recover",
+    "trace status",
+    "trace show --no-stack --format jsonl",
+    "correlate --by state",
+    "trace show --format classic",
+)
+
+
+@pytest.fixture(scope="module")
+def target() -> Target:
+    return open_target(str(SAMPLE))
+
+
+@pytest.fixture(scope="module")
+def recorder(target: Target) -> Recorder:
+    (found,), said = find_recorders(target)
+    assert said == []
+    return found
+
+
+def base_of(recorder: Recorder) -> int:
+    """Where its memory begins."""
+    return recorder._address(RECORD)[0] - int(recorder.header["slots_at"])
+
+
+def events_of(recorder: Recorder) -> np.ndarray[Any, Any]:
+    return np.concatenate([ring.records for _, ring in recorder.rings()])
+
+
+# ---- as it is ----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_flight_recorder_is_found_and_described(recorder: Recorder) -> None:
+    assert (recorder.backend, recorder.attach, recorder.filter_words) == ("kmod", "module", "--orders 4")
+    assert {"set", "reset", "split"} <= recorder.functions.keys()
+    assert recorder.recorded == sum(ring.newest for _, ring in recorder.rings())
+    assert all((ring.left_out, ring.damaged, ring.head_damaged) == (0, 0, False) for _, ring in recorder.rings())
+
+
+def test_of_each_order_no_more_is_recorded_than_was_seen(recorder: Recorder) -> None:
+    counters, known = recorder.counters
+    assert known.all()
+    assert (counters["recorded"] <= counters["seen"]).all()
+    events = events_of(recorder)
+    for event in layout.EVENT_NAMES:
+        assert np.count_nonzero(events["event"] == event) <= counters["recorded"][:, event].sum()
+
+
+def test_status_says_that_it_was_recorded(pagedbg: Run) -> None:
+    (row,) = [row for row in pagedbg.json("status") if row["what"] == "recording"]
+    assert row["value"].startswith("the kernel module, --orders 4: ")
+
+
+def test_what_was_recovered_can_be_saved_and_opened_without_the_dump(pagedbg: Run, tmp_path: Path) -> None:
+    saved, here = tmp_path / "saved", tmp_path / "here"
+    done = pagedbg("--sample", "-e", f"trace save {saved}", "-e", f"correlate --format jsonl -o {here}")
+    assert done.returncode == 0, done.stderr
+    there = pagedbg("--capture", saved, "correlate", "--format", "jsonl")
+    rows = [json.loads(line) for line in here.read_text().splitlines()]
+    assert len(rows) > 100
+    assert [json.loads(line) for line in there.stdout.splitlines()] == rows
+
+
+def test_a_dump_with_no_recorder_in_it_says_so(pagedbg: Run) -> None:
+    ordinary = Path(__file__).parent / "data" / "ordinary.vmcore"
+    done = pagedbg("-c", ordinary, "trace", "show")
+    assert done.returncode == 1
+    assert "Nothing was recording in ordinary.vmcore" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "Nothing was recording" in pagedbg("-c", ordinary, "trace", "recover").stdout
+
+
+# ---- damaged in memory -------------------------------------------------------------------------------------------------------------------
+
+
+class Overlay:
+    """A recorder's memory, as tests change it: bytes, and pages that are not there."""
+
+    def __init__(self, target: Target, recorder: Recorder) -> None:
+        self._base, self.size = base_of(recorder), int(recorder.header["size"])
+        found, known = read_array(target.prog, self._base, self.size, np.dtype(np.uint8))
+        self._whole, self._absent = found.copy(), ~known
+        self.restore()
+        target.prog.add_memory_segment(self._base, self.size, self._read, False)
+
+    def restore(self) -> None:
+        self.memory, self.missing = self._whole.copy(), self._absent.copy()
+
+    def _read(self, address: int, count: int, offset: int, physical: bool) -> bytes:
+        if self.missing[offset : offset + count].any():
+            raise FaultError("not in the dump", address)
+        return bytes(self.memory[offset : offset + count])
+
+
+@pytest.fixture(scope="module")
+def damaged() -> tuple[Target, Overlay, np.ndarray[Any, Any]]:
+    target = open_target(str(SAMPLE))
+    (recorder,), _ = find_recorders(target)
+    events = events_of(recorder)
+    return target, Overlay(target, recorder), events
+
+
+FUZZ = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+Damaged = tuple[Target, Overlay, Any]
+
+
+def recovered(target: Target) -> tuple[list[Recorder], list[str], set[bytes], int]:
+    """What is found, what is said, the events, and how many are said to be missing."""
+    recorders, said = find_recorders(target)
+    events, missing = set(), 0
+    for recorder in recorders:
+        for _, ring in recorder.rings():
+            events |= {record.tobytes() for record in ring.records}
+            missing += ring.left_out + ring.damaged
+        assert recorder.filter_words is None or recorder.filter_words
+    return recorders, said, events, missing
+
+
+@FUZZ
+@given(st.floats(0, 1), st.binary(min_size=1, max_size=5000))
+def test_noise_in_the_rings_makes_no_event(damaged: Damaged, where: float, noise: bytes) -> None:
+    target, overlay, events = damaged
+    overlay.restore()
+    at = int(where * (overlay.size - len(noise)))
+    overlay.memory[at : at + len(noise)] = np.frombuffer(noise, np.uint8)
+    recorders, said, found, missing = recovered(target)
+    assert found <= {record.tobytes() for record in events}
+    # What is not there is counted, or it is said that there is nothing to count.
+    counted = missing or said or any(ring.head_damaged for each in recorders for _, ring in each.rings())
+    assert len(found) == len(events) or counted
+
+
+@FUZZ
+@given(st.integers(0, HEADER.itemsize - 1), st.integers(0, 255))
+def test_a_header_with_another_byte_is_refused_or_does_no_harm(damaged: Damaged, at: int, byte: int) -> None:
+    target, overlay, events = damaged
+    overlay.restore()
+    overlay.memory[at] = byte
+    recorders, said, found, _ = recovered(target)
+    assert len(recorders) + len(said) == 1
+    assert found <= {record.tobytes() for record in events}
+
+
+@FUZZ
+@given(st.sets(st.floats(0, 1, exclude_max=True), min_size=1, max_size=20))
+def test_pages_that_the_dump_left_out_are_counted(damaged: Damaged, pages: set[float]) -> None:
+    target, overlay, events = damaged
+    overlay.restore()
+    for page in {int(page * overlay.size) // PAGE for page in pages}:
+        overlay.missing[page * PAGE : (page + 1) * PAGE] = True
+    recorders, said, found, missing = recovered(target)
+    if not recorders:
+        assert said == ["The kernel module pagedbg was recording, but the header of its rings is not in the dump."]
+        return
+    whole = {record.tobytes() for record in events}
+    assert found <= whole
+    if not any(ring.head_damaged for _, ring in recorders[0].rings()):
+        assert len(found) + missing == len(whole)
+
+
+def test_a_ring_that_was_never_used_is_empty(damaged: Damaged) -> None:
+    target, overlay, _ = damaged
+    overlay.restore()
+    (recorder,), _ = find_recorders(target)
+    start = int(recorder.header["cpus_at"])
+    overlay.memory[start:] = 0
+    _, said, found, missing = recovered(target)
+    assert (said, found, missing) == ([], set(), 0)
+
+
+# ---- damaged in the file -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def elf(target: Target, tmp_path_factory: pytest.TempPathFactory) -> ElfCore:
+    """The bundled dump as an uncompressed ELF core."""
+    return ElfCore(target.prog, tmp_path_factory.mktemp("elf") / "vmcore")
+
+
+@pytest.fixture
+def restored(elf: ElfCore) -> Iterator[list[Any]]:
+    """What was there before is put back from this list."""
+    undo: list[Any] = []
+    yield undo
+    for before in reversed(undo):
+        elf.restore(before)
+
+
+def test_without_the_list_of_modules_the_rings_are_found_by_how_they_begin(
+    target: Target, recorder: Recorder, elf: ElfCore, restored: list[Any]
+) -> None:
+    restored.append(elf.write(target.prog.symbol("modules").address, struct.pack("<QQ", 0xDEAD_0000_0000_0000, 0xDEAD_0000_0000_0000)))
+    (again,), said = find_recorders(open_target(str(elf.path)))
+    assert said == []
+    assert events_of(again).tobytes() == events_of(recorder).tobytes()
+
+
+def test_an_overwritten_header_is_said_and_the_rest_still_answers(recorder: Recorder, elf: ElfCore, restored: list[Any]) -> None:
+    restored.append(elf.write(base_of(recorder), bytes(64)))
+    results = look_at(elf.path, *COMMANDS, "owners --by order")
+    for result in results:
+        check(result)
+    status, _, _, show, *_, owners = results
+    assert status[0] == owners[0] == 0
+    assert "The kernel module pagedbg was recording, but the header of its rings is damaged." in status[1]
+    assert show[0] == 1
+    assert "the header of its rings is damaged" in show[2]
+
+
+def test_overwritten_records_are_counted_and_left_out(recorder: Recorder, elf: ElfCore, restored: list[Any]) -> None:
+    _, ring = max(recorder.rings(), key=lambda each: len(each[1].records))
+    cpu = int(ring.records["cpu"][0])
+    start = recorder._address(RECORD)[0] + cpu * recorder.slots * RECORD.itemsize
+    # The pfn in one, and all of another.
+    first, second = (int(number - 1) % recorder.slots for number in ring.records["seq"][:2])
+    restored.append(elf.write(start + first * RECORD.itemsize + 8, b"\x55" * 8))
+    restored.append(elf.write(start + second * RECORD.itemsize, b"\xaa" * RECORD.itemsize))
+    whole, less = (look_at(path, "trace show --no-stack --format jsonl", "trace status") for path in (SAMPLE, elf.path))
+    assert len(less[0][1].splitlines()) == len(whole[0][1].splitlines()) - 2
+    assert "2 events in the rings are damaged" in less[1][1]
+
+
+def test_counters_that_are_not_in_the_dump_are_not_taken_for_none(target: Target, recorder: Recorder, tmp_path: Path) -> None:
+    address = base_of(recorder) + int(recorder.header["cpus_at"])
+    gone = follow_phys(target.prog["init_mm"].address_of_(), address).value_() // PAGE
+    core = ElfCore(target.prog, tmp_path / "vmcore", {gone}.__contains__)
+    status, *_ = results = look_at(core.path, "trace status", *COMMANDS)
+    for result in results:
+        check(result)
+    assert status[0] == 0
+    assert "how many events are missing is not known" in status[1]
+
+
+def test_probes_that_cannot_be_counted_are_said(target: Target, elf: ElfCore, restored: list[Any]) -> None:
+    restored.append(elf.write(target.prog.symbol("kprobe_table").address, b"\x11" * 512))
+    (show, *_) = results = look_at(elf.path, "trace status", *COMMANDS)
+    for result in results:
+        check(result)
+    assert "How many events the kernel missed could not be read." in show[1]
+
+
+def test_a_module_that_is_not_ours_by_its_memory_is_left_alone(target: Target, elf: ElfCore, restored: list[Any]) -> None:
+    module = find_module(target.prog, b"pagedbg")
+    restored.append(elf.write(module.name.address_, b"another\0"))
+    recorders, said = find_recorders(open_target(str(elf.path)))
+    assert (recorders, said) == ([], [])
