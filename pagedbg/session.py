@@ -70,6 +70,8 @@ class Session:
         directory = tempfile.TemporaryDirectory(prefix="pagedbg-")
         recover(self.target, recorder, self.recorders[1], Path(directory.name))
         self.capture = self.recovered = Capture(directory.name)
+        if self._directory is not None:
+            self._directory.cleanup()
         self._directory = directory
 
     def refresh_capture(self) -> Capture | None:

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from drgn import Program
+from drgn import FaultError, Program
 
 from pagedbg.mm.gfp import gfpflag_names
 from pagedbg.mm.migrate import migrate_reason_names, migratetype_names
@@ -29,12 +30,32 @@ def kernel_of(target: Target) -> dict[str, Any]:
     }
 
 
-def names_of(prog: Program) -> dict[str, Any]:
-    """What the numbers in events stand for."""
-    return {
-        "gfp": [list(pair) for pair in gfpflag_names(prog)],
-        "migratetype": list(migratetype_names(prog)),
-        "migrate_reason": list(migrate_reason_names(prog)),
-        "special_handles": special_handles(prog) if page_owner_inited(prog) else {},
-        "zones": [{"node": span.nid, "zone": span.name, "start_pfn": span.start_pfn, "end_pfn": span.end_pfn} for span in zone_spans(prog)],
-    }
+def names_of(prog: Program, unreadable: list[str] | None = None) -> dict[str, Any]:
+    """
+    What the numbers in events stand for.
+
+    :param unreadable: of a dump, takes the names of what it does not hold, which is empty then
+    """
+    names: dict[str, Any] = {}
+    for name, (read, empty) in _NAMES.items():
+        try:
+            names[name] = read(prog)
+        except (FaultError, LookupError, ValueError):
+            if unreadable is None:
+                raise
+            unreadable.append(name)
+            names[name] = empty
+    return names
+
+
+def _zones(prog: Program) -> list[dict[str, Any]]:
+    return [{"node": span.nid, "zone": span.name, "start_pfn": span.start_pfn, "end_pfn": span.end_pfn} for span in zone_spans(prog)]
+
+
+_NAMES: dict[str, tuple[Callable[[Program], Any], Any]] = {
+    "gfp": (lambda prog: [list(pair) for pair in gfpflag_names(prog)], []),
+    "migratetype": (lambda prog: list(migratetype_names(prog)), []),
+    "migrate_reason": (lambda prog: list(migrate_reason_names(prog)), []),
+    "special_handles": (lambda prog: special_handles(prog) if page_owner_inited(prog) else {}, {}),
+    "zones": (_zones, []),
+}

@@ -155,6 +155,10 @@ def recover(target: Target, recorder: Recorder, said: list[str], directory: Path
     functions = find_hooks(target)
     counters, known = recorder.counters
     words = recorder.filter_words
+    unreadable: list[str] = []
+    names = names_of(target.prog, unreadable)
+    if unreadable:
+        said = [*said, f"The dump does not hold the names of {', '.join(unreadable)}."]
     meta: dict[str, Any] = {
         "record_size": RECORD.itemsize,
         "kernel": kernel_of(target),
@@ -168,7 +172,7 @@ def recover(target: Target, recorder: Recorder, said: list[str], directory: Path
         "begun": {"mono_ns": 0, "wall": "", "local_ns": None},
         "ended": None,
         "counts": {},
-        "names": names_of(target.prog),
+        "names": names,
         "recorder": {"pid": 0, "started": 0},
         "recovered": {
             "from": target.name,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from drgn import FaultError
 
 from pagedbg.analysis.stacks import function_of
 from pagedbg.capture import layout
@@ -22,7 +23,14 @@ _MOST = 20
 
 def history(session: Session, pfn: int) -> Iterator[str]:
     """Lines on what was recorded of a page, if there is a capture of this kernel."""
-    capture = session.refresh_capture()
+    try:
+        capture = session.refresh_capture()
+    except (PagedbgError, FaultError, LookupError, ValueError) as error:
+        # Of a damaged dump: the page is what was asked for.
+        yield line("captured", str(error))
+        return
+    if capture is None and session.recorders[1]:
+        yield line("captured", " ".join(session.recorders[1]))
     if capture is None or capture.meta["kernel"]["build_id"] != session.target.vmcoreinfo.get("BUILD-ID", ""):
         return
     captured = Captured(session, capture)
