@@ -66,8 +66,8 @@ def _recording(session: Session) -> str:
         f"{'the kernel module' if one.backend == KMOD else 'BPF'}, {one.filter_words or UNKNOWN_FILTER}: {one.recorded:,} events"
         for one in found
     ]
-    hint = " (trace show lists the last of them)" if len(found) == 1 else " (trace recover opens one)" if found else ""
-    return f"{' and '.join(each)}{hint}" + " ".join(["." if each and said else "", *said]).rstrip()
+    hint = " (trace show lists the last of them)" if len(found) == 1 else " (trace recover opens one)"
+    return " ".join([*([f"{' and '.join(each)}{hint}."] if each else []), *said])
 
 
 def _memory(session: Session) -> str:
