@@ -38,7 +38,7 @@ SCENARIO = "; ".join(
 WORKLOAD = f"""
 set -e
 insmod $LAB_CHURN
-filter="--comm sh --orders 3,6,7"
+filter="--comm sh --orders 3,6-7"
 $PAGEDBG record --backend kmod $filter -o $OUT/kmod -- \
     $PAGEDBG record --backend bpf --slots 256 $filter -o $OUT/bpf -- sh -c {shlex.quote(SCENARIO)} >$OUT/said 2>&1 </dev/null &
 until [ -s $OUT/held ] && [ -s $OUT/kmod/stacks.jsonl ] && [ -s $OUT/bpf/stacks.jsonl ]; do
@@ -72,7 +72,7 @@ def died(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     workload = out / "workload.sh"
     workload.write_text(f"OUT={shlex.quote(str(out))} PAGEDBG={shlex.quote(str(PAGEDBG))}; export OUT\n{WORKLOAD}")
     cores = {"kdump": out / "vmcore", "QEMU": out / "raw"}
-    crash.crash(kernel, cores["kdump"], workload=workload, raw=cores["QEMU"], timeout=PATIENCE, memory="768M", rw=[out])
+    crash.crash(kernel, cores["kdump"], workload=workload, raw=cores["QEMU"], timeout=PATIENCE, memory="640M", rw=[out])
     recorders = {}
     for name, core in cores.items():
         found, said = find_recorders(open_target(str(core)))
