@@ -8,7 +8,7 @@ import datetime
 from collections.abc import Callable, Iterator
 
 from drgn import FaultError
-from drgn.helpers.linux.cpumask import num_online_cpus
+from drgn.helpers.linux.cpumask import num_present_cpus
 from drgn.helpers.linux.mm import totalram_pages
 
 from pagedbg.analysis.table import Column, Table
@@ -43,7 +43,7 @@ def _facts(session: Session) -> Iterator[tuple[str, str]]:
     machine = prog.platform.arch.name.lower() if prog.platform else "unknown machine"
     yield (
         "kernel",
-        f"Linux {target.release}, {machine}, {_try(lambda: num_online_cpus(prog))} CPUs, up {_try(lambda: _span(local_clock(prog)))}",
+        f"Linux {target.release}, {machine}, {_try(lambda: num_present_cpus(prog))} CPUs, up {_try(lambda: _span(local_clock(prog)))}",
     )
     if target.dump is None:
         yield "target", f"the running kernel, types from {target.types}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from drgn import Program
 from drgn.helpers.common.prog import takes_program_or_default
-from drgn.helpers.linux.cpumask import for_each_online_cpu
+from drgn.helpers.linux.cpumask import for_each_possible_cpu
 from drgn.helpers.linux.percpu import per_cpu
 
 __all__ = ("local_clock",)
@@ -22,10 +22,10 @@ def local_clock(prog: Program) -> int:
     Return about what ``local_clock()`` says now, or said when the dump was taken, in nanoseconds.
 
     The clock itself is not in memory. Each run queue keeps what it read last (``struct rq::clock``): the latest of them is at most a tick
-    old as long as one CPU is busy.
+    old as long as one CPU is busy. Those that are offline count, too: a panic stops all but one, which may have been idle.
     """
     runqueues = prog["runqueues"]
-    clocks: list[int] = [per_cpu(runqueues, cpu).clock.value_() for cpu in for_each_online_cpu(prog)]
+    clocks: list[int] = [per_cpu(runqueues, cpu).clock.value_() for cpu in for_each_possible_cpu(prog)]
     if not clocks:
-        raise LookupError("no CPU is online")
+        raise LookupError("there is no CPU")
     return max(clocks)
