@@ -14,7 +14,10 @@ import termios
 
 PORT = "pagedbg.lab"
 HEADER = struct.Struct("!cI")
-CHUNK = 1 << 16
+
+# As much of a frame as the port takes in one write: so a kernel that panics leaves no half of one, and the crash kernel's agent can begin
+# with a frame of its own.
+CHUNK = (1 << 15) - HEADER.size
 
 # Numbers, since the signal module would double the time that Python needs to start.
 SIGPIPE, SIGXFSZ = 13, 25

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import guest
 import kernels
-from guest import Guest, LabError
+from guest import CompletedGuest, Guest, LabError
 from kernels import Kernel
 
 # makedumpfile's option for each format.
@@ -60,9 +60,7 @@ def dump(
     """Run ``workload`` in a started ``machine``, stop that for good, and write a dump without the pages that ``level`` leaves out."""
     kernels.install(["makedumpfile", "e2fsprogs"], say=machine.say)
     if workload:
-        machine.say(f"running {workload.name}")
-        script = workload.resolve()
-        done = machine.run(["sh", script], env={"LAB_BLOCKS": str(guest.blocks_module(machine.kernel))}, timeout=timeout).check()
+        done = run_workload(machine, workload, timeout=timeout).check()
     if oracle:
         machine.say("asking the guest about itself")
         oracle.mkdir(parents=True, exist_ok=True)
@@ -89,12 +87,20 @@ def dump(
     return Dump(machine.kernel, core, raw, oracle)
 
 
+def run_workload(machine: Guest, script: Path, *, timeout: float) -> CompletedGuest:
+    """Run a shell script as root, which finds the paths of the test modules in ``$LAB_BLOCKS`` and ``$LAB_CHURN``."""
+    machine.say(f"running {script.name}")
+    modules = {"LAB_BLOCKS": guest.blocks_module(machine.kernel), "LAB_CHURN": guest.churn_module(machine.kernel)}
+    return machine.run(["sh", script.resolve()], env={name: str(path) for name, path in modules.items()}, timeout=timeout)
+
+
 def mend_program_headers(elf: Path) -> None:
     """Move the program headers to where makedumpfile expects them.
 
     QEMU writes section headers at offset 64, right behind the ELF header, and program headers after them; makedumpfile reads
     program headers at 64 whatever e_phoff says. Nobody needs the sections.
     """
+    elf.chmod(0o600)  # QEMU leaves it read-only
     with elf.open("r+b") as file:
         header = bytearray(file.read(64))
         (offset,) = struct.unpack_from("<Q", header, 32)  # e_phoff

@@ -69,7 +69,10 @@ Output = Callable[[str, bytes], None]
 
 @dataclasses.dataclass(frozen=True)
 class CompletedGuest:
-    """What came of a command: its output and exit status, what the serial console said so far, and why it failed if it was cut short."""
+    """
+    What came of a command: its output and exit status, what the serial console said so far, and why it failed if it was cut short. With
+    ``crash_kernel`` that was by a panic, and the agent of the crash kernel answers now.
+    """
 
     argv: list[str]
     stdout: bytes
@@ -77,6 +80,7 @@ class CompletedGuest:
     status: int
     console: str
     failure: str | None = None
+    crash_kernel: bool = False
 
     @property
     def text(self) -> str:
@@ -215,6 +219,11 @@ class Guest:
                 return Path(self._path("console")).read_bytes().decode(errors="replace").replace("\r", "")
         return self._console
 
+    def console_end(self) -> str:
+        """Its last lines, as the end of a sentence."""
+        lines = [line for line in self.console().splitlines() if line.strip()]
+        return "\n".join(["its console ended:", *lines[-40:]])
+
     def _path(self, name: str) -> str:
         assert self._scratch
         return os.path.join(self._scratch.name, name)
@@ -251,11 +260,8 @@ class Guest:
         """Stop what is left of the guest and tell from its console what happened."""
         said = Path(self._path("qemu.log")).read_text(errors="replace").strip()
         self.stop()
-        lines = [line for line in self._console.splitlines() if line.strip()]
-        panicked = any("Kernel panic" in line for line in lines)
-        what = "the guest's kernel crashed" if panicked else "the guest ended before the command did"
-        tail = "\n".join([*([said[-500:]] if said else []), *lines[-40:]])
-        return GuestGone(CRASHED, f"{what}; its console ended:\n{tail}")
+        what = "the guest's kernel crashed" if "Kernel panic" in self._console else "the guest ended before the command did"
+        return GuestGone(CRASHED, f"{what}; {f'QEMU said: {said[-500:]}; ' if said else ''}{self.console_end()}")
 
     def _command(self) -> list[str]:
         """QEMU's command line: virtme-ng's, with our channel, monitor and console in it."""
@@ -314,14 +320,14 @@ class Guest:
         ``stdin`` is what the command reads, or a descriptor to read that from. With ``on_output``, output is handed to it as it
         comes (``"stdout"`` or ``"stderr"``, bytes) instead of being kept. With ``tty``, the command has a terminal, as large as
         ours, whose keyboard is ``stdin``. Past ``timeout`` seconds, or if the kernel crashes, the guest is stopped and the
-        status is 124 or 125.
+        status is 124 or 125; it lives on where a crash kernel was loaded.
         """
         if not self._channel:
             raise LabError("this guest is not running.")
         arguments = [os.fspath(a) for a in argv]
         kept: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
         keep = on_output or (lambda stream, data: kept[stream].append(data))
-        status, failure = 0, None
+        status, failure, crash_kernel = 0, None, False
         environment = {**{k: v for k in ENVIRONMENT if (v := os.environ.get(k)) is not None}, **(env or {})}
         size = terminal_size() if tty else ()
         self._channel.send(b"c", pack_request(arguments, os.path.abspath(cwd or os.getcwd()), environment, size))
@@ -338,13 +344,17 @@ class Guest:
                     if kind == b"x":
                         status = int(data)
                         break
+                    if kind == b"r":
+                        status, failure, crash_kernel = CRASHED, "the guest's kernel crashed, and its crash kernel has come up.", True
+                        break
                     keep("stderr" if kind == b"e" else "stdout", data)
         except GuestGone as gone:
             status, failure = gone.status, str(gone)
         finally:
             if self._channel:
                 self._channel.stdin = None
-        return CompletedGuest(arguments, b"".join(kept["stdout"]), b"".join(kept["stderr"]), status, self.console(), failure)
+        output = b"".join(kept["stdout"]), b"".join(kept["stderr"])
+        return CompletedGuest(arguments, *output, status, self.console(), failure, crash_kernel)
 
     def qmp(self, command: str, **arguments: Any) -> Any:
         """Ask QEMU's monitor, for example ``qmp("stop")``; underscores in arguments' names stand for hyphens."""
