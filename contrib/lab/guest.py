@@ -61,6 +61,9 @@ ROOT_FLAGS = "version=9p2000.L,trans=virtio,access=any,msize=512000,cache=loose"
 # What a guest may write to without writing to the host; /usr only where the mount point /lib/modules has to be made.
 OVERLAYS = ("/etc", "/home", "/opt", "/root", "/srv", "/tmp", "/var")
 
+# How often QEMU is asked, in seconds, whether a guest has panicked that is to be kept then: it does not end.
+GLANCE = 1.0
+
 # Of the caller's environment, what a command in the guest is given.
 ENVIRONMENT = ("COLORTERM", "HOME", "LANG", "LC_ALL", "NO_COLOR", "PAGER", "PATH", "TERM")
 
@@ -140,6 +143,7 @@ class Guest:
         page_owner: bool = True,
         rw: Iterable[str | os.PathLike[str]] = (),
         kvm: bool = False,
+        keep: bool = False,
         qemu_opts: Sequence[str] = (),
         console: str | os.PathLike[str] | None = None,
         say: Callable[[str], None] = lambda _: None,
@@ -153,7 +157,9 @@ class Guest:
         for directory in self.rw:
             if not os.path.isdir(directory):
                 raise LabError(f"{directory} is no directory, so the guest cannot be given it.")
-        self.qemu_opts = list(qemu_opts)
+        # A reset ends QEMU (virtme-ng gives -no-reboot), or with this stops the guest as it is: its memory can still be dumped.
+        self.qemu_opts = [*(["-no-shutdown"] if keep else []), *qemu_opts]
+        self.keep = keep
         self.console_copy = Path(console) if console else None
         self.say = say
         self._process: subprocess.Popen[bytes] | None = None
@@ -252,9 +258,17 @@ class Guest:
             if left is not None and left <= 0:
                 self.stop()
                 raise GuestGone(TIMED_OUT, "the time limit has passed.")
-            yield from channel.exchange(left)
+            limits = [limit for limit in (left, GLANCE if self.keep else None) if limit is not None]
+            yield from channel.exchange(min(limits, default=None))
             if channel.closed:
                 raise self._crashed()
+            if self.keep and self.halted:
+                raise GuestGone(CRASHED, "the guest's kernel panicked.")
+
+    @property
+    def halted(self) -> bool:
+        """Whether the guest stands still as its kernel's panic has left it: one that is to be kept."""
+        return bool(self._qmp) and self.qmp("query-status")["status"] == "shutdown"
 
     def _crashed(self) -> GuestGone:
         """Stop what is left of the guest and tell from its console what happened."""
@@ -320,7 +334,7 @@ class Guest:
         ``stdin`` is what the command reads, or a descriptor to read that from. With ``on_output``, output is handed to it as it
         comes (``"stdout"`` or ``"stderr"``, bytes) instead of being kept. With ``tty``, the command has a terminal, as large as
         ours, whose keyboard is ``stdin``. Past ``timeout`` seconds, or if the kernel crashes, the guest is stopped and the
-        status is 124 or 125; it lives on where a crash kernel was loaded.
+        status is 124 or 125. A guest that panics lives on where a crash kernel was loaded; one that was made with ``keep`` stands still, to be dumped.
         """
         if not self._channel:
             raise LabError("this guest is not running.")
@@ -532,6 +546,11 @@ def blocks_module(kernel: Kernel) -> Path:
 def churn_module(kernel: Kernel) -> Path:
     """``pagedbg_churn.ko``, which allocates and frees on demand."""
     return build_module(HERE / "churn", kernel) / "pagedbg_churn.ko"
+
+
+def leaky_module(kernel: Kernel) -> Path:
+    """``leaky.ko``, a driver with a bug."""
+    return build_module(HERE / "leaky", kernel) / "leaky.ko"
 
 
 def build_module(source: Path, kernel: Kernel) -> Path:
