@@ -8,6 +8,7 @@ import os
 import struct
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import guest
@@ -51,22 +52,32 @@ def dump(
     core: Path,
     *,
     workload: Path | None = None,
+    env: Mapping[str, str] | None = None,
     oracle: Path | None = None,
     raw: Path | None = None,
     format: str = "kdump-zlib",
     level: int = ZERO_AND_FREE,
     timeout: float = 300,
 ) -> Dump:
-    """Run ``workload`` in a started ``machine``, stop that for good, and write a dump without the pages that ``level`` leaves out."""
+    """
+    Run ``workload`` in a started ``machine``, stop that for good, and write a dump without the pages that ``level`` leaves out.
+
+    The workload's environment has the paths of the modules that it may load, and ``env``. It may end in a panic if the machine is one
+    to keep then; nobody can be asked any more, and of ``oracle`` there is the console alone.
+    """
     kernels.install(["makedumpfile", "e2fsprogs"], say=machine.say)
     if workload:
-        done = run_workload(machine, workload, timeout=timeout).check()
+        done = run_workload(machine, workload, env=env, timeout=timeout)
+        if not machine.halted:
+            done.check()
     if oracle:
         machine.say("asking the guest about itself")
         oracle.mkdir(parents=True, exist_ok=True)
         if workload:
             (oracle / "workload").write_bytes(done.stdout + done.stderr)
-        for name, command in ORACLE.items():
+        if machine.halted:
+            (oracle / "console").write_text(machine.console())
+        for name, command in () if machine.halted else ORACLE.items():
             answer = machine.run(command, timeout=timeout)
             if answer.failure:
                 answer.check()
@@ -87,11 +98,12 @@ def dump(
     return Dump(machine.kernel, core, raw, oracle)
 
 
-def run_workload(machine: Guest, script: Path, *, timeout: float) -> CompletedGuest:
-    """Run a shell script as root, which finds the paths of the test modules in ``$LAB_BLOCKS`` and ``$LAB_CHURN``."""
+def run_workload(machine: Guest, script: Path, *, env: Mapping[str, str] | None = None, timeout: float) -> CompletedGuest:
+    """Run a shell script as root, which finds in its environment the paths of the modules that it may load, and ``env``."""
     machine.say(f"running {script.name}")
-    modules = {"LAB_BLOCKS": guest.blocks_module(machine.kernel), "LAB_CHURN": guest.churn_module(machine.kernel)}
-    return machine.run(["sh", script.resolve()], env={name: str(path) for name, path in modules.items()}, timeout=timeout)
+    modules = {"BLOCKS": guest.blocks_module, "CHURN": guest.churn_module, "LEAKY": guest.leaky_module}
+    paths = {f"LAB_{name}": str(module(machine.kernel)) for name, module in modules.items()}
+    return machine.run(["sh", script.resolve()], env={**paths, **(env or {})}, timeout=timeout)
 
 
 def mend_program_headers(elf: Path) -> None:
