@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-The bundled dump, and what is known of it from elsewhere: from drgn with debug info, a page at a time (``contrib/lab/oracle.py``), and from
-the guest itself just before it was stopped.
+The dump of an ordinary machine, and what is known of it from elsewhere: from drgn with debug info, a page at a time
+(``contrib/lab/oracle.py``), and from the guest itself just before it was stopped.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from debugfs_text import Record, parse
-from known import DATA, SAMPLE, Oracle, Run
+from known import DATA, ORDINARY, Oracle, Run
 
 from pagedbg.target import Target, open_target
 
@@ -25,21 +25,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def oracle() -> Oracle:
-    """What drgn says of the bundled dump with debug info."""
-    return Oracle(DATA / "sample.oracle.json.xz")
+    """What drgn says of that dump with debug info."""
+    return Oracle(DATA / "ordinary.oracle.json.xz")
 
 
 @pytest.fixture(scope="session")
 def said_by_the_kernel() -> list[Record]:
     """What the guest's debugfs page_owner said shortly before the dump: some of it has changed since."""
-    with lzma.open(DATA / "sample.page_owner.xz", "rt", encoding="utf-8", errors="backslashreplace") as file:
+    with lzma.open(DATA / "ordinary.page_owner.xz", "rt", encoding="utf-8", errors="backslashreplace") as file:
         return parse(file.read())
 
 
 @pytest.fixture(scope="session")
 def sample() -> Target:
-    """The bundled dump, opened without debug info."""
-    return open_target(str(SAMPLE))
+    """That dump, opened without debug info."""
+    return open_target(str(ORDINARY))
 
 
 @pytest.fixture(scope="session")

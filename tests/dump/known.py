@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-The bundled dump, what ``contrib/lab/oracle.py`` found in it with debug info, and pagedbg as a program to run on it.
+The dumps of an ordinary machine and, bundled, of an incident; what ``contrib/lab/oracle.py`` found in them with debug info; and pagedbg as
+a program to run on them.
 
 Beside the ``conftest.py`` that makes fixtures of them, since tests of several directories cannot each import a module of that name.
 """
@@ -18,9 +19,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pagedbg.cli import SAMPLE
 
+__all__ = ("DATA", "ORDINARY", "SAMPLE", "Block", "Oracle", "Result", "Run", "check", "look_at")
+
 DATA = Path(__file__).parent / "data"
+ORDINARY = DATA / "ordinary.vmcore"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,8 +79,52 @@ class Run:
         assert "bug in pagedbg" not in done.stderr, done.stderr
         return done
 
-    def json(self, *args: str) -> Any:
-        """What a command on the bundled dump prints as JSON."""
-        done = self("-c", SAMPLE, "--format", "json", *args)
+    def json(self, *args: str, core: Path = ORDINARY) -> Any:
+        """What a command on a dump prints as JSON."""
+        done = self("-c", core, "--format", "json", *args)
         assert (done.returncode, done.stderr) == (0, ""), done.stderr
         return json.loads(done.stdout)
+
+
+# Runs several commands on one dump, whatever becomes of each, and says what came of them.
+DRIVER = """
+import contextlib, io, json, sys
+from pagedbg.commands.base import execute, explain
+from pagedbg.session import Session
+from pagedbg.target import open_target
+core, *lines = sys.argv[1:]
+results = []
+try:
+    session = Session(open_target(core), pager=False)
+except Exception as error:
+    results.append((1, "", f"pagedbg: {explain(error)}\\n"))
+else:
+    session.keep()
+    for line in lines:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = execute(session, line)
+        results.append((status, out.getvalue(), err.getvalue()))
+json.dump(results, sys.stdout)
+"""
+
+Result = tuple[int, str, str]
+
+
+def look_at(core: Path, *lines: str) -> list[Result]:
+    """Run commands on a dump, in one process."""
+    done = subprocess.run([sys.executable, "-c", DRIVER, core, *lines], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return [tuple(result) for result in json.loads(done.stdout)]  # type: ignore[misc]
+
+
+def check(result: Result) -> None:
+    """Done, or refused in one sentence."""
+    status, _, said = result
+    assert status in (0, 1), result
+    assert "Traceback" not in said
+    if "bug in pagedbg" in said:
+        pytest.fail(said)
+    if status:
+        assert said.count("\n") == 1, said

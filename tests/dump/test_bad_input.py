@@ -18,56 +18,13 @@ from typing import Any
 import pytest
 from drgn import TypeKind
 from drgn.helpers.linux.mm import follow_phys
-from known import SAMPLE, Oracle, Run
+from known import ORDINARY, Oracle, Run, check, look_at
 from make_elf import PAGE, ElfCore
 
 from pagedbg.mm.page_ext import pfn_to_page_ext
 from pagedbg.target import Target
 
 COMMANDS = ("status", "doctor", "owners --by stack", "owners --by comm,order,zone,age", "owners --orders '>=3'", "inspect pfn 0x2b80")
-
-# Runs several commands on one dump, whatever becomes of each, and says what came of them.
-DRIVER = """
-import contextlib, io, json, sys
-from pagedbg.commands.base import execute, explain
-from pagedbg.session import Session
-from pagedbg.target import open_target
-core, *lines = sys.argv[1:]
-results = []
-try:
-    session = Session(open_target(core), pager=False)
-except Exception as error:
-    results.append((1, "", f"pagedbg: {explain(error)}\\n"))
-else:
-    session.keep()
-    for line in lines:
-        out, err = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            status = execute(session, line)
-        results.append((status, out.getvalue(), err.getvalue()))
-json.dump(results, sys.stdout)
-"""
-
-Result = tuple[int, str, str]
-
-
-def look_at(core: Path, *lines: str) -> list[Result]:
-    """Run commands on a dump, in one process."""
-    done = subprocess.run([sys.executable, "-c", DRIVER, core, *lines], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return [tuple(result) for result in json.loads(done.stdout)]  # type: ignore[misc]
-
-
-def check(result: Result) -> None:
-    """Done, or refused in one sentence."""
-    status, _, said = result
-    assert status in (0, 1), result
-    assert "Traceback" not in said
-    if "bug in pagedbg" in said:
-        pytest.fail(said)
-    if status:
-        assert said.count("\n") == 1, said
 
 
 def refused(done: subprocess.CompletedProcess[str], status: int = 1) -> str:
@@ -84,8 +41,8 @@ def refused(done: subprocess.CompletedProcess[str], status: int = 1) -> str:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of the bundled dump, to be damaged."""
-    return Path(shutil.copy(SAMPLE, tmp_path / "vmcore"))
+    """A copy of the dump, to be damaged."""
+    return Path(shutil.copy(ORDINARY, tmp_path / "vmcore"))
 
 
 @pytest.mark.parametrize("keep", [0, 7, 100, 4096, 4200, 8192, 12_000, 16_000, 17_000, 20_000, 0.05, 0.5, 0.9, 0.99, 0.9999])
@@ -144,7 +101,7 @@ def test_what_is_no_dump(tmp_path: Path, pagedbg: Run) -> None:
 
 @pytest.fixture(scope="module")
 def elf(sample: Target, tmp_path_factory: pytest.TempPathFactory) -> ElfCore:
-    """The bundled dump as an uncompressed ELF core, of which tests change what lies where."""
+    """The dump as an uncompressed ELF core, of which tests change what lies where."""
     return ElfCore(sample.prog, tmp_path_factory.mktemp("elf") / "vmcore")
 
 
@@ -327,7 +284,7 @@ def test_symbols_that_cannot_be_used_are_refused(tmp_path: Path, pagedbg: Run) -
         (tmp_path / "nothing", "No such file"),
         (tmp_path, "directory"),
     ):
-        said = refused(pagedbg("-c", SAMPLE, "-s", path, "-e", "status"))
+        said = refused(pagedbg("-c", ORDINARY, "-s", path, "-e", "status"))
         assert said.startswith(str(path))
         assert sentence.lower() in said.lower()
 
@@ -342,7 +299,7 @@ def test_a_home_that_cannot_be_written_to_keeps_nothing_from_working(pagedbg: Ru
     }
     if home is not None:
         environment["HOME"] = home
-    done = pagedbg("-c", SAMPLE, "owners", "--by", "order", "--top", "1", env=environment)
+    done = pagedbg("-c", ORDINARY, "owners", "--by", "order", "--top", "1", env=environment)
     assert done.returncode == 0
     assert done.stderr == ""
     assert done.stdout.startswith("order")
@@ -370,7 +327,7 @@ sys.exit(pagedbg.cli.main(["-e", "status"]))
     "line", ["inspect pfn x", "inspect pfn", "inspect pfn -1", "inspect nonsense 5", "owners --pfns x", "ownres", "owners |", "owners 'x"]
 )
 def test_what_is_mistyped_is_a_usage_error(pagedbg: Run, line: str) -> None:
-    done = pagedbg("-c", SAMPLE, "-e", line)
+    done = pagedbg("-c", ORDINARY, "-e", line)
     assert done.returncode == 2, done
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
@@ -378,6 +335,6 @@ def test_what_is_mistyped_is_a_usage_error(pagedbg: Run, line: str) -> None:
 
 def test_a_page_that_is_not_there_is_an_answer_or_one_sentence(pagedbg: Run) -> None:
     for pfn in ("0xffffffffffffffff", "0x10000000000", "99999999999999999999999", "0"):
-        done = pagedbg("-c", SAMPLE, "-e", f"inspect pfn {pfn}")
+        done = pagedbg("-c", ORDINARY, "-e", f"inspect pfn {pfn}")
         assert done.returncode in (0, 1, 2), done
         assert (done.stdout and not done.stderr) or (done.stderr.count("\n") == 1 and not done.stdout)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Filters as they are typed, and what the kernel is told; the words are those of the bundled dump's kernel."""
+"""Filters as they are typed, and what the kernel is told; the words are those of the dump's kernel."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import pytest
 from drgn import Program
 from hypothesis import given
 from hypothesis import strategies as st
+from known import ORDINARY
 
 from pagedbg.analysis.filters import parse_names, parse_orders, participates, participation_hash
 from pagedbg.capture import layout
 from pagedbg.capture.filter import OPTIONS, build_filter, describe, describe_filter, everything
-from pagedbg.cli import SAMPLE
 from pagedbg.errors import UsageError
 from pagedbg.target import open_target
 
 
 @pytest.fixture(scope="module")
 def prog() -> Program:
-    return open_target(str(SAMPLE)).prog
+    return open_target(str(ORDINARY)).prog
 
 
 def test_no_options_let_everything_pass(prog: Program) -> None:

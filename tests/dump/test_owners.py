@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from debugfs_text import Record
-from known import DATA, SAMPLE, Block, Oracle, Run
+from known import DATA, ORDINARY, Block, Oracle, Run
 
 from pagedbg.analysis.filters import participates
 from pagedbg.analysis.stacks import function_of, module_of
@@ -176,7 +176,7 @@ def test_the_kernels_own_text_says_the_same_letter_for_letter(rows: list[Row], o
 @pytest.fixture(scope="session")
 def known() -> dict[str, tuple[int, int, int]]:
     """(order, pfn, pages still allocated) of each block that the test module in the guest holds."""
-    lines = (DATA / "sample.pagedbg_blocks").read_text().split("\n")
+    lines = (DATA / "ordinary.pagedbg_blocks").read_text().split("\n")
     return {name: (int(order), int(pfn), int(pages)) for name, order, pfn, pages in (line.split() for line in lines if line)}
 
 
@@ -426,15 +426,15 @@ def test_every_format_carries_the_same_values(pagedbg: Run, rows: list[Row]) -> 
     command = ("owners", "--orders", ">=3")
     chosen = [row for row in rows if row["order"] >= 3]
     assert pagedbg.json(*command) == chosen
-    lines = pagedbg("-c", SAMPLE, "--format", "jsonl", *command).stdout.splitlines()
+    lines = pagedbg("-c", ORDINARY, "--format", "jsonl", *command).stdout.splitlines()
     assert [json.loads(line) for line in lines] == chosen
-    table = list(csv.reader(io.StringIO(pagedbg("-c", SAMPLE, "--format", "csv", *command).stdout)))
+    table = list(csv.reader(io.StringIO(pagedbg("-c", ORDINARY, "--format", "csv", *command).stdout)))
     assert table[0] == COLUMNS
     assert table[1:] == [[";".join(row[name]) if name == "stack" else str(row[name]) for name in COLUMNS] for row in chosen]
 
 
 def test_text_shows_a_stack_a_line_a_frame(pagedbg: Run, known: dict[str, tuple[int, int, int]]) -> None:
-    done = pagedbg("-c", SAMPLE, "owners", "--pfns", f"{known['order9'][1]:#x}", "--orders", "9")
+    done = pagedbg("-c", ORDINARY, "owners", "--pfns", f"{known['order9'][1]:#x}", "--orders", "9")
     assert done.returncode == 0
     lines = done.stdout.splitlines()
     assert f"{known['order9'][1]:#x}" in lines[1]
@@ -443,12 +443,12 @@ def test_text_shows_a_stack_a_line_a_frame(pagedbg: Run, known: dict[str, tuple[
 
 def test_nothing_found_is_said_in_text_and_is_empty_for_a_script(pagedbg: Run) -> None:
     command = ("owners", "--comm", "nobody")
-    text = pagedbg("-c", SAMPLE, *command)
+    text = pagedbg("-c", ORDINARY, *command)
     assert (text.returncode, text.stderr) == (0, "")
     assert "No block on record matches." in text.stdout
     assert pagedbg.json(*command) == []
-    assert pagedbg("-c", SAMPLE, "--format", "jsonl", *command).stdout == ""
-    assert pagedbg("-c", SAMPLE, "--format", "csv", *command).stdout.splitlines() == [",".join(COLUMNS)]
+    assert pagedbg("-c", ORDINARY, "--format", "jsonl", *command).stdout == ""
+    assert pagedbg("-c", ORDINARY, "--format", "csv", *command).stdout.splitlines() == [",".join(COLUMNS)]
     assert pagedbg.json("owners", "--by", "comm", "--comm", "nobody") == []
 
 

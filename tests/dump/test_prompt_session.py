@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A whole session at the prompt, on the bundled dump and in a real terminal."""
+"""A whole session at the prompt, on a dump and in a real terminal."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pexpect
 import pytest
+from known import ORDINARY
 
 PROMPT = "pagedbg>"
 
@@ -18,10 +19,9 @@ PROMPT = "pagedbg>"
 def terminal(tmp_path: Path) -> Iterator[pexpect.spawn[str]]:
     """pagedbg at its prompt."""
     environment = {**os.environ, "TERM": "xterm", "XDG_STATE_HOME": str(tmp_path), "PROMPT_TOOLKIT_NO_CPR": "1", "PAGER": "cat"}
-    child = pexpect.spawn(
-        sys.executable, ["-m", "pagedbg", "--sample"], env=environment, dimensions=(40, 120), encoding="utf-8", timeout=60, cwd=tmp_path
-    )
-    child.expect_exact("sample.vmcore")
+    command = ["-m", "pagedbg", "-c", str(ORDINARY)]
+    child = pexpect.spawn(sys.executable, command, env=environment, dimensions=(40, 120), encoding="utf-8", timeout=60, cwd=tmp_path)
+    child.expect_exact(ORDINARY.name)
     child.expect_exact(PROMPT)
     yield child
     child.close(force=True)

@@ -16,7 +16,7 @@ from drgn.helpers.linux.mm import follow_phys
 from drgn.helpers.linux.module import find_module
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from known import SAMPLE, Run, check, look_at
+from known import ORDINARY, SAMPLE, Run, check, look_at
 from make_elf import PAGE, ElfCore
 
 from pagedbg.capture import layout
@@ -76,7 +76,7 @@ def test_of_each_order_no_more_is_recorded_than_was_seen(recorder: Recorder) -> 
 
 
 def test_status_says_that_it_was_recorded(pagedbg: Run) -> None:
-    (row,) = [row for row in pagedbg.json("status") if row["what"] == "recording"]
+    (row,) = [row for row in pagedbg.json("status", core=SAMPLE) if row["what"] == "recording"]
     assert row["value"].startswith("the kernel module, --orders 4: ")
 
 
@@ -91,12 +91,11 @@ def test_what_was_recovered_can_be_saved_and_opened_without_the_dump(pagedbg: Ru
 
 
 def test_a_dump_with_no_recorder_in_it_says_so(pagedbg: Run) -> None:
-    ordinary = Path(__file__).parent / "data" / "ordinary.vmcore"
-    done = pagedbg("-c", ordinary, "trace", "show")
+    done = pagedbg("-c", ORDINARY, "trace", "show")
     assert done.returncode == 1
     assert "Nothing was recording in ordinary.vmcore" in done.stderr
     assert done.stderr.count("\n") == 1
-    assert "Nothing was recording" in pagedbg("-c", ordinary, "trace", "recover").stdout
+    assert "Nothing was recording" in pagedbg("-c", ORDINARY, "trace", "recover").stdout
 
 
 # ---- damaged in memory -------------------------------------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The bundled dump, opened without debug info: its symbols, its types, and what ``status`` and ``doctor`` say of it."""
+"""A dump, opened without debug info: its symbols, its types, and what ``status`` and ``doctor`` say of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from drgn import FaultError, ProgramFlags
 from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms
-from known import SAMPLE, Oracle, Run
+from known import ORDINARY, SAMPLE, Oracle, Run
 
 from pagedbg.mm.page_owner import page_owner_compiled, page_owner_inited, special_handles
 from pagedbg.target import Target, open_target
@@ -27,7 +27,7 @@ def test_types_come_from_btf_and_symbols_from_kallsyms(sample: Target, oracle: O
     assert not sample.live
     assert sample.prog.flags & ProgramFlags.IS_LINUX_KERNEL
     assert sample.release == oracle.release
-    assert sample.name == f"{SAMPLE.name} ({oracle.release})"
+    assert sample.name == f"{ORDINARY.name} ({oracle.release})"
     assert not sample.notes
 
 
@@ -101,7 +101,7 @@ def test_the_current_task_of_each_cpu_is_not_that_of_cpu_0s_template(sample: Tar
 
 
 def test_the_dump_is_what_its_header_says() -> None:
-    dump = recognize(str(SAMPLE))
+    dump = recognize(str(ORDINARY))
     assert (dump.format, dump.machine, dump.missing, dump.holes) == ("kdump", "x86_64", 0, ())
     assert dump.level is not None
     assert "free pages" in dump.left_out()
@@ -144,18 +144,18 @@ def test_doctor_names_each_thing_and_what_to_do_about_it(pagedbg: Run, sample: T
     rows = pagedbg.json("doctor")
     assert [list(row) for row in rows] == [["capability", "state", "detail", "cost", "remedy"]] * len(rows)
     assert {row["capability"]: row["state"] for row in rows} == {c.name: "yes" if c.state else "no" for c in sample.capabilities().values()}
-    text = pagedbg("-c", SAMPLE, "doctor").stdout.splitlines()
+    text = pagedbg("-c", ORDINARY, "doctor").stdout.splitlines()
     assert [line[:2] for line in text if line[:2].strip()] == ["ok"] * 5 + ["NO"]
     assert any("without it:" in line for line in text)
     assert any("to get it:" in line and "makedumpfile" in line for line in text)
 
 
 def test_status_says_it_in_five_lines(pagedbg: Run, oracle: Oracle) -> None:
-    done = pagedbg("-c", SAMPLE, "status")
+    done = pagedbg("-c", ORDINARY, "status")
     assert (done.returncode, done.stderr) == (0, "")
     kernel, target, memory, owner, missing = done.stdout.splitlines()
     assert re.fullmatch(rf"kernel: +Linux {re.escape(oracle.release)}, x86_64, 2 CPUs, up 0:0\d:\d\d", kernel)
-    assert str(SAMPLE) in target
+    assert str(ORDINARY) in target
     assert target.endswith("types from BTF")
     assert re.fullmatch(r"memory: +\d+ MiB in [\d,]+ pages of 4 KiB, 1 node, zones DMA, DMA32", memory)
     assert re.fullmatch(r"page_owner: +on since boot", owner)
@@ -163,7 +163,7 @@ def test_status_says_it_in_five_lines(pagedbg: Run, oracle: Oracle) -> None:
 
 
 def test_status_knows_how_much_memory_the_guest_had(pagedbg: Run) -> None:
-    (total,) = re.findall(r"MemTotal: +(\d+) kB", (Path(__file__).parent / "data/sample.meminfo").read_text())
+    (total,) = re.findall(r"MemTotal: +(\d+) kB", (Path(__file__).parent / "data/ordinary.meminfo").read_text())
     facts = {row["what"]: row["value"] for row in pagedbg.json("status")}
     pages = int(re.search(r"in ([\d,]+) pages", facts["memory"])[1].replace(",", ""))  # type: ignore[index]
     assert pages * 4 == int(total)
@@ -177,7 +177,7 @@ def test_the_sample_needs_no_path(pagedbg: Run) -> None:
 
 
 def test_a_dump_can_be_opened_again_and_by_a_relative_path(sample: Target, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(SAMPLE.parent)
-    again = open_target(SAMPLE.name)
+    monkeypatch.chdir(ORDINARY.parent)
+    again = open_target(ORDINARY.name)
     assert again.release == sample.release
     assert again.prog["page_ext_size"].value_() == sample.prog["page_ext_size"].value_()
