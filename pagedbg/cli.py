@@ -70,7 +70,7 @@ commands (pagedbg help COMMAND explains one):
     )
     add = parser.add_argument
     add("-c", "--core", metavar="CORE", help="look at this dump, not at the running kernel")
-    add("--sample", dest="core", action="store_const", const=str(SAMPLE), help="look at the bundled dump of a small machine")
+    add("--sample", dest="core", action="store_const", const=str(SAMPLE), help="look at the bundled dump of a machine that died")
     add("--capture", metavar="DIR", help="open this capture: alone, or with the dump of the machine that it is of")
     add("-s", "--symbols", metavar="SYMBOLS", action="append", default=[], help="prefer debugging information from this file")
     add("-e", dest="sources", metavar="COMMAND", type=Source.command, action="append", help="run a command and leave")
