@@ -56,3 +56,8 @@ def sort_rows(rows: list[tuple[Any, ...]], index: int, descending: bool, top: in
 def without(columns: Sequence[Column], kind: str) -> list[Column]:
     """The columns that are not of a kind."""
     return [column for column in columns if column.kind != kind]
+
+
+def more_rows(count: int) -> str:
+    """The note on rows that were left out."""
+    return f"{count} more row{'s' if count > 1 else ''}."

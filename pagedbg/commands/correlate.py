@@ -20,7 +20,7 @@ from pagedbg.analysis.tally import group
 from pagedbg.capture.directory import Capture
 from pagedbg.capture.filter import EVENT_WORDS, parse_events
 from pagedbg.capture.layout import COPY, EVENT_NAMES, RESET, SET, SPLIT
-from pagedbg.commands.arrange import by_parser, parse_sort, parse_top, sort_rows, without
+from pagedbg.commands.arrange import by_parser, more_rows, parse_sort, parse_top, sort_rows, without
 from pagedbg.commands.base import argument, command
 from pagedbg.commands.capture_filters import CaptureSelection
 from pagedbg.commands.captured import Captured, need_capture, what_is_missing
@@ -426,7 +426,7 @@ class _Query:
         ]
         chosen = sort_rows(drawn, index, descending, self._args.top)
         if len(chosen) < len(numbers):
-            self._notes.append(f"{len(numbers) - len(chosen)} more rows.")
+            self._notes.append(more_rows(len(numbers) - len(chosen)))
         yield list(chosen)
 
     def _amounts(self, which: NDArray[np.intp], groups: int) -> list[list[Any]]:

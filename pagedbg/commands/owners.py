@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pagedbg.analysis.table import Column, Row, Table
 from pagedbg.analysis.tally import Tally, summarize
-from pagedbg.commands.arrange import by_parser, parse_sort, parse_top, sort_rows, without
+from pagedbg.commands.arrange import by_parser, more_rows, parse_sort, parse_top, sort_rows, without
 from pagedbg.commands.base import argument, command, require
 from pagedbg.commands.capture_blocks import CaptureLookup, capture_blocks
 from pagedbg.commands.filters import FILTERS, Selection
@@ -308,7 +308,7 @@ class _Query:
         stacks = [i for i, name in enumerate(self._args.by) if name == "stack"]
         yield [_split(row, stacks) for row in rows]
         if groups > len(rows):
-            self._notes.append(f"{groups - len(rows)} more rows.")
+            self._notes.append(more_rows(groups - len(rows)))
         self._note_faults()
 
 

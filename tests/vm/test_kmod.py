@@ -163,9 +163,9 @@ def test_a_kernel_that_watches_it_has_nothing_to_complain_of() -> None:
         assert machine.scenario("table")["unloaded"] == "ok"
         assert machine.scenario("device")["unloaded"] == "ok"
         assert machine.scenario("storm", 20)["wrong"] == []
-        # Each allocation of loading fails once.
+        # Each allocation of loading fails once. (Of one in its BTF the kernel says that types go round in circles.)
         failed = machine.scenario("fail", 5000)
-        assert set(failed["told"]) == {"ENOMEM", "ok"}
+        assert {"ENOMEM", "ok"} <= set(failed["told"]) <= {"ENOMEM", "ELOOP", "ok"}
         assert failed["told"].count("ENOMEM") > 100
         assert (failed["left"], failed["last"]) == ([], "ok")
         machine.check_log()
