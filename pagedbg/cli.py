@@ -12,6 +12,7 @@ import argparse
 import io
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -153,6 +154,7 @@ def _run(args: argparse.Namespace) -> int:
     target = Target(Program()) if capture is not None and args.core is None else open_target(args.core, args.symbols)
     session = Session(target, format=args.format, pager=args.pager, capture=capture)
     session.keep()
+    _end_well()
     for note in session.target.notes:
         print(f"pagedbg: {note}", file=sys.stderr)
     try:
@@ -163,6 +165,17 @@ def _run(args: argparse.Namespace) -> int:
         return run_lines(session, lines)
     finally:
         session.close()
+
+
+def _end_well() -> None:
+    """Have the session closed when a terminal goes away, or somebody ends us: there may be a recorder, or files of what was recovered."""
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, leave)
 
 
 def _open_capture(path: str) -> Capture:

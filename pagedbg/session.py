@@ -9,6 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pagedbg.errors import PagedbgError
+
 if TYPE_CHECKING:
     import duckdb
     from drgn import Program
@@ -67,8 +69,13 @@ class Session:
         from pagedbg.capture.directory import Capture
         from pagedbg.capture.recovery import recover
 
-        directory = tempfile.TemporaryDirectory(prefix="pagedbg-")
-        recover(self.target, recorder, self.recorders[1], Path(directory.name))
+        try:
+            directory = tempfile.TemporaryDirectory(prefix="pagedbg-")
+            recover(self.target, recorder, self.recorders[1], Path(directory.name))
+        except OSError as error:
+            raise PagedbgError(
+                f"what was recorded cannot be written to {tempfile.gettempdir()}: {error.strerror}. Set TMPDIR to a directory with room."
+            ) from None
         self.capture = self.recovered = Capture(directory.name)
         if self._directory is not None:
             self._directory.cleanup()

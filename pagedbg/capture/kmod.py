@@ -139,9 +139,13 @@ class KmodBackend(Backend):
     # ---- what the recorder asks ----
 
     def set_filter(self, filter_: NDArray[Any]) -> None:
-        """Put a filter in force."""
-        PAGE_ORDER.write_text(table_of_orders(filter_["threshold"]))
-        _write(self._descriptor, filter_)
+        """Put a filter in force. What already is in force is not written again: the one before stays in the spare place, for whoever has a dump."""
+        before = self._filters[int(self._header["active"][0])].copy()
+        table = table_of_orders(filter_["threshold"])
+        if table != table_of_orders(before["threshold"]):
+            PAGE_ORDER.write_text(table)
+        if _rest(filter_) != _rest(before):
+            _write(self._descriptor, filter_)
 
     def missed(self) -> int:
         """How often a probe could not run."""
@@ -177,6 +181,13 @@ def _open() -> int:
 
 def _write(descriptor: int, filter_: NDArray[Any]) -> None:
     os.write(descriptor, filter_.tobytes())
+
+
+def _rest(filter_: NDArray[Any]) -> bytes:
+    """A filter without its table of orders."""
+    rest = filter_.copy()
+    rest["threshold"], rest["orders"] = 0, 0
+    return rest.tobytes()
 
 
 def _parameter(name: str) -> str:

@@ -12,21 +12,20 @@ import abc
 import contextlib
 import dataclasses
 import functools
-import itertools
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from drgn import FaultError, Object, Program, TypeKind, container_of
+from drgn import BadDataError, FaultError, Object, Program, TypeKind, container_of
 from drgn.helpers.linux.bpf import bpf_prog_for_each, bpf_prog_used_maps
 from drgn.helpers.linux.cpumask import for_each_possible_cpu
-from drgn.helpers.linux.kallsyms import module_kallsyms
 from drgn.helpers.linux.list import hlist_for_each_entry, list_for_each_entry
 from drgn.helpers.linux.mm import for_each_vmap_area
-from drgn.helpers.linux.module import find_module
+from drgn.helpers.linux.module import for_each_module
 from drgn.helpers.linux.percpu import per_cpu_ptr
 from numpy.typing import NDArray
 
@@ -41,19 +40,21 @@ from pagedbg.errors import PagedbgError
 from pagedbg.mm._read import read_array
 from pagedbg.mm.page_owner import page_owner_inited
 from pagedbg.mm.sched_clock import local_clock
+from pagedbg.target.links import bounded
+from pagedbg.target.symbols import module_symbols
 
 if TYPE_CHECKING:
     from pagedbg.target import Target
 
-# What is no ring, however much it looks like one: more CPUs than Linux can have, more slots than any back end makes.
-_MOST_CPUS, _MOST_SLOTS = 8192, 1 << 20
+# What is no ring, however much it looks like one: fewer and more slots than any back end makes.
+_FEWEST_SLOTS, _MOST_SLOTS = 64, 1 << 20
+
+# By so many the number of the newest record and the sum of those of each kind may differ: whoever was stopped had counted in one place only.
+_COUNTING = 4
 
 UNKNOWN_FILTER = "(the filter could not be read)"
 
-# Longer lists are damaged, and may have no end.
-_MOST_LINKS = 1 << 20
-
-_UNREADABLE = FaultError, LookupError, AttributeError, ValueError, OverflowError
+_UNREADABLE = BadDataError, FaultError, LookupError, AttributeError, MemoryError, ValueError, OverflowError
 
 
 class Recorder(abc.ABC):
@@ -67,10 +68,9 @@ class Recorder(abc.ABC):
     functions: dict[str, str]
     missed: int | None
 
-    def __init__(self, prog: Program, header: int, cpus: int) -> None:
+    def __init__(self, prog: Program, header: int) -> None:
         """
         :param header: address of the header
-        :param cpus: how many CPUs it may be of, 0 if that is not known
         :raises PagedbgError: if there is none
         """
         self.prog = prog
@@ -83,7 +83,7 @@ class Recorder(abc.ABC):
         if (self.header["version"], self.header["record_size"]) != (layout.VERSION, RECORD.itemsize):
             raise PagedbgError(f"its rings are of version {int(self.header['version'])}, and this pagedbg reads {layout.VERSION}")
         self.cpus, self.slots = int(self.header["cpus"]), int(self.header["slots"])
-        if not 0 < self.cpus <= (cpus or _MOST_CPUS) or not 0 < self.slots <= _MOST_SLOTS or self.slots & (self.slots - 1):
+        if self.cpus != prog["nr_cpu_ids"].value_() or not _FEWEST_SLOTS <= self.slots <= _MOST_SLOTS or self.slots & (self.slots - 1):
             raise PagedbgError("the header of its rings is damaged")
 
     @abc.abstractmethod
@@ -92,25 +92,45 @@ class Recorder(abc.ABC):
 
     @functools.cached_property
     def counters(self) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """What each CPU has counted, of :data:`~pagedbg.capture.layout.CPU`, and for each whether it could be read."""
+        """
+        What each CPU has counted, of :data:`~pagedbg.capture.layout.CPU`, and for each whether all of it could be read and agrees with itself.
+        Of the others only ``head`` counts, which is 0 where it is not known either.
+        """
         address, stride = self._address(CPU)
-        fields: Any = {"names": CPU.names, "formats": [CPU[name] for name in CPU.names or ()], "offsets": _offsets(CPU), "itemsize": stride}
-        wide: np.dtype[Any] = np.dtype(fields)
-        found, known = read_array(self.prog, address, self.cpus, wide)
-        return found, known
+        words, known = (each.reshape(self.cpus, -1) for each in read_array(self.prog, address, self.cpus * stride // 8, np.dtype("<u8")))
+        width = CPU.itemsize // 8
+        found: NDArray[Any] = np.ascontiguousarray(words[:, :width]).view(CPU).reshape(self.cpus).copy()
+        sums = found["recorded"].sum(axis=(1, 2), dtype=np.uint64)
+        whole = known[:, :width].all(axis=1)
+        sane = np.maximum(found["head"], sums) - np.minimum(found["head"], sums) <= _COUNTING
+        found["head"][~(known[:, 0] & (sane | ~whole))] = 0
+        for name in ("forgotten", "seen", "recorded"):
+            found[name][~(whole & sane)] = 0
+        return found, whole & sane
 
     @functools.cached_property
-    def filter_words(self) -> str | None:
-        """What it was to record, as it would be typed; None if that cannot be read."""
+    def filters(self) -> list[str]:
+        """
+        What it was to record, as it would be typed, before the last change and after it, or once if it was not changed; empty if that cannot be
+        read. What was in force before is not kept.
+        """
         address, stride = self._address(FILTER)
         active = int(self.header["active"])
-        found, known = read_array(self.prog, address + stride * (active & 1), 1, FILTER)
-        return describe_filter(self.prog, found[0]) if known[0] and active < 2 else None
+        found, known = read_array(self.prog, address, 2 * stride // FILTER.itemsize, FILTER)
+        if active > 1 or not known.all():
+            return []
+        try:
+            # One that is asked for nothing is there before the first and after the last.
+            words = [describe_filter(self.prog, each) for each in (found[1 - active], found[active]) if each["events"]]
+        except _UNREADABLE:
+            return []
+        return list(dict.fromkeys(words))
 
     @property
-    def recorded(self) -> int:
-        """How many events it had recorded, as far as it can be read."""
-        return int(self.counters[0]["head"].sum())
+    def recorded(self) -> int | None:
+        """How many events it had recorded; None if that cannot be read."""
+        counters, known = self.counters
+        return int(counters["head"].sum()) if known.all() else None
 
     def rings(self) -> Iterator[tuple[int, Settled]]:
         """Each CPU's ring, with the number of the CPU."""
@@ -118,7 +138,8 @@ class Recorder(abc.ABC):
         counters, known = self.counters
         for cpu in range(self.cpus):
             slots, whole = read_array(self.prog, address + cpu * self.slots * RECORD.itemsize, self.slots, RECORD)
-            yield cpu, settled_records(slots, whole, int(counters["head"][cpu]) if known[cpu] else None, cpu)
+            head = int(counters["head"][cpu])
+            yield cpu, settled_records(slots, whole, head if head or known[cpu] else None, cpu)
 
     def stack(self, number: int) -> list[int]:
         """The return addresses of a stack that is not in the kernel's depot, innermost first; empty if there is none."""
@@ -135,11 +156,13 @@ def find_recorders(target: Target) -> tuple[list[Recorder], list[str]]:
     said: list[str] = []
     for what, find in (("The kernel module pagedbg", _find_module), ("A recorder with BPF", _find_bpf)):
         try:
-            for make in find(target):
+            for make in find(target, said):
                 try:
                     found.append(make())
                 except PagedbgError as error:
                     said.append(f"{what} was recording, but {error}.")
+                except _UNREADABLE as error:
+                    said.append(f"{what} was recording, but what it was cannot be read: {str(error).rstrip('.')}.")
         except _UNREADABLE as error:
             said.append(f"{what} cannot be looked for: {str(error).rstrip('.')}.")
     return found, said
@@ -154,7 +177,7 @@ def recover(target: Target, recorder: Recorder, said: list[str], directory: Path
     """
     functions = find_hooks(target)
     counters, known = recorder.counters
-    words = recorder.filter_words
+    filters = recorder.filters
     unreadable: list[str] = []
     names = names_of(target.prog, unreadable)
     if unreadable:
@@ -168,7 +191,7 @@ def recover(target: Target, recorder: Recorder, said: list[str], directory: Path
         "failed": {event: "nothing was attached" for event in functions if event not in recorder.functions} if recorder.functions else {},
         "slots": recorder.slots,
         "ring": True,
-        "filters": [{"since_ns": 0, "filter": words or UNKNOWN_FILTER}],
+        "filters": [{"since_ns": 0, "filter": words} for words in filters or [UNKNOWN_FILTER]],
         "begun": {"mono_ns": 0, "wall": "", "local_ns": None},
         "ended": None,
         "counts": {},
@@ -176,7 +199,7 @@ def recover(target: Target, recorder: Recorder, said: list[str], directory: Path
         "recorder": {"pid": 0, "started": 0},
         "recovered": {
             "from": target.name,
-            "counters": bool(known.all()) and words is not None,
+            "counters": bool(known.all() and filters),
             "missed": recorder.missed is not None,
             "said": said,
         },
@@ -227,18 +250,9 @@ def _clock(target: Target) -> int | None:
 def _crash_time(target: Target) -> str:
     """When the kernel died by its own clock, if it had the time to write that down (``crash_save_vmcoreinfo()``)."""
     text = target.vmcoreinfo.get("CRASHTIME", "")
-    return time.strftime("%Y-%m-%dT%H:%M:%S+0000", time.gmtime(int(text))) if text.isdigit() else ""
-
-
-def _bounded(links: Iterator[Object]) -> Iterator[Object]:
-    yield from itertools.islice(links, _MOST_LINKS)
-    if next(links, None) is not None:
-        raise ValueError("a list of the kernel's has no end")
-
-
-def _offsets(dtype: np.dtype[Any]) -> list[int]:
-    assert dtype.fields is not None
-    return [dtype.fields[name][1] for name in dtype.names or ()]
+    if not re.fullmatch("[0-9]{1,11}", text):
+        return ""
+    return time.strftime("%Y-%m-%dT%H:%M:%S+0000", time.gmtime(int(text)))
 
 
 # ---- the module ----
@@ -250,20 +264,20 @@ class _Module(Recorder):
     backend, attach = "kmod", "module"
 
     def __init__(self, target: Target, address: int) -> None:
-        super().__init__(target.prog, address, 0)
+        super().__init__(target.prog, address)
         self._base = address
         self._check()
         self.functions, self.missed = _probes(target)
 
     def _check(self) -> None:
-        header = {name: int(self.header[name]) for name in ("size", "filters_at", "cpus_at", "cpu_stride", "slots_at")}
-        inside = (
-            header["filters_at"] + 2 * FILTER.itemsize <= header["cpus_at"]
-            and CPU.itemsize <= header["cpu_stride"] <= 2 * CPU.itemsize
-            and header["cpus_at"] + self.cpus * header["cpu_stride"] <= header["slots_at"]
-            and header["slots_at"] + self.cpus * self.slots * RECORD.itemsize <= header["size"]
-        )
-        if not inside:
+        """What ``pagedbg_make_rings()`` of ``kmod/rings.c`` computes."""
+        page = self.prog["PAGE_SIZE"].value_()
+        filters_at, stride = _aligned(HEADER.itemsize, 64), _aligned(CPU.itemsize, 64)
+        cpus_at = _aligned(filters_at + 2 * FILTER.itemsize, page)
+        slots_at = _aligned(cpus_at + self.cpus * stride, page)
+        size = _aligned(slots_at + self.cpus * self.slots * RECORD.itemsize, page)
+        names = ("size", "filters_at", "cpus_at", "cpu_stride", "slots_at")
+        if tuple(int(self.header[name]) for name in names) != (size, filters_at, cpus_at, stride, slots_at):
             raise PagedbgError("the header of its rings is damaged")
 
     def _address(self, what: np.dtype[Any]) -> tuple[int, int]:
@@ -275,34 +289,43 @@ class _Module(Recorder):
         return self._base + int(self.header[at]), stride
 
 
-def _find_module(target: Target) -> Iterator[Any]:
+def _aligned(size: int, to: int) -> int:
+    return -(-size // to) * to
+
+
+def _find_module(target: Target, said: list[str]) -> Iterator[Any]:
     try:
-        module = find_module(target.prog, b"pagedbg")
+        module = next((each for each in bounded(for_each_module(target.prog)) if each.name.string_() == b"pagedbg"), None)
     except _UNREADABLE:
         # The list is damaged: its memory may be there all the same.
         yield from _find_in_vmalloc(target)
         return
-    if not module:
+    if module is None:
         return
     try:
-        symbols = [symbol for symbol in module_kallsyms(module) if symbol.name == "pagedbg_rings"]
-    except _UNREADABLE:
-        symbols = []
-    if not symbols:
-        yield from _find_in_vmalloc(target)
-        return
-    try:
-        address = target.prog.read_u64(symbols[0].address)
-    except FaultError:
+        address = next(target.prog.read_u64(symbol.address) for symbol in module_symbols(module) if symbol.name == "pagedbg_rings")
+    except (*_UNREADABLE, StopIteration):
         yield from _find_in_vmalloc(target)
         return
     if address:
-        yield functools.partial(_Module, target, address)
+        yield functools.partial(_module_at, target, address)
+
+
+def _module_at(target: Target, address: int) -> _Module:
+    try:
+        return _Module(target, address)
+    except PagedbgError:
+        # The pointer may be damaged, and not what it points to.
+        for make in _find_in_vmalloc(target):
+            with contextlib.suppress(PagedbgError):
+                found: _Module = make()
+                return found
+        raise
 
 
 def _find_in_vmalloc(target: Target) -> Iterator[Any]:
     prog = target.prog
-    for area in _bounded(for_each_vmap_area(prog)):
+    for area in bounded(for_each_vmap_area(prog)):
         address = area.va_start.value_()
         with contextlib.suppress(FaultError):
             if prog.read_u64(address) == layout.MAGIC:
@@ -310,7 +333,7 @@ def _find_in_vmalloc(target: Target) -> Iterator[Any]:
 
 
 def _probes(target: Target) -> tuple[dict[str, str], int | None]:
-    """By event, the function that the module has a probe on, and how often these could not run; all, and None, if the probes cannot be read."""
+    """By event, the function that the module has a probe on, and how often these could not run; all, and None, if none of the probes is found."""
     prog = target.prog
     hooks = find_hooks(target)
     found, missed = set(), 0
@@ -329,15 +352,17 @@ def _probes(target: Target) -> tuple[dict[str, str], int | None]:
                 missed += sum(count.value_() for count in counts)
     except _UNREADABLE:
         return hooks, None
-    return {event: function for event, function in hooks.items() if function in found} or hooks, missed
+    if not found:
+        return hooks, None
+    return {event: function for event, function in hooks.items() if function in found}, missed
 
 
 def _kprobes(prog: Program) -> Iterator[Object]:
     for bucket in prog["kprobe_table"]:
-        for probe in _bounded(hlist_for_each_entry("struct kprobe", bucket.address_of_(), "hlist")):
+        for probe in bounded(hlist_for_each_entry("struct kprobe", bucket.address_of_(), "hlist")):
             # Several at one place are in the list of one that stands for them.
             yield probe
-            yield from _bounded(list_for_each_entry("struct kprobe", probe.list.address_of_(), "list"))
+            yield from bounded(list_for_each_entry("struct kprobe", probe.list.address_of_(), "list"))
 
 
 # ---- BPF ----
@@ -366,8 +391,9 @@ class _Bpf(Recorder):
         if missing:
             raise PagedbgError(f"none of its programs has the map {min(missing)}")
         self._arrays = {what: _array(found.maps[name], what) for name, what in _ARRAYS.items()}
-        super().__init__(target.prog, self._arrays[HEADER], found.maps["pagedbg_cpu"].max_entries.value_())
-        if found.maps["pagedbg_slot"].max_entries.value_() < self.cpus * self.slots:
+        super().__init__(target.prog, self._arrays[HEADER])
+        entries = tuple(found.maps[name].max_entries.value_() for name in _ARRAYS)
+        if entries != (1, 2, self.cpus, self.cpus * self.slots):
             raise PagedbgError("the header of its rings is damaged")
         self._stacks = found.maps.get("pagedbg_stack")
         self._describe(target, found.programs)
@@ -378,9 +404,11 @@ class _Bpf(Recorder):
         if not page_owner_inited(target.prog):
             self.attach, self.functions = "tracepoint", dict(TRACEPOINTS)
         elif _KPROBE in kinds:
-            self.attach, self.functions = "kprobe", hooks
+            # Called after the event: set_entry, set_migrate_return, as far as there is room for a name.
+            names = [_text(program.aux.name).rpartition("_")[0] for program in programs]
+            self.attach, self.functions = "kprobe", {event: name for event, name in hooks.items() if event.replace(" ", "_") in names}
         else:
-            names = {_text(program.aux.attach_func_name) for program in programs if program.type.value_() == _TRACING}
+            names = [_text(program.aux.attach_func_name) for program in programs if program.type.value_() == _TRACING]
             self.attach, self.functions = "trampoline", {event: name for event, name in hooks.items() if name in names}
             if _RAW_TRACEPOINT in kinds:
                 self.attach, self.functions = "tracepoint", {**self.functions, "set": TRACEPOINTS["set"]}
@@ -400,23 +428,32 @@ class _Bpf(Recorder):
         try:
             if number >= table.n_buckets.value_() or not (bucket := table.buckets[number]):
                 return []
-            address = bucket.data.address_of_().value_()
-            pcs, known = read_array(self.prog, address, bucket.nr.value_(), np.dtype("<u8"))
+            address, count = bucket.data.address_of_().value_(), bucket.nr.value_()
+            if count > self._stacks.value_size.value_() // 8:
+                return []
+            pcs, known = read_array(self.prog, address, count, np.dtype("<u8"))
         except _UNREADABLE:
             return []
         return pcs[known].tolist()  # type: ignore[no-any-return]
 
 
-def _find_bpf(target: Target) -> Iterator[Any]:
+def _find_bpf(target: Target, said: list[str]) -> Iterator[Any]:
     if not target.has_symbol("prog_idr"):
         return
     found: dict[int, _Programs] = {}
-    for program in _bounded(bpf_prog_for_each(target.prog)):
-        maps = {_text(used.name): used for used in _bounded(bpf_prog_used_maps(program))}
+    unread = 0
+    for program in bounded(bpf_prog_for_each(target.prog)):
+        try:
+            maps = {_text(used.name): used for used in bounded(bpf_prog_used_maps(program))}
+        except _UNREADABLE:
+            unread += 1
+            continue
         if (header := maps.get("pagedbg_header")) is not None:
             group = found.setdefault(header.value_(), _Programs([], {}))
             group.programs.append(program)
             group.maps.update(maps)
+    if unread:
+        said.append(f"{unread} BPF programs could not be read: they may have been recording.")
     for group in found.values():
         yield functools.partial(_Bpf, target, group)
 

@@ -18,6 +18,9 @@ _PIECE = 4096
 # No machine lives to see more.
 _MOST_RECORDS = 1 << 56
 
+# A record may be interrupted by another, that by an interrupt, and that by an NMI.
+_MOST_UNFINISHED = 4
+
 
 @dataclasses.dataclass
 class Ring:
@@ -113,17 +116,13 @@ def settled_records(slots: NDArray[Any], known: NDArray[np.bool_], head: int | N
     index = np.arange(size, dtype=np.uint64)
     seq = slots["seq"]
     # By themselves: a record tells in which slot it belongs.
-    sound = known & (seq != 0) & _whole(slots, seq) & ((seq - np.uint64(1)) & np.uint64(size - 1) == index) & _plausible(slots, cpu)
+    sound = known & (seq != 0) & (seq < _MOST_RECORDS) & _whole(slots, seq) & _plausible(slots, cpu)
+    sound &= (seq - np.uint64(1)) & np.uint64(size - 1) == index
     latest = int(seq[sound].max(initial=0))
-    head_damaged = head is None or not latest <= head < _MOST_RECORDS
+    head_damaged = head is None or not latest <= head < _MOST_RECORDS or _contradicted(slots, known, sound, head)
     newest = latest if head is None or head_damaged else head
     numbers = _numbers(index, newest)
     whole = sound & (seq == numbers.astype(np.uint64))
-    if not whole.any() and (known & (numbers > 0)).any() and newest > (0 if latest else size):
-        # None of them is where this number would have it.
-        head_damaged, newest = True, latest
-        numbers = _numbers(index, newest)
-        whole = sound & (seq == numbers.astype(np.uint64))
     used = numbers > 0
     chosen = np.flatnonzero(whole)
     return Settled(
@@ -134,6 +133,13 @@ def settled_records(slots: NDArray[Any], known: NDArray[np.bool_], head: int | N
         damaged=int(np.count_nonzero(used & known & ~whole)),
         head_damaged=head_damaged,
     )
+
+
+def _contradicted(slots: NDArray[Any], known: NDArray[np.bool_], sound: NDArray[np.bool_], head: int) -> bool:
+    """Whether more records than can be unfinished at once are not yet where a number of the newest would have them."""
+    numbers = _numbers(np.arange(len(slots), dtype=np.uint64), head)
+    older = (sound & (slots["seq"].astype(np.int64) < numbers)) | (known & (slots["seq"] == 0) & (slots["check"] == 0) & (numbers > 0))
+    return int(np.count_nonzero(older)) > _MOST_UNFINISHED
 
 
 def _numbers(index: NDArray[np.uint64], newest: int) -> NDArray[np.int64]:

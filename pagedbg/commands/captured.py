@@ -171,7 +171,12 @@ def what_is_missing(capture: Capture) -> list[str]:
     """Sentences that say which events are not in a capture."""
     counts = capture.meta["counts"]
     said = []
-    if counts["lost"]:
+    recovered = capture.meta.get("recovered")
+    if counts["lost"] and recovered:
+        said.append(
+            f"{counts['lost']} earlier events were overwritten in the rings; what a recorder had read by then is in its capture, on that machine's disk."
+        )
+    elif counts["lost"]:
         said.append(f"{counts['lost']} events were overwritten before they could be read.")
     if counts["missed"]:
         why = (
@@ -194,7 +199,7 @@ def what_is_missing(capture: Capture) -> list[str]:
         said.append("The recorder was killed: what it had not written yet is not here.")
     if capture.meta.get("failed"):
         said.append(f"Not attached: {', '.join(capture.meta['failed'])}.")
-    if recovered := capture.meta.get("recovered"):
+    if recovered:
         if not recovered["counters"]:
             said.append("What the CPUs counted is damaged or not in the dump: how many events are missing is not known.")
         if not recovered["missed"]:

@@ -26,6 +26,7 @@ from pagedbg.commands.capture_filters import CaptureSelection
 from pagedbg.commands.captured import Captured, need_capture, what_is_missing
 from pagedbg.commands.filters import FILTERS
 from pagedbg.commands.lookup import Lookup
+from pagedbg.commands.same_boot import check_same_boot
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.mm.page_owner import PAGE_RECORD, page_owner_inited, page_owners_of_pfns
 from pagedbg.session import Session
@@ -67,12 +68,6 @@ _LIFETIMES = (Column("count", "int"), *(Column(name, "ns") for name in ("min", "
 
 # Rows that are drawn at once.
 _BATCH = 1000
-
-# As many allocations of a capture are looked up in a dump, to see whether it is of the same boot.
-_SAMPLE = 4096
-
-# What local_clock() of a dump may be behind: a run queue's clock stands still while its CPU is idle.
-_SLACK_NS = 10**9
 
 _KINDS = frozenset({SET, RESET, COPY, SPLIT})
 
@@ -174,7 +169,7 @@ def _compared(session: Session, capture: Capture, names: _Names) -> _Compared:
                 f"{capture.path} is of another boot than the kernel that runs here, whose pages say nothing of it: open it alone, with pagedbg --capture {capture.path}."
             )
     else:
-        _check_dump(session, capture)
+        check_same_boot(session, capture)
     if not capture.page_owner or not page_owner_inited(session.prog):
         return _Compared(None, "There is no page_owner here to compare with: live means that no free was seen.")
 
@@ -201,31 +196,6 @@ def _saved(capture: Capture) -> _Compared:
         return found
 
     return _Compared(pages, "Compared with the pages as they were when the capture was saved.")
-
-
-def _check_dump(session: Session, capture: Capture) -> None:
-    """Refuse a dump of another kernel or another boot, as far as a dump tells."""
-    target, kernel = session.target, capture.meta["kernel"]
-    if Captured(session, capture).same_boot:
-        return
-    way_out = f"open the capture alone, with pagedbg --capture {capture.path}"
-    build = target.vmcoreinfo.get("BUILD-ID", "")
-    if target.release != kernel["release"] or (build and kernel["build_id"] and build != kernel["build_id"]):
-        raise PagedbgError(f"{capture.path} is of kernel {kernel['release']}, and {target.name} of another build: {way_out}.")
-    if target.boot_id and kernel["boot_id"]:
-        raise PagedbgError(f"{capture.path} is of another boot than {target.name}: {way_out}.")
-    if not capture.page_owner or not page_owner_inited(session.prog):
-        return
-    events = capture.events()
-    sets = events[events["event"] == SET]
-    if not len(sets):
-        return
-    records = page_owners_of_pfns(session.prog, sets["pfn"][-_SAMPLE:])
-    if (records["known"] & (records["state"] > 0) & (records["ts_nsec"] == sets["ts_nsec"][-_SAMPLE:])).any():
-        return
-    now = Lookup(session).now
-    if now is None or int(sets["ts_nsec"].max()) > now + _SLACK_NS:
-        raise PagedbgError(f"{capture.path} is of another boot than {target.name}, which has none of its allocations: {way_out}.")
 
 
 def _evidence(capture: Capture, events: NDArray[Any], current: bool) -> tuple[Evidence, list[str]]:

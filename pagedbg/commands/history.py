@@ -12,6 +12,7 @@ from drgn import FaultError
 from pagedbg.analysis.stacks import function_of
 from pagedbg.capture import layout
 from pagedbg.commands.captured import Captured, what_is_missing
+from pagedbg.commands.same_boot import check_same_boot
 from pagedbg.commands.words import line, seconds
 from pagedbg.errors import PagedbgError
 from pagedbg.session import Session
@@ -25,21 +26,20 @@ def history(session: Session, pfn: int) -> Iterator[str]:
     """Lines on what was recorded of a page, if there is a capture of this kernel."""
     try:
         capture = session.refresh_capture()
-    except (PagedbgError, FaultError, LookupError, ValueError) as error:
-        # Of a damaged dump: the page is what was asked for.
-        yield line("captured", str(error))
-        return
-    if capture is None and session.recorders[1]:
-        yield line("captured", " ".join(session.recorders[1]))
-    if capture is None or capture.meta["kernel"]["build_id"] != session.target.vmcoreinfo.get("BUILD-ID", ""):
-        return
-    captured = Captured(session, capture)
-    if session.target.boot_id and not captured.same_boot:
-        return
-    try:
+        if capture is None:
+            if session.recorders[1]:
+                yield line("captured", " ".join(session.recorders[1]))
+            return
+        captured = Captured(session, capture)
+        if session.target.live:
+            if not captured.same_boot:
+                return
+        else:
+            check_same_boot(session, capture)
         events = capture.events()
-    except PagedbgError as error:
-        yield line("captured", str(error))
+    except (PagedbgError, FaultError, LookupError, ValueError) as error:
+        # The page is what was asked for.
+        yield line("captured", f"{error}")
         return
     page = np.uint64(pfn)
     size = np.uint64(1) << np.maximum(events["order"], events["record_order"]).astype(np.uint64)

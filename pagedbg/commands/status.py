@@ -18,6 +18,7 @@ from pagedbg.commands.base import command
 from pagedbg.mm.sched_clock import local_clock
 from pagedbg.mm.zone import zone_spans
 from pagedbg.session import Session
+from pagedbg.ui.render import printable
 
 
 @command(
@@ -54,7 +55,7 @@ def _facts(session: Session) -> Iterator[tuple[str, str]]:
     capabilities = target.capabilities()
     owner = capabilities["page_owner"]
     yield "page_owner", f"{owner.detail}" + (f". {owner.remedy}." if owner.remedy else "")
-    if target.dump is not None and (recording := _recording(session)):
+    if target.dump is not None and (recording := str(_try(lambda: _recording(session)))):
         yield "recording", recording
     missing = [c.name for c in capabilities.values() if not c.state]
     yield "missing", f"{', '.join(missing)} (doctor says more)" if missing else "nothing"
@@ -63,10 +64,13 @@ def _facts(session: Session) -> Iterator[tuple[str, str]]:
 def _recording(session: Session) -> str:
     found, said = session.recorders
     each = [
-        f"{'the kernel module' if one.backend == KMOD else 'BPF'}, {one.filter_words or UNKNOWN_FILTER}: {one.recorded:,} events"
+        f"{'the kernel module' if one.backend == KMOD else 'BPF'}, {printable(one.filters[-1] if one.filters else UNKNOWN_FILTER)}: "
+        f"{'an unknown number of' if one.recorded is None else format(one.recorded, ',')} events"
         for one in found
     ]
     hint = " (trace show lists the last of them)" if len(found) == 1 else " (trace recover opens one)"
+    if session.capture is not None and session.capture is not session.recovered:
+        hint = " (trace recover N opens what it left)"
     return " ".join([*([f"{' and '.join(each)}{hint}."] if each else []), *said])
 
 
@@ -90,5 +94,5 @@ def _try(read: Callable[[], object]) -> object:
     """A fact, or "?" where the dump does not hold it: status has to work where little else does."""
     try:
         return read()
-    except (LookupError, FaultError, AttributeError):
+    except (LookupError, FaultError, AttributeError, MemoryError, ValueError):
         return "?"

@@ -28,6 +28,7 @@ from pagedbg.commands.captured import Captured, need_capture, what_is_missing
 from pagedbg.commands.filters import FILTERS
 from pagedbg.commands.limits import parse_duration, parse_size
 from pagedbg.commands.values import values
+from pagedbg.commands.words import seconds
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.session import Session
 
@@ -123,6 +124,8 @@ an order says how many of its allocations take part, chosen by when they were ma
 )
 def trace_set(session: Session, args: argparse.Namespace) -> None:
     """Run the command."""
+    if session.target.dump is not None:
+        raise PagedbgError("nothing can be recorded in a dump: trace show lists what was recorded on the machine that it is of.")
     options = {**({} if args.all else session.filter), **filter_options(args)}
     build_filter(session.prog, options)
     session.filter = options
@@ -265,7 +268,7 @@ def trace_status(session: Session, args: argparse.Namespace) -> Table:
     columns = (Column("order", "int"), Column("seen", "int"), Column("recorded", "int"), Column("share", "share"))
     capture = session.refresh_capture()
     if capture is None:
-        if session.recorders[0] or session.recorders[1]:
+        if session.target.dump is not None:
             need_capture(session)
         return Table.of(columns, [], empty=f"No trace is running. trace start would record {describe(session.filter)}.{_left(session)}")
     meta = capture.meta
@@ -298,13 +301,27 @@ def _notes(capture: Capture) -> list[str]:
     notes = [
         f"{state}, {meta['filters'][-1]['filter']}: {size(capture)}{'' if recovered else f' in {capture.path}'}.",
         hooks(meta),
-        f"{meta['counts']['lost']} events overwritten unread, {meta['counts']['missed']} missed by the kernel.",
+        *(
+            _reach(capture)
+            if recovered
+            else [f"{meta['counts']['lost']} events overwritten unread, {meta['counts']['missed']} missed by the kernel."]
+        ),
     ]
     if capture.page_owner:
         early = next((handle for handle, name in capture.special_handles.items() if name == "early"), None)
         told = f"; pages from before it was ready have the handle {early:#x}" if early else ""
         notes.append(f"{' and '.join(BOOT_ONLY.values())} ran at boot and are gone: page_owner is on since{told}.")
-    return notes + [sentence for sentence in what_is_missing(capture) if "overwritten" not in sentence and "missed by" not in sentence]
+    missing = what_is_missing(capture)
+    if recovered and not capture.lost and not missing:
+        missing = ["No event was overwritten, and none was missed by the kernel."]
+    return notes + (missing if recovered else [each for each in missing if "overwritten" not in each and "missed by" not in each])
+
+
+def _reach(capture: Capture) -> list[str]:
+    """From when to when the events are."""
+    times = capture.times(capture.events())
+    times = times[times >= 0]
+    return [f"The events are from {seconds(int(times.min()))} to {seconds(int(times.max()))}."] if len(times) else []
 
 
 @command(
@@ -403,5 +420,5 @@ def trace_load(session: Session, args: argparse.Namespace) -> None:
     except CaptureError as error:
         raise PagedbgError(str(error)) from None
     meta = session.capture.meta
-    when = meta["begun"]["wall"] or meta["ended"]["wall"] or "at an unknown time"
+    when = meta["begun"]["wall"] or f"recovered from {meta['recovered']['from']}"
     print(f"{size(session.capture)} of {meta['kernel']['release']}, {when}, {meta['filters'][-1]['filter']}.")

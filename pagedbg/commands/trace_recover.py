@@ -51,10 +51,10 @@ def trace_recover(session: Session, args: argparse.Namespace) -> Table:
             number,
             each.backend,
             each.attach,
-            each.filter_words,
+            each.filters[-1] if each.filters else None,
             each.cpus,
             each.slots,
-            each.recorded if each.counters[1].all() else None,
+            each.recorded,
         )
         for number, each in enumerate(found, 1)
     ]

@@ -18,6 +18,10 @@ from drgn.helpers.linux.kallsyms import module_kallsyms
 from drgn.helpers.linux.list import list_for_each_entry
 from drgn.helpers.linux.module import for_each_module
 
+from pagedbg.target.links import bounded
+
+_MOST_SYMBOLS = 1 << 20
+
 # scripts/kallsyms.c, may_be_linker_script_provide_symbol(): sorted behind the others at one address.
 _LINKER_PROVIDED = re.compile(r"__((start|stop|end)_.*|.*_(start|end))", re.DOTALL)
 
@@ -91,7 +95,7 @@ class Symbolizer:
         assert callable(read)
         try:
             return list(read(self._prog))
-        except (BadDataError, FaultError, LookupError, AttributeError, OverflowError, ValueError) as error:
+        except (BadDataError, FaultError, LookupError, AttributeError, MemoryError, OverflowError, ValueError) as error:
             self.notes.append(f"The symbols of {what} could not be read ({error}): their frames are shown as addresses.")
             return []
 
@@ -117,13 +121,24 @@ def _rank(symbol: Symbol) -> tuple[bool, bool, int]:
     return symbol.binding == SymbolBinding.WEAK, bool(_LINKER_PROVIDED.fullmatch(name)), len(name) - len(name.lstrip("_"))
 
 
+def module_symbols(module: Object) -> list[Symbol]:
+    """
+    The symbols of a module, as its own kallsyms has them.
+
+    :raises ValueError: if there would be more than a module can have
+    """
+    if not 0 <= module.kallsyms.num_symtab.value_() < _MOST_SYMBOLS:
+        raise ValueError("the symbols of a module are damaged")
+    return module_kallsyms(module)
+
+
 def _module_tables(prog: Program) -> Iterable[SymbolTable]:
-    for module in for_each_module(prog):
+    for module in bounded(for_each_module(prog)):
         name = module.name.string_().decode()
         start, size = _module_text(prog, module)
         inside = (
             (symbol.address, symbol.name)
-            for symbol in module_kallsyms(module)
+            for symbol in module_symbols(module)
             # kernel/module/kallsyms.c passes over unnamed and mapping symbols.
             if symbol.name and not symbol.name.startswith((".L", "L0", "$")) and start <= symbol.address < start + size
         )
@@ -146,6 +161,6 @@ def _bpf_tables(prog: Program) -> Iterable[SymbolTable]:
         head = prog["bpf_kallsyms"]
     except ObjectNotFoundError:
         return
-    for ksym in list_for_each_entry("struct bpf_ksym", head.address_of_(), "lnode"):
+    for ksym in bounded(list_for_each_entry("struct bpf_ksym", head.address_of_(), "lnode")):
         start, end = ksym.start.value_(), ksym.end.value_()
         yield SymbolTable.of(start, end, [(start, cast("char *", ksym.name).string_().decode())], " [bpf]")

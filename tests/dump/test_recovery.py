@@ -4,7 +4,14 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import resource
+import signal
 import struct
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +31,7 @@ from pagedbg.capture.layout import HEADER, RECORD
 from pagedbg.capture.recovery import Recorder, find_recorders
 from pagedbg.mm._read import read_array
 from pagedbg.target import Target, open_target
+from pagedbg.target.symbols import module_symbols
 
 COMMANDS = (
     "status",
@@ -60,7 +68,7 @@ def events_of(recorder: Recorder) -> np.ndarray[Any, Any]:
 
 
 def test_the_flight_recorder_is_found_and_described(recorder: Recorder) -> None:
-    assert (recorder.backend, recorder.attach, recorder.filter_words) == ("kmod", "module", "--orders 4")
+    assert (recorder.backend, recorder.attach, recorder.filters) == ("kmod", "module", ["--orders 4"])
     assert {"set", "reset", "split"} <= recorder.functions.keys()
     assert recorder.recorded == sum(ring.newest for _, ring in recorder.rings())
     assert all((ring.left_out, ring.damaged, ring.head_damaged) == (0, 0, False) for _, ring in recorder.rings())
@@ -88,6 +96,43 @@ def test_what_was_recovered_can_be_saved_and_opened_without_the_dump(pagedbg: Ru
     rows = [json.loads(line) for line in here.read_text().splitlines()]
     assert len(rows) > 100
     assert [json.loads(line) for line in there.stdout.splitlines()] == rows
+
+
+def test_what_was_recovered_is_of_no_other_dump(pagedbg: Run, tmp_path: Path) -> None:
+    saved = tmp_path / "saved"
+    assert pagedbg("--sample", "-e", f"trace save {saved}").returncode == 0
+    other = ("-c", Path(__file__).parent / "data" / "ordinary.vmcore", "--capture", saved)
+    assert "of another boot" in pagedbg(*other, "inspect", "pfn", "0xef0").stdout
+    done = pagedbg(*other, "correlate")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "of another boot" in done.stderr
+
+
+def test_a_full_disk_is_said_in_a_sentence(pagedbg: Run, tmp_path: Path) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    done = pagedbg("--sample", "trace", "status", preexec_fn=limit, env={**os.environ, "TMPDIR": str(tmp_path)})
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert f"cannot be written to {tmp_path}" in done.stderr
+    done = pagedbg("--sample", "inspect", "pfn", "0xef0", preexec_fn=limit, env={**os.environ, "TMPDIR": str(tmp_path)})
+    assert done.returncode == 0
+    assert "leaky_rx_refill" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_whoever_ends_it_finds_no_files_left(number: signal.Signals, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pagedbg", "--sample", "-e", "trace status", "-e", "!sleep 100"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "TMPDIR": str(tmp_path)}) as process:
+        while not any(path.name.startswith("pagedbg-") and (path / "stacks.jsonl").exists() for path in tmp_path.iterdir()):
+            assert process.poll() is None
+            time.sleep(0.05)
+        time.sleep(1)
+        process.send_signal(number)
+        assert process.wait(20) == 128 + number
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_dump_with_no_recorder_in_it_says_so(pagedbg: Run) -> None:
@@ -140,7 +185,7 @@ def recovered(target: Target) -> tuple[list[Recorder], list[str], set[bytes], in
         for _, ring in recorder.rings():
             events |= {record.tobytes() for record in ring.records}
             missing += ring.left_out + ring.damaged
-        assert recorder.filter_words is None or recorder.filter_words
+        assert all(recorder.filters)
     return recorders, said, events, missing
 
 
@@ -186,6 +231,38 @@ def test_pages_that_the_dump_left_out_are_counted(damaged: Damaged, pages: set[f
         assert len(found) + missing == len(whole)
 
 
+@pytest.mark.parametrize("off", [3000, -3000, 1 << 40])
+def test_a_wrong_number_of_the_newest_loses_no_record(damaged: Damaged, off: int) -> None:
+    target, overlay, events = damaged
+    overlay.restore()
+    (recorder,), _ = find_recorders(target)
+    head = overlay.memory[int(recorder.header["cpus_at"]) :][:8].view("<u8")
+    head[0] = int(head[0]) + off
+    (recorder,), said, found, missing = recovered(target)
+    assert (said, len(found), missing) == ([], len(events), 0)
+    assert recorder.recorded is None
+    assert [ring.head_damaged for _, ring in recorder.rings()] == [True, False]
+
+
+def test_a_filter_that_was_changed_is_told_with_the_one_before(damaged: Damaged) -> None:
+    target, overlay, _ = damaged
+    overlay.restore()
+    (recorder,), _ = find_recorders(target)
+    filters = overlay.memory[int(recorder.header["filters_at"]) :][: 2 * layout.FILTER.itemsize].view(layout.FILTER)
+    active = int(recorder.header["active"])
+    filters[1 - active] = filters[active]
+    filters["events"][1 - active] = 1 << layout.SET
+    assert find_recorders(target)[0][0].filters == ["--orders 4 --events set", "--orders 4"]
+
+
+@pytest.mark.parametrize(("member", "value"), [("slots", 4096), ("slots", 64), ("slots", 1 << 20), ("cpus", 1), ("cpus", 4096)])
+def test_a_header_of_other_rings_is_refused(damaged: Damaged, member: str, value: int) -> None:
+    target, overlay, _ = damaged
+    overlay.restore()
+    overlay.memory[: HEADER.itemsize].view(HEADER)[member] = value
+    assert find_recorders(target) == ([], ["The kernel module pagedbg was recording, but the header of its rings is damaged."])
+
+
 def test_a_ring_that_was_never_used_is_empty(damaged: Damaged) -> None:
     target, overlay, _ = damaged
     overlay.restore()
@@ -221,6 +298,46 @@ def test_without_the_list_of_modules_the_rings_are_found_by_how_they_begin(
     (again,), said = find_recorders(open_target(str(elf.path)))
     assert said == []
     assert events_of(again).tobytes() == events_of(recorder).tobytes()
+    # Whose the probes are is not known then.
+    assert again.missed is None
+
+
+def test_a_list_that_goes_round_in_circles_is_no_trap(target: Target, recorder: Recorder, elf: ElfCore, restored: list[Any]) -> None:
+    first = target.prog.read_u64(target.prog.symbol("modules").address)
+    restored.append(elf.write(first, struct.pack("<Q", first)))
+    results = look_at(elf.path, *COMMANDS)
+    for result in results:
+        check(result)
+    assert f"{recorder.recorded:,} events" in results[0][1]
+
+
+def test_a_log_that_goes_round_in_circles_is_refused(target: Target, elf: ElfCore, restored: list[Any]) -> None:
+    restored.append(elf.write(target.prog["prb"].desc_ring.head_id.counter.address_, struct.pack("<Q", 0x1234)))
+    ((status, _, said),) = look_at(elf.path, "log --last 1")
+    assert (status, said.count("\n")) == (1, 1)
+    assert "the kernel's log is damaged" in said
+
+
+def test_a_pointer_that_is_damaged_is_not_all_there_is(target: Target, recorder: Recorder, elf: ElfCore, restored: list[Any]) -> None:
+    symbols = {symbol.name: symbol.address for symbol in module_symbols(find_module(target.prog, b"pagedbg"))}
+    restored.append(elf.write(symbols["pagedbg_rings"], struct.pack("<Q", 0x4141_4141_4141_4141)))
+    (again,), said = find_recorders(open_target(str(elf.path)))
+    assert (said, events_of(again).tobytes()) == ([], events_of(recorder).tobytes())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_noise_all_over_memory(elf: ElfCore, restored: list[Any], seed: int) -> None:
+    choice = random.Random(seed)
+    size = elf.path.stat().st_size
+    before = []
+    with elf.path.open("r+b") as file:
+        for _ in range(1000):
+            at = choice.randrange(64 * PAGE, size - 64)
+            before.append((at, os.pread(file.fileno(), 16, at)))
+            os.pwrite(file.fileno(), choice.randbytes(16), at)
+    restored.append(before)
+    for result in look_at(elf.path, *COMMANDS, "log", "inspect pfn 0xef0"):
+        check(result)
 
 
 def test_an_overwritten_header_is_said_and_the_rest_still_answers(recorder: Recorder, elf: ElfCore, restored: list[Any]) -> None:

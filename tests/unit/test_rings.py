@@ -250,3 +250,12 @@ def test_a_record_that_says_what_none_can_say_is_damaged(written: int, slot: int
     settled = ring.settled()
     assert len(settled.records) == min(written, 8) - used
     assert settled.damaged == used
+
+
+def test_a_number_that_no_machine_lives_to_see_is_no_record() -> None:
+    ring = Stopped(8)
+    ring.write(3)
+    ring.slots["seq"][3] = (1 << 63) + 4
+    ring.slots["check"] = check_of(ring.slots)
+    settled = ring.settled(head=None)
+    assert (numbers_of(settled), settled.newest) == ([1, 2, 3], 3)

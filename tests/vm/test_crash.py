@@ -108,14 +108,15 @@ def test_the_rings_in_a_dump_hold_what_a_live_reader_had_got(died: Died, of: str
 def test_both_dumps_of_a_moment_agree(died: Died, backend: str) -> None:
     kdump, qemu = (died.recorders[name][backend] for name in ("kdump", "QEMU"))
     assert in_rings(kdump).tobytes() == in_rings(qemu).tobytes()
-    assert (kdump.attach, kdump.functions, kdump.filter_words) == (qemu.attach, qemu.functions, qemu.filter_words)
+    assert (kdump.attach, kdump.functions, kdump.filters) == (qemu.attach, qemu.functions, qemu.filters)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_recorder_in_a_dump_is_described_as_it_was(died: Died, backend: str) -> None:
     recorder, meta = died.recorders["kdump"][backend], died.drained[backend].meta
     assert (recorder.attach, recorder.functions) == (meta["attach"], meta["functions"])
-    assert sorted(shlex.split(recorder.filter_words or "")) == sorted(shlex.split(meta["filters"][-1]["filter"]))
+    (words,) = recorder.filters
+    assert sorted(shlex.split(words)) == sorted(shlex.split(meta["filters"][-1]["filter"]))
     assert recorder.missed == meta["counts"]["missed"]
     # As far as the recorder had come to write it down.
     counters, known = recorder.counters
