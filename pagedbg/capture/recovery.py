@@ -114,9 +114,9 @@ class Recorder(abc.ABC):
         What it was to record, as it would be typed, before the last change and after it, or once if it was not changed; empty if that cannot be
         read. What was in force before is not kept.
         """
-        address, stride = self._address(FILTER)
+        address, _ = self._address(FILTER)
         active = int(self.header["active"])
-        found, known = read_array(self.prog, address, 2 * stride // FILTER.itemsize, FILTER)
+        found, known = read_array(self.prog, address, 2, FILTER)
         if active > 1 or not known.all():
             return []
         try:
