@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import random
 import struct
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -89,8 +90,20 @@ class ElfCore:
                 done += step
         return before
 
+    def noise(self, seed: int, times: int) -> list[tuple[int, bytes]]:
+        """Overwrite 16 bytes in so many places of the memory; returns what was there, for :meth:`restore`."""
+        choice = random.Random(seed)
+        size = self.path.stat().st_size
+        before = []
+        with self.path.open("r+b") as file:
+            for _ in range(times):
+                at = choice.randrange(64 * PAGE, size - 64)
+                before.append((at, os.pread(file.fileno(), 16, at)))
+                os.pwrite(file.fileno(), choice.randbytes(16), at)
+        return before
+
     def restore(self, before: list[tuple[int, bytes]]) -> None:
-        """Undo :meth:`write`."""
+        """Undo :meth:`write` or :meth:`noise`."""
         with self.path.open("r+b") as file:
             for offset, data in reversed(before):
                 os.pwrite(file.fileno(), data, offset)

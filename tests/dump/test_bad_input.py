@@ -241,14 +241,7 @@ def test_a_kernel_variable_overwritten(sample: Target, elf: ElfCore, damage: Dam
 
 @pytest.mark.parametrize("seed", range(6))
 def test_noise_all_over_memory(elf: ElfCore, seed: int) -> None:
-    choice = random.Random(seed)
-    size = elf.path.stat().st_size
-    before = []
-    with elf.path.open("r+b") as file:
-        for _ in range(2000):
-            at = choice.randrange(64 * PAGE, size - 64)
-            before.append((at, os.pread(file.fileno(), 16, at)))
-            os.pwrite(file.fileno(), choice.randbytes(16), at)
+    before = elf.noise(seed, 2000)
     try:
         for result in look_at(elf.path, *COMMANDS):
             check(result)

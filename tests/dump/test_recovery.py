@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import resource
 import signal
 import struct
@@ -327,15 +326,7 @@ def test_a_pointer_that_is_damaged_is_not_all_there_is(target: Target, recorder:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_noise_all_over_memory(elf: ElfCore, restored: list[Any], seed: int) -> None:
-    choice = random.Random(seed)
-    size = elf.path.stat().st_size
-    before = []
-    with elf.path.open("r+b") as file:
-        for _ in range(1000):
-            at = choice.randrange(64 * PAGE, size - 64)
-            before.append((at, os.pread(file.fileno(), 16, at)))
-            os.pwrite(file.fileno(), choice.randbytes(16), at)
-    restored.append(before)
+    restored.append(elf.noise(seed, 1000))
     for result in look_at(elf.path, *COMMANDS, "log", "inspect pfn 0xef0"):
         check(result)
 
