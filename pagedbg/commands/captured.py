@@ -174,7 +174,7 @@ def what_is_missing(capture: Capture) -> list[str]:
     recovered = capture.meta.get("recovered")
     if counts["lost"] and recovered:
         said.append(
-            f"{counts['lost']} earlier events were overwritten in the rings; what a recorder had read by then is in its capture, on that machine's disk."
+            f"{counts['lost']} earlier events were overwritten in the rings; what a recorder had read by then is in its capture, as far as it has reached that machine's disk."
         )
     elif counts["lost"]:
         said.append(f"{counts['lost']} events were overwritten before they could be read.")
