@@ -175,7 +175,8 @@ def recover(target: Target, recorder: Recorder, said: list[str], directory: Path
     :param said: what else there is to say of recorders in this dump
     :param directory: where to; must be empty
     """
-    functions = find_hooks(target)
+    kernel = kernel_of(target)
+    functions = find_hooks(target) if kernel["page_owner"] else TRACEPOINTS
     counters, known = recorder.counters
     filters = recorder.filters
     unreadable: list[str] = []
@@ -184,11 +185,11 @@ def recover(target: Target, recorder: Recorder, said: list[str], directory: Path
         said = [*said, f"The dump does not hold the names of {', '.join(unreadable)}."]
     meta: dict[str, Any] = {
         "record_size": RECORD.itemsize,
-        "kernel": kernel_of(target),
+        "kernel": kernel,
         "backend": recorder.backend,
         "attach": recorder.attach,
         "functions": recorder.functions,
-        "failed": {event: "nothing was attached" for event in functions if event not in recorder.functions} if recorder.functions else {},
+        "failed": {event: "nothing was attached" for event in functions if event not in recorder.functions},
         "slots": recorder.slots,
         "ring": True,
         "filters": [{"since_ns": 0, "filter": words} for words in filters or [UNKNOWN_FILTER]],

@@ -183,3 +183,29 @@ def test_of_a_dump_that_was_filtered_as_hard_as_can_be_nothing_is_left_out_in_si
         assert in_rings(recorders["bpf"]).tobytes() == in_rings(died.recorders["QEMU"]["bpf"]).tobytes()
     else:
         assert any("BPF" in sentence for sentence in said)
+
+
+WITHOUT_PAGE_OWNER = f"""
+set -e
+insmod $LAB_CHURN
+$PAGEDBG record --orders 6 -o $OUT/capture -- \
+    sh -c 'echo alloc 6 4 >{CHURN}; echo pairs 6 10 >{CHURN}; cp {CHURN} $OUT/held; exec sleep 100000' >$OUT/said 2>&1 </dev/null &
+until [ -s $OUT/held ]; do
+    kill -0 $! || {{ cat $OUT/said; exit 1; }}
+    sleep 1
+done
+sleep 2
+"""
+
+
+def test_without_page_owner_the_dump_has_the_stacks_of_the_tracepoints(tmp_path: Path) -> None:
+    workload = tmp_path / "workload.sh"
+    workload.write_text(f"OUT={shlex.quote(str(tmp_path))} PAGEDBG={shlex.quote(str(PAGEDBG))}; export OUT\n{WITHOUT_PAGE_OWNER}")
+    core = tmp_path / "vmcore"
+    crash.crash("6.12", core, workload=workload, timeout=PATIENCE, memory="512M", rw=[tmp_path], page_owner=False)
+    held = {int(line.split()[0]) for line in (tmp_path / "held").read_text().splitlines() if not line.startswith("#")}
+    answer = pagedbg("-c", core, "owners", "--orders", "6", "--module", "pagedbg_churn", "--format", "jsonl")
+    assert answer.status == 0, answer.stderr
+    rows = [json.loads(line) for line in answer.stdout.splitlines()]
+    assert {row["pfn"] for row in rows} == held
+    assert all("pagedbg_churn_alloc" in str(row["stack"]) for row in rows)
