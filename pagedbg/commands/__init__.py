@@ -21,7 +21,7 @@ class Entry(NamedTuple):
 
 
 COMMANDS: dict[str, Entry] = {
-    "status": Entry("pagedbg.commands.status", "The target", "say in five lines what is being looked at"),
+    "status": Entry("pagedbg.commands.status", "The target", "say in a few lines what is being looked at"),
     "doctor": Entry("pagedbg.commands.doctor", "The target", "list what works here, what does not, and how to get it"),
     "log": Entry("pagedbg.commands.log", "The target", "print what the kernel has logged"),
     "inspect": Entry("pagedbg.commands.inspect", "Pages", "show all that is known of a page and of who holds it"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``status``: what one is looking at, in five lines."""
+"""``status``: what one is looking at, in a few lines."""
 
 from __future__ import annotations
 
