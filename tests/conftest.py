@@ -9,5 +9,6 @@ from hypothesis import settings
 settings.register_profile("pagedbg", deadline=None)
 settings.load_profile("pagedbg")
 
-# A shell that starts the tests in the background has them ignore Ctrl-C, and what the tests start would inherit that.
+# A shell that starts the tests in the background has them ignore Ctrl-C, and nohup a hang-up; what the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
