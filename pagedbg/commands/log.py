@@ -31,20 +31,24 @@ def log(session: Session, args: argparse.Namespace) -> Table:
     """Run the command."""
     if args.last is not None and args.last <= 0:
         raise UsageError("--last: write a number of messages, as in --last 40")
-    _check(session.prog)
-    records = get_printk_records(session.prog)
+    records = kernel_log(session.prog)
     if args.last is not None:
         records = records[-args.last :]
     rows: list[Row] = [(record.timestamp, record.level, record.text.decode(errors="backslashreplace")) for record in records]
     return Table.of(_COLUMNS, rows, text=(line for record in records for line in _lines(record)), empty="The log is empty.")
 
 
-def _check(prog: Program) -> None:
-    """Refuse a ring that one would go round in for ever (``kernel/printk/printk_ringbuffer.h``): its ids are counted in all but two bits of a long."""
+def kernel_log(prog: Program) -> list[PrintkRecord]:
+    """
+    The messages in the kernel's log, oldest first.
+
+    :raises PagedbgError: if one would go round in it for ever (``kernel/printk/printk_ringbuffer.h``: its ids are counted in all but two bits of a long)
+    """
     ring = prog["prb"].desc_ring
     head, tail = (each.counter.value_() for each in (ring.head_id, ring.tail_id))
     if (head - tail) % (1 << 8 * sizeof(prog.type("long")) - 2) >= 1 << ring.count_bits.value_():
         raise PagedbgError("the kernel's log is damaged: its newest message comes before its oldest.")
+    return get_printk_records(prog)
 
 
 def _lines(record: PrintkRecord) -> Iterator[str]:

@@ -7,7 +7,7 @@ import argparse
 import datetime
 from collections.abc import Callable, Iterator
 
-from drgn import FaultError
+from drgn import BadDataError, FaultError
 from drgn.helpers.linux.cpumask import num_present_cpus
 from drgn.helpers.linux.mm import totalram_pages
 
@@ -15,10 +15,16 @@ from pagedbg.analysis.table import Column, Table
 from pagedbg.capture.kmod import KMOD
 from pagedbg.capture.recovery import UNKNOWN_FILTER
 from pagedbg.commands.base import command
+from pagedbg.commands.log import kernel_log
+from pagedbg.commands.words import seconds
+from pagedbg.errors import PagedbgError
 from pagedbg.mm.sched_clock import local_clock
 from pagedbg.mm.zone import zone_spans
 from pagedbg.session import Session
 from pagedbg.ui.render import printable
+
+# kernel/panic.c
+_PANIC = b"Kernel panic - not syncing: "
 
 
 @command(
@@ -51,6 +57,8 @@ def _facts(session: Session) -> Iterator[tuple[str, str]]:
     else:
         filtered = f", filtered with -d {target.dump.level}" if target.dump.left_out() else ""
         yield "target", f"{target.dump.path} ({target.dump.format}{filtered}), types from {target.types}"
+    if target.dump is not None and (panic := _panic(session)):
+        yield "panic", panic
     yield "memory", str(_try(lambda: _memory(session)))
     capabilities = target.capabilities()
     owner = capabilities["page_owner"]
@@ -72,6 +80,19 @@ def _recording(session: Session) -> str:
     if session.capture is not None and session.capture is not session.recovered:
         hint = " (trace recover N opens what it left)"
     return " ".join([*([f"{' and '.join(each)}{hint}."] if each else []), *said])
+
+
+def _panic(session: Session) -> str | None:
+    """Why the kernel died, as it said itself; None of one that was dumped alive."""
+    try:
+        records = kernel_log(session.prog)
+    except (BadDataError, FaultError, LookupError, AttributeError, MemoryError, ValueError, PagedbgError):
+        return None
+    for record in reversed(records):
+        if record.text.startswith(_PANIC):
+            why = record.text.removeprefix(_PANIC).decode(errors="backslashreplace")
+            return f"{printable(why)} (at {seconds(record.timestamp)}; log --last 60 says more)"
+    return None
 
 
 def _memory(session: Session) -> str:
