@@ -67,7 +67,7 @@ GLOBALS = {
     "nr_node_ids": "unsigned int",
     "nr_swap_pages": "atomic_long_t",
     "nr_swapfiles": "unsigned int",
-    "nr_vmap_nodes": "int",
+    "nr_vmap_nodes": "unsigned int",
     "page_ext_size": "unsigned long",
     "page_group_by_mobility_disabled": "int",
     "page_offset_base": "unsigned long",
