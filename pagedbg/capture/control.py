@@ -19,8 +19,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from drgn import FaultError
-
 from pagedbg.capture.bpf import BPF
 from pagedbg.capture.filter import build_filter, describe
 from pagedbg.capture.hooks import describe_kernel
@@ -28,7 +26,7 @@ from pagedbg.capture.kmod import KMOD
 from pagedbg.capture.layout import RECORD
 from pagedbg.capture.provenance import kernel_of, names_of
 from pagedbg.errors import PagedbgError
-from pagedbg.mm.sched_clock import local_clock
+from pagedbg.mm.sched_clock import known_local_clock
 
 if TYPE_CHECKING:
     from pagedbg.target import Target
@@ -226,10 +224,6 @@ def _asked(target: Target, plan: Plan) -> dict[str, Any]:
     """All that the recorder has to know of the kernel, in plain words."""
     prog = target.prog
     kernel = describe_kernel(target)
-    try:
-        clock = local_clock(prog) if kernel.page_owner else None
-    except (LookupError, FaultError):
-        clock = None
     slots = plan.slots
     if not slots:
         cpus = prog["nr_cpu_ids"].value_()
@@ -252,7 +246,7 @@ def _asked(target: Target, plan: Plan) -> dict[str, Any]:
         "size": plan.size,
         "duration": plan.duration,
         "ring": plan.ring,
-        "local_ns": clock,
+        "local_ns": known_local_clock(prog) if kernel.page_owner else None,
         "kernel": kernel_of(target),
         "names": names_of(target.prog),
     }

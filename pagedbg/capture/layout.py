@@ -127,3 +127,17 @@ def check_of(records: NDArray[Any]) -> NDArray[np.uint64]:
     for index in range(1, words.shape[1] - 1):
         found ^= words[:, index]
     return ~found
+
+
+def summed(cpus: NDArray[Any]) -> dict[str, Any]:
+    """What all CPUs have counted, from an array of :data:`CPU`, as ``counts`` of a capture's ``meta.json`` has it."""
+    return {
+        "forgotten": int(cpus["forgotten"].sum()),
+        "seen": cpus["seen"].sum(axis=0, dtype=np.uint64).tolist(),
+        "recorded_by": cpus["recorded"].sum(axis=0, dtype=np.uint64).tolist(),
+    }
+
+
+def is_ring_size(slots: int) -> bool:
+    """Whether a CPU's ring may have so many slots (``kmod/rings.c``: a power of two, ``FEWEST_SLOTS`` to ``MOST_SLOTS``)."""
+    return 64 <= slots <= 1 << 20 and not slots & (slots - 1)

@@ -111,9 +111,7 @@ class Recorder:
             "dropped": self._dropped,
             "cleared": self._cleared,
             "missed": self._missed,
-            "forgotten": int(cpus["forgotten"].sum()),
-            "seen": cpus["seen"].sum(axis=0, dtype=np.uint64).tolist(),
-            "recorded_by": cpus["recorded"].sum(axis=0, dtype=np.uint64).tolist(),
+            **layout.summed(cpus),
         }
 
     # ---- its life ----

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from drgn import BadDataError, FaultError, Object, Program, TypeKind, container_of
+from drgn import FaultError, Object, Program, TypeKind, container_of
 from drgn.helpers.linux.bpf import bpf_prog_for_each, bpf_prog_used_maps
 from drgn.helpers.linux.cpumask import for_each_possible_cpu
 from drgn.helpers.linux.list import hlist_for_each_entry, list_for_each_entry
@@ -30,31 +30,28 @@ from drgn.helpers.linux.percpu import per_cpu_ptr
 from numpy.typing import NDArray
 
 from pagedbg.capture import layout
+from pagedbg.capture.bpf import BPF, KPROBE, TRACEPOINT, TRAMPOLINE
 from pagedbg.capture.directory import STACKS, CaptureWriter
 from pagedbg.capture.filter import describe_filter
 from pagedbg.capture.hooks import TRACEPOINTS, find_hooks
+from pagedbg.capture.kmod import KMOD, MODULE
 from pagedbg.capture.layout import CPU, FILTER, HEADER, RECORD
 from pagedbg.capture.provenance import kernel_of, names_of
 from pagedbg.capture.rings import Settled, settled_records
 from pagedbg.errors import PagedbgError
 from pagedbg.mm._read import read_array
 from pagedbg.mm.page_owner import page_owner_inited
-from pagedbg.mm.sched_clock import local_clock
-from pagedbg.target.links import bounded
+from pagedbg.mm.sched_clock import known_local_clock
+from pagedbg.target.links import UNREADABLE, bounded
 from pagedbg.target.symbols import module_symbols
 
 if TYPE_CHECKING:
     from pagedbg.target import Target
 
-# What is no ring, however much it looks like one: fewer and more slots than any back end makes.
-_FEWEST_SLOTS, _MOST_SLOTS = 64, 1 << 20
-
 # By so many the number of the newest record and the sum of those of each kind may differ: whoever was stopped had counted in one place only.
 _COUNTING = 4
 
 UNKNOWN_FILTER = "(the filter could not be read)"
-
-_UNREADABLE = BadDataError, FaultError, LookupError, AttributeError, MemoryError, ValueError, OverflowError
 
 
 class Recorder(abc.ABC):
@@ -83,7 +80,7 @@ class Recorder(abc.ABC):
         if (self.header["version"], self.header["record_size"]) != (layout.VERSION, RECORD.itemsize):
             raise PagedbgError(f"its rings are of version {int(self.header['version'])}, and this pagedbg reads {layout.VERSION}")
         self.cpus, self.slots = int(self.header["cpus"]), int(self.header["slots"])
-        if self.cpus != prog["nr_cpu_ids"].value_() or not _FEWEST_SLOTS <= self.slots <= _MOST_SLOTS or self.slots & (self.slots - 1):
+        if self.cpus != prog["nr_cpu_ids"].value_() or not layout.is_ring_size(self.slots):
             raise PagedbgError("the header of its rings is damaged")
 
     @abc.abstractmethod
@@ -122,7 +119,7 @@ class Recorder(abc.ABC):
         try:
             # One that is asked for nothing is there before the first and after the last.
             words = [describe_filter(self.prog, each) for each in (found[1 - active], found[active]) if each["events"]]
-        except _UNREADABLE:
+        except UNREADABLE:
             return []
         return list(dict.fromkeys(words))
 
@@ -161,9 +158,9 @@ def find_recorders(target: Target) -> tuple[list[Recorder], list[str]]:
                     found.append(make())
                 except PagedbgError as error:
                     said.append(f"{what} was recording, but {error}.")
-                except _UNREADABLE as error:
+                except UNREADABLE as error:
                     said.append(f"{what} was recording, but what it was cannot be read: {str(error).rstrip('.')}.")
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             said.append(f"{what} cannot be looked for: {str(error).rstrip('.')}.")
     return found, said
 
@@ -224,28 +221,23 @@ def recover(target: Target, recorder: Recorder, said: list[str], directory: Path
             latest = max(latest, int(ring.records["mono_nsec"].max(initial=0)))
             if not meta["kernel"]["page_owner"]:
                 handles.update(ring.records["handle"].tolist())
-        writer.meta["recovered"] = meta["recovered"]
         writer.meta["counts"] = {
             **sums,
             "dropped": 0,
             "cleared": 0,
             "missed": recorder.missed or 0,
-            "forgotten": int(counters["forgotten"].sum()),
-            "seen": counters["seen"].sum(axis=0, dtype=np.uint64).tolist(),
-            "recorded_by": counters["recorded"].sum(axis=0, dtype=np.uint64).tolist(),
+            **layout.summed(counters),
         }
-        writer.meta["ended"] = {"mono_ns": latest, "local_ns": _clock(target), "wall": _crash_time(target), "by": f"with {target.name}"}
+        writer.meta["ended"] = {
+            "mono_ns": latest,
+            "local_ns": known_local_clock(target.prog),
+            "wall": _crash_time(target),
+            "by": f"with {target.name}",
+        }
         with (directory / STACKS).open("w", encoding="utf-8") as stacks:
             for handle in sorted(handles):
                 if pcs := recorder.stack(handle):
                     stacks.write(json.dumps({"handle": handle, "stack": target.symbolize(pcs)}) + "\n")
-
-
-def _clock(target: Target) -> int | None:
-    try:
-        return local_clock(target.prog)
-    except (LookupError, FaultError):
-        return None
 
 
 def _crash_time(target: Target) -> str:
@@ -262,7 +254,7 @@ def _crash_time(target: Target) -> str:
 class _Module(Recorder):
     """The kernel module: all in one piece, at offsets that the header tells."""
 
-    backend, attach = "kmod", "module"
+    backend, attach = KMOD, MODULE
 
     def __init__(self, target: Target, address: int) -> None:
         super().__init__(target.prog, address)
@@ -297,15 +289,11 @@ def _aligned(size: int, to: int) -> int:
 def _find_module(target: Target, said: list[str]) -> Iterator[Any]:
     try:
         module = next((each for each in bounded(for_each_module(target.prog)) if each.name.string_() == b"pagedbg"), None)
-    except _UNREADABLE:
-        # The list is damaged: its memory may be there all the same.
-        yield from _find_in_vmalloc(target)
-        return
-    if module is None:
-        return
-    try:
+        if module is None:
+            return
         address = next(target.prog.read_u64(symbol.address) for symbol in module_symbols(module) if symbol.name == "pagedbg_rings")
-    except (*_UNREADABLE, StopIteration):
+    except (*UNREADABLE, StopIteration):
+        # The list or the module's symbols are damaged: its memory may be there all the same.
         yield from _find_in_vmalloc(target)
         return
     if address:
@@ -351,7 +339,7 @@ def _probes(target: Target) -> tuple[dict[str, str], int | None]:
             if function in hooks.values():
                 found.add(function)
                 missed += sum(count.value_() for count in counts)
-    except _UNREADABLE:
+    except UNREADABLE:
         return hooks, None
     if not found:
         return hooks, None
@@ -368,9 +356,6 @@ def _kprobes(prog: Program) -> Iterator[Object]:
 
 # ---- BPF ----
 
-# enum bpf_prog_type: BPF_PROG_TYPE_KPROBE, _RAW_TRACEPOINT, _TRACING
-_KPROBE, _RAW_TRACEPOINT, _TRACING = 2, 17, 26
-
 _ARRAYS = {"pagedbg_header": HEADER, "pagedbg_filter": FILTER, "pagedbg_cpu": CPU, "pagedbg_slot": RECORD}
 
 
@@ -385,7 +370,7 @@ class _Programs:
 class _Bpf(Recorder):
     """Programs and their maps, arrays of one structure each."""
 
-    backend = "bpf"
+    backend = BPF
 
     def __init__(self, target: Target, found: _Programs) -> None:
         missing = _ARRAYS.keys() - found.maps.keys()
@@ -400,22 +385,25 @@ class _Bpf(Recorder):
         self._describe(target, found.programs)
 
     def _describe(self, target: Target, programs: list[Object]) -> None:
+        kprobe, raw_tracepoint, tracing = (
+            target.prog.constant(f"BPF_PROG_TYPE_{kind}").value_() for kind in ("KPROBE", "RAW_TRACEPOINT", "TRACING")
+        )
         kinds = {program.type.value_() for program in programs}
         hooks = find_hooks(target)
         if not page_owner_inited(target.prog):
-            self.attach, self.functions = "tracepoint", dict(TRACEPOINTS)
-        elif _KPROBE in kinds:
+            self.attach, self.functions = TRACEPOINT, dict(TRACEPOINTS)
+        elif kprobe in kinds:
             # Called after the event: set_entry, set_migrate_return, as far as there is room for a name.
             names = [_text(program.aux.name).rpartition("_")[0] for program in programs]
-            self.attach, self.functions = "kprobe", {event: name for event, name in hooks.items() if event.replace(" ", "_") in names}
+            self.attach, self.functions = KPROBE, {event: name for event, name in hooks.items() if event.replace(" ", "_") in names}
         else:
-            names = [_text(program.aux.attach_func_name) for program in programs if program.type.value_() == _TRACING]
-            self.attach, self.functions = "trampoline", {event: name for event, name in hooks.items() if name in names}
-            if _RAW_TRACEPOINT in kinds:
-                self.attach, self.functions = "tracepoint", {**self.functions, "set": TRACEPOINTS["set"]}
+            names = [_text(program.aux.attach_func_name) for program in programs if program.type.value_() == tracing]
+            self.attach, self.functions = TRAMPOLINE, {event: name for event, name in hooks.items() if name in names}
+            if raw_tracepoint in kinds:
+                self.attach, self.functions = TRACEPOINT, {**self.functions, "set": TRACEPOINTS["set"]}
         try:
             self.missed = sum(_misses(program) for program in programs)
-        except _UNREADABLE:
+        except UNREADABLE:
             self.missed = None
 
     def _address(self, what: np.dtype[Any]) -> tuple[int, int]:
@@ -433,7 +421,7 @@ class _Bpf(Recorder):
             if count > self._stacks.value_size.value_() // 8:
                 return []
             pcs, known = read_array(self.prog, address, count, np.dtype("<u8"))
-        except _UNREADABLE:
+        except UNREADABLE:
             return []
         return pcs[known].tolist()  # type: ignore[no-any-return]
 
@@ -446,7 +434,7 @@ def _find_bpf(target: Target, said: list[str]) -> Iterator[Any]:
     for program in bounded(bpf_prog_for_each(target.prog)):
         try:
             maps = {_text(used.name): used for used in bounded(bpf_prog_used_maps(program))}
-        except _UNREADABLE:
+        except UNREADABLE:
             unread += 1
             continue
         if (header := maps.get("pagedbg_header")) is not None:

@@ -8,14 +8,13 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from drgn import FaultError
 from numpy.typing import NDArray
 
 from pagedbg.analysis.stacks import function_of, module_of
 from pagedbg.mm.gfp import decode_gfp_mask, gfp_migratetype, gfpflag_names
 from pagedbg.mm.migrate import decode_migratetype
 from pagedbg.mm.page_owner import decode_comm, special_handles
-from pagedbg.mm.sched_clock import local_clock
+from pagedbg.mm.sched_clock import known_local_clock
 from pagedbg.mm.stackdepot import StackDepot
 from pagedbg.mm.zone import node_of_pfns, zone_of_pfns
 from pagedbg.session import Session
@@ -45,10 +44,7 @@ class Lookup:
     @functools.cached_property
     def now(self) -> int | None:
         """``local_clock()`` in nanoseconds; None if it cannot be read."""
-        try:
-            return local_clock(self.prog)
-        except (LookupError, FaultError):
-            return None
+        return known_local_clock(self.prog)
 
     @functools.cached_property
     def special(self) -> dict[int, str]:

@@ -7,7 +7,7 @@ import argparse
 import datetime
 from collections.abc import Callable, Iterator
 
-from drgn import BadDataError, FaultError
+from drgn import FaultError
 from drgn.helpers.linux.cpumask import num_present_cpus
 from drgn.helpers.linux.mm import totalram_pages
 
@@ -21,6 +21,7 @@ from pagedbg.errors import PagedbgError
 from pagedbg.mm.sched_clock import local_clock
 from pagedbg.mm.zone import zone_spans
 from pagedbg.session import Session
+from pagedbg.target.links import UNREADABLE
 from pagedbg.ui.render import printable
 
 # kernel/panic.c
@@ -86,7 +87,7 @@ def _panic(session: Session) -> str | None:
     """Why the kernel died, as it said itself; None of one that was dumped alive."""
     try:
         records = kernel_log(session.prog)
-    except (BadDataError, FaultError, LookupError, AttributeError, MemoryError, ValueError, PagedbgError):
+    except (*UNREADABLE, PagedbgError):
         return None
     for record in reversed(records):
         if record.text.startswith(_PANIC):

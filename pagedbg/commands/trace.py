@@ -102,7 +102,7 @@ def plan_of(session: Session, args: argparse.Namespace, options: Mapping[str, st
 
 def check_slots(slots: int) -> None:
     """:raises UsageError: if a ring cannot have so many slots"""
-    if slots and (slots & (slots - 1) or not 64 <= slots <= 1 << 20):
+    if slots and not layout.is_ring_size(slots):
         raise UsageError(f"--slots: {slots} is not a power of two from 64 to 1048576")
 
 

@@ -8,12 +8,12 @@ Helpers for ``include/linux/sched/clock.h``: the clock of page_owner's time stam
 
 from __future__ import annotations
 
-from drgn import Program
+from drgn import FaultError, Program
 from drgn.helpers.common.prog import takes_program_or_default
 from drgn.helpers.linux.cpumask import for_each_possible_cpu
 from drgn.helpers.linux.percpu import per_cpu
 
-__all__ = ("local_clock",)
+__all__ = ("known_local_clock", "local_clock")
 
 
 @takes_program_or_default
@@ -29,3 +29,12 @@ def local_clock(prog: Program) -> int:
     if not clocks:
         raise LookupError("there is no CPU")
     return max(clocks)
+
+
+@takes_program_or_default
+def known_local_clock(prog: Program) -> int | None:
+    """Return :func:`local_clock()`, or None if it cannot be read."""
+    try:
+        return local_clock(prog)
+    except (LookupError, FaultError):
+        return None

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Walking lists of the kernel that may be damaged, and then have no end."""
+"""Walking the memory of a kernel that may be damaged: lists then have no end, and what is read makes no sense."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from drgn import Object
+from drgn import BadDataError, FaultError, Object
+
+UNREADABLE = BadDataError, FaultError, LookupError, AttributeError, MemoryError, ValueError, OverflowError
+"""What reading structures ends in that are damaged or not there."""
 
 # No list of modules, probes or programs is as long.
 _MOST = 1 << 16

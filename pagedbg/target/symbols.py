@@ -13,12 +13,12 @@ import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from drgn import BadDataError, FaultError, Object, ObjectNotFoundError, Program, Symbol, SymbolBinding, cast
+from drgn import Object, ObjectNotFoundError, Program, Symbol, SymbolBinding, cast
 from drgn.helpers.linux.kallsyms import module_kallsyms
 from drgn.helpers.linux.list import list_for_each_entry
 from drgn.helpers.linux.module import for_each_module
 
-from pagedbg.target.links import bounded
+from pagedbg.target.links import UNREADABLE, bounded
 
 _MOST_SYMBOLS = 1 << 20
 
@@ -95,7 +95,7 @@ class Symbolizer:
         assert callable(read)
         try:
             return list(read(self._prog))
-        except (BadDataError, FaultError, LookupError, AttributeError, MemoryError, OverflowError, ValueError) as error:
+        except UNREADABLE as error:
             self.notes.append(f"The symbols of {what} could not be read ({error}): their frames are shown as addresses.")
             return []
 
