@@ -67,6 +67,7 @@ from pagedbg.commands.parser import Argument, HelpRequested, Parser, flat_argume
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.session import FORMATS, Session
 from pagedbg.ui import pager, render
+from pagedbg.ui.interrupt import Interrupts
 
 __all__ = (
     "NAMESPACE",
@@ -399,7 +400,7 @@ def execute(session: Session, line: str, where: str = "") -> int:
         return 0
     if line.startswith("!"):
         sys.stdout.flush()
-        with pager.leave_ctrl_c_to_child():
+        with Interrupts():
             return subprocess.call(line[1:].strip() or os.environ.get("SHELL", "sh"), shell=True)
     try:
         NAMESPACE.run(session.prog, line)

@@ -7,14 +7,13 @@ import contextlib
 import io
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from typing import IO, Any, TextIO, cast
 
 from pagedbg.errors import PagedbgError
+from pagedbg.ui.interrupt import Interrupts
 
 _LESS_OPTIONS = "SRXF"
 """Long lines are scrolled to, not wrapped; colours stay; nothing is cleared; one screenful does not stop."""
@@ -22,23 +21,6 @@ _LESS_OPTIONS = "SRXF"
 
 class PipelineError(PagedbgError):
     """The shell command behind ``|`` failed; a prompt need not repeat what that command has said itself."""
-
-
-@contextlib.contextmanager
-def leave_ctrl_c_to_child() -> Iterator[None]:
-    """
-    Let Ctrl-C go to the child that has the terminal, not to us.
-
-    The handler is a function, not SIG_IGN: a child that is started meanwhile must not inherit an ignored signal.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, lambda *_: None)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _start(command: str, stdout: TextIO) -> subprocess.Popen[str]:
@@ -51,12 +33,12 @@ def _start(command: str, stdout: TextIO) -> subprocess.Popen[str]:
     return subprocess.Popen(command, shell=True, stdin=subprocess.PIPE, stdout=target, text=True, errors="backslashreplace", env=env)
 
 
-def _finish(process: subprocess.Popen[str]) -> int:
+def _finish(process: subprocess.Popen[str], interrupts: Interrupts) -> int:
     """Close the pipe and return the exit status, however often Ctrl-C is pressed meanwhile."""
-    with leave_ctrl_c_to_child():
-        with contextlib.suppress(BrokenPipeError):
-            cast(IO[str], process.stdin).close()
-        return process.wait()
+    interrupts.hold()
+    with contextlib.suppress(BrokenPipeError):
+        cast(IO[str], process.stdin).close()
+    return process.wait()
 
 
 @contextlib.contextmanager
@@ -66,12 +48,13 @@ def piped(command: str) -> Iterator[None]:
 
     A reader that leaves early (``| head``) ends the block quietly; one that fails is a :class:`PipelineError`.
     """
-    process = _start(command, sys.stdout)
-    try:
-        with contextlib.redirect_stdout(process.stdin), contextlib.suppress(BrokenPipeError):
-            yield
-    finally:
-        status = _finish(process)
+    with Interrupts() as interrupts:
+        process = _start(command, sys.stdout)
+        try:
+            with contextlib.redirect_stdout(process.stdin), contextlib.suppress(BrokenPipeError), interrupts.allowed():
+                yield
+        finally:
+            status = _finish(process, interrupts)
     if status:
         raise PipelineError(f"{command!r} ended with status {status}")
 
@@ -89,9 +72,10 @@ def pager_command() -> str | None:
 class _Overflow(io.TextIOBase):
     """A terminal that turns into a pager as soon as more is written than fits on it."""
 
-    def __init__(self, terminal: TextIO, pager: str) -> None:
+    def __init__(self, terminal: TextIO, pager: str, interrupts: Interrupts) -> None:
         self._terminal = terminal
         self._pager = pager
+        self._interrupts = interrupts
         self._size = shutil.get_terminal_size()
         self._held: list[str] = []
         self._lines = 0
@@ -110,7 +94,8 @@ class _Overflow(io.TextIOBase):
         self._lines += text.count("\n")
         # One line stays free for the prompt.
         if self._lines >= self._size.lines - 1:
-            self._process = _start(self._pager, self._terminal)
+            with self._interrupts.held():
+                self._process = _start(self._pager, self._terminal)
             self._release(cast(IO[str], self._process.stdin))
         return len(text)
 
@@ -124,7 +109,7 @@ class _Overflow(io.TextIOBase):
             self._release(self._terminal)
             self._terminal.flush()
         else:
-            _finish(self._process)
+            _finish(self._process, self._interrupts)
 
     def _release(self, out: IO[str]) -> None:
         held, self._held = self._held, []
@@ -138,10 +123,11 @@ def paged() -> Iterator[None]:
     if pager is None:
         yield
         return
-    overflow = _Overflow(sys.stdout, pager)
-    try:
-        # Leaving the pager early is no error.
-        with contextlib.redirect_stdout(cast(Any, overflow)), contextlib.suppress(BrokenPipeError):
-            yield
-    finally:
-        overflow.finish()
+    with Interrupts() as interrupts:
+        overflow = _Overflow(sys.stdout, pager, interrupts)
+        try:
+            # Leaving the pager early is no error.
+            with contextlib.redirect_stdout(cast(Any, overflow)), contextlib.suppress(BrokenPipeError), interrupts.allowed():
+                yield
+        finally:
+            overflow.finish()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pagedbg import __version__
 from pagedbg.commands.base import Leave, execute
 from pagedbg.session import Session
+from pagedbg.ui.interrupt import Interrupts
 
 if TYPE_CHECKING:
     from prompt_toolkit.history import History
@@ -38,19 +39,23 @@ def _reader(session: Session) -> ReadLine:
 
 
 def _loop(session: Session, read_line: ReadLine) -> None:
-    while True:
-        try:
-            text = read_line()
-        except KeyboardInterrupt:
-            continue
-        except EOFError:
-            return
-        try:
-            # What was pasted may be several lines.
-            for line in text.splitlines():
-                execute(session, line)
-        except KeyboardInterrupt:
-            print("Interrupted.", file=sys.stderr)
+    with Interrupts() as interrupts:
+        while True:
+            try:
+                with interrupts.allowed():
+                    text = read_line()
+            except KeyboardInterrupt:
+                continue
+            except EOFError:
+                return
+            try:
+                with interrupts.allowed():
+                    # What was pasted may be several lines.
+                    for line in text.splitlines():
+                        execute(session, line)
+            except KeyboardInterrupt:
+                interrupts.hold()
+                print("Interrupted.", file=sys.stderr)
 
 
 def _plain_line() -> str:

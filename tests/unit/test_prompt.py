@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -252,6 +254,29 @@ def test_ctrl_c_in_less_leaves_both_alive(terminal: Terminal, line: str) -> None
     terminal.child.send("says after\r")
     terminal.printed("after")
     assert ("Interrupted." in terminal.child.logfile_read.getvalue()) is ("100000" in line)
+
+
+@pytest.mark.parametrize("line", ["rows pfn 100000 | less", "rows pfn 100000"])
+@pytest.mark.parametrize("gap", [0, 0.0003])
+def test_a_hail_of_ctrl_c_loses_neither_less_nor_the_prompt(terminal: Terminal, line: str, gap: float) -> None:
+    """Nor one that comes while what the one before it has ended is cleaned up after."""
+    terminal.child.send(f"{line}\r")
+    terminal.expect("\r\n:")
+    for _ in range(200):
+        os.kill(terminal.child.pid, signal.SIGINT)
+        time.sleep(gap)
+    assert terminal.is_in_less()
+    terminal.leave_less()
+    terminal.child.send("waits\r")
+    terminal.printed("waiting")
+    for _ in range(200):
+        os.kill(terminal.child.pid, signal.SIGINT)
+        time.sleep(gap)
+    terminal.expect("Interrupted.")
+    terminal.ready()
+    terminal.child.sendcontrol("u")
+    terminal.child.send("says after\r")
+    terminal.printed("after")
 
 
 def test_a_narrow_terminal_is_filled_not_overflown(tmp_path: Path) -> None:

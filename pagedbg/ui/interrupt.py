@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+What Ctrl-C may end, and what it may not.
+
+Python raises KeyboardInterrupt between any two bytecodes: a second Ctrl-C, as an impatient hand or a slow machine sends it, comes in the middle of what cleans up after the first.
+A reader of our output that is not waited for then fights with the prompt for the terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from types import TracebackType
+
+_ONE_WISH = 1.0
+"""Seconds in which Ctrl-C, pressed again, says nothing new; the way from KeyboardInterrupt to :meth:`Interrupts.hold` takes less."""
+
+
+class Interrupts:
+    """
+    Hold SIGINT back for the time of a ``with`` block, but for what is :meth:`allowed`.
+
+    The handler is a function, not SIG_IGN: a child that is started meanwhile must not inherit an ignored signal.
+    In a thread, which gets no signals, it does nothing.
+    """
+
+    def __init__(self) -> None:
+        self._allowed = False
+        self._next = 0.0
+
+    def __enter__(self) -> Interrupts:
+        self._is_main = threading.current_thread() is threading.main_thread()
+        if self._is_main:
+            self._before = signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.hold()
+        if self._is_main:
+            signal.signal(signal.SIGINT, self._before)
+
+    def hold(self) -> None:
+        """From now on Ctrl-C does nothing."""
+        self._allowed = False
+
+    @contextlib.contextmanager
+    def allowed(self) -> Iterator[None]:
+        """Let Ctrl-C end a block: a KeyboardInterrupt, and no second one while the first is seen to."""
+        try:
+            self._allowed = True
+            yield
+        finally:
+            self.hold()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Finish a block first, in what is :meth:`allowed` to be ended."""
+        try:
+            self.hold()
+            yield
+        finally:
+            self._allowed = True
+
+    def _handle(self, number: int, frame: object) -> None:
+        now = time.monotonic()
+        if self._allowed and now >= self._next:
+            self._next = now + _ONE_WISH
+            raise KeyboardInterrupt
