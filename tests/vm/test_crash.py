@@ -117,7 +117,8 @@ def test_a_recorder_in_a_dump_is_described_as_it_was(died: Died, backend: str) -
     assert (recorder.attach, recorder.functions) == (meta["attach"], meta["functions"])
     (words,) = recorder.filters
     assert sorted(shlex.split(words)) == sorted(shlex.split(meta["filters"][-1]["filter"]))
-    assert recorder.missed == meta["counts"]["missed"]
+    # Its last reader was done before the end came.
+    assert meta["counts"]["missed"] <= died.recorders["QEMU"][backend].missed <= recorder.missed
     # As far as the recorder had come to write it down.
     counters, known = recorder.counters
     assert known.all()
