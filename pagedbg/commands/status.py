@@ -15,9 +15,8 @@ from pagedbg.analysis.table import Column, Table
 from pagedbg.capture.kmod import KMOD
 from pagedbg.capture.recovery import UNKNOWN_FILTER
 from pagedbg.commands.base import command
-from pagedbg.commands.log import kernel_log
 from pagedbg.commands.words import seconds
-from pagedbg.errors import PagedbgError
+from pagedbg.mm.printk import printk_records
 from pagedbg.mm.sched_clock import local_clock
 from pagedbg.mm.zone import zone_spans
 from pagedbg.session import Session
@@ -86,13 +85,12 @@ def _recording(session: Session) -> str:
 def _panic(session: Session) -> str | None:
     """Why the kernel died, as it said itself; None of one that was dumped alive."""
     try:
-        records = kernel_log(session.prog)
-    except (*UNREADABLE, PagedbgError):
-        return None
-    for record in reversed(records):
-        if record.text.startswith(_PANIC):
-            why = record.text.removeprefix(_PANIC).decode(errors="backslashreplace")
-            return f"{printable(why)} (at {seconds(record.timestamp)}; log --last 60 says more)"
+        for record in printk_records(session.prog):
+            if record and record.text and record.text.startswith(_PANIC):
+                why = record.text.removeprefix(_PANIC).decode(errors="backslashreplace")
+                return f"{printable(why)} (at {seconds(record.ts_nsec)}; log --last 60 says more)"
+    except UNREADABLE:
+        pass
     return None
 
 

@@ -45,7 +45,7 @@ class Live:
     What pagedbg and the kernel said in one guest.
 
     ``owners`` are pagedbg's rows by pfn, ``records`` the kernel's own text, ``blocks`` what the test module says it holds:
-    ``{name: (order, pfn, pages)}``. ``core`` is the dump that the guest ended as.
+    ``{name: (order, pfn, pages)}``. ``kmsg`` is the kernel's log as the kernel reads it, ``core`` is the dump that the guest ended as.
     """
 
     kernel: kernels.Kernel
@@ -53,6 +53,7 @@ class Live:
     records: list[Record]
     blocks: dict[str, tuple[int, int, int]]
     inspected: dict[int, dict[str, Any]]
+    kmsg: str
     answers: dict[str, Answer]
     core: Path
 

@@ -57,6 +57,19 @@ os.setgid(65534)
 os.setuid(65534)
 sys.exit(pagedbg.cli.main(["status"]))
 '
+
+# More than the log holds: messages of all lengths, one over its end.
+dmesg -n 1
+echo on >/proc/sys/kernel/printk_devkmsg
+padding=$(printf '%0200d' 0)
+i=0
+while [ $i -lt 4000 ]; do
+    printf '<%d>filling %d\\\n%.*s\n' $((i % 8)) $i $((i * 7 % 200)) $padding >&3
+    i=$((i + 1))
+done 3>/dev/kmsg
+ask log $PAGEDBG log --format jsonl
+dd if=/dev/kmsg of=$OUT/kmsg bs=16k iflag=nonblock 2>/dev/null
+ask "bad log" $PAGEDBG log --level crit --format jsonl
 """
 
 
@@ -80,6 +93,7 @@ def live(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         parse((out / "text").read_text(errors="backslashreplace")),
         {name: (int(order), int(pfn), int(pages)) for name, order, pfn, pages in held},
         {int(path.name.partition("-")[2]): json.loads(path.read_text()) for path in out.glob("inspect-*")},
+        (out / "kmsg").read_text(),
         {path.stem: _answer(path) for path in out.glob("*.status")},
         core,
     )

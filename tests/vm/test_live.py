@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from booted import Live, kernels, pagedbg
@@ -12,6 +13,19 @@ from booted import Live, kernels, pagedbg
 def comparable(live: Live) -> list[tuple[dict[str, Any], Any]]:
     """The kernel's records with our rows of the same page and time: what was allocated when both were asked."""
     return [(live.owners[record.pfn], record) for record in live.records if live.owners.get(record.pfn, {}).get("ts_ns") == record.ts]
+
+
+def messages(kmsg: str) -> list[tuple[int, int, str]]:
+    """Time in microseconds, level and text of what ``/dev/kmsg`` said (``Documentation/ABI/testing/dev-kmsg``)."""
+    found = []
+    for line in kmsg.splitlines():
+        # What follows a message indented says which device it is of.
+        if not line.startswith(" "):
+            head, _, text = line.partition(";")
+            priority, _, time, *_ = head.split(",")
+            text = re.sub(r"\\x([0-9a-f]{2})", lambda escaped: chr(int(escaped[1], 16)), text)
+            found.append((int(time), int(priority) & 7, text))
+    return found
 
 
 def test_most_records_lasted_from_one_look_to_the_next(live: Live) -> None:
@@ -79,6 +93,21 @@ def test_status_and_doctor_know_the_kernel(live: Live) -> None:
     assert (answer.status, answer.stderr) == (0, "")
     assert f"Linux {live.kernel.series}." in answer.stdout
     assert "on since boot" in answer.stdout
+
+
+def test_a_log_that_has_wrapped_is_what_the_kernel_reads_from_it(live: Live) -> None:
+    assert live.answers["log"].status == 0, live.answers["log"].stderr
+    ours = [(row["time_ns"] // 1000, row["level"], row["message"]) for row in map(json.loads, live.answers["log"].stdout.splitlines())]
+    # While the second of the two looked, the oldest messages may have had to go.
+    theirs = messages(live.kmsg)
+    end = theirs.index(ours[-1]) + 1
+    common = min(end, len(ours))
+    assert common > 0.99 * len(ours) > 500
+    assert ours[-common:] == theirs[end - common : end]
+    assert ours[0][2].startswith("filling")
+    bad = [json.loads(line) for line in live.answers["bad log"].stdout.splitlines()]
+    assert {row["level"] for row in bad} == {0, 1, 2}
+    assert {(row["time_ns"] // 1000, row["level"], row["message"]) for row in bad} >= {row for row in ours[-common:] if row[1] <= 2}
 
 
 def test_symbols_hidden_by_kptr_restrict_are_found_in_memory(live: Live) -> None:

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+Kernel log
+----------
+
+Helpers for ``kernel/printk/printk_ringbuffer.h``: the messages, one by one.
+
+drgn's ``get_printk_records()`` gives all of them or, where one page cannot be read, none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from drgn import FaultError, Object, Program, sizeof
+from drgn.helpers.common.prog import takes_program_or_default
+
+__all__ = ("LEVELS", "PrintkRecord", "printk_records")
+
+LEVELS = ("emerg", "alert", "crit", "err", "warn", "notice", "info", "debug")
+"""The names of a message's level (``include/linux/kern_levels.h``), as dmesg and journalctl have them."""
+
+# kernel/printk/printk.c: LOG_BUF_LEN_MAX; there is a descriptor to each 1 << PRB_AVGBITS bytes, or fewer.
+_MOST_BITS = 31
+_FAILED_LPOS = 1
+
+
+class PrintkRecord(NamedTuple):
+    """A message: when it was logged, ``LEVELS[level]``, and its text; None where that cannot be read."""
+
+    ts_nsec: int
+    level: int
+    text: bytes | None
+
+
+@takes_program_or_default
+def printk_records(prog: Program) -> Iterator[PrintkRecord | None]:
+    """
+    Iterate over the kernel's log, newest message first, since Linux kernel commit 896fbe20b4e2 ("printk: use the lockless ringbuffer") (in v5.10).
+
+    :return: None for a message that cannot be read at all
+    :raises ValueError: if the ring's numbers contradict each other
+    """
+    return _Log(prog).newest_first()
+
+
+class _Log:
+    def __init__(self, prog: Program) -> None:
+        self._prog = prog
+        ring, text = prog["prb"].desc_ring, prog["prb"].text_data_ring
+        self._count = 1 << _bits(ring.count_bits)
+        self._descs, self._infos = ring.descs.read_(), ring.infos.read_()
+        self._text, self._text_bits = text.data.value_(), _bits(text.size_bits)
+        self._word = sizeof(prog.type("unsigned long"))
+        # An id is counted in all bits of a word but two; those are the state of the descriptor, in the same word.
+        self._state_shift = 8 * self._word - 2
+        self._id_mask = (1 << self._state_shift) - 1
+        self._head, self._tail = (each.counter.value_() & self._id_mask for each in (ring.head_id, ring.tail_id))
+        self._readable = {prog[name].value_() for name in ("desc_committed", "desc_finalized")}
+        if (self._head - self._tail) & self._id_mask >= self._count:
+            raise ValueError("the newest message comes before the oldest")
+
+    def newest_first(self) -> Iterator[PrintkRecord | None]:
+        number = self._head
+        while True:
+            at = number & self._count - 1
+            try:
+                desc = self._copy(self._descs, at)
+                if self._is_of(desc, number):
+                    record = self._record(desc, at)
+                    # A running kernel may have reused it meanwhile.
+                    if record and self._is_of(self._copy(self._descs, at), number):
+                        yield record
+            except FaultError:
+                yield None
+            if number == self._tail:
+                return
+            number = (number - 1) & self._id_mask
+
+    def _copy(self, array: Object, index: int) -> Object:
+        return array[index].read_()
+
+    def _is_of(self, desc: Object, number: int) -> bool:
+        state = desc.state_var.counter.value_() % (1 << 8 * self._word)
+        return state & self._id_mask == number and state >> self._state_shift in self._readable
+
+    def _record(self, desc: Object, at: int) -> PrintkRecord | None:
+        info = self._copy(self._infos, at)
+        ts_nsec, level, length = info.ts_nsec.value_(), info.level.value_(), info.text_len.value_()
+        begin, end = desc.text_blk_lpos.begin.value_(), desc.text_blk_lpos.next.value_()
+        if begin & end & 1:
+            # There is no block: the text is empty or, if there was no room for it, lost.
+            return PrintkRecord(ts_nsec, level, b"") if begin != _FAILED_LPOS else None
+        # Positions are counted up for ever, modulo a word. A block that would go over the end of the ring is at its beginning, with a second
+        # id of its descriptor. One that ends with the ring does not go over it, since there is is_blk_wrapped() (7.3 has it, 6.12 has not).
+        last = (end - 1) % (1 << 8 * self._word)
+        if begin >> self._text_bits != last >> self._text_bits:
+            begin = last >> self._text_bits << self._text_bits
+        length = min(length, last + 1 - begin - self._word)
+        if length < 0:
+            return PrintkRecord(ts_nsec, level, None)
+        try:
+            return PrintkRecord(ts_nsec, level, self._prog.read(self._text + begin % (1 << self._text_bits) + self._word, length))
+        except FaultError:
+            return PrintkRecord(ts_nsec, level, None)
+
+
+def _bits(number: Object) -> int:
+    bits: int = number.value_()
+    if not 0 < bits <= _MOST_BITS:
+        raise ValueError(f"a ring of 2**{bits} entries")
+    return bits
