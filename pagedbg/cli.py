@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pagedbg import __version__
 from pagedbg.commands import COMMANDS, command_of
 from pagedbg.session import FORMATS, Session
+from pagedbg.ui.interrupt import Interrupts
 
 if TYPE_CHECKING:
     from pagedbg.capture.directory import Capture
@@ -88,16 +89,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A task may be named in bytes that are no text at all.
         sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        status = _main(argv)
-    except KeyboardInterrupt:
-        status = 130
-    except BrokenPipeError:
-        status = 141
-    except SystemExit as leave:
-        # argparse's, a command's "exit", or that of a command whose reader has left.
-        status = int(leave.code or 0)
-    return _flush(status)
+    with Interrupts() as interrupts:
+        try:
+            with interrupts.allowed():
+                status = _main(argv)
+        except KeyboardInterrupt:
+            status = 130
+        except BrokenPipeError:
+            status = 141
+        except SystemExit as leave:
+            # argparse's, a command's "exit", or that of a command whose reader has left.
+            status = int(leave.code or 0)
+        return _flush(status)
 
 
 def _flush(status: int) -> int:

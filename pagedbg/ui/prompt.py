@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -27,23 +28,23 @@ def run_prompt(session: Session) -> int:
     """Read lines and run them until the user leaves; return 0."""
     print(f"pagedbg {__version__}: {_subject(session)}. Type help for the commands.")
     with contextlib.suppress(Leave):
-        _loop(session, _reader(session))
+        _loop(session)
     return 0
 
 
-def _reader(session: Session) -> ReadLine:
+def _reader(session: Session, interrupts: Interrupts) -> ReadLine:
     """Return what reads a line: EOFError means leave, KeyboardInterrupt means drop the line."""
     if os.environ.get("TERM", "dumb") == "dumb" or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return _plain_line
+        return functools.partial(_plain_line, interrupts)
     return _prompt_toolkit_line(session)
 
 
-def _loop(session: Session, read_line: ReadLine) -> None:
+def _loop(session: Session) -> None:
     with Interrupts() as interrupts:
+        read_line = _reader(session, interrupts)
         while True:
             try:
-                with interrupts.allowed():
-                    text = read_line()
+                text = read_line()
             except KeyboardInterrupt:
                 continue
             except EOFError:
@@ -58,9 +59,10 @@ def _loop(session: Session, read_line: ReadLine) -> None:
                 print("Interrupted.", file=sys.stderr)
 
 
-def _plain_line() -> str:
+def _plain_line(interrupts: Interrupts) -> str:
     try:
-        return input(PROMPT)
+        with interrupts.allowed():
+            return input(PROMPT)
     except (EOFError, KeyboardInterrupt):
         print()
         raise
@@ -88,7 +90,8 @@ def _prompt_toolkit_line(session: Session) -> ReadLine:
     def read_line() -> str:
         if session.target.live:
             completer.forget()
-        return prompt.prompt()
+        # Ctrl-C is a key here. A signal comes only before the terminal has been told so, and would end in a traceback of asyncio's.
+        return prompt.prompt(handle_sigint=False)
 
     return read_line
 

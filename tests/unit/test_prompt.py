@@ -260,6 +260,7 @@ def test_ctrl_c_in_less_leaves_both_alive(terminal: Terminal, line: str) -> None
 @pytest.mark.parametrize("gap", [0, 0.0003])
 def test_a_hail_of_ctrl_c_loses_neither_less_nor_the_prompt(terminal: Terminal, line: str, gap: float) -> None:
     """Nor one that comes while what the one before it has ended is cleaned up after."""
+    terminal.child.logfile_read = io.StringIO()
     terminal.child.send(f"{line}\r")
     terminal.expect("\r\n:")
     for _ in range(200):
@@ -269,14 +270,28 @@ def test_a_hail_of_ctrl_c_loses_neither_less_nor_the_prompt(terminal: Terminal, 
     terminal.leave_less()
     terminal.child.send("waits\r")
     terminal.printed("waiting")
-    for _ in range(200):
+    # Some find the command, those after it the prompt.
+    for _ in range(1000):
         os.kill(terminal.child.pid, signal.SIGINT)
         time.sleep(gap)
     terminal.expect("Interrupted.")
     terminal.ready()
-    terminal.child.sendcontrol("u")
     terminal.child.send("says after\r")
     terminal.printed("after")
+    assert "Traceback" not in terminal.child.logfile_read.getvalue()
+
+
+@pytest.mark.parametrize("gap", [0, 0.0003])
+def test_a_hail_of_ctrl_c_ends_one_command_as_one_does(tmp_path: Path, gap: float) -> None:
+    terminal = Terminal(tmp_path, "waits")
+    terminal.expect("waiting")
+    for _ in range(100):
+        os.kill(terminal.child.pid, signal.SIGINT)
+        time.sleep(gap)
+    terminal.child.expect(pexpect.EOF)
+    assert "Traceback" not in terminal.child.before
+    # At its very end Python lets a signal kill it, which a shell calls 130, too.
+    assert terminal.left() == 130 or terminal.child.signalstatus == signal.SIGINT
 
 
 def test_a_narrow_terminal_is_filled_not_overflown(tmp_path: Path) -> None:
