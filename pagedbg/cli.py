@@ -85,11 +85,11 @@ commands (pagedbg help COMMAND explains one):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run pagedbg and return its exit status."""
+    """Run pagedbg and return the exit status that the process is to end with at once."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A task may be named in bytes that are no text at all.
         sys.stdout.reconfigure(errors="backslashreplace")
-    with Interrupts() as interrupts:
+    with Interrupts(for_good=True) as interrupts:
         try:
             with interrupts.allowed():
                 status = _main(argv)

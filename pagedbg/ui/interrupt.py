@@ -23,23 +23,27 @@ class Interrupts:
     """
     Hold SIGINT back for the time of a ``with`` block, but for what is :meth:`allowed`.
 
-    The handler is a function, not SIG_IGN: a child that is started meanwhile must not inherit an ignored signal.
-    In a thread, which gets no signals, it does nothing.
+    The handler is a function, not SIG_IGN: a child that is started meanwhile must not inherit an ignored signal. Where SIGINT is ignored, as in a
+    script's background, it remains so. In a thread, which gets no signals, nothing is done.
+
+    :param for_good: hold it back after the block, too: while Python ends, which would say in a traceback where it was
     """
 
-    def __init__(self) -> None:
+    def __init__(self, for_good: bool = False) -> None:
+        self._for_good = for_good
         self._allowed = False
         self._next = 0.0
 
     def __enter__(self) -> Interrupts:
-        self._is_main = threading.current_thread() is threading.main_thread()
-        if self._is_main:
-            self._before = signal.signal(signal.SIGINT, self._handle)
+        self._before = signal.getsignal(signal.SIGINT)
+        self._installed = self._before not in (signal.SIG_IGN, None) and threading.current_thread() is threading.main_thread()
+        if self._installed:
+            signal.signal(signal.SIGINT, self._handle)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.hold()
-        if self._is_main:
+        if self._installed and not self._for_good:
             signal.signal(signal.SIGINT, self._before)
 
     def hold(self) -> None:

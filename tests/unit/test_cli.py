@@ -153,6 +153,18 @@ def test_a_full_disk_is_said_once() -> None:
     assert (done.returncode, done.stderr) == (1, "says: No space left on device\n")
 
 
+def test_in_a_script_s_background_ctrl_c_is_not_for_us() -> None:
+    # So a shell without job control starts what is to run in the background.
+    process = subprocess.Popen(["sh", "-c", 'trap "" INT; exec "$@"', "sh", *FAKE, "waits"], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"waiting\n"
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1)
+    process.terminate()
+    process.communicate()
+
+
 def test_ctrl_c_ends_a_command_with_130() -> None:
     process = subprocess.Popen([*FAKE, "-e", "waits", "-e", "says never"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
