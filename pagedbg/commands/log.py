@@ -53,8 +53,10 @@ def log(session: Session, args: argparse.Namespace) -> Table:
     records.reverse()
     rows: list[Row] = [(record.ts_nsec, record.level, _text(record)) for record in records]
     notes = [f"{unreadable:,} message{'s' if unreadable > 1 else ''} could not be read."] if unreadable else []
-    nothing = "The log is empty." if worst is None else f"Nothing as bad as {args.level} was logged."
-    return Table.of(_COLUMNS, rows, text=(line for record in records for line in _lines(record)), notes=notes, empty=nothing)
+    nothing = "Nothing is in the log" if worst is None else f"Nothing as bad as {args.level} is in the log"
+    nothing += " as far as it could be read." if unreadable else "."
+    text = (line for record in records for line in _lines(record)) if records else None
+    return Table.of(_COLUMNS, rows, text=text, notes=notes, empty=nothing)
 
 
 def _text(record: PrintkRecord) -> str | None:

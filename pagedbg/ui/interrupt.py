@@ -2,8 +2,8 @@
 """
 What Ctrl-C may end, and what it may not.
 
-Python raises KeyboardInterrupt between any two bytecodes: a second Ctrl-C, as an impatient hand or a slow machine sends it, comes in the middle of what cleans up after the first.
-A reader of our output that is not waited for then fights with the prompt for the terminal.
+Python raises KeyboardInterrupt between any two bytecodes: a second Ctrl-C, as an impatient hand or a slow machine sends it, comes in the middle of
+what cleans up after the first. A reader of our output that is not waited for then fights with the prompt for the terminal.
 """
 
 from __future__ import annotations

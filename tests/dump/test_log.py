@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from drgn import FaultError
 from drgn.helpers.linux.printk import get_dmesg, get_printk_records
-from known import SAMPLE, Run
+from known import ORDINARY, SAMPLE, Run
 
 from pagedbg.commands.base import execute
 from pagedbg.mm.printk import LEVELS, printk_records
@@ -43,6 +43,7 @@ def test_what_is_as_bad_or_worse(target: Target, pagedbg: Run) -> None:
         rows = pagedbg.json("log", "--level", level, core=SAMPLE)
         assert [row["message"] for row in rows] == expected
         assert [row["message"] for row in pagedbg.json("log", "--level", level, "--last", "1", core=SAMPLE)] == expected[-1:]
+    assert pagedbg("-c", ORDINARY, "log", "--level", "emerg").stdout == "Nothing as bad as emerg is in the log.\n"
 
 
 def test_a_page_of_the_text_that_is_gone_costs_the_messages_in_it(target: Target, capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,6 +73,16 @@ def test_messages_whose_descriptors_are_gone_are_counted(target: Target, capsys:
     assert 100 < found.count(None) < len(found) == whole
     assert execute(Session(target), "log") == 0
     assert f"{found.count(None)} messages could not be read." in capsys.readouterr().out
+
+
+def test_a_log_that_is_gone_is_not_called_empty(target: Target, capsys: pytest.CaptureFixture[str]) -> None:
+    first = target.prog["prb"].desc_ring.descs.value_() // PAGE * PAGE
+    for page in range(first, first + 64 * PAGE, PAGE):
+        gone(target, page)
+    assert execute(Session(target), "log") == 0
+    said = capsys.readouterr().out
+    assert "Nothing is in the log as far as it could be read." in said
+    assert "messages could not be read." in said
 
 
 def gone(target: Target, page: int) -> None:
