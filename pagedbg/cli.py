@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with Interrupts(for_good=True) as interrupts:
         try:
             with interrupts.allowed():
-                status = _main(argv)
+                status = _main(argv, interrupts)
         except KeyboardInterrupt:
             status = 130
         except BrokenPipeError:
@@ -117,7 +117,7 @@ def _flush(status: int) -> int:
         return status or 1
 
 
-def _main(argv: Sequence[str] | None) -> int:
+def _main(argv: Sequence[str] | None, interrupts: Interrupts) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
     if args.words and args.sources:
@@ -127,7 +127,7 @@ def _main(argv: Sequence[str] | None) -> int:
     try:
         if args.words and (args.words[0] == "help" or {"-h", "--help"} & set(args.words)):
             return _help(args.words)
-        return _run(args)
+        return _run(args, interrupts)
     except BrokenPipeError:
         raise
     except Exception as error:
@@ -147,7 +147,7 @@ def _help(words: Sequence[str]) -> int:
     return 0
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace, interrupts: Interrupts) -> int:
     from drgn import Program
 
     from pagedbg.target import Target, open_target
@@ -161,12 +161,16 @@ def _run(args: argparse.Namespace) -> int:
     for note in session.target.notes:
         print(f"pagedbg: {note}", file=sys.stderr)
     try:
-        if lines is None:
-            from pagedbg.ui.prompt import run_prompt
+        try:
+            if lines is None:
+                from pagedbg.ui.prompt import run_prompt
 
-            return run_prompt(session)
-        return run_lines(session, lines)
+                return run_prompt(session)
+            return run_lines(session, lines)
+        finally:
+            interrupts.hold()
     finally:
+        # SIGTERM still ends it, should a recorder not stop.
         session.close()
 
 

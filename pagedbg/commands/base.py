@@ -32,7 +32,7 @@ and one line in :data:`pagedbg.commands.COMMANDS` says in which module it is, in
   before the sentence); to give up, raise :class:`PagedbgError`. The command's name is put before the sentence.
   ``drgn.FaultError``, a ``LookupError`` of drgn and an ``OSError`` may be let through; anything else is reported as a bug, in
   one line, with a traceback if ``PAGEDBG_DEBUG`` is set;
-* KeyboardInterrupt is never caught by a command.
+* KeyboardInterrupt is not caught by a command, but by one that it is the usual end of (``record``, ``trace follow``).
 """
 
 from __future__ import annotations

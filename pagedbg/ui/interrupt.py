@@ -29,10 +29,12 @@ class Interrupts:
     :param for_good: hold it back after the block, too: while Python ends, which would say in a traceback where it was
     """
 
+    _next = 0.0
+    """When Ctrl-C may end something again: for all of them, since what the first has ended in one block ends those around it."""
+
     def __init__(self, for_good: bool = False) -> None:
         self._for_good = for_good
         self._allowed = False
-        self._next = 0.0
 
     def __enter__(self) -> Interrupts:
         self._before = signal.getsignal(signal.SIGINT)
@@ -54,6 +56,8 @@ class Interrupts:
     def allowed(self) -> Iterator[None]:
         """Let Ctrl-C end a block: a KeyboardInterrupt, and no second one while the first is seen to."""
         try:
+            # What was ended before is over.
+            Interrupts._next = 0.0
             self._allowed = True
             yield
         finally:
@@ -62,14 +66,15 @@ class Interrupts:
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Finish a block first, in what is :meth:`allowed` to be ended."""
+        before = self._allowed
         try:
             self.hold()
             yield
         finally:
-            self._allowed = True
+            self._allowed = before
 
     def _handle(self, number: int, frame: object) -> None:
         now = time.monotonic()
-        if self._allowed and now >= self._next:
-            self._next = now + _ONE_WISH
+        if self._allowed and now >= Interrupts._next:
+            Interrupts._next = now + _ONE_WISH
             raise KeyboardInterrupt

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
-from drgn import FaultError
+from drgn import FaultError, Object, sizeof
 from drgn.helpers.linux.printk import get_dmesg, get_printk_records
 from known import ORDINARY, SAMPLE, Run
 
@@ -83,6 +85,62 @@ def test_a_log_that_is_gone_is_not_called_empty(target: Target, capsys: pytest.C
     said = capsys.readouterr().out
     assert "Nothing is in the log as far as it could be read." in said
     assert "messages could not be read." in said
+
+
+def test_a_descriptor_that_was_zeroed_is_counted(target: Target, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = list(printk_records(target.prog))
+    overwrite(target, descriptor(target, 3).address_, bytes(sizeof(target.prog.type("struct prb_desc"))))
+    assert list(printk_records(target.prog)) == [*whole[:3], None, *whole[4:]]
+    assert execute(Session(target), "log --last 5") == 0
+    assert "1 message could not be read." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("begin", "end"),
+    # Another message's text must not be taken for it.
+    [(-5 << 17, 0), (-(1 << 17) - 8, 0), (8, 8 << 17), (3, 0), (0, 1), (0, -16), (16, 0)],
+)
+def test_a_text_that_is_not_where_one_can_be_is_not_shown(target: Target, begin: int, end: int) -> None:
+    whole = [record for record in printk_records(target.prog) if record]
+    place = descriptor(target, 3).text_blk_lpos
+    for position, by in ((place.begin, begin), (place.next, end)):
+        overwrite(target, position.address_, struct.pack("<Q", (position.value_() + by) % (1 << 64)))
+    assert list(printk_records(target.prog)) == [*whole[:3], whole[3]._replace(text=None), *whole[4:]]
+
+
+@pytest.mark.parametrize("address", [0, 1 << 63, (1 << 64) - 16])
+def test_a_text_ring_that_is_nowhere(target: Target, capsys: pytest.CaptureFixture[str], address: int) -> None:
+    overwrite(target, target.prog["prb"].text_data_ring.data.address_, struct.pack("<Q", address))
+    assert execute(Session(target), "log") == 0
+    said = capsys.readouterr()
+    assert (said.out.count("(could not be read)"), said.err) == (414, "")
+
+
+@pytest.mark.parametrize(("name", "bits"), [("desc_ring", 0), ("desc_ring", 27), ("text_data_ring", 77)])
+def test_a_ring_that_is_too_large_to_be_one_is_refused(target: Target, capsys: pytest.CaptureFixture[str], name: str, bits: int) -> None:
+    ring = target.prog["prb"].member_(name)
+    overwrite(target, (ring.count_bits if name == "desc_ring" else ring.size_bits).address_, struct.pack("<I", bits))
+    assert execute(Session(target), "log") == 1
+    assert capsys.readouterr().err == f"log: the kernel's log is damaged: a ring of 2**{bits} entries.\n"
+    assert execute(Session(target), "status") == 0
+
+
+def descriptor(target: Target, age: int) -> Object:
+    """That of the newest message, or of so many before it."""
+    ring = target.prog["prb"].desc_ring
+    return ring.descs[ring.head_id.counter.value_() - age & (1 << ring.count_bits.value_()) - 1]
+
+
+def overwrite(target: Target, address: int, data: bytes) -> None:
+    """Change what the dump holds, inside of a page."""
+    page = address // PAGE * PAGE
+    content = bytearray(target.prog.read(page, PAGE))
+    content[address - page : address - page + len(data)] = data
+
+    def read(address: int, count: int, offset: int, physical: bool) -> bytes:
+        return bytes(content[address - page : address - page + count])
+
+    target.prog.add_memory_segment(page, PAGE, read, False)
 
 
 def gone(target: Target, page: int) -> None:

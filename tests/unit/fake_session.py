@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -131,8 +133,21 @@ def comms(session: Session) -> list[str]:
     return ["bash", "swapper/0", "Web Content"]
 
 
+class _SlowSession(Session):
+    """A session with a recorder that takes its time to stop."""
+
+    def close(self) -> None:
+        print("closing", flush=True)
+        end = time.monotonic() + float(os.environ["CLOSING"])
+        while time.monotonic() < end:
+            time.sleep(0.01)
+        print("closed", flush=True)
+
+
 def main() -> int:
-    """Run pagedbg on the fake target."""
+    """Run pagedbg on the fake target; the environment's ``CLOSING`` says how many seconds the session takes to close."""
+    if "CLOSING" in os.environ:
+        cli.Session = _SlowSession  # type: ignore[misc]
     sys.modules["fake_session"] = sys.modules[__name__]
     pagedbg.target.open_target = lambda core, symbols: FakeTarget()  # type: ignore[assignment,return-value]
     return cli.main()

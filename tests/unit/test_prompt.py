@@ -294,6 +294,45 @@ def test_a_hail_of_ctrl_c_ends_one_command_as_one_does(tmp_path: Path, gap: floa
     assert terminal.left() == 130 or terminal.child.signalstatus == signal.SIGINT
 
 
+@pytest.mark.parametrize("args", [["-e", "rows pfn 1000000 | sleep 20"], ["-e", "waits"], []])
+def test_ctrl_c_does_not_keep_a_session_from_being_closed(tmp_path: Path, args: list[str]) -> None:
+    terminal = Terminal(tmp_path, *args, CLOSING="1.5")
+    if args:
+        terminal.child.expect_exact(["waiting", pexpect.TIMEOUT], timeout=1.5)
+        terminal.child.sendintr()
+    else:
+        terminal.ready()
+        terminal.child.send("exit\r")
+    terminal.expect("closing")
+    for _ in range(13):
+        terminal.child.sendintr()
+        time.sleep(0.1)
+    assert "Traceback" not in terminal.expect("closed")
+    assert terminal.left() == (130 if args else 0)
+
+
+def test_each_command_is_ended_by_a_ctrl_c_of_its_own(terminal: Terminal) -> None:
+    for _ in range(3):
+        terminal.child.send("waits\r")
+        terminal.printed("waiting")
+        terminal.child.sendintr()
+        terminal.expect("Interrupted.")
+        terminal.ready()
+
+
+def test_each_line_of_a_dumb_terminal_is_dropped_by_a_ctrl_c_of_its_own(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path, TERM="dumb")
+    terminal.ready()
+    for word in ("one", "two", "three"):
+        terminal.child.send(f"says {word}")
+        terminal.expect(word)
+        terminal.child.sendintr()
+        terminal.ready()
+    terminal.child.send("says four\r")
+    terminal.expect("says four\r\nfour\r\n")
+    terminal.child.close(force=True)
+
+
 def test_a_narrow_terminal_is_filled_not_overflown(tmp_path: Path) -> None:
     terminal = Terminal(tmp_path, "rows", "pfn", "3", "--wide", columns=40)
     lines = terminal.expect("could not be read").splitlines()
