@@ -261,7 +261,7 @@ class Guest:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 self.stop()
-                raise GuestGone(TIMED_OUT, "the time limit has passed.")
+                raise GuestGone(TIMED_OUT, f"the time limit has passed; {self.console_end()}")
             limits = [limit for limit in (left, GLANCE if self.keep else None) if limit is not None]
             yield from channel.exchange(min(limits, default=None))
             if channel.closed:
@@ -563,14 +563,19 @@ def build_module(source: Path, kernel: Kernel) -> Path:
     files = sorted(p for p in source.iterdir() if p.suffix in (".c", ".h") or p.name in ("Kbuild", "Makefile"))
     key = hashlib.sha256(b"\0".join(p.name.encode() + b"\0" + p.read_bytes() for p in files)).hexdigest()[:8]
     copy = kernels.cache_root() / "built" / f"{source.name}-{kernel.directory.name}-{key}"
-    if (copy / ".done").exists():
-        return copy
+    with kernels.locked(copy.parent / ".lock"):
+        if not (copy / ".done").exists():
+            compile_module(files, kernel, copy)
+    return copy
+
+
+def compile_module(files: list[Path], kernel: Kernel, copy: Path) -> None:
+    """Build a module in ``copy``; ``.done`` is written last, so a build that was cut short is begun again."""
     shutil.rmtree(copy, ignore_errors=True)
     copy.mkdir(parents=True)
     for path in files:
         shutil.copy2(path, copy)
     make = subprocess.run(["make", "-C", str(kernel.directory), f"M={copy}", "modules"], capture_output=True, text=True, check=False)
     if make.returncode:
-        raise LabError(f"{source.name} did not build for {kernel.version}:\n{make.stderr.strip()[-2000:]}")
+        raise LabError(f"{copy.name} was not built for {kernel.version}:\n{make.stderr.strip()[-2000:]}")
     (copy / ".done").touch()
-    return copy

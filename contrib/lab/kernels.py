@@ -58,11 +58,12 @@ def cache_root() -> Path:
 
 @dataclasses.dataclass(frozen=True)
 class Kernel:
-    """One built kernel: ``series`` (``6.12``), the source package's ``version``, and its build ``directory``."""
+    """One built kernel: ``series`` (``6.12``), the source package's ``version``, its build ``directory``, and which ``variant`` it is, if one."""
 
     series: str
     version: str
     directory: Path
+    variant: str = ""
 
     @property
     def image(self) -> Path:
@@ -101,7 +102,7 @@ def cached(variant: str = "") -> list[Kernel]:
     found = []
     for done in cache_root().glob(f"kernels/*-{config_key(variant)}/.done"):
         series, version = done.read_text().split()
-        found.append(Kernel(series, version, done.parent))
+        found.append(Kernel(series, version, done.parent, variant))
     return sorted(found, key=lambda k: (series_key(k.series), k.version))
 
 
@@ -217,22 +218,21 @@ def build(name: str, *, say: Callable[[str], None], update: bool = False) -> Ker
         raise LabError(f"Debian offers no linux-source-{series}; it has {', '.join(sorted(sources, key=series_key))}.")
     version = sources[series]
     directory = cache_root() / "kernels" / f"{version}-{config_key(variant)}"
-    with building(say):
+    with locked(cache_root() / "kernels/.lock", lambda: say("another process is building: waiting for it")):
         if not (directory / ".done").exists():
             compile_kernel(archive, series, version, variant, directory, say=say)
-    return Kernel(series, version, directory)
+    return Kernel(series, version, directory, variant)
 
 
 @contextlib.contextmanager
-def building(say: Callable[[str], None]) -> Iterator[None]:
-    """Let one process at a time build, in whichever checkout it was called."""
-    lock = cache_root() / "kernels" / ".lock"
+def locked(lock: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Let one process at a time in, from whichever checkout; ``waiting`` is called if another one is there."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("another process is building: waiting for it")
+            waiting()
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

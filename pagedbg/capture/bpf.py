@@ -98,10 +98,9 @@ class BpfBackend(Backend):
         :param filter_: an element of :data:`~pagedbg.capture.layout.FILTER`, in force from the first event
         :raises PagedbgError: if nothing can be attached this way
         """
-        if attach == TRACEPOINT and constants["PAGE_OWNER"]:
-            functions = {**functions, "set": "mm_page_alloc"}
+        functions = hooked(functions, constants, attach)
         cpus = _possible_cpus()
-        image = _image(functions, constants, cpus, slots, attach)
+        image = image_for(functions, constants, cpus, slots, attach)
         self = cls(attach)
         self._image = image
         try:
@@ -278,7 +277,19 @@ def _event_name(kind: str, function: str) -> bytes:
     return f"{kind}_pagedbg_{os.getpid()}_{function}".encode()
 
 
-def _image(functions: Mapping[str, str], constants: Mapping[str, int | str], cpus: int, slots: int, attach: str) -> Image:
+def hooked(functions: Mapping[str, str], constants: Mapping[str, int | str], attach: str) -> dict[str, str]:
+    """What programs are attached to: ``functions`` by event, but for what a tracepoint stands in for."""
+    return {**functions, **({"set": "mm_page_alloc"} if attach == TRACEPOINT and constants["PAGE_OWNER"] else {})}
+
+
+def image_for(functions: Mapping[str, str], constants: Mapping[str, int | str], cpus: int, slots: int, attach: str) -> Image:
+    """
+    The programs for a kernel, from the cache or compiled; on any machine.
+
+    :param functions: as from :func:`hooked`; this and the others as for :meth:`BpfBackend.load`
+    :param cpus: how many CPUs the kernel may have
+    :raises PagedbgError: if they cannot be compiled
+    """
     defines: dict[str, int | str] = {
         "CPUS": cpus,
         "SLOTS": slots,
@@ -319,4 +330,4 @@ def _checked(descriptor: int) -> int:
     return descriptor
 
 
-__all__ = ("BPF", "KPROBE", "TRACEPOINT", "TRAMPOLINE", "BpfBackend")
+__all__ = ("BPF", "KPROBE", "TRACEPOINT", "TRAMPOLINE", "BpfBackend", "hooked", "image_for")

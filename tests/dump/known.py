@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import forkserver
 import pytest
 
 from pagedbg.cli import SAMPLE
@@ -67,14 +68,13 @@ class Oracle:
 
 
 class Run:
-    """Runs pagedbg, the program."""
+    """Runs pagedbg, in a process forked for that; with ``starting``, the program as it starts."""
 
-    def __call__(self, *args: str | os.PathLike[str], **more: Any) -> subprocess.CompletedProcess[str]:
+    def __call__(self, *args: str | os.PathLike[str], starting: bool = False, **more: Any) -> subprocess.CompletedProcess[str]:
         """Run it with some arguments; it never ends with a traceback."""
+        program = [sys.executable, "-m", "pagedbg"] if starting else [forkserver.pagedbg()]
         more.setdefault("stdin", subprocess.DEVNULL)
-        done = subprocess.run(
-            [sys.executable, "-m", "pagedbg", *map(os.fspath, args)], capture_output=True, text=True, timeout=120, check=False, **more
-        )
+        done = subprocess.run([*program, *map(os.fspath, args)], capture_output=True, text=True, timeout=120, check=False, **more)
         assert "Traceback" not in done.stderr
         assert "bug in pagedbg" not in done.stderr, done.stderr
         return done
@@ -113,7 +113,7 @@ Result = tuple[int, str, str]
 
 def look_at(core: Path, *lines: str) -> list[Result]:
     """Run commands on a dump, in one process."""
-    done = subprocess.run([sys.executable, "-c", DRIVER, core, *lines], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([forkserver.python(), "-c", DRIVER, core, *lines], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return [tuple(result) for result in json.loads(done.stdout)]  # type: ignore[misc]

@@ -111,11 +111,11 @@ def test_a_full_disk_is_said_in_a_sentence(pagedbg: Run, tmp_path: Path) -> None
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
-    done = pagedbg("--sample", "trace", "status", preexec_fn=limit, env={**os.environ, "TMPDIR": str(tmp_path)})
+    done = pagedbg("--sample", "trace", "status", starting=True, preexec_fn=limit, env={**os.environ, "TMPDIR": str(tmp_path)})
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert f"cannot be written to {tmp_path}" in done.stderr
-    done = pagedbg("--sample", "inspect", "pfn", "0xef0", preexec_fn=limit, env={**os.environ, "TMPDIR": str(tmp_path)})
+    done = pagedbg("--sample", "inspect", "pfn", "0xef0", starting=True, preexec_fn=limit, env={**os.environ, "TMPDIR": str(tmp_path)})
     assert done.returncode == 0
     assert "leaky_rx_refill" in done.stdout
     assert list(tmp_path.iterdir()) == []

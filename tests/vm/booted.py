@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a booted kernel said, and the lab's own modules; in a module of its own, since tests cannot import from one of several ``conftest.py``."""
+"""Guests as tests use them, and what is built for them; in a module of its own, since tests cannot import from one of several ``conftest.py``."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import forkserver
 from debugfs_text import Record
-
-from pagedbg.capture import kmod_build
 
 LAB = Path(__file__).parents[2] / "contrib" / "lab"
 sys.path.insert(0, str(LAB))
@@ -20,14 +23,35 @@ import crash  # noqa: E402
 import dump  # noqa: E402
 import guest  # noqa: E402
 import kernels  # noqa: E402
+import prebuilt  # noqa: E402
 
-__all__ = ("KERNELS", "LAB", "PAGEDBG", "PATIENCE", "Answer", "Live", "crash", "dump", "guest", "kernels", "pagedbg", "pagedbg_module")
+__all__ = (
+    "CONSOLES",
+    "KERNELS",
+    "LAB",
+    "PAGEDBG",
+    "PATIENCE",
+    "Answer",
+    "Live",
+    "Machine",
+    "boot",
+    "crash_in",
+    "dump",
+    "guest",
+    "kernels",
+    "pagedbg",
+)
 
 PAGEDBG = Path(sys.executable).parent / "pagedbg"
+"""The program, which takes seconds to start in a guest."""
+
 KERNELS = ("6.1", "6.12", "newest")
 
-# Much longer than it takes on two idle cores: the machine may be building something else.
-PATIENCE = 900
+# What a command may take: much longer than it does on two idle cores, since the machine may be busy with something else.
+PATIENCE = 600
+
+CONSOLES = kernels.cache_root() / "consoles"
+"""What each guest's kernel wrote to its console the last time."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,12 +82,60 @@ class Live:
     core: Path
 
 
-def pagedbg_module(kernel: kernels.Kernel) -> Path:
-    """``pagedbg.ko`` for a kernel of the lab, in the cache, where pagedbg in a guest finds it."""
-    return kmod_build.build((kernel.directory / "include/config/kernel.release").read_text().strip(), kernel.directory)
+class Machine:
+    """A guest that has booted. What runs in it finds what was built here for its kernel (:mod:`prebuilt`)."""
+
+    def __init__(self, booted: guest.Guest) -> None:
+        self.guest = booted
+        self.kernel = booted.kernel
+
+    def run(self, argv: Sequence[str | os.PathLike[str]], *, env: Mapping[str, str] | None = None, **more: Any) -> guest.CompletedGuest:
+        """Run a command, for so long at most."""
+        return self.guest.run(argv, env={"XDG_CACHE_HOME": str(prebuilt.CACHE), **(env or {})}, **{"timeout": PATIENCE, **more})
+
+    def sh(self, script: str, **more: Any) -> str:
+        """Run a shell script, which must not fail, and return what it prints."""
+        return str(self.run(["sh", "-c", script], **more).check().text)
+
+    def load_churn(self) -> None:
+        """Load the module that allocates and frees on demand."""
+        self.run(["insmod", guest.churn_module(self.kernel)]).check()
+
+    def serve(self) -> None:
+        """Have the programs in :func:`forkserver.programs` run here. To start the server takes as long as to start pagedbg three times."""
+        socket = shlex.quote(str(forkserver.programs() / "socket"))
+        server = shlex.join([sys.executable, str(forkserver.SERVER)])
+        self.sh(f"""
+            {{ sleep infinity | setsid {server} {socket}; }} >/tmp/forkserver 2>&1 </dev/null &
+            until [ -e {socket} ]; do kill -0 $! || {{ cat /tmp/forkserver >&2; exit 1; }}; sleep 0.1; done
+        """)
+
+
+@contextlib.contextmanager
+def boot(kernel: str, name: str, **options: Any) -> Iterator[Machine]:
+    """Boot a kernel for the tests called ``name``, under which its console is kept. ``options`` are those of :class:`guest.Guest`."""
+    found = kernels.build(kernel, say=print)
+    prebuilt.prepare(found)
+    CONSOLES.mkdir(parents=True, exist_ok=True)
+    with guest.Guest(found, console=CONSOLES / f"{name}-{kernel}", **options) as booted:
+        yield Machine(booted)
+
+
+def crash_in(kernel: str, name: str, out: Path, script: str, **options: Any) -> None:
+    """
+    Boot a kernel as :func:`boot` does, run a workload that finds ``$PAGEDBG`` and ``$OUT``, which it may write to, and panic: ``out / "vmcore"`` is
+    the dump. ``options`` are those of :func:`crash.crash`.
+    """
+    found = kernels.build(kernel, say=print)
+    prebuilt.prepare(found)
+    CONSOLES.mkdir(parents=True, exist_ok=True)
+    where = {"OUT": out, "PAGEDBG": PAGEDBG, "XDG_CACHE_HOME": prebuilt.CACHE}
+    workload = out / "workload.sh"
+    workload.write_text("".join(f"export {name}={shlex.quote(str(path))}\n" for name, path in where.items()) + script)
+    crash.crash(found, out / "vmcore", workload=workload, timeout=PATIENCE, rw=[out], console=CONSOLES / f"{name}-{kernel}", **options)
 
 
 def pagedbg(*arguments: str | Path) -> Answer:
     """Run pagedbg on this machine."""
-    run = subprocess.run([PAGEDBG, *arguments], capture_output=True, text=True, check=False, timeout=PATIENCE)
+    run = subprocess.run([forkserver.pagedbg(), *arguments], capture_output=True, text=True, check=False, timeout=PATIENCE)
     return Answer(run.returncode, run.stdout, run.stderr)

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import forkserver
 import pytest
-from booted import KERNELS, LAB, PAGEDBG, PATIENCE, Answer, Live, dump, guest, kernels
+from booted import KERNELS, LAB, PAGEDBG, PATIENCE, Answer, Live, boot, dump, guest
 from debugfs_text import parse
 
 
@@ -36,13 +37,13 @@ ask() {
 heads=$(awk '{ print "-e"; print "inspect pfn " $3 " --format jsonl -o '$OUT'/inspect-" $3 }' /proc/pagedbg_blocks)
 IFS='
 '
-ask owners $PAGEDBG -e "owners --format jsonl -o $OUT/owners" -e status -e doctor $heads
+ask owners $FORKED -e "owners --format jsonl -o $OUT/owners" -e status -e doctor $heads
 cat /sys/kernel/debug/page_owner >$OUT/text
 cat /proc/pagedbg_blocks >$OUT/blocks
 
 # Symbols hidden even from root.
 echo 2 >/proc/sys/kernel/kptr_restrict
-ask hidden $PAGEDBG owners --module pagedbg_blocks --format json
+ask hidden $FORKED owners --module pagedbg_blocks --format json
 echo 0 >/proc/sys/kernel/kptr_restrict
 
 # As root in an unprivileged container is.
@@ -67,28 +68,28 @@ while [ $i -lt 4000 ]; do
     printf '<%d>filling %d\\\n%.*s\n' $((i % 8)) $i $((i * 7 % 200)) $padding >&3
     i=$((i + 1))
 done 3>/dev/kmsg
-ask log $PAGEDBG log --format jsonl
+ask log $FORKED log --format jsonl
 dd if=/dev/kmsg of=$OUT/kmsg bs=16k iflag=nonblock 2>/dev/null
-ask "bad log" $PAGEDBG log --level crit --format jsonl
+ask "bad log" $FORKED log --level crit --format jsonl
 """
 
 
 @pytest.fixture(scope="session", params=KERNELS)
 def live(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Live:
     """A guest with an ordinary load, asked and then dumped."""
-    kernel = kernels.build(request.param, say=print)
-    out = tmp_path_factory.mktemp(f"live-{kernel.series}")
-    with guest.Guest(kernel, memory="512M", rw=[out]) as machine:
-        where = {"OUT": out, "PAGEDBG": PAGEDBG, "PYTHON": sys.executable}
+    out = tmp_path_factory.mktemp("live")
+    with boot(request.param, "live", memory="640M", rw=[out]) as machine:
+        where = {"OUT": out, "PAGEDBG": PAGEDBG, "FORKED": forkserver.programs() / "pagedbg", "PYTHON": sys.executable}
         script = "".join(f"{name}={shlex.quote(str(path))}\n" for name, path in where.items()) + SCRIPT
-        blocks = str(guest.blocks_module(kernel))
-        machine.run(["sh", str(LAB / "workloads" / "ordinary.sh")], env={"LAB_BLOCKS": blocks}, timeout=PATIENCE).check()
-        machine.run(["sh", "-c", script], timeout=PATIENCE).check()
-        core = dump.dump(machine, out / "vmcore", timeout=PATIENCE).core
+        blocks = str(guest.blocks_module(machine.kernel))
+        machine.run(["sh", str(LAB / "workloads" / "ordinary.sh")], env={"LAB_BLOCKS": blocks}).check()
+        machine.serve()
+        machine.sh(script)
+        core = dump.dump(machine.guest, out / "vmcore", timeout=PATIENCE).core
     rows = map(json.loads, (out / "owners").read_text().splitlines())
     held = [line.split() for line in (out / "blocks").read_text().splitlines()]
     return Live(
-        kernel,
+        machine.kernel,
         {row["pfn"]: row for row in rows},
         parse((out / "text").read_text(errors="backslashreplace")),
         {name: (int(order), int(pfn), int(pages)) for name, order, pfn, pages in held},
@@ -104,15 +105,12 @@ def _answer(status: Path) -> Answer:
 
 
 @pytest.fixture
-def boot() -> Iterator[Any]:
+def in_a_guest(request: pytest.FixtureRequest) -> Iterator[Any]:
     """Run commands of pagedbg in a guest that is booted in some way for them."""
 
     def run(*commands: str, **options: Any) -> list[Answer]:
-        answers = []
-        with guest.Guest("6.12", memory="512M", **options) as machine:
-            for command in commands:
-                done = machine.run([PAGEDBG, "-e", command], timeout=PATIENCE)
-                answers.append(Answer(done.status, done.text, done.stderr.decode()))
-        return answers
+        with boot("6.12", request.node.name, memory="512M", **options) as machine:
+            asked = [machine.run([PAGEDBG, "-e", command]) for command in commands]
+            return [Answer(done.status, done.text, done.stderr.decode()) for done in asked]
 
     yield run

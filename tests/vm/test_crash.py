@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from booted import KERNELS, PAGEDBG, PATIENCE, crash, dump, kernels, pagedbg, pagedbg_module
+from booted import KERNELS, crash_in, dump, pagedbg
 
 from pagedbg.capture.directory import Capture
 from pagedbg.capture.layout import RECORD
@@ -66,13 +66,9 @@ class Died:
 
 @pytest.fixture(scope="module", params=KERNELS)
 def died(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Died:
-    kernel = kernels.build(request.param, say=print)
-    pagedbg_module(kernel)
-    out = tmp_path_factory.mktemp(f"died-{kernel.series}")
-    workload = out / "workload.sh"
-    workload.write_text(f"OUT={shlex.quote(str(out))} PAGEDBG={shlex.quote(str(PAGEDBG))}; export OUT\n{WORKLOAD}")
+    out = tmp_path_factory.mktemp("died")
     cores = {"kdump": out / "vmcore", "QEMU": out / "raw"}
-    crash.crash(kernel, cores["kdump"], workload=workload, raw=cores["QEMU"], timeout=PATIENCE, memory="640M", rw=[out])
+    crash_in(request.param, "died", out, WORKLOAD, raw=cores["QEMU"], memory="640M")
     recorders = {}
     for name, core in cores.items():
         found, said = find_recorders(open_target(str(core)))
@@ -200,10 +196,8 @@ sleep 2
 
 
 def test_without_page_owner_the_dump_has_the_stacks_of_the_tracepoints(tmp_path: Path) -> None:
-    workload = tmp_path / "workload.sh"
-    workload.write_text(f"OUT={shlex.quote(str(tmp_path))} PAGEDBG={shlex.quote(str(PAGEDBG))}; export OUT\n{WITHOUT_PAGE_OWNER}")
+    crash_in("6.12", "died without page_owner", tmp_path, WITHOUT_PAGE_OWNER, memory="512M", page_owner=False)
     core = tmp_path / "vmcore"
-    crash.crash("6.12", core, workload=workload, timeout=PATIENCE, memory="512M", rw=[tmp_path], page_owner=False)
     held = {int(line.split()[0]) for line in (tmp_path / "held").read_text().splitlines() if not line.startswith("#")}
     answer = pagedbg("-c", core, "owners", "--orders", "6", "--module", "pagedbg_churn", "--format", "jsonl")
     assert answer.status == 0, answer.stderr

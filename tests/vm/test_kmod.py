@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import forkserver
 import numpy as np
 import pytest
-from booted import KERNELS, PAGEDBG, PATIENCE, guest, kernels, pagedbg_module
+from booted import KERNELS, PAGEDBG, Machine, boot
+from prebuilt import module
 
 from pagedbg.capture import layout
 from pagedbg.capture.directory import Capture
@@ -22,35 +24,37 @@ COMPLAINTS = r"WARNING:|BUG:|Oops|RIP: 0010:|possible recursive|unsafe locking|K
 ATTACHED = "grep -c page_owner /sys/kernel/tracing/enabled_functions; true"
 
 
-class Machine:
+class Kmod:
     """A guest with the churn module, and what its kernel's log must not say."""
 
-    def __init__(self, machine: guest.Guest) -> None:
+    def __init__(self, machine: Machine) -> None:
         self.machine = machine
-        self.sh(f"insmod {guest.churn_module(machine.kernel)}")
-
-    def sh(self, script: str) -> str:
-        return str(self.machine.run(["sh", "-c", script], timeout=PATIENCE).check().text)
+        machine.load_churn()
 
     def scenario(self, *words: str | int) -> dict[str, Any]:
-        done = self.machine.run([sys.executable, GUEST, pagedbg_module(self.machine.kernel), *map(str, words)], timeout=PATIENCE).check()
+        done = self.machine.run([self.python, GUEST, module(self.machine.kernel), *map(str, words)]).check()
         told: dict[str, Any] = json.loads(done.text)
         return told
 
     def check_log(self) -> None:
-        assert not re.search(COMPLAINTS, self.sh("dmesg"))
+        assert not re.search(COMPLAINTS, self.machine.sh("dmesg"))
+
+    @functools.cached_property
+    def python(self) -> Path:
+        self.machine.serve()
+        return forkserver.programs() / "python"
 
 
 @pytest.fixture(scope="module", params=KERNELS)
-def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
-    with guest.Guest(kernels.build(request.param, say=print), memory="512M") as booted:
-        made = Machine(booted)
+def kmod(request: pytest.FixtureRequest) -> Iterator[Kmod]:
+    with boot(request.param, "kmod", memory="640M") as machine:
+        made = Kmod(machine)
         yield made
         made.check_log()
 
 
-def test_the_table_of_orders_is_read_and_written_as_a_whole_or_not_at_all(machine: Machine) -> None:
-    told = machine.scenario("table")
+def test_the_table_of_orders_is_read_and_written_as_a_whole_or_not_at_all(kmod: Kmod) -> None:
+    told = kmod.scenario("table")
     assert (told["loaded"], told["begins"], told["mode"]) == ("ok", "Order\tParticipation\n0\t20\n4\t100\n", "0o600")
     changed = "Order\tParticipation\n0\t12.5\n9\t100\n"
     assert told["written"] == ["ok", changed]
@@ -60,15 +64,15 @@ def test_the_table_of_orders_is_read_and_written_as_a_whole_or_not_at_all(machin
     assert told["unloaded"] == "ok"
 
 
-def test_it_does_not_load_with_a_wrong_value(machine: Machine) -> None:
-    told = machine.scenario("layout")
+def test_it_does_not_load_with_a_wrong_value(kmod: Kmod) -> None:
+    told = kmod.scenario("layout")
     assert len(told["wrong"]) > 40
     assert {name: status for name, status in told["wrong"].items() if status != "EINVAL"} == {}
     assert (told["none"], told["few"], told["right"]) == ("EINVAL", "EINVAL", ["ok", "ok"])
 
 
-def test_its_memory_is_only_to_be_read_and_holds_it(machine: Machine) -> None:
-    told = machine.scenario("device")
+def test_its_memory_is_only_to_be_read_and_holds_it(kmod: Kmod) -> None:
+    told = kmod.scenario("device")
     assert (told["mode"], told["whole"]) == ("0o600", "ok")
     assert told["beyond"] == ["EINVAL", "EINVAL"]
     assert (*told["writable"], told["made writable"]) == ("EACCES",) * 3
@@ -76,19 +80,18 @@ def test_its_memory_is_only_to_be_read_and_holds_it(machine: Machine) -> None:
     assert (told["unloaded while open"], told["unloaded while mapped"], told["unloaded"]) == ("EAGAIN", "EAGAIN", "ok")
 
 
-def test_it_can_be_loaded_and_unloaded_again_and_again_while_pages_come_and_go(machine: Machine) -> None:
-    told = machine.scenario("storm", 1000 if machine.machine.kernel.series == "6.12" else 50)
+def test_it_can_be_loaded_and_unloaded_again_and_again_while_pages_come_and_go(kmod: Kmod) -> None:
+    told = kmod.scenario("storm", 1000 if kmod.machine.kernel.series == "6.12" else 50)
     assert told["wrong"] == []
     assert told["recorded"] > 0
 
 
 def test_without_page_owner_it_says_so() -> None:
-    kernel = kernels.build("6.12", say=print)
-    with guest.Guest(kernel, memory="512M", page_owner=False) as machine:
-        done = machine.run(["insmod", pagedbg_module(kernel)])
+    with boot("6.12", "kmod without page_owner", memory="512M", page_owner=False) as machine:
+        done = machine.run(["insmod", module(machine.kernel)])
         assert b"Operation not supported" in done.stderr
-        assert "pagedbg: page_owner is off: boot with page_owner=on" in machine.run(["dmesg"]).text
-        done = machine.run([PAGEDBG, "-e", "trace start --backend kmod"], timeout=PATIENCE)
+        assert "pagedbg: page_owner is off: boot with page_owner=on" in machine.sh("dmesg")
+        done = machine.run([PAGEDBG, "-e", "trace start --backend kmod"])
         assert done.status == 1
         assert "page_owner is off" in done.stderr.decode()
         assert len(done.stderr.decode().splitlines()) == 1
@@ -104,10 +107,9 @@ trace stop
 
 
 def test_a_flight_recorder_records_on_with_no_pagedbg_and_is_taken_over(tmp_path: Path) -> None:
-    kernel = kernels.build("6.12", say=print)
-    # A cache of its own: the module is built in the guest.
-    with guest.Guest(kernel, memory="768M", rw=[tmp_path]) as booted:
-        machine = Machine(booted)
+    # Caches of their own: the module and the BPF programs are built in the guest.
+    with boot("6.12", "flight", memory="768M", rw=[tmp_path]) as machine:
+        kmod = Kmod(machine)
         machine.sh("mount -t bpf bpf /sys/fs/bpf")
         for backend in ("kmod", "bpf"):
             environment = f"XDG_CACHE_HOME={tmp_path}/cache-{backend}"
@@ -131,14 +133,12 @@ def test_a_flight_recorder_records_on_with_no_pagedbg_and_is_taken_over(tmp_path
             held = [json.loads(line) for line in (tmp_path / f"leaked-{backend}.jsonl").read_text().splitlines()]
             assert [row["blocks"] for row in held if row["module"] == "pagedbg_churn"] == [11]
             machine.sh("echo free 11 >/proc/pagedbg_churn")
-        machine.check_log()
+        kmod.check_log()
 
 
 def test_the_module_of_a_killed_recorder_is_taken_over(tmp_path: Path) -> None:
-    kernel = kernels.build("6.12", say=print)
-    pagedbg_module(kernel)
-    with guest.Guest(kernel, memory="768M", rw=[tmp_path]) as booted:
-        machine = Machine(booted)
+    with boot("6.12", "kmod taken over", memory="768M", rw=[tmp_path]) as machine:
+        kmod = Kmod(machine)
         pid = f"$(sed -n 's/.*\"pid\": *\\([0-9]*\\).*/\\1/p' {tmp_path}/killed/meta.json)"
         (tmp_path / "script").write_text(
             f"trace start --backend kmod --output {tmp_path}/killed\n!kill -9 {pid}\n!sleep 1\n!echo alloc 3 7 >/proc/pagedbg_churn\n"
@@ -153,19 +153,18 @@ def test_the_module_of_a_killed_recorder_is_taken_over(tmp_path: Path) -> None:
         # page_owner's stacks are as they are without it.
         assert not any("trampoline" in stack or "__set_page_owner" in stack for stack in stacks)
         assert "pagedbg " not in machine.sh("lsmod").replace("pagedbg_churn", "")
-        machine.check_log()
+        kmod.check_log()
 
 
 def test_a_kernel_that_watches_it_has_nothing_to_complain_of() -> None:
-    kernel = kernels.build("6.12-debug", say=print)
-    with guest.Guest(kernel, memory="1G") as booted:
-        machine = Machine(booted)
-        assert machine.scenario("table")["unloaded"] == "ok"
-        assert machine.scenario("device")["unloaded"] == "ok"
-        assert machine.scenario("storm", 20)["wrong"] == []
+    with boot("6.12-debug", "kmod watched", memory="1G") as machine:
+        kmod = Kmod(machine)
+        assert kmod.scenario("table")["unloaded"] == "ok"
+        assert kmod.scenario("device")["unloaded"] == "ok"
+        assert kmod.scenario("storm", 20)["wrong"] == []
         # Each allocation of loading fails once. (Of one in its BTF the kernel says that types go round in circles.)
-        failed = machine.scenario("fail", 5000)
+        failed = kmod.scenario("fail", 5000)
         assert {"ENOMEM", "ok"} <= set(failed["told"]) <= {"ENOMEM", "ELOOP", "ok"}
         assert failed["told"].count("ENOMEM") > 100
         assert (failed["left"], failed["last"]) == ([], "ok")
-        machine.check_log()
+        kmod.check_log()

@@ -160,8 +160,8 @@ def test_the_dump_still_has_the_blocks(live: Live) -> None:
             assert rows[pfn] == live.owners[pfn]
 
 
-def test_a_kernel_that_does_not_track_owners(boot: Any) -> None:
-    owners, status, inspect = boot("owners", "status", "inspect pfn 0x2000", page_owner=False)
+def test_a_kernel_that_does_not_track_owners(in_a_guest: Any) -> None:
+    owners, status, inspect = in_a_guest("owners", "status", "inspect pfn 0x2000", page_owner=False)
     assert owners.status == 1
     assert "page_owner=on" in owners.stderr
     assert owners.stderr.count("\n") == 1
@@ -172,8 +172,8 @@ def test_a_kernel_that_does_not_track_owners(boot: Any) -> None:
     assert "page_owner=on" in inspect.stdout
 
 
-def test_a_kernel_that_is_locked_down(boot: Any) -> None:
-    (status,) = boot("status", append="lockdown=confidentiality")
+def test_a_kernel_that_is_locked_down(in_a_guest: Any) -> None:
+    (status,) = in_a_guest("status", append="lockdown=confidentiality")
     assert status.status == 1
     assert "locked down" in status.stderr
     assert status.stderr.count("\n") == 1

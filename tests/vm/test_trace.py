@@ -10,17 +10,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import shlex
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import forkserver
 import numpy as np
 import pytest
-from booted import KERNELS, PAGEDBG, PATIENCE, guest, kernels, pagedbg_module
+from booted import KERNELS, Machine, boot, pagedbg
 
 from pagedbg.capture import layout
 from pagedbg.capture.directory import Capture
@@ -87,11 +86,11 @@ trace stop
 
 trace set --all --orders 6 --comm sh
 trace start --output $OUT/first
-!{PAGEDBG} record --orders 7 --comm sh -o $OUT/second -- sh -c 'echo pairs 6 10 >{CHURN}; echo pairs 7 10 >{CHURN}' 2>$OUT/second.said
+!$PAGEDBG record --orders 7 --comm sh -o $OUT/second -- sh -c 'echo pairs 6 10 >{CHURN}; echo pairs 7 10 >{CHURN}' 2>$OUT/second.said
 !echo pairs 6 10 >{CHURN}; echo pairs 7 10 >{CHURN}
 trace stop
 
-!{PAGEDBG} record --backend kmod --comm sh -o $OUT/by-kmod -- {PAGEDBG} record --backend bpf --comm sh -o $OUT/by-bpf -- sh -c '{BOTH}'
+!$PAGEDBG record --backend kmod --comm sh -o $OUT/by-kmod -- $PAGEDBG record --backend bpf --comm sh -o $OUT/by-bpf -- sh -c '{BOTH}'
 
 trace set --all --orders 3 --comm sh
 trace start --attach kprobe --output $OUT/kprobe
@@ -119,7 +118,6 @@ ATTACHED = f"grep -c page_owner {TRACEFS}/enabled_functions"
 class Traced:
     """What one guest left behind: the directory ``out``, what pagedbg printed, and what was attached after each way to end it."""
 
-    kernel: kernels.Kernel
     out: Path
     printed: str
     attached: dict[str, str]
@@ -134,42 +132,37 @@ class Traced:
 
 @pytest.fixture(scope="module", params=KERNELS)
 def traced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Traced:
-    kernel = kernels.build(request.param, say=print)
-    # In the guest it is found where it was built here.
-    pagedbg_module(kernel)
-    out = tmp_path_factory.mktemp(f"traced-{kernel.series}")
+    out, pagedbg = tmp_path_factory.mktemp("traced"), forkserver.programs() / "pagedbg"
     attached = {}
-    with guest.Guest(kernel, memory="768M", rw=[out]) as machine:
-
-        def sh(script: str) -> str:
-            return machine.run(["sh", "-c", script], timeout=PATIENCE).check().text
-
-        sh(f"insmod {shlex.quote(str(guest.churn_module(kernel)))}; echo always >/sys/kernel/mm/transparent_hugepage/enabled")
-        (out / "script").write_text(SCRIPT.replace("$OUT", str(out)))
-        done = machine.run([PAGEDBG, "--no-pager", "-x", out / "script"], timeout=PATIENCE)
+    with boot(request.param, "traced", memory="896M", rw=[out]) as machine:
+        machine.load_churn()
+        machine.serve()
+        machine.sh("echo always >/sys/kernel/mm/transparent_hugepage/enabled")
+        (out / "script").write_text(SCRIPT.replace("$OUT", str(out)).replace("$PAGEDBG", str(pagedbg)))
+        done = machine.run([pagedbg, "--no-pager", "-x", out / "script"])
         assert done.status == 0, done.text + done.stderr.decode()
-        attached["stopped"] = sh(f"{ATTACHED}; true")
+        attached["stopped"] = machine.sh(f"{ATTACHED}; true")
         for victim in ("prompt", "recorder"):
-            attached[f"before {victim}-killed"], attached[f"{victim}-killed"] = sh(_kill(victim, out)).split()
-        dmesg = sh("dmesg")
-    return Traced(kernel, out, done.text, attached, dmesg)
+            attached[f"before {victim}-killed"], attached[f"{victim}-killed"] = _kill(machine, victim, out).split()
+        dmesg = machine.sh("dmesg")
+    return Traced(out, done.text, attached, dmesg)
 
 
-def _kill(victim: str, out: Path) -> str:
+def _kill(machine: Machine, victim: str, out: Path) -> str:
     """Start a trace, kill -9 somebody, and say how many functions had probes before and have some afterwards."""
     directory = out / f"{victim}-killed"
-    pid = {"prompt": "$!", "recorder": f"$(sed -n 's/.*\"pid\": *\\([0-9]*\\).*/\\1/p' {directory}/meta.json)"}[victim]
-    return f"""
-        {{ echo 'trace start --output {directory}'; echo '!touch /tmp/{victim}'; echo '!sleep 60'; }} >/tmp/{victim}.script
-        {PAGEDBG} -x /tmp/{victim}.script >/dev/null 2>&1 &
-        while [ ! -e /tmp/{victim} ]; do sleep 0.2; done
+    pid = {"prompt": f"$(cat /tmp/{victim})", "recorder": f"$(sed -n 's/.*\"pid\": *\\([0-9]*\\).*/\\1/p' {directory}/meta.json)"}[victim]
+    return machine.sh(f"""
+        {{ echo 'trace start --output {directory}'; echo '!echo $PPID >/tmp/{victim}'; echo '!sleep 60'; }} >/tmp/{victim}.script
+        {forkserver.programs()}/pagedbg -x /tmp/{victim}.script >/dev/null 2>&1 &
+        while [ ! -s /tmp/{victim} ]; do sleep 0.2; done
         {ATTACHED}
         kill -9 {pid}
         for i in $(seq 100); do {ATTACHED} >/tmp/count || break; sleep 0.2; done
         cat /tmp/count
-        kill -9 $! 2>/dev/null
+        kill -9 $(cat /tmp/{victim}) 2>/dev/null
         true
-    """
+    """)
 
 
 def of(rows: Iterable[dict[str, Any]], *events: str) -> list[dict[str, Any]]:
@@ -240,9 +233,8 @@ def test_the_classic_lines_are_letter_for_letter(traced: Traced) -> None:
 
 
 def test_a_saved_capture_tells_the_same_without_a_kernel(traced: Traced) -> None:
-    done = subprocess.run(
-        [PAGEDBG, "--capture", traced.out / "saved", "correlate", "--format", "jsonl"], capture_output=True, text=True, check=True
-    )
+    done = pagedbg("--capture", traced.out / "saved", "correlate", "--format", "jsonl")
+    assert done.status == 0, done.stderr
     here = churned(map(json.loads, done.stdout.splitlines()))
     there = churned(traced.rows("correlated.jsonl"))
     assert [(row["pfn"], row["ts_ns"], row["state"], row["stack"]) for row in here if row["state"] == "live"] == [
@@ -395,12 +387,11 @@ def test_nothing_stays_attached(traced: Traced) -> None:
 
 
 def test_programs_can_be_attached_and_detached_a_hundred_times_while_pages_come_and_go() -> None:
-    kernel = kernels.build("6.12", say=print)
-    with guest.Guest(kernel, memory="768M") as machine:
-        machine.run(["insmod", guest.churn_module(kernel)]).check()
-        machine.run([sys.executable, Path(__file__).with_name("attach_again.py"), "100"], timeout=PATIENCE).check()
-        assert machine.run(["sh", "-c", f"{ATTACHED}; true"]).text.strip() == "0"
-        assert not re.search(r"WARNING:|BUG:|Oops|RIP:", machine.run(["dmesg"]).text)
+    with boot("6.12", "attached again", memory="768M") as machine:
+        machine.load_churn()
+        machine.run([sys.executable, Path(__file__).with_name("attach_again.py"), "100"]).check()
+        assert machine.sh(f"{ATTACHED}; true").strip() == "0"
+        assert not re.search(r"WARNING:|BUG:|Oops|RIP:", machine.sh("dmesg"))
 
 
 def test_a_capture_survives_the_death_of_the_prompt(traced: Traced) -> None:

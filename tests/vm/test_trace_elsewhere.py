@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from booted import PAGEDBG, PATIENCE, guest, kernels, pagedbg_module
+from booted import PAGEDBG, boot
 
 CHURN = "/proc/pagedbg_churn"
 
@@ -25,11 +25,10 @@ trace stop
 
 
 def test_tracepoints_answer_where_page_owner_is_off(tmp_path: Path) -> None:
-    kernel = kernels.build("6.12", say=print)
-    with guest.Guest(kernel, memory="512M", page_owner=False, rw=[tmp_path]) as machine:
-        machine.run(["insmod", guest.churn_module(kernel)]).check()
+    with boot("6.12", "traced without page_owner", memory="512M", page_owner=False, rw=[tmp_path]) as machine:
+        machine.load_churn()
         (tmp_path / "script").write_text(WITHOUT_PAGE_OWNER.replace("$OUT", str(tmp_path)))
-        done = machine.run([PAGEDBG, "--no-pager", "-x", tmp_path / "script"], timeout=PATIENCE).check()
+        done = machine.run([PAGEDBG, "--no-pager", "-x", tmp_path / "script"]).check()
     held = {int(line.split()[0]) for line in (tmp_path / "held").read_text().splitlines() if not line.startswith("#")}
     rows: list[dict[str, Any]] = [json.loads(line) for line in (tmp_path / "owners.jsonl").read_text().splitlines()]
     assert {row["pfn"] for row in rows} == held
@@ -52,9 +51,9 @@ NO_BCC = "mount --bind /dev/null $(readlink -f /usr/lib/x86_64-linux-gnu/libbcc.
     ids=["no bcc", "locked down"],
 )
 def test_what_is_missing_is_said_in_a_sentence(before: str, append: str, said: str) -> None:
-    with guest.Guest("6.12", memory="512M", append=append) as machine:
-        machine.run(["sh", "-c", before]).check()
-        done = machine.run([PAGEDBG, "-e", "trace start --backend bpf"], timeout=PATIENCE)
+    with boot("6.12", said, memory="512M", append=append) as machine:
+        machine.sh(before)
+        done = machine.run([PAGEDBG, "-e", "trace start --backend bpf"])
     error = done.stderr.decode()
     assert done.status == 1
     assert said in error
@@ -63,10 +62,8 @@ def test_what_is_missing_is_said_in_a_sentence(before: str, append: str, said: s
 
 
 def test_the_module_is_taken_where_bpf_does_not_work() -> None:
-    kernel = kernels.build("6.12", say=print)
-    pagedbg_module(kernel)
-    with guest.Guest(kernel, memory="512M") as machine:
-        machine.run(["sh", "-c", NO_BCC]).check()
-        done = machine.run([PAGEDBG, "-e", "trace start", "-e", "trace stop"], timeout=PATIENCE).check()
+    with boot("6.12", "traced without BPF", memory="512M") as machine:
+        machine.sh(NO_BCC)
+        done = machine.run([PAGEDBG, "-e", "trace start", "-e", "trace stop"]).check()
         assert "The kernel module has probes on __set_page_owner" in done.text
-        assert "pagedbg" not in machine.run(["lsmod"]).text
+        assert "pagedbg" not in machine.sh("lsmod")

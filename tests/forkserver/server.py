@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+Runs pagedbg, and pieces of Python that use it, in processes that are forked when all that they import is imported already.
+
+Emulated, a Python that imports drgn, NumPy and DuckDB is busy for seconds before it does anything. Only tests of starting start the real program;
+others ask this server through client.c, which explains what the two say to each other.
+
+    python server.py SOCKET
+
+ends when its standard input does.
+"""
+
+from __future__ import annotations
+
+import array
+import gc
+import importlib
+import os
+import pkgutil
+import runpy
+import selectors
+import signal
+import socket
+import struct
+import sys
+import traceback
+from typing import NamedTuple, NoReturn
+
+NUMBERS = struct.Struct("=II")  # uint32_t: bytes that follow, arguments among them
+STATUS = struct.Struct("=i")
+
+# What loads libbcc, which does not go together with drgn in one process, or is a program by itself.
+NOT_IMPORTED = ("pagedbg.__main__",)
+
+
+class Request(NamedTuple):
+    """What a client asks for: the files are its standard input, output and error."""
+
+    cwd: bytes
+    argv: list[str]
+    environment: dict[bytes, bytes]
+    files: list[int]
+
+
+def import_everything() -> None:
+    """What any command may need. Nothing of it may start a thread that a fork would lose."""
+    import drgn  # noqa: F401
+    import duckdb  # noqa: F401
+    import numpy  # noqa: F401
+    import rich.table  # noqa: F401
+
+    import pagedbg
+
+    for module in pkgutil.walk_packages(pagedbg.__path__, "pagedbg."):
+        if module.name not in NOT_IMPORTED:
+            importlib.import_module(module.name)
+
+
+def receive(connection: socket.socket) -> Request:
+    """Read a request."""
+    files = array.array("i")
+    first, ancillary, _, _ = connection.recvmsg(1, socket.CMSG_SPACE(3 * files.itemsize))
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            files.frombytes(data)
+    length, count = NUMBERS.unpack(first + connection.recv(NUMBERS.size - 1, socket.MSG_WAITALL))
+    fields = connection.recv(length, socket.MSG_WAITALL).split(b"\0")[:-1]
+    environment = dict(setting.split(b"=", 1) for setting in fields[1 + count :])
+    return Request(fields[0], [os.fsdecode(field) for field in fields[1 : 1 + count]], environment, list(files))
+
+
+def run(request: Request) -> NoReturn:
+    """Be the process that was asked for."""
+    for number, file in enumerate(request.files):
+        os.dup2(file, number)
+    os.closerange(3, max(request.files) + 64)
+    os.chdir(request.cwd)
+    os.environb.clear()
+    os.environb.update(request.environment)
+    # As Python makes them when it starts: of what stands behind the descriptors now.
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - they stay open
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    for number in (signal.SIGINT, signal.SIGCHLD):
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    status = 0
+    try:
+        execute(request.argv)
+    except SystemExit as leave:
+        if isinstance(leave.code, str):
+            print(leave.code, file=sys.stderr)
+        status = leave.code if isinstance(leave.code, int) else int(leave.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except OSError:
+                status = status or 120
+        os._exit(status)
+
+
+def execute(argv: list[str]) -> None:
+    """Do what the program called ``argv[0]`` would do."""
+    if argv[0].endswith("pagedbg"):
+        from pagedbg.cli import main
+
+        sys.argv = argv
+        raise SystemExit(main())
+    match argv[1:]:
+        case ["-m", module, *rest]:
+            sys.argv = [module, *rest]
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        case ["-c", code, *rest]:
+            sys.argv = ["-c", *rest]
+            exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
+        case [path, *rest]:
+            sys.argv = [path, *rest]
+            sys.path.insert(0, os.path.dirname(path))
+            runpy.run_path(path, run_name="__main__")
+        case _:
+            raise SystemExit("forkserver: there is nothing to run")
+
+
+def serve(server: socket.socket) -> None:
+    """Fork a process for each request, and tell its status when it has ended."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(server, selectors.EVENT_READ)
+        selector.register(sys.stdin, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                if key.fileobj is sys.stdin:
+                    return
+                if key.fileobj is server:
+                    connection = server.accept()[0]
+                    pid = os.fork()
+                    if pid == 0:
+                        run(receive(connection))
+                    selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, connection))
+                else:
+                    pid, connection = key.data
+                    selector.unregister(key.fileobj)
+                    os.close(key.fd)
+                    with connection:
+                        connection.sendall(STATUS.pack(os.waitpid(pid, 0)[1]))
+
+
+def main(path: str) -> None:
+    """Listen at ``path``, which is there once clients may come."""
+    import_everything()
+    # What is there now is never collected, so that forked processes go on sharing it.
+    gc.collect()
+    gc.freeze()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{path}.new")
+        server.listen(64)
+        os.rename(f"{path}.new", path)
+        serve(server)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
