@@ -4,8 +4,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+
+from churn import churn
 
 from pagedbg.capture.bpf import TRAMPOLINE, BpfBackend
 from pagedbg.capture.filter import everything
@@ -22,7 +26,7 @@ print(json.dumps(dataclasses.asdict(describe_kernel(open_target()))))
 def main(times: int) -> None:
     facts = json.loads(subprocess.run([sys.executable, "-c", FACTS], check=True, capture_output=True, text=True).stdout)
     functions = {event: facts["functions"][event] for event in ("set", "reset")}
-    load = subprocess.Popen(["sh", "-c", "while echo pairs 0 300 >/proc/pagedbg_churn; do sleep 0.02; done"])
+    load = churn("pairs 0 50")
     try:
         for turn in range(times):
             backend = BpfBackend.load(
@@ -30,12 +34,12 @@ def main(times: int) -> None:
             )
             assert not backend.failed, backend.failed
             while not backend.counts()["head"].sum():
-                assert load.poll() is None
+                assert os.waitpid(load, os.WNOHANG) == (0, 0)
             backend.close()
             assert turn < times
     finally:
-        load.kill()
-        load.wait()
+        os.kill(load, signal.SIGKILL)
+        os.waitpid(load, 0)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from booted import KERNELS, LAB, PAGEDBG, PATIENCE, Answer, Live, boot, dump, gu
 from debugfs_text import parse
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is in this directory."""
     for item in items:

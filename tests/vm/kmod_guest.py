@@ -12,7 +12,7 @@ import errno
 import json
 import mmap
 import os
-import subprocess
+import signal
 import sys
 import threading
 import time
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from churn import churn
 
 from pagedbg.capture.hooks import describe_kernel
 from pagedbg.capture.kmod import _LAYOUT as MEMBERS
@@ -167,12 +168,7 @@ def device(module: Module) -> dict[str, Any]:
 
 def storm(module: Module, times: int) -> dict[str, Any]:
     """Load and unload so often while pages come and go, now and then with the device open."""
-    load = [
-        subprocess.Popen(
-            ["sh", "-c", "while echo pairs 0 300 >/proc/pagedbg_churn; echo irq 1 20 >/proc/pagedbg_churn; do sleep 0.01; done"]
-        )
-        for _ in range(2)
-    ]
+    load = [churn("pairs 0 50", "irq 1 20") for _ in range(2)]
     wrong: list[Any] = []
     recorded = 0
     try:
@@ -195,8 +191,8 @@ def storm(module: Module, times: int) -> dict[str, Any]:
                 wrong.append((turn, busy, unloaded))
     finally:
         for each in load:
-            each.kill()
-            each.wait()
+            os.kill(each, signal.SIGKILL)
+            os.waitpid(each, 0)
     return {"wrong": wrong, "recorded": recorded}
 
 
