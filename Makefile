@@ -7,8 +7,8 @@
 PYTHON := /usr/bin/python3
 VENV := .venv
 PREFIX := /usr/local
-# A process for each CPU; the tests of one guest stay in one, and are given out in the order that tests/progress.py finds.
-PYTEST := $(VENV)/bin/pytest -n auto --dist loadgroup --no-loadscope-reorder --durations 10
+# A process for each CPU: tests/schedule.py.
+PYTEST := $(VENV)/bin/pytest -n auto --durations 10
 
 .PHONY: run install uninstall dkms test check lint kernels clean
 

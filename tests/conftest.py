@@ -2,10 +2,14 @@
 """What all tests share."""
 
 import signal
+from pathlib import Path
 
 import progress
 import pytest
+import schedule
 from hypothesis import settings
+
+HERE = Path(__file__).parent
 
 # How long an example takes says more about the machine, which may be building kernels, than about the code.
 settings.register_profile("pagedbg", deadline=None)
@@ -22,11 +26,17 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(progress.Progress(config))
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> schedule.ByGuest:
+    """Have all tests of a guest run in one process."""
+    return schedule.ByGuest(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Group tests by their guest; where several processes share them, the longest come first, so that none is left with one at the end."""
+    """Mark tests by their directory; where several processes share them, put the longest first."""
     for item in items:
-        if item.get_closest_marker("vm"):
-            item.add_marker(pytest.mark.xdist_group(progress.group_of(item)))
+        directory = item.path.relative_to(HERE).parts[0]
+        if directory in ("dump", "vm"):
+            item.add_marker(directory)
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: -progress.seconds_of(progress.group_of(item) if item.get_closest_marker("vm") else ""))
+        items.sort(key=lambda item: -schedule.seconds_of(schedule.group_of(item.nodeid)))

@@ -7,20 +7,12 @@ The dump of an ordinary machine, and what is known of it from elsewhere: from dr
 from __future__ import annotations
 
 import lzma
-from pathlib import Path
 
 import pytest
 from debugfs_text import Record, parse
 from known import DATA, ORDINARY, Oracle, Run
 
 from pagedbg.target import Target, open_target
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is in this directory."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker("dump")
 
 
 @pytest.fixture(scope="session")

@@ -19,15 +19,6 @@ import pytest
 from booted import KERNELS, LAB, PAGEDBG, PATIENCE, Answer, Live, boot, dump, guest
 from debugfs_text import parse
 
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is in this directory."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker("vm")
-
-
 SCRIPT = r"""
 ask() {
     name=$1

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+Which tests one process runs, and in which order the processes are given them.
+
+The tests of one guest are a group. The longest groups come first, so that no process is left with one when the others are done.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+# What a group takes on two cores under emulation, in seconds: by the file whose tests share a guest of each kernel, or by the test that boots one
+# for itself.
+SECONDS = {
+    "test_trace": 150,
+    "test_crash": 100,
+    "test_live": 90,
+    "test_kmod": 60,
+    "test_globals": 5,
+    "test_a_kernel_that_watches_it_has_nothing_to_complain_of": 200,
+    "test_a_flight_recorder_records_on_with_no_pagedbg_and_is_taken_over": 150,
+    "test_programs_can_be_attached_and_detached_a_hundred_times_while_pages_come_and_go": 150,
+}
+ONE_GUEST, NO_GUEST = 40, 0.13
+
+
+def group_of(test: str) -> str:
+    """The group of the test with this id: ``test_live[6.12]``, or if it has its guest, or none, for itself, its id."""
+    match = re.fullmatch(r"tests/vm/(\w+)\.py::\w+\[(?:.*-)?(\d\.\d+|newest)(?:-.*)?\]", test)
+    return f"{match[1]}[{match[2]}]" if match else test
+
+
+def seconds_of(group: str) -> float:
+    """What a group takes."""
+    name = group.rpartition("::")[2].partition("[")[0]
+    return SECONDS.get(name, ONE_GUEST if group.startswith("tests/vm/") else NO_GUEST)
+
+
+class ByGuest(LoadScopeScheduling):  # type: ignore[misc]
+    """Gives each process whole groups, in the order in which their tests were collected."""
+
+    def __init__(self, config: pytest.Config, log: object) -> None:
+        config.option.loadscopereorder = False
+        super().__init__(config, log)
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid)
