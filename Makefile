@@ -1,7 +1,7 @@
 # make run      open the prompt: on this kernel if it tracks page owners, else on the bundled sample dump
 # make install  put pagedbg on root's PATH
 # make dkms     have DKMS build, sign and install the kernel module, now and for later kernels
-# make test     all tests; builds the kernels they boot if the cache has none (half an hour, once)
+# make test     all tests; builds the kernels they boot if the cache has none (40 minutes, once)
 # make check    the tests that boot no kernel (a minute)
 
 PYTHON := /usr/bin/python3

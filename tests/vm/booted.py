@@ -50,6 +50,12 @@ KERNELS = ("6.1", "6.12", "newest")
 # What a command may take: much longer than it does on two idle cores, since the machine may be busy with something else.
 PATIENCE = 600
 
+OUT = Path("/run/out")
+"""
+A directory in a guest's own memory. Captures are recorded there and not on this machine's files: Linux 6.12 reads a file that is replaced meanwhile
+again and again for ever when it is on 9p.
+"""
+
 CONSOLES = kernels.cache_root() / "consoles"
 """What each guest's kernel wrote to its console the last time."""
 
@@ -97,6 +103,10 @@ class Machine:
         """Run a shell script, which must not fail, and return what it prints."""
         return str(self.run(["sh", "-c", script], **more).check().text)
 
+    def write(self, path: Path, text: str) -> None:
+        """Write a file there."""
+        self.run(["tee", path], stdin=text.encode()).check()
+
     def load_churn(self) -> None:
         """Load the module that allocates and frees on demand."""
         self.run(["insmod", guest.churn_module(self.kernel)]).check()
@@ -112,13 +122,22 @@ class Machine:
 
 
 @contextlib.contextmanager
-def boot(kernel: str, name: str, **options: Any) -> Iterator[Machine]:
-    """Boot a kernel for the tests called ``name``, under which its console is kept. ``options`` are those of :class:`guest.Guest`."""
+def boot(kernel: str, name: str, *, out: Path | None = None, **options: Any) -> Iterator[Machine]:
+    """
+    Boot a kernel for the tests called ``name``, under which its console is kept. What is in :data:`OUT` at the end is copied to ``out``. ``options``
+    are those of :class:`guest.Guest`.
+    """
     found = kernels.build(kernel, say=print)
     prebuilt.prepare(found)
     CONSOLES.mkdir(parents=True, exist_ok=True)
+    if out:
+        options["rw"] = [out]
     with guest.Guest(found, console=CONSOLES / f"{name}-{kernel}", **options) as booted:
-        yield Machine(booted)
+        machine = Machine(booted)
+        machine.sh(f"mkdir {OUT}")
+        yield machine
+        if out:
+            machine.run(["cp", "-r", f"{OUT}/.", out]).check()
 
 
 def crash_in(kernel: str, name: str, out: Path, script: str, **options: Any) -> None:

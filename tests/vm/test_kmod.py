@@ -13,12 +13,13 @@ from typing import Any
 import forkserver
 import numpy as np
 import pytest
-from booted import KERNELS, PAGEDBG, Machine, boot
+from booted import KERNELS, OUT, PAGEDBG, Machine, boot
 from prebuilt import module
 
 from pagedbg.capture import layout
 from pagedbg.capture.directory import Capture
 
+BACKENDS = ("kmod", "bpf")
 GUEST = Path(__file__).with_name("kmod_guest.py")
 COMPLAINTS = r"WARNING:|BUG:|Oops|RIP: 0010:|possible recursive|unsafe locking|KASAN|sleeping function"
 ATTACHED = "grep -c page_owner /sys/kernel/tracing/enabled_functions; true"
@@ -108,52 +109,54 @@ trace stop
 
 def test_a_flight_recorder_records_on_with_no_pagedbg_and_is_taken_over(tmp_path: Path) -> None:
     # Caches of their own: the module and the BPF programs are built in the guest.
-    with boot("6.12", "flight", memory="768M", rw=[tmp_path]) as machine:
+    with boot("6.12", "flight", memory="768M", out=tmp_path) as machine:
         kmod = Kmod(machine)
         machine.sh("mount -t bpf bpf /sys/fs/bpf")
-        for backend in ("kmod", "bpf"):
-            environment = f"XDG_CACHE_HOME={tmp_path}/cache-{backend}"
+        for backend in BACKENDS:
+            environment = f"XDG_CACHE_HOME=/run/cache-{backend}"
             said = machine.sh(
                 f"{environment} {PAGEDBG} -e 'trace set --orders 3 --comm sh' -e 'trace start --flight --backend {backend}';"
                 f"echo alloc 3 20 >/proc/pagedbg_churn; echo free 5 >/proc/pagedbg_churn"
             )
             assert "until trace attach" in said
             assert int(machine.sh(ATTACHED)) >= 5
-            (tmp_path / "script").write_text(FLIGHT.replace("$OUT", str(tmp_path)).replace("$BACKEND", backend))
-            said = machine.sh(f"{PAGEDBG} --no-pager -x {tmp_path}/script")
+            machine.write(OUT / "script", FLIGHT.replace("$OUT", str(OUT)).replace("$BACKEND", backend))
+            said = machine.sh(f"{PAGEDBG} --no-pager -x {OUT}/script")
             assert "records --orders 3 --comm sh since" in said
             assert "Recording --orders 3 --comm sh into" in said
             assert machine.sh(ATTACHED).strip() == "0"
             assert "No such file" in machine.sh("ls /sys/fs/bpf/pagedbg /proc/page_order /run/pagedbg.json 2>&1; true")
-            events = Capture(tmp_path / f"attached-{backend}").events()
-            made = events[(events["event"] == layout.SET) & (events["order"] == 3)]
-            freed = events[events["event"] == layout.RESET]
-            assert len(set(made["pfn"].tolist())) >= 20
-            assert len(freed[np.isin(freed["ts_nsec"], made["ts_nsec"])]) == 9
-            held = [json.loads(line) for line in (tmp_path / f"leaked-{backend}.jsonl").read_text().splitlines()]
-            assert [row["blocks"] for row in held if row["module"] == "pagedbg_churn"] == [11]
             machine.sh("echo free 11 >/proc/pagedbg_churn")
         kmod.check_log()
+    for backend in BACKENDS:
+        events = Capture(tmp_path / f"attached-{backend}").events()
+        made = events[(events["event"] == layout.SET) & (events["order"] == 3)]
+        freed = events[events["event"] == layout.RESET]
+        assert len(set(made["pfn"].tolist())) >= 20
+        assert len(freed[np.isin(freed["ts_nsec"], made["ts_nsec"])]) == 9
+        held = [json.loads(line) for line in (tmp_path / f"leaked-{backend}.jsonl").read_text().splitlines()]
+        assert [row["blocks"] for row in held if row["module"] == "pagedbg_churn"] == [11]
 
 
 def test_the_module_of_a_killed_recorder_is_taken_over(tmp_path: Path) -> None:
-    with boot("6.12", "kmod taken over", memory="768M", rw=[tmp_path]) as machine:
+    with boot("6.12", "kmod taken over", memory="768M", out=tmp_path) as machine:
         kmod = Kmod(machine)
-        pid = f"$(sed -n 's/.*\"pid\": *\\([0-9]*\\).*/\\1/p' {tmp_path}/killed/meta.json)"
-        (tmp_path / "script").write_text(
-            f"trace start --backend kmod --output {tmp_path}/killed\n!kill -9 {pid}\n!sleep 1\n!echo alloc 3 7 >/proc/pagedbg_churn\n"
-            f"trace stop\ntrace attach --output {tmp_path}/after\n!lsmod >{tmp_path}/lsmod\ntrace stop\n"
+        pid = f"$(sed -n 's/.*\"pid\": *\\([0-9]*\\).*/\\1/p' {OUT}/killed/meta.json)"
+        machine.write(
+            OUT / "script",
+            f"trace start --backend kmod --output {OUT}/killed\n!kill -9 {pid}\n!sleep 1\n!echo alloc 3 7 >/proc/pagedbg_churn\n"
+            f"trace stop\ntrace attach --output {OUT}/after\n!lsmod >{OUT}/lsmod\ntrace stop\n",
         )
-        machine.sh(f"{PAGEDBG} --no-pager -x {tmp_path}/script")
-        assert "pagedbg " in (tmp_path / "lsmod").read_text()
-        assert Capture(tmp_path / "killed").abandoned
-        after = Capture(tmp_path / "after")
-        stacks = [str(after.stack(handle)) for handle in after.events()["handle"].tolist()]
-        assert sum("pagedbg_churn_alloc" in stack for stack in stacks) == 7
-        # page_owner's stacks are as they are without it.
-        assert not any("trampoline" in stack or "__set_page_owner" in stack for stack in stacks)
+        machine.sh(f"{PAGEDBG} --no-pager -x {OUT}/script")
         assert "pagedbg " not in machine.sh("lsmod").replace("pagedbg_churn", "")
         kmod.check_log()
+    assert "pagedbg " in (tmp_path / "lsmod").read_text()
+    assert Capture(tmp_path / "killed").abandoned
+    after = Capture(tmp_path / "after")
+    stacks = [str(after.stack(handle)) for handle in after.events()["handle"].tolist()]
+    assert sum("pagedbg_churn_alloc" in stack for stack in stacks) == 7
+    # page_owner's stacks are as they are without it.
+    assert not any("trampoline" in stack or "__set_page_owner" in stack for stack in stacks)
 
 
 def test_a_kernel_that_watches_it_has_nothing_to_complain_of() -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import forkserver
 import numpy as np
 import pytest
-from booted import KERNELS, Machine, boot, pagedbg
+from booted import KERNELS, OUT, Machine, boot, pagedbg
 
 from pagedbg.capture import layout
 from pagedbg.capture.directory import Capture
@@ -134,23 +134,23 @@ class Traced:
 def traced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Traced:
     out, pagedbg = tmp_path_factory.mktemp("traced"), forkserver.programs() / "pagedbg"
     attached = {}
-    with boot(request.param, "traced", memory="896M", rw=[out]) as machine:
+    with boot(request.param, "traced", memory="896M", out=out) as machine:
         machine.load_churn()
         machine.serve()
         machine.sh("echo always >/sys/kernel/mm/transparent_hugepage/enabled")
-        (out / "script").write_text(SCRIPT.replace("$OUT", str(out)).replace("$PAGEDBG", str(pagedbg)))
-        done = machine.run([pagedbg, "--no-pager", "-x", out / "script"])
+        machine.write(OUT / "script", SCRIPT.replace("$OUT", str(OUT)).replace("$PAGEDBG", str(pagedbg)))
+        done = machine.run([pagedbg, "--no-pager", "-x", OUT / "script"])
         assert done.status == 0, done.text + done.stderr.decode()
         attached["stopped"] = machine.sh(f"{ATTACHED}; true")
         for victim in ("prompt", "recorder"):
-            attached[f"before {victim}-killed"], attached[f"{victim}-killed"] = _kill(machine, victim, out).split()
+            attached[f"before {victim}-killed"], attached[f"{victim}-killed"] = _kill(machine, victim).split()
         dmesg = machine.sh("dmesg")
     return Traced(out, done.text, attached, dmesg)
 
 
-def _kill(machine: Machine, victim: str, out: Path) -> str:
+def _kill(machine: Machine, victim: str) -> str:
     """Start a trace, kill -9 somebody, and say how many functions had probes before and have some afterwards."""
-    directory = out / f"{victim}-killed"
+    directory = OUT / f"{victim}-killed"
     pid = {"prompt": f"$(cat /tmp/{victim})", "recorder": f"$(sed -n 's/.*\"pid\": *\\([0-9]*\\).*/\\1/p' {directory}/meta.json)"}[victim]
     return machine.sh(f"""
         {{ echo 'trace start --output {directory}'; echo '!echo $PPID >/tmp/{victim}'; echo '!sleep 60'; }} >/tmp/{victim}.script

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from booted import PAGEDBG, boot
+from booted import OUT, PAGEDBG, boot
 
 CHURN = "/proc/pagedbg_churn"
 
@@ -25,10 +25,10 @@ trace stop
 
 
 def test_tracepoints_answer_where_page_owner_is_off(tmp_path: Path) -> None:
-    with boot("6.12", "traced without page_owner", memory="512M", page_owner=False, rw=[tmp_path]) as machine:
+    with boot("6.12", "traced without page_owner", memory="512M", page_owner=False, out=tmp_path) as machine:
         machine.load_churn()
-        (tmp_path / "script").write_text(WITHOUT_PAGE_OWNER.replace("$OUT", str(tmp_path)))
-        done = machine.run([PAGEDBG, "--no-pager", "-x", tmp_path / "script"]).check()
+        machine.write(OUT / "script", WITHOUT_PAGE_OWNER.replace("$OUT", str(OUT)))
+        done = machine.run([PAGEDBG, "--no-pager", "-x", OUT / "script"]).check()
     held = {int(line.split()[0]) for line in (tmp_path / "held").read_text().splitlines() if not line.startswith("#")}
     rows: list[dict[str, Any]] = [json.loads(line) for line in (tmp_path / "owners.jsonl").read_text().splitlines()]
     assert {row["pfn"] for row in rows} == held
