@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What all tests share."""
 
+import os
 import signal
 from pathlib import Path
 
@@ -14,6 +15,10 @@ HERE = Path(__file__).parent
 # How long an example takes says more about the machine, which may be building kernels, than about the code.
 settings.register_profile("pagedbg", deadline=None)
 settings.load_profile("pagedbg")
+
+# pytest-xdist's processes have these; rich believes them rather than the terminal.
+for name in ("COLUMNS", "LINES"):
+    os.environ.pop(name, None)
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and nohup a hang-up; what the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -15,16 +15,16 @@ from xdist.scheduler import LoadScopeScheduling
 # What a group takes on two cores under emulation, in seconds: by the file whose tests share a guest of each kernel, or by the test that boots one
 # for itself.
 SECONDS = {
-    "test_trace": 150,
-    "test_crash": 100,
+    "test_trace": 240,
+    "test_crash": 115,
     "test_live": 90,
-    "test_kmod": 60,
+    "test_kmod": 75,
     "test_globals": 5,
-    "test_a_kernel_that_watches_it_has_nothing_to_complain_of": 200,
+    "test_a_kernel_that_watches_it_has_nothing_to_complain_of": 240,
     "test_a_flight_recorder_records_on_with_no_pagedbg_and_is_taken_over": 150,
-    "test_programs_can_be_attached_and_detached_a_hundred_times_while_pages_come_and_go": 150,
+    "test_programs_can_be_attached_and_detached_a_hundred_times_while_pages_come_and_go": 100,
 }
-ONE_GUEST, NO_GUEST = 40, 0.13
+ONE_GUEST, NO_GUEST = 25, 0.12
 
 
 def group_of(test: str) -> str:

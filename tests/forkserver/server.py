@@ -5,9 +5,9 @@ Runs pagedbg, and pieces of Python that use it, in processes that are forked whe
 Emulated, a Python that imports drgn, NumPy and DuckDB is busy for seconds before it does anything. Only tests of starting start the real program;
 others ask this server through client.c, which explains what the two say to each other.
 
-    python server.py SOCKET
+    python server.py SOCKET [MODULE]...
 
-ends when its standard input does.
+imports all of pagedbg unless it is told which modules, and ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from typing import NamedTuple, NoReturn
 NUMBERS = struct.Struct("=II")  # uint32_t: bytes that follow, arguments among them
 STATUS = struct.Struct("=i")
 
-# What loads libbcc, which does not go together with drgn in one process, or is a program by itself.
-NOT_IMPORTED = ("pagedbg.__main__",)
+# Modules that do something when they are imported.
+PROGRAMS = ("pagedbg.__main__",)
 
 
 class Request(NamedTuple):
@@ -42,18 +42,12 @@ class Request(NamedTuple):
     files: list[int]
 
 
-def import_everything() -> None:
-    """What any command may need. Nothing of it may start a thread that a fork would lose."""
-    import drgn  # noqa: F401
-    import duckdb  # noqa: F401
-    import numpy  # noqa: F401
-    import rich.table  # noqa: F401
-
+def everything() -> list[str]:
+    """What any command may need."""
     import pagedbg
 
-    for module in pkgutil.walk_packages(pagedbg.__path__, "pagedbg."):
-        if module.name not in NOT_IMPORTED:
-            importlib.import_module(module.name)
+    found = [module.name for module in pkgutil.walk_packages(pagedbg.__path__, "pagedbg.")]
+    return ["drgn", "duckdb", "numpy", "rich.table", *(name for name in found if name not in PROGRAMS)]
 
 
 def receive(connection: socket.socket) -> Request:
@@ -147,9 +141,10 @@ def serve(server: socket.socket) -> None:
                         connection.sendall(STATUS.pack(os.waitpid(pid, 0)[1]))
 
 
-def main(path: str) -> None:
+def main(path: str, *modules: str) -> None:
     """Listen at ``path``, which is there once clients may come."""
-    import_everything()
+    for name in modules or everything():
+        importlib.import_module(name)
     # What is there now is never collected, so that forked processes go on sharing it.
     gc.collect()
     gc.freeze()
@@ -161,4 +156,4 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

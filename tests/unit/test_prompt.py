@@ -8,7 +8,6 @@ import os
 import signal
 import stat
 import sys
-import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,15 +33,8 @@ class Terminal:
     def __init__(self, tmp_path: Path, *args: str, lines: int = 24, columns: int = 100, **env: str) -> None:
         kept = {name: value for name, value in os.environ.items() if name not in ("PAGER", "LESS", "NO_COLOR", "PAGEDBG_DEBUG")}
         environment = {**kept, "TERM": "xterm", "XDG_STATE_HOME": str(tmp_path), "PROMPT_TOOLKIT_NO_CPR": "1", **env}
-        # pexpect's own `dimensions` come into force some time after the program has begun, on a busy machine after it has looked.
         self.child = pexpect.spawn(
-            sys.executable,
-            [str(FAKE), *args],
-            env=environment,
-            encoding="utf-8",
-            timeout=30,
-            dimensions=(lines, columns),
-            preexec_fn=lambda: termios.tcsetwinsize(0, (lines, columns)),
+            sys.executable, [str(FAKE), *args], env=environment, dimensions=(lines, columns), encoding="utf-8", timeout=30
         )
 
     def expect(self, text: str) -> str:

@@ -111,14 +111,17 @@ class Machine:
         """Load the module that allocates and frees on demand."""
         self.run(["insmod", guest.churn_module(self.kernel)]).check()
 
-    def serve(self) -> None:
-        """Have the programs in :func:`forkserver.programs` run here. To start the server takes as long as to start pagedbg three times."""
+    def serve(self, *modules: str) -> None:
+        """
+        Have the programs in :func:`forkserver.programs` run here. To start their server takes as long as to start pagedbg three times, less if only
+        ``modules`` are wanted of it.
+        """
         socket = shlex.quote(str(forkserver.programs() / "socket"))
         server = shlex.join([sys.executable, str(forkserver.SERVER)])
         # The file of this machine's own server is seen in the guest.
         self.sh(f"""
             rm -f {socket}
-            {{ sleep infinity | setsid {server} {socket}; }} >/tmp/forkserver 2>&1 </dev/null &
+            {{ sleep infinity | setsid {server} {socket} {shlex.join(modules)}; }} >/tmp/forkserver 2>&1 </dev/null &
             until [ -e {socket} ]; do kill -0 $! || {{ cat /tmp/forkserver >&2; exit 1; }}; sleep 0.1; done
         """)
 
