@@ -12,13 +12,14 @@ import re
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-# What a group takes on two cores under emulation, in seconds: by the file whose tests share a guest of each kernel, or by the test that boots one
-# for itself.
+# What a group takes on two cores under emulation, in seconds: by its name, by the file whose tests share a guest of each kernel, or by the test that
+# boots one for itself.
 SECONDS = {
     "test_trace": 240,
     "test_crash": 115,
     "test_live": 90,
-    "test_kmod": 75,
+    "test_kmod": 65,
+    "test_kmod[6.12]": 180,
     "test_globals": 5,
     "test_a_kernel_that_watches_it_has_nothing_to_complain_of": 240,
     "test_a_flight_recorder_records_on_with_no_pagedbg_and_is_taken_over": 150,
@@ -36,7 +37,7 @@ def group_of(test: str) -> str:
 def seconds_of(group: str) -> float:
     """What a group takes."""
     name = group.rpartition("::")[2].partition("[")[0]
-    return SECONDS.get(name, ONE_GUEST if group.startswith("tests/vm/") else NO_GUEST)
+    return SECONDS.get(group) or SECONDS.get(name, ONE_GUEST if group.startswith("tests/vm/") else NO_GUEST)
 
 
 class ByGuest(LoadScopeScheduling):  # type: ignore[misc]
