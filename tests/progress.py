@@ -20,15 +20,15 @@ class Progress:
         self._config = config
         self._processes = config.getoption("numprocesses", None) or 0
         self._begun = time.monotonic()
-        self._groups: set[str] = set()
-        self._left: set[str] = set()  # those whose guests have not been booted
-        self._running: set[str] = set()  # tests
+        self._waiting: set[str] = set()  # groups
+        self._running: dict[str, float] = {}  # since when
+        self._expected = self._taken = 0.0  # by those that are over
         self._over = threading.Event()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
         """Several processes run the tests."""
-        if not self._groups:
+        if not self._waiting:
             self._begin(ids)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -37,18 +37,21 @@ class Progress:
             self._begin([item.nodeid for item in session.items])
 
     def _begin(self, tests: list[str]) -> None:
-        self._groups = set(map(group_of, tests))
-        self._left = {*self._groups}
+        self._waiting = set(map(group_of, tests))
         threading.Thread(target=self._tell_now_and_then, daemon=True).start()
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """A test begins."""
-        self._running.add(nodeid)
+        group = group_of(nodeid)
+        if group in self._waiting:
+            self._waiting.remove(group)
+            self._running[group] = time.monotonic()
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
-        """A test has ended. If it was its group's first, most of what the group takes is over."""
-        self._running.discard(nodeid)
-        self._left.discard(group_of(nodeid))
+        """A test has ended. If it was its group's first, most of what the group takes is over, since a guest is booted and asked for it."""
+        if since := self._running.pop(group := group_of(nodeid), None):
+            self._expected += seconds_of(group)
+            self._taken += time.monotonic() - since
 
     def pytest_sessionfinish(self) -> None:
         """All tests have ended."""
@@ -61,13 +64,16 @@ class Progress:
             terminal.write_line(self._line())
 
     def _line(self) -> str:
-        whole, left = (sum(map(seconds_of, [*groups])) for groups in (self._groups, self._left))
-        gone = time.monotonic() - self._begun
-        # At first only the estimate is known, then more and more how this machine keeps to it.
-        share = 1 - left / whole
-        pace = (1 - share) / max(self._processes, 1) + (share * gone / (whole - left) if share else 0)
-        now = sorted({group_of(test).rpartition("::")[2] for test in [*self._running]})
-        return f"{minutes(gone)} gone, about {minutes(left * pace)} left; now {', '.join(now) or 'nothing'}"
+        now = time.monotonic()
+        running = {**self._running}
+        # A minute as it was estimated counts as much as one on this machine.
+        pace = (self._taken + 60) / (self._expected + 60)
+        left = pace * sum(map(seconds_of, [*self._waiting]))
+        left += sum(max(pace * seconds_of(group) - (now - since), 0) for group, since in running.items())
+        names = sorted(group.rpartition("::")[2] for group in running)
+        return (
+            f"{minutes(now - self._begun)} gone, about {minutes(left / max(self._processes, 1))} left; now {', '.join(names) or 'the rest'}"
+        )
 
 
 def minutes(seconds: float) -> str:
