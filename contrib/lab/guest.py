@@ -150,7 +150,6 @@ class Guest:
         keep: bool = False,
         qemu_opts: Sequence[str] = (),
         console: str | os.PathLike[str] | None = None,
-        boot_limit: float = BOOT_LIMIT,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.kernel = kernels.build(kernel, say=say) if isinstance(kernel, str) else kernel
@@ -165,7 +164,6 @@ class Guest:
         # A reset ends QEMU (virtme-ng gives -no-reboot), or with this stops the guest as it is: its memory can still be dumped.
         self.qemu_opts = [*(["-no-shutdown"] if keep else []), *qemu_opts]
         self.keep = keep
-        self.boot_limit = boot_limit
         self.console_copy = Path(console) if console else None
         self.say = say
         self._process: subprocess.Popen[bytes] | None = None
@@ -185,7 +183,7 @@ class Guest:
 
     def start(self, timeout: float | None = None) -> None:
         """Boot, and return once commands can be run."""
-        deadline = time.monotonic() + (self.boot_limit if timeout is None else min(timeout, self.boot_limit))
+        deadline = time.monotonic() + (BOOT_LIMIT if timeout is None else min(timeout, BOOT_LIMIT))
         self._scratch = tempfile.TemporaryDirectory(prefix="pagedbg-lab-")
         try:
             with listener(self._path("channel")) as channel, listener(self._path("qmp")) as qmp:

@@ -75,8 +75,8 @@ def run(request: Request) -> NoReturn:
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - they stay open
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
-    for number in (signal.SIGINT, signal.SIGCHLD):
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    # A shell that starts the server in the background has it ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     status = 0
     try:
         execute(request.argv)
@@ -104,9 +104,6 @@ def execute(argv: list[str]) -> None:
         sys.argv = argv
         raise SystemExit(main())
     match argv[1:]:
-        case ["-m", module, *rest]:
-            sys.argv = [module, *rest]
-            runpy.run_module(module, run_name="__main__", alter_sys=True)
         case ["-c", code, *rest]:
             sys.argv = ["-c", *rest]
             exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})

@@ -8,23 +8,18 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 from churn import churn
 
 from pagedbg.capture.bpf import TRAMPOLINE, BpfBackend
 from pagedbg.capture.filter import everything
 
-# drgn and libbcc are never loaded into one process.
-FACTS = """
-import dataclasses, json
-from pagedbg.capture.hooks import describe_kernel
-from pagedbg.target import open_target
-print(json.dumps(dataclasses.asdict(describe_kernel(open_target()))))
-"""
+DESCRIBE = Path(__file__).with_name("describe.py")
 
 
 def main(times: int) -> None:
-    facts = json.loads(subprocess.run([sys.executable, "-c", FACTS], check=True, capture_output=True, text=True).stdout)
+    facts = json.loads(subprocess.run([sys.executable, DESCRIBE], check=True, capture_output=True, text=True).stdout)
     functions = {event: facts["functions"][event] for event in ("set", "reset")}
     load = churn("pairs 0 50")
     try:

@@ -29,6 +29,7 @@ __all__ = (
     "CONSOLES",
     "KERNELS",
     "LAB",
+    "OUT",
     "PAGEDBG",
     "PATIENCE",
     "Answer",
@@ -126,18 +127,24 @@ class Machine:
         """)
 
 
+def _prepared(kernel: str, name: str) -> tuple[kernels.Kernel, Path]:
+    """A kernel with all that its guests may want, and where the console is kept of the one for the tests called ``name``."""
+    found = kernels.build(kernel, say=print)
+    prebuilt.prepare(found)
+    CONSOLES.mkdir(parents=True, exist_ok=True)
+    return found, CONSOLES / f"{name}-{kernel}"
+
+
 @contextlib.contextmanager
 def boot(kernel: str, name: str, *, out: Path | None = None, **options: Any) -> Iterator[Machine]:
     """
     Boot a kernel for the tests called ``name``, under which its console is kept. What is in :data:`OUT` at the end is copied to ``out``. ``options``
     are those of :class:`guest.Guest`.
     """
-    found = kernels.build(kernel, say=print)
-    prebuilt.prepare(found)
-    CONSOLES.mkdir(parents=True, exist_ok=True)
+    found, console = _prepared(kernel, name)
     if out:
         options["rw"] = [out]
-    with guest.Guest(found, console=CONSOLES / f"{name}-{kernel}", **options) as booted:
+    with guest.Guest(found, console=console, **options) as booted:
         machine = Machine(booted)
         machine.sh(f"mkdir {OUT}")
         yield machine
@@ -150,13 +157,11 @@ def crash_in(kernel: str, name: str, out: Path, script: str, **options: Any) -> 
     Boot a kernel as :func:`boot` does, run a workload that finds ``$PAGEDBG`` and ``$OUT``, which it may write to, and panic: ``out / "vmcore"`` is
     the dump. ``options`` are those of :func:`crash.crash`.
     """
-    found = kernels.build(kernel, say=print)
-    prebuilt.prepare(found)
-    CONSOLES.mkdir(parents=True, exist_ok=True)
+    found, console = _prepared(kernel, name)
     where = {"OUT": out, "PAGEDBG": PAGEDBG, "XDG_CACHE_HOME": prebuilt.CACHE}
     workload = out / "workload.sh"
     workload.write_text("".join(f"export {name}={shlex.quote(str(path))}\n" for name, path in where.items()) + script)
-    crash.crash(found, out / "vmcore", workload=workload, timeout=PATIENCE, rw=[out], console=CONSOLES / f"{name}-{kernel}", **options)
+    crash.crash(found, out / "vmcore", workload=workload, timeout=PATIENCE, rw=[out], console=console, **options)
 
 
 def pagedbg(*arguments: str | Path) -> Answer:

@@ -36,13 +36,7 @@ IMAGES = ((16384, TRAMPOLINE), (64, TRAMPOLINE), (256, TRAMPOLINE), (16384, KPRO
 # What a guest's answer to DESCRIBE depends on, beside its kernel.
 DESCRIBED_BY = (hooks, page_ext, page_owner)
 
-# Run in a guest.
-DESCRIBE = """
-import dataclasses, json
-from pagedbg.capture.hooks import describe_kernel
-from pagedbg.target import open_target
-print(json.dumps(dataclasses.asdict(describe_kernel(open_target()))))
-"""
+DESCRIBE = Path(__file__).with_name("describe.py")
 
 
 @contextmanager
@@ -82,7 +76,7 @@ def described(kernel: kernels.Kernel, on: bool) -> Kernel:
     kept = CACHE / f"{kernel.directory.name}-{'on' if on else 'off'}-{digest}.json"
     if not kept.exists():
         with guest.Guest(kernel, memory="512M", page_owner=on) as machine:
-            said = machine.run([sys.executable, "-c", DESCRIBE], timeout=300).check().text
+            said = machine.run([sys.executable, DESCRIBE], timeout=300).check().text
         kept.write_text(said)
     return Kernel(**json.loads(kept.read_text()))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 from booted import CONSOLES, boot
-from guest import CRASHED, TIMED_OUT
+from guest import CRASHED, TIMED_OUT, Guest
 from kernels import LabError
 
 
@@ -32,5 +32,6 @@ def test_a_kernel_that_crashes_ends_its_guest_and_tells_the_console() -> None:
 
 
 def test_a_guest_that_does_not_boot_is_given_up() -> None:
-    with pytest.raises(LabError, match="the time limit has passed"), boot("6.12", "unbooted", memory="256M", boot_limit=1.0):
-        pass
+    machine = Guest("6.12", memory="256M")
+    with pytest.raises(LabError, match="the time limit has passed"):
+        machine.start(timeout=1.0)
