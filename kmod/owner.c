@@ -69,12 +69,13 @@ static bool recorded(const struct page *page, unsigned int order, u64 before, u6
 }
 
 /*
- * The size of page_ext is right if several blocks are found. One is of another order, so that it is seen where that stands. Two calls allocate them
- * in turn: the first and the third have the same stack, and the second has not. A worker allocates them, which stays on its CPU, whose clock goes on. Who loads
- * the module frees them: who allocated a page and who freed it the last time are not the same then.
+ * The size of page_ext is right if several blocks are found. They are of two orders, so that it is seen where the order stands. Two calls allocate
+ * them in turn: those of one call have the same stack, and those of the other have another. The stack of the last free lies beside that of the allocation;
+ * it is right by chance for two or three blocks that others freed before, and not for all of them. A worker allocates them, which stays on its CPU, whose
+ * clock goes on. Who loads the module frees them, all by one call: when it is tried again, the stacks of the last free are the same.
  */
-#define BLOCKS	4
-#define ORDER(i) (1 + (i) / 3)
+#define BLOCKS	8
+#define ORDER(i) (1 + (i) / 4)
 
 /* A block may have come by a slower way, and then has another stack: so many times it is tried again. */
 #define TRIES	10
@@ -124,8 +125,10 @@ static long find_own_pages(void *pages)
 	/* An unstable clock may stand still until the next tick. */
 	if (!differ && pagedbg_layout.tail_times && local_clock() != before)
 		return -EINVAL;
-	/* Where the handle of the free lies, there is no telling one call from the other. */
-	return handle[0] == handle[2] && handle[0] != handle[1] ? 0 : -EINVAL;
+	for (i = 2; i < BLOCKS; i++)
+		if (handle[i] != handle[i - 2])
+			return -EINVAL;
+	return handle[0] != handle[1] ? 0 : -EINVAL;
 }
 
 static int find_once(void)
