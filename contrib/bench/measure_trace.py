@@ -323,8 +323,9 @@ def tmpfs() -> Iterator[Path]:
 def uses(directory: Path) -> Iterator[tuple[str, Callable[[Any], object]]]:
     """What is done with records that were drained."""
     yield "drained", lambda piece: None
-    with contextlib.closing(CaptureWriter(directory / "capture", {})) as writer:
-        yield "drained and appended to a capture", writer.append
+    writer = CaptureWriter(directory / "capture")
+    yield "drained and appended to a capture", writer.append
+    writer.abandon()
     with open(directory / "file", "xb", buffering=0) as file:
         # Of memory that the file has already.
         yield "drained and written over a file", lambda piece: os.pwrite(file.fileno(), piece.view(np.uint8), 0)

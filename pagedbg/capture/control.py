@@ -19,11 +19,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from pagedbg.capture.bpf import BPF
 from pagedbg.capture.filter import build_filter, describe
 from pagedbg.capture.hooks import describe_kernel
 from pagedbg.capture.kmod import KMOD
 from pagedbg.capture.layout import RECORD
+from pagedbg.capture.meta import Attached
 from pagedbg.capture.provenance import kernel_of, names_of
 from pagedbg.errors import PagedbgError
 from pagedbg.mm.sched_clock import known_local_clock
@@ -96,16 +99,16 @@ class Recording:
         return recording
 
     @classmethod
-    def leave(cls, target: Target, plan: Plan) -> dict[str, Any]:
+    def leave(cls, target: Target, plan: Plan) -> Attached:
         """
         Have events recorded by the kernel alone, until somebody takes it over.
 
-        :return: what is attached, as in a capture's ``meta.json``
+        :return: what is attached
         :raises PagedbgError: if it cannot be, with the reason
         """
         recording = cls(*_spawn(), Path(), False)
         try:
-            return recording._begin({**_asked(target, plan), "flight": True})
+            return msgspec.convert(recording._begin({**_asked(target, plan), "flight": True}), Attached)
         finally:
             recording.abandon()
 

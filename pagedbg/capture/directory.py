@@ -8,82 +8,54 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
+import io
+import os
 import time
-from collections.abc import Iterator, Mapping
+import tokenize
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from pagedbg.capture import meta
+from pagedbg.capture.events import Contents, read_events
+from pagedbg.capture.files import Folder
 from pagedbg.capture.layout import RECORD
-from pagedbg.capture.rings import whole_records
+from pagedbg.capture.loss import Loss, losses_of
+from pagedbg.capture.meta import Meta
 from pagedbg.errors import PagedbgError
-
-FORMAT, VERSION = "pagedbg capture", 2
 
 META, EVENTS, STACKS, PAGES = "meta.json", "events.bin", "stacks.jsonl", "pages.npy"
 
+META_SYNCED = "meta.json.synced"
+"""What ``meta.json`` said when all that it counts was on the disk: for a machine that lost its power."""
 
 # Of so many on each side, events that tell both clocks are compared.
 _NEIGHBOURS = 32
+
+# A stack has 64 frames at most, and a symbol's name 512 bytes.
+_MOST_LINE = 1 << 16
+
+# What NumPy says of a header that is damaged.
+_HEADER_FAULTS = (ValueError, SyntaxError, TypeError, EOFError, MemoryError, OverflowError, RecursionError, tokenize.TokenError)
+_MOST_HEADER = 4096
 
 
 class CaptureError(PagedbgError):
     """A directory that is no capture, or one that cannot be read."""
 
 
-# ---- writing ----
+class _Stack(msgspec.Struct):
+    """A line of ``stacks.jsonl``."""
+
+    handle: meta.Mask
+    stack: list[str]
 
 
-class CaptureWriter:
-    """Writes a capture, but for the stacks, which the resolver writes; what is there at any moment can be read."""
-
-    def __init__(self, path: Path, meta: Mapping[str, Any]) -> None:
-        """
-        :param path: the directory, made if it is not there; must be empty
-        :raises CaptureError: if there is something in it, or nothing can be written
-        """
-        self.path = path
-        self.meta: dict[str, Any] = {"format": FORMAT, "version": VERSION, **meta}
-        try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if any(path.iterdir()):
-                raise CaptureError(f"{path} is not empty: a capture needs a directory of its own.")
-            self._events = (path / EVENTS).open("xb", buffering=0)
-            (path / STACKS).touch()
-        except OSError as error:
-            raise CaptureError(f"{path}: {error.strerror}.") from None
-        self.size = 0
-        self.write_meta()
-
-    def append(self, records: NDArray[Any]) -> None:
-        """Write records; all of them, or OSError says why not."""
-        data = memoryview(np.ascontiguousarray(records).view(np.uint8).data)
-        start = self.size
-        while self.size - start < len(data):
-            self.size += self._events.write(data[self.size - start :])
-
-    def write_meta(self) -> None:
-        """Put :attr:`meta` in the place of what was there."""
-        new = self.path / (META + ".new")
-        new.write_text(json.dumps(self.meta, indent=1) + "\n", encoding="utf-8")
-        new.replace(self.path / META)
-
-    def clear(self) -> None:
-        """Drop all events."""
-        self._events.truncate(0)
-        self._events.seek(0)
-        self.size = 0
-
-    def close(self) -> None:
-        """Write what is left."""
-        self.write_meta()
-        self._events.close()
-
-
-# ---- reading ----
+_stack_of = msgspec.json.Decoder(_Stack).decode
 
 
 class Capture:
@@ -91,30 +63,53 @@ class Capture:
     A capture.
 
     ``meta`` is its ``meta.json``. ``clock`` says what its times are: ``"local"`` are ``local_clock()``'s, as page_owner's are, and
-    ``"monotonic"`` are CLOCK_MONOTONIC's. ``torn`` counts events in the file that are damaged: the last one of a recorder that was killed.
+    ``"monotonic"`` are CLOCK_MONOTONIC's.
     """
 
     def __init__(self, path: Path | str) -> None:
         """:raises CaptureError: if there is no capture"""
         self.path = Path(path)
-        try:
-            self.meta: dict[str, Any] = json.loads((self.path / META).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) else f"{META} is damaged"
-            raise CaptureError(f"{path} is no capture of pagedbg: {why}.") from None
-        if not isinstance(self.meta, dict) or self.meta.get("format") != FORMAT:
-            raise CaptureError(f"{path} is no capture of pagedbg: {META} says nothing of one.")
-        if self.meta.get("version") != VERSION or self.meta.get("record_size") != RECORD.itemsize:
-            raise CaptureError(f"{path} has version {self.meta.get('version')} of the format, and this pagedbg reads {VERSION}.")
-        self.torn = 0
+        self.meta = self._read_meta()
+        self._contents: Contents | None = None
         self._events: NDArray[Any] | None = None
-        self._stacks: dict[int, list[str]] = {}
-        self._stacks_at = 0
+        self._stacks_at: dict[int, tuple[int, int]] = {}
+        self._stacks_end = 0
+
+    @contextlib.contextmanager
+    def _folder(self) -> Iterator[Folder]:
+        try:
+            folder = Folder(self.path)
+        except OSError as error:
+            raise CaptureError(f"{self.path} is no capture of pagedbg: {error.strerror}.") from None
+        try:
+            yield folder
+        finally:
+            folder.close()
+
+    def _read_meta(self) -> Meta:
+        with self._folder() as folder:
+            try:
+                return self._decoded(folder, META)
+            except CaptureError:
+                # After a power cut the newest may be empty, and the one before is whole.
+                for name in (META_SYNCED, META + ".new"):
+                    with contextlib.suppress(CaptureError):
+                        return self._decoded(folder, name)
+                raise
+
+    def _decoded(self, folder: Folder, name: str) -> Meta:
+        try:
+            return meta.decode(folder.read(name, meta.MOST_BYTES))
+        except OSError as error:
+            why = error.strerror if isinstance(error, FileNotFoundError) else f"{name} {error.strerror}"
+            raise CaptureError(f"{self.path} is no capture of pagedbg: {why}.") from None
+        except meta.MetaError as error:
+            raise CaptureError(f"{self.path} {error}.") from None
 
     @property
     def page_owner(self) -> bool:
         """Whether events carry page_owner's records; else they come from tracepoints."""
-        return bool(self.meta["kernel"]["page_owner"])
+        return self.meta.kernel.page_owner
 
     @property
     def clock(self) -> str:
@@ -122,26 +117,33 @@ class Capture:
         return "local" if self.page_owner else "monotonic"
 
     @property
-    def lost(self) -> int:
-        """How many events that should be here are not."""
-        counts = self.meta["counts"]
-        of_a_dump = int(counts.get("left_out", 0)) + int(counts.get("damaged", 0))
-        return int(counts["lost"]) + int(counts["dropped"]) + int(counts["missed"]) + of_a_dump + self.torn
-
-    @property
     def recording(self) -> bool:
         """Whether its recorder is at work (or was killed at it: see :attr:`abandoned`)."""
-        return self.meta["ended"] is None
+        return self.meta.ended is None
 
     @property
     def abandoned(self) -> bool:
         """Whether the recorder ended without a word: what it had not drained yet is not here."""
         if not self.recording:
             return False
-        pid = int(self.meta["recorder"]["pid"])
         with contextlib.suppress(OSError):
-            return self.meta["kernel"]["boot_id"] != boot_id() or not _is_process(pid, int(self.meta["recorder"]["started"]))
+            return self.meta.kernel.boot_id != boot_id() or process_start(self.meta.recorder.pid) != self.meta.recorder.started
         return True
+
+    # ---- events ----
+
+    @property
+    def losses(self) -> list[Loss]:
+        """What should be here and is not: by its own account, and by what is really in its file."""
+        return losses_of(self.meta, self.contents, abandoned=self.abandoned)
+
+    @property
+    def contents(self) -> Contents:
+        """What there is in the file of events, by CPU, and what is wrong with it."""
+        if self._contents is None:
+            self._read_events(keep=False)
+        assert self._contents is not None
+        return self._contents
 
     def events(self) -> NDArray[Any]:
         """
@@ -150,22 +152,37 @@ class Capture:
         Of one CPU they are in the order in which they happened, whatever their times say (a record's time is taken when page_owner begins).
         """
         if self._events is None:
-            self._events = self._load()
+            self._events = self.in_order(self._read_events(keep=True))
         return self._events
 
     def reload(self) -> None:
         """Forget what was read: the recorder has written more."""
-        self.meta = Capture(self.path).meta
-        self._events = None
-        self.torn = 0
+        self.meta = self._read_meta()
+        self._events = self._contents = None
 
-    def _load(self) -> NDArray[Any]:
-        records, _ = self.read_from(0)
-        return self.in_order(records)
+    def _read_events(self, *, keep: bool) -> NDArray[Any]:
+        """Read all of the file; what is not kept is only counted."""
+        # Of a recorder that is at work nobody knows yet what it will say of the newest.
+        live = self.recording and not self.abandoned
+        self._contents = Contents() if live else Contents.of([cpu.next for cpu in self.meta.counts.cpus])
+        kept: list[NDArray[Any]] = []
+        with self._opened(EVENTS) as descriptor:
+            _check_room(self.path / EVENTS, os.fstat(descriptor), keep)
+            kept.extend(piece for piece in read_events(descriptor, 0, self._contents, whole=not live) if keep)
+        return np.concatenate(kept) if kept else np.zeros(0, RECORD)
+
+    def counted(self) -> Iterator[NDArray[Any]]:
+        """Iterate over the events, in the order in which they were written; of one that is being recorded, those that :attr:`meta` counts."""
+        live = self.recording and not self.abandoned
+        contents = Contents.of([cpu.next for cpu in self.meta.counts.cpus])
+        with self._opened(EVENTS) as descriptor:
+            for piece in read_events(descriptor, 0, contents, whole=not live):
+                yield piece[piece["seq"] < contents.next[piece["cpu"]]] if live else piece
 
     def size_now(self) -> int:
         """How many bytes of events there are by now."""
-        return (self.path / EVENTS).stat().st_size
+        with self._opened(EVENTS) as descriptor:
+            return os.fstat(descriptor).st_size
 
     def read_from(self, at: int) -> tuple[NDArray[Any], int]:
         """
@@ -173,15 +190,24 @@ class Capture:
 
         :return: the events, and the place behind them
         """
-        try:
-            data = np.fromfile(self.path / EVENTS, np.uint8, offset=at)
-        except OSError as error:
-            raise CaptureError(f"{self.path / EVENTS}: {error.strerror}.") from None
-        # One that is being written is not damaged.
-        rest = len(data) % RECORD.itemsize if self.recording and not self.abandoned else 0
-        records, torn = whole_records(data[: len(data) - rest])
-        self.torn += torn
-        return records, at + len(data) - rest
+        contents = Contents()
+        with self._opened(EVENTS) as descriptor:
+            kept = list(read_events(descriptor, at, contents, whole=not self.recording or self.abandoned))
+        return np.concatenate(kept) if kept else np.zeros(0, RECORD), at + contents.bytes
+
+    @contextlib.contextmanager
+    def _opened(self, name: str) -> Iterator[int]:
+        with self._folder() as folder:
+            try:
+                descriptor = folder.open(name)
+            except OSError as error:
+                raise CaptureError(f"{self.path / name}: {error.strerror}.") from None
+            try:
+                yield descriptor
+            except OSError as error:
+                raise CaptureError(f"{self.path / name}: {error.strerror}.") from None
+            finally:
+                os.close(descriptor)
 
     def in_order(self, records: NDArray[Any]) -> NDArray[Any]:
         """Events in the order in which they happened, ``time_nsec`` of all of them in the clock of :attr:`clock` (0: not known)."""
@@ -211,15 +237,15 @@ class Capture:
 
     def ended_at(self) -> int | None:
         """When the capture ended, in nanoseconds of :attr:`clock`; None if it has not."""
-        if self.meta["ended"] is None:
+        ended = self.meta.ended
+        if ended is None:
             return None
-        mono = int(self.meta["ended"]["mono_ns"])
         if not self.page_owner:
-            return mono
-        if local := self.meta["ended"].get("local_ns"):
-            return int(local)
+            return ended.mono_ns
+        if ended.local_ns:
+            return ended.local_ns
         _, offset = self._offsets(self.events())
-        return mono + int(offset[-1])
+        return ended.mono_ns + int(offset[-1])
 
     def _offsets(self, records: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """How far local_clock() is ahead of CLOCK_MONOTONIC, at some times of the latter: where an event has both."""
@@ -231,50 +257,109 @@ class Capture:
             # CLOCK_MONOTONIC was read a while after page_owner had taken its time: of neighbours the greatest is nearest to the truth.
             around = np.lib.stride_tricks.sliding_window_view(np.pad(offset[order], _NEIGHBOURS, mode="edge"), 2 * _NEIGHBOURS + 1)
             return mono[order], around.max(axis=1)
-        begun = self.meta["begun"]
-        return np.array([begun["mono_ns"]]), np.array([(begun.get("local_ns") or begun["mono_ns"]) - begun["mono_ns"]])
+        begun = self.meta.begun
+        return np.array([begun.mono_ns]), np.array([(begun.local_ns or begun.mono_ns) - begun.mono_ns])
 
     # ---- names ----
 
     def stack(self, handle: int) -> list[str] | None:
         """The stack of a handle, innermost frame first; None if it was not saved."""
-        if handle not in self._stacks:
-            self._read_stacks()
-        return self._stacks.get(handle)
+        if handle not in self._stacks_at:
+            self._find_stacks()
+        if handle not in self._stacks_at:
+            return None
+        at, size = self._stacks_at[handle]
+        with self._opened(STACKS) as descriptor:
+            return _stack_of(os.pread(descriptor, size, at)).stack
 
-    def _read_stacks(self) -> None:
-        with contextlib.suppress(OSError), open(self.path / STACKS, "rb") as file:
-            file.seek(self._stacks_at)
-            for line in file:
-                if not line.endswith(b"\n"):
+    def stacks(self) -> Iterator[tuple[int, list[str]]]:
+        """Iterate over the stacks that were saved, by handle."""
+        self._find_stacks()
+        for handle in self._stacks_at:
+            yield handle, self.stack(handle) or []
+
+    def _find_stacks(self) -> None:
+        """Find out where the stacks are that were written since."""
+        with contextlib.suppress(CaptureError), self._opened(STACKS) as descriptor, open(os.dup(descriptor), "rb") as file:
+            file.seek(self._stacks_end)
+            while line := file.readline(_MOST_LINE):
+                whole = line.endswith(b"\n")
+                if not whole and len(line) < _MOST_LINE:
                     break
-                self._stacks_at += len(line)
-                with contextlib.suppress(ValueError, KeyError, TypeError):
-                    entry = json.loads(line)
-                    self._stacks[int(entry["handle"])] = [str(frame) for frame in entry["stack"]]
+                if whole:
+                    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                        self._stacks_at[_stack_of(line).handle] = self._stacks_end, len(line)
+                self._stacks_end += len(line)
 
-    @functools.cached_property
+    @property
     def special_handles(self) -> dict[int, str]:
         """``dummy``, ``failure`` and ``early`` by handle."""
-        return {int(handle): str(name) for handle, name in self.meta["names"]["special_handles"].items()}
+        return self.meta.names.special_handles
 
     @functools.cached_property
     def gfp_names(self) -> tuple[tuple[int, str], ...]:
         """Bits of gfp masks and their names, in the kernel's order."""
-        return tuple((int(mask), str(name)) for mask, name in self.meta["names"]["gfp"])
+        return tuple(self.meta.names.gfp)
 
     @property
     def page_size(self) -> int:
         """Bytes in a page."""
-        return int(self.meta["kernel"]["page_size"])
+        return self.meta.kernel.page_size
 
-    @property
-    def pages(self) -> NDArray[Any] | None:
-        """The records of captured pages as they were when the capture was saved (``pages.npy``); None if they were not."""
-        try:
-            return np.load(self.path / PAGES, allow_pickle=False)  # type: ignore[no-any-return]
-        except (OSError, ValueError):
-            return None
+    def pages(self, record: np.dtype[Any]) -> NDArray[Any] | None:
+        """
+        The records of captured pages as they were when the capture was saved (``pages.npy``); None if they were not.
+
+        :param record: what an element has to be
+        :raises CaptureError: if the file is damaged
+        """
+        with self._folder() as folder:
+            try:
+                descriptor = folder.open(PAGES)
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                raise CaptureError(f"{self.path / PAGES} {error.strerror}.") from None
+        with open(descriptor, "rb") as file:
+            count = _saved_pages(file, record)
+            if count is None:
+                raise CaptureError(f"{self.path / PAGES} is damaged")
+            return np.fromfile(file, record, count)
+
+
+def _saved_pages(file: BinaryIO, record: np.dtype[Any]) -> int | None:
+    """How many records a file of NumPy has, and go to the first; None if it is no array of them, or does not end with the last."""
+    try:
+        head = io.BytesIO(file.read(_MOST_HEADER))
+        version = np.lib.format.read_magic(head)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        shape, fortran, found = read(head)
+    except (*_HEADER_FAULTS, LookupError):
+        return None
+    file.seek(head.tell())
+    rest = os.fstat(file.fileno()).st_size - head.tell()
+    if found != record or fortran or len(shape) != 1 or shape[0] * record.itemsize != rest:
+        return None
+    return shape[0]
+
+
+def _check_room(path: Path, info: os.stat_result, keep: bool) -> None:
+    """
+    Refuse what there is no memory for: a copy to sort, and what is made of it.
+
+    :raises CaptureError: with what it would take
+    """
+    needed = 3 * min(info.st_size, info.st_blocks * 512)
+    if keep and (free := _available()) is not None and needed > free:
+        raise CaptureError(f"{path} has too many events to be looked at here: it takes {needed >> 20} MiB, and {free >> 20} MiB are free.")
+
+
+def _available() -> int | None:
+    """How many bytes of memory may be used (``MemAvailable``); None if it is not known."""
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]) << 10
+    return None
 
 
 def boot_id() -> str:
@@ -287,10 +372,6 @@ def process_start(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
 
 
-def _is_process(pid: int, started: int) -> bool:
-    return process_start(pid) == started
-
-
 def now() -> dict[str, Any]:
     """What clocks say, for ``begun`` and ``ended``."""
     return {"mono_ns": time.monotonic_ns(), "wall": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
@@ -300,6 +381,3 @@ def pieces(records: NDArray[Any], size: int = 1 << 14) -> Iterator[NDArray[Any]]
     """Iterate over an array in parts."""
     for start in range(0, len(records), size):
         yield records[start : start + size]
-
-
-__all__ = ("EVENTS", "META", "PAGES", "STACKS", "Capture", "CaptureError", "CaptureWriter", "boot_id", "now", "pieces", "process_start")

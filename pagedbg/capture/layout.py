@@ -32,8 +32,17 @@ NESTED, NO_RECORD, TRACEPOINT = 1, 2, 4
 ORDERS = 32
 RANGES, PIDS, COMMS, OWN = 16, 8, 8, 4
 
+MOST_ORDER = 20
+"""No allocation is larger: a gigantic page of 16 GiB has order 18 with pages of 64 KiB."""
+
 NO_PFN = (1 << 64) - 1
 """The pfn of an event that is about no page."""
+
+MOST_RECORDS = 1 << 56
+"""No machine lives to see so many in one ring."""
+
+# Physical addresses have 52 bits, and pages 4096 bytes at least. No machine lives to see later times.
+_MOST_PFN, _MOST_TIME = 1 << 40, 1 << 62
 
 RECORD: np.dtype[Any] = np.dtype(
     [
@@ -127,6 +136,22 @@ def check_of(records: NDArray[Any]) -> NDArray[np.uint64]:
     for index in range(1, words.shape[1] - 1):
         found ^= words[:, index]
     return ~found
+
+
+def plausible(records: NDArray[Any]) -> NDArray[np.bool_]:
+    """
+    Whether each record says what one can say: who adds up or allocates by it need not look again.
+
+    :param records: an array of :data:`RECORD`
+    """
+    sane: NDArray[np.bool_] = (records["seq"] > 0) & (records["seq"] < MOST_RECORDS) & (records["event"] > 0) & (records["event"] < EVENTS)
+    for name in ("order", "record_order", "new_order"):
+        sane &= records[name] <= MOST_ORDER
+    for name in ("pfn", "other_pfn"):
+        sane &= (records[name] < _MOST_PFN) | (records[name] == NO_PFN)
+    for name in ("ts_nsec", "time_nsec", "mono_nsec"):
+        sane &= records[name] < _MOST_TIME
+    return sane
 
 
 def summed(cpus: NDArray[Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ line, each answered with one. When the other end is closed, it stops.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import select
@@ -19,16 +20,19 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from pagedbg.capture import layout, left
 from pagedbg.capture.backend import Backend
 from pagedbg.capture.bpf import BPF, KPROBE, TRACEPOINT, TRAMPOLINE, BpfBackend
-from pagedbg.capture.directory import STACKS, CaptureWriter, now, process_start
+from pagedbg.capture.directory import now, process_start
 from pagedbg.capture.kmod import KMOD, MODULE, KmodBackend
+from pagedbg.capture.meta import Begun, Counts, Cpu, Ended, Kernel, Meta, Names, Process, Since, storable
 from pagedbg.capture.rings import Ring
 from pagedbg.capture.stacks import StackFeed
+from pagedbg.capture.writer import CaptureWriter
 from pagedbg.errors import PagedbgError
 
 # How long to wait between two looks at the rings, in seconds: less and less while they fill up.
@@ -43,8 +47,6 @@ class Recorder:
         """:raises PagedbgError: if nothing can be attached, or written"""
         self._asked = asked
         self._filter = _decode(asked["filter"])
-        self._stacks = StackFeed()
-        self._own = [os.getpid(), self._stacks.pid, *asked["own"]]
         self._until = time.monotonic() + asked["duration"] if asked["duration"] else None
         self._limit: int = asked["size"]
         self._ring_only: bool = asked["ring"]
@@ -52,21 +54,26 @@ class Recorder:
         self._interval = _SHORTEST
         self._meta_at = time.monotonic()
         self.ended_by: str | None = None
-        self._backend = self._adopt() if asked["adopt"] else attach(asked, self._own_left_out())
-        self._rings = self._backend.rings
+        self._writer = CaptureWriter(Path(asked["directory"]))
         try:
-            self._open()
+            self._stacks = StackFeed(self._writer.stacks)
+            self._own = [os.getpid(), self._stacks.pid, *asked["own"]]
+            self._backend = self._adopt() if asked["adopt"] else attach(asked, self._own_left_out())
+            self._rings = self._backend.rings
+            # By CPU, the number of the first record that was not cleared, where records stay in the rings.
+            self._first = [1] * len(self._rings)
+            try:
+                self._writer.begin(self._meta())
+            except BaseException:
+                self._let_go()
+                raise
         except BaseException:
-            self._let_go()
+            self._writer.abandon()
             raise
-
-    def _open(self) -> None:
-        asked = self._asked
-        self._writer = CaptureWriter(Path(asked["directory"]), self._meta())
         if self._backend.name == KMOD:
             # If this process is killed, the module stays.
             left.note(KMOD, MODULE, asked["words"])
-        self._stacks.open(self._writer.path / STACKS, None if asked["kernel"]["page_owner"] else self._backend.stack)
+        self._stacks.begin(None if asked["kernel"]["page_owner"] else self._backend.stack)
 
     def _adopt(self) -> Backend:
         """Take over what goes on recording by itself."""
@@ -82,37 +89,36 @@ class Recorder:
         self._filter["own"][: len(self._own)] = self._own
         return self._filter
 
-    def _meta(self) -> dict[str, Any]:
-        asked, backend, moment = self._asked, self._backend, now()
-        begun = asked["begun"] or moment
-        return {
-            "record_size": layout.RECORD.itemsize,
-            "kernel": asked["kernel"],
-            "backend": backend.name,
-            "attach": backend.attach,
-            "functions": backend.functions,
-            "failed": backend.failed,
-            "slots": len(backend.rings[0].slots),
-            "ring": self._ring_only,
-            "filters": [{"since_ns": begun["mono_ns"], "filter": asked["words"]}],
-            "begun": {**begun, "local_ns": asked["local_ns"] if begun is moment else None},
-            "ended": None,
-            "counts": self._counts(),
-            "names": asked["names"],
-            "recorder": {"pid": os.getpid(), "started": process_start(os.getpid())},
-        }
+    def _meta(self) -> Meta:
+        asked, backend = self._asked, self._backend
+        begun = Begun(**asked["begun"]) if asked["begun"] else Begun(**now(), local_ns=asked["local_ns"])
+        return Meta(
+            kernel=msgspec.convert(asked["kernel"], Kernel),
+            backend=backend.name,  # type: ignore[arg-type]
+            attach=backend.attach,  # type: ignore[arg-type]
+            functions=backend.functions,  # type: ignore[arg-type]
+            failed=backend.failed,  # type: ignore[arg-type]
+            slots=len(backend.rings[0].slots),
+            ring=self._ring_only,
+            filters=[Since(begun.mono_ns, storable(asked["words"]))],
+            begun=begun,
+            counts=self._counts(),
+            names=msgspec.convert(asked["names"], Names, strict=False),
+            recorder=Process(os.getpid(), process_start(os.getpid())),
+        )
 
-    def _counts(self) -> dict[str, Any]:
+    def _counts(self) -> Counts:
         cpus = self._backend.counts()
-        return {
-            "recorded": int(cpus["head"].sum()),
-            "read": sum(ring.read for ring in self._rings),
-            "lost": sum(ring.lost for ring in self._rings),
-            "dropped": self._dropped,
-            "cleared": self._cleared,
-            "missed": self._missed,
+        return Counts(
+            recorded=int(cpus["head"].sum()),
+            read=sum(ring.read for ring in self._rings),
+            lost=sum(ring.lost for ring in self._rings),
+            dropped=self._dropped,
+            cleared=self._cleared,
+            missed=self._missed,
+            cpus=[Cpu(ring.next, ring.lost, int(self._writer.written[cpu])) for cpu, ring in enumerate(self._rings)],
             **layout.summed(cpus),
-        }
+        )
 
     # ---- its life ----
 
@@ -129,6 +135,9 @@ class Recorder:
             self.ended_by = self.ended_by or "duration"
         if time.monotonic() - self._meta_at > _META_EVERY:
             self.update_meta()
+            self._writer.sync()
+        if self._writer.fault is not None:
+            self._end_by_fault()
 
     def _drain(self) -> None:
         fullest = 0.0
@@ -148,21 +157,25 @@ class Recorder:
             piece = piece[: max(self._limit - self._writer.size, 0) // layout.RECORD.itemsize]
             if len(piece) < whole:
                 self.ended_by = self.ended_by or "size"
-        try:
-            self._writer.append(piece)
-        except OSError as error:
+        kept = self._writer.append(piece)
+        if kept < len(piece):
             # A full disk: what is there stays.
-            piece = piece[:0]
-            self.ended_by = f"{self._writer.path}: {error.strerror}"
-        self._dropped += whole - len(piece)
-        self._stacks.note(piece)
+            self._end_by_fault()
+        self._dropped += whole - kept
+        self._stacks.note(piece[:kept])
+
+    def _end_by_fault(self) -> None:
+        self.ended_by = self.ended_by or f"{self._writer.path}: {self._writer.fault}"
 
     def update_meta(self) -> None:
         """Write down what was counted so far."""
         self._missed = self._backend.missed()
-        self._writer.meta["counts"] = self._counts()
-        self._writer.write_meta()
+        self._write_counts()
         self._meta_at = time.monotonic()
+
+    def _write_counts(self) -> None:
+        self._writer.meta.counts = self._counts()
+        self._writer.write_meta()
 
     def finish(self) -> None:
         """Detach, write what is left, and end the capture."""
@@ -172,11 +185,11 @@ class Recorder:
             # A program that was running on another CPU just then.
             time.sleep(0.01)
             self.flush()
-            self._writer.meta["counts"] = self._counts()
+            self._writer.meta.counts = self._counts()
         finally:
             self._let_go()
         self._stacks.close()
-        self._writer.meta["ended"] = {**now(), "by": self.ended_by}
+        self._writer.meta.ended = Ended(**now(), by=storable(self.ended_by or "unknown"))
         self._writer.close()
 
     def _let_go(self) -> None:
@@ -191,21 +204,35 @@ class Recorder:
     def flush(self) -> None:
         """Write out all that was recorded up to now; of a recorder that only keeps its rings, what is in them."""
         if self._ring_only:
-            self._writer.clear()
-            self._rings = [Ring(ring.slots, ring.head) for ring in self._backend.rings]
+            self._begin_again()
+            self._forget()
         self._drain()
+
+    def _begin_again(self) -> None:
+        """Read the rings from their oldest record on, but for what was cleared."""
+        self._rings = [Ring(ring.slots, ring.head, first) for ring, first in zip(self._backend.rings, self._first, strict=True)]
 
     def set_filter(self, filter_: str, words: str) -> None:
         """Put another filter in force."""
         self._filter = _decode(filter_)
         self._backend.set_filter(self._own_left_out())
-        self._writer.meta["filters"].append({"since_ns": time.monotonic_ns(), "filter": words})
+        self._writer.meta.filters.append(Since(time.monotonic_ns(), storable(words)))
 
     def clear(self) -> None:
         """Forget all events up to now."""
         self._drain()
-        self._cleared += self._writer.size // layout.RECORD.itemsize
+        if self._ring_only:
+            self._first = [ring.next for ring in self._rings]
+            self._begin_again()
+            self._forget()
+        else:
+            self._cleared += self._forget()
+
+    def _forget(self) -> int:
+        count = self._writer.forget()
+        self._write_counts()
         self._writer.clear()
+        return count
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Do what a request asks, and return the answer."""
@@ -219,7 +246,7 @@ class Recorder:
             case "stop":
                 self.ended_by = "stop"
         self.update_meta()
-        return {"counts": self._writer.meta["counts"], "size": self._writer.size}
+        return {"size": self._writer.size}
 
 
 def attach(asked: dict[str, Any], filter_: NDArray[Any]) -> Backend:
@@ -280,6 +307,12 @@ def _decode(filter_: str) -> NDArray[Any]:
     return np.frombuffer(base64.b64decode(filter_), layout.FILTER).reshape(()).copy()
 
 
+def _outlive() -> None:
+    """A machine that runs out of memory is what this is for: others are ended before it."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("-900")
+
+
 class _Lines:
     """Lines of JSON over a socket, read without waiting longer than asked."""
 
@@ -324,6 +357,7 @@ def main() -> int:
         return 1
     for number in _SIGNALS:
         signal.signal(number, _give_up)
+    _outlive()
     try:
         if asked["flight"]:
             lines.send(leave(asked))

@@ -11,14 +11,17 @@ from __future__ import annotations
 import abc
 import contextlib
 import dataclasses
+import errno
 import functools
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from drgn import FaultError, Object, Program, TypeKind, container_of
 from drgn.helpers.linux.bpf import bpf_prog_for_each, bpf_prog_used_maps
@@ -31,13 +34,14 @@ from numpy.typing import NDArray
 
 from pagedbg.capture import layout
 from pagedbg.capture.bpf import BPF, KPROBE, TRACEPOINT, TRAMPOLINE
-from pagedbg.capture.directory import STACKS, CaptureWriter
 from pagedbg.capture.filter import describe_filter
 from pagedbg.capture.hooks import TRACEPOINTS, find_hooks
 from pagedbg.capture.kmod import KMOD, MODULE
 from pagedbg.capture.layout import CPU, FILTER, HEADER, RECORD
+from pagedbg.capture.meta import Begun, Counts, Cpu, Ended, Kernel, Meta, Names, Process, Recovered, Since, storable
 from pagedbg.capture.provenance import kernel_of, names_of
 from pagedbg.capture.rings import Settled, settled_records
+from pagedbg.capture.writer import CaptureWriter
 from pagedbg.errors import PagedbgError
 from pagedbg.mm._read import read_array
 from pagedbg.mm.page_owner import page_owner_inited
@@ -177,67 +181,63 @@ def recover(target: Target, recorder: Recorder, said: list[str], directory: Path
     counters, known = recorder.counters
     filters = recorder.filters
     unreadable: list[str] = []
-    names = names_of(target.prog, unreadable)
+    names = _sane(names_of(target.prog, unreadable), unreadable)
     if unreadable:
         said = [*said, f"The dump does not hold the names of {', '.join(unreadable)}."]
-    meta: dict[str, Any] = {
-        "record_size": RECORD.itemsize,
-        "kernel": kernel,
-        "backend": recorder.backend,
-        "attach": recorder.attach,
-        "functions": recorder.functions,
-        "failed": {event: "nothing was attached" for event in functions if event not in recorder.functions},
-        "slots": recorder.slots,
-        "ring": True,
-        "filters": [{"since_ns": 0, "filter": words} for words in filters or [UNKNOWN_FILTER]],
-        "begun": {"mono_ns": 0, "wall": "", "local_ns": None},
-        "ended": None,
-        "counts": {},
-        "names": names,
-        "recorder": {"pid": 0, "started": 0},
-        "recovered": {
-            "from": target.name,
-            "counters": bool(known.all() and filters),
-            "missed": recorder.missed is not None,
-            "said": said,
-        },
-    }
-    writer = CaptureWriter(directory, meta)
+    try:
+        meta = Meta(
+            kernel=msgspec.convert(kernel, Kernel),
+            backend=recorder.backend,  # type: ignore[arg-type]
+            attach=recorder.attach,  # type: ignore[arg-type]
+            functions=recorder.functions,  # type: ignore[arg-type]
+            failed={event: "nothing was attached" for event in functions if event not in recorder.functions},  # type: ignore[misc]
+            slots=recorder.slots,
+            ring=True,
+            filters=[Since(0, storable(words)) for words in filters or [UNKNOWN_FILTER]],
+            begun=Begun(0, ""),
+            names=names,
+            recorder=Process(0, 0),
+            recovered=Recovered(storable(target.name), bool(known.all() and filters), recorder.missed is not None, [*map(storable, said)]),
+            counts=Counts(missed=recorder.missed or 0, **layout.summed(counters)),
+        )
+    except msgspec.ValidationError as error:
+        raise PagedbgError(f"what was recorded cannot be made out, since the dump contradicts itself ({error})") from None
+    assert meta.recovered is not None
+    writer = CaptureWriter(directory)
+    writer.begin(meta)
     with contextlib.closing(writer):
-        sums = dict.fromkeys(("recorded", "read", "lost", "left_out", "damaged"), 0)
         latest = 0
         handles: set[int] = set()
         for _, ring in recorder.rings():
-            writer.append(ring.records)
-            meta["recovered"]["counters"] &= not ring.head_damaged
-            for name, count in (
-                ("recorded", ring.newest),
-                ("read", len(ring.records)),
-                ("lost", ring.overwritten),
-                ("left_out", ring.left_out),
-                ("damaged", ring.damaged),
-            ):
-                sums[name] += count
+            kept = writer.append(ring.records)
+            if kept < len(ring.records):
+                raise OSError(errno.ENOSPC, writer.fault)
+            counts = meta.counts
+            meta.recovered.counters &= not ring.head_damaged
+            counts.recorded += ring.newest
+            counts.read += kept
+            counts.lost += ring.overwritten
+            counts.left_out += ring.left_out
+            counts.damaged += ring.damaged
+            counts.cpus.append(Cpu(ring.newest + 1, ring.overwritten, kept))
             latest = max(latest, int(ring.records["mono_nsec"].max(initial=0)))
-            if not meta["kernel"]["page_owner"]:
+            if not kernel["page_owner"]:
                 handles.update(ring.records["handle"].tolist())
-        writer.meta["counts"] = {
-            **sums,
-            "dropped": 0,
-            "cleared": 0,
-            "missed": recorder.missed or 0,
-            **layout.summed(counters),
-        }
-        writer.meta["ended"] = {
-            "mono_ns": latest,
-            "local_ns": known_local_clock(target.prog),
-            "wall": _crash_time(target),
-            "by": f"with {target.name}",
-        }
-        with (directory / STACKS).open("w", encoding="utf-8") as stacks:
-            for handle in sorted(handles):
-                if pcs := recorder.stack(handle):
-                    stacks.write(json.dumps({"handle": handle, "stack": target.symbolize(pcs)}) + "\n")
+        meta.ended = Ended(latest, _crash_time(target), storable(f"with {target.name}"), known_local_clock(target.prog))
+        for handle in sorted(handles):
+            if pcs := recorder.stack(handle):
+                os.write(writer.stacks, json.dumps({"handle": handle, "stack": target.symbolize(pcs)}).encode() + b"\n")
+
+
+def _sane(names: dict[str, Any], unreadable: list[str]) -> Names:
+    """What of the names a capture can hold; adds those that are not fit to the ones that are not in the dump."""
+    sane: dict[str, Any] = {}
+    for name, value in names.items():
+        try:
+            sane[name] = getattr(msgspec.convert({name: value}, Names, strict=False), name)
+        except msgspec.ValidationError:
+            unreadable.append(name)
+    return Names(**sane)
 
 
 def _crash_time(target: Target) -> str:

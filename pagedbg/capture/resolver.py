@@ -2,14 +2,15 @@
 """
 The process that writes the stacks of a capture, while it goes on: a module may be gone when it ends, and its symbols with it.
 
-On standard input comes a line for each handle: ``{"handle": N, "file": where to}``, and ``"pcs": [...]`` where the stack is not in the kernel's
-depot. It ends with its input. Nothing is loaded before the first line: most of the time there is nothing to do.
+On standard input comes a line for each handle: ``{"handle": N}``, and ``"pcs": [...]`` where the stack is not in the kernel's depot. Standard
+output is the file, opened for appending. It ends with its input. Nothing is loaded before the first line: most of the time there is nothing to do.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import os
 import select
 import sys
 from collections.abc import Iterator
@@ -21,12 +22,15 @@ _MOST = 4096
 
 def main() -> None:
     """Write the stacks that are asked for, as JSON lines."""
-    batches = _batches(sys.stdin)
-    for first in batches:
-        _resolve(itertools.chain([first], batches))
+    # Whatever a library may have to say does not belong into the file.
+    with open(os.dup(1), "w", encoding="utf-8") as out:
+        os.dup2(2, 1)
+        batches = _batches(sys.stdin)
+        for first in batches:
+            _resolve(itertools.chain([first], batches), out)
 
 
-def _resolve(batches: Iterator[list[dict[str, Any]]]) -> None:
+def _resolve(batches: Iterator[list[dict[str, Any]]], out: TextIO) -> None:
     from pagedbg.mm.stackdepot import StackDepot
     from pagedbg.target import open_target
 
@@ -39,9 +43,9 @@ def _resolve(batches: Iterator[list[dict[str, Any]]]) -> None:
         if handles:
             depot = depot or StackDepot(target.prog)
             stacks.update((handle, list(pcs)) for handle, pcs in depot.fetch_many(handles).items() if handle not in depot.faults)
-        with open(asked[0]["file"], "a", encoding="utf-8") as out:
-            for handle, pcs in stacks.items():
-                out.write(json.dumps({"handle": handle, "stack": target.symbolize(pcs)}) + "\n")
+        for handle, pcs in stacks.items():
+            out.write(json.dumps({"handle": handle, "stack": target.symbolize(pcs)}) + "\n")
+        out.flush()
 
 
 def _batches(file: TextIO) -> Iterator[list[dict[str, Any]]]:

@@ -10,13 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pagedbg.capture.layout import EVENTS, ORDERS, RECORD, check_of
+from pagedbg.capture.layout import MOST_RECORDS, RECORD, check_of, plausible
 
 # As much as fits into a CPU's cache: a piece is copied, looked at and written out.
 _PIECE = 4096
-
-# No machine lives to see more.
-_MOST_RECORDS = 1 << 56
 
 # A record may be interrupted by another, that by an interrupt, and that by an NMI.
 _MOST_UNFINISHED = 4
@@ -116,10 +113,10 @@ def settled_records(slots: NDArray[Any], known: NDArray[np.bool_], head: int | N
     index = np.arange(size, dtype=np.uint64)
     seq = slots["seq"]
     # By themselves: a record tells in which slot it belongs.
-    sound = known & (seq != 0) & (seq < _MOST_RECORDS) & _whole(slots, seq) & _plausible(slots, cpu)
+    sound = known & _whole(slots, seq) & plausible(slots) & (slots["cpu"] == cpu)
     sound &= (seq - np.uint64(1)) & np.uint64(size - 1) == index
     latest = int(seq[sound].max(initial=0))
-    head_damaged = head is None or not latest <= head < _MOST_RECORDS or _contradicted(slots, known, sound, head)
+    head_damaged = head is None or not latest <= head < MOST_RECORDS or _contradicted(slots, known, sound, head)
     newest = latest if head is None or head_damaged else head
     numbers = _numbers(index, newest)
     whole = sound & (seq == numbers.astype(np.uint64))
@@ -151,23 +148,3 @@ def _numbers(index: NDArray[np.uint64], newest: int) -> NDArray[np.int64]:
 def _whole(records: NDArray[Any], numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
     whole: NDArray[np.bool_] = (records["seq"] == numbers) & (records["check"] == check_of(records))
     return whole
-
-
-def _plausible(records: NDArray[Any], cpu: int) -> NDArray[np.bool_]:
-    """Whether records say what one of this CPU can say."""
-    event = records["event"]
-    plausible: NDArray[np.bool_] = (event > 0) & (event < EVENTS) & (records["cpu"] == cpu) & (records["order"] < ORDERS)
-    return plausible
-
-
-def whole_records(data: NDArray[np.uint8]) -> tuple[NDArray[Any], int]:
-    """
-    View the bytes of a file of records, in which a part of the last may be missing.
-
-    :return: the records that are whole, and how many are not
-    """
-    count, rest = divmod(len(data), RECORD.itemsize)
-    records = data[: count * RECORD.itemsize].view(RECORD)
-    whole = (records["check"] == check_of(records)) & (records["seq"] != 0)
-    torn = int(count - np.count_nonzero(whole)) + (rest > 0)
-    return (records if whole.all() else records[whole]), torn

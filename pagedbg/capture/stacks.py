@@ -27,24 +27,27 @@ class StackFeed:
     what is recorded, and loads what it needs when it is first asked.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, out: int) -> None:
+        """:param out: a descriptor, opened for appending, of the file that stacks are written to"""
         self._recent = np.zeros(1 << 14, np.uint64)
         self._asked: set[int] = set()
         self._new: list[int] = []
         self._resolver = subprocess.Popen(
-            [sys.executable, "-m", "pagedbg.capture.resolver"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [sys.executable, "-m", "pagedbg.capture.resolver"], stdin=subprocess.PIPE, stdout=out, stderr=subprocess.DEVNULL
         )
         self.pid = self._resolver.pid
+        self._stack: Callable[[int], list[int]] | None = None
         self._failed = False
+        # Should memory run out, names are what can be done without.
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{self.pid}/oom_score_adj").write_text("500")
 
-    def open(self, path: Path, stack: Callable[[int], list[int]] | None) -> None:
+    def begin(self, stack: Callable[[int], list[int]] | None) -> None:
         """
-        Say where stacks are to be written.
+        Say how stacks are found.
 
-        :param path: the file
         :param stack: the return addresses of a handle, where it is not one of the kernel's stack depot
         """
-        self._path = path
         self._stack = stack
 
     def note(self, records: NDArray[Any]) -> None:
@@ -68,7 +71,7 @@ class StackFeed:
         assert self._resolver.stdin is not None
         lines = []
         for handle in self._new:
-            entry: dict[str, Any] = {"handle": handle, "file": str(self._path)}
+            entry: dict[str, Any] = {"handle": handle}
             if self._stack is not None:
                 entry["pcs"] = self._stack(handle)
             lines.append(json.dumps(entry) + "\n")

@@ -32,7 +32,7 @@ class CaptureLookup(Lookup):
         self.prog = session.prog
         self.page_size = self.prog["PAGE_SIZE"].value_()
         self.notes = what_is_missing(capture)
-        self.now = time.monotonic_ns() if capture.recording else int(capture.meta["ended"]["mono_ns"])
+        self.now = time.monotonic_ns() if capture.meta.ended is None else capture.meta.ended.mono_ns
         self.special = {}
         self._gfp = {}
         self._captured = Captured(session, capture)

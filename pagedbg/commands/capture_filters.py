@@ -41,11 +41,11 @@ class CaptureSelection:
         """:param owner: what stands before ``pid``, ``tgid`` and ``comm`` in the names of the members that say who allocated"""
         self._args, self._captured, self._stacks, self._owner = args, captured, stacks, owner
         capture = captured.capture
-        names = capture.meta["names"]
-        zones = list(dict.fromkeys(span["zone"] for span in names["zones"]))
+        names = capture.meta.names
+        zones = list(dict.fromkeys(span.zone for span in names.zones))
         self._gfp = np.uint32(named("--gfp", lambda: parse_gfp_mask(capture.gfp_names, args.gfp)) if args.gfp else 0)
         self._migratetype = (
-            named("--migratetype", lambda: parse_kinds(args.migratetype, names["migratetype"], "migratetype")) if args.migratetype else None
+            named("--migratetype", lambda: parse_kinds(args.migratetype, names.migratetype, "migratetype")) if args.migratetype else None
         )
         self._zone = named("--zone", lambda: parse_kinds(args.zone, zones, "zone")) if args.zone else None
         if args.age and stacks.now is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from pagedbg.analysis.stacks import function_of, module_of
 from pagedbg.capture import layout
 from pagedbg.capture.directory import Capture
 from pagedbg.capture.kmod import KMOD
+from pagedbg.capture.loss import LossKind
 from pagedbg.errors import PagedbgError
 from pagedbg.mm.gfp import decode_gfp_mask
 from pagedbg.mm.page_owner import decode_comm
@@ -52,9 +53,9 @@ class Captured:
     def __init__(self, session: Session, capture: Capture) -> None:
         self.capture = capture
         self._session = session
-        self._names: Sequence[str] = capture.meta["names"]["migratetype"]
-        self._reasons: Sequence[str] = capture.meta["names"]["migrate_reason"]
-        self._functions = frozenset(capture.meta["functions"].values())
+        self._names: Sequence[str] = capture.meta.names.migratetype
+        self._reasons: Sequence[str] = capture.meta.names.migrate_reason
+        self._functions = frozenset(capture.meta.functions.values())
         masks = {name: mask for mask, name in capture.gfp_names}
         self._movable, self._reclaimable = masks.get("__GFP_MOVABLE", 0x8), masks.get("__GFP_RECLAIMABLE", 0x10)
 
@@ -64,7 +65,7 @@ class Captured:
         session = self._session
         if self.capture is session.recovered:
             return True
-        return session.target.has_kernel and session.target.boot_id == self.capture.meta["kernel"]["boot_id"] != ""
+        return session.target.has_kernel and session.target.boot_id == self.capture.meta.kernel.boot_id != ""
 
     @functools.cached_property
     def now(self) -> int | None:
@@ -123,7 +124,7 @@ class Captured:
             in_trampoline = (
                 function in self._functions or function.startswith("bpf_trampoline_") or (index == 0 and function.startswith("0x"))
             )
-            if (self.capture.meta["attach"] == "trampoline" and in_trampoline) or (
+            if (self.capture.meta.attach == "trampoline" and in_trampoline) or (
                 not self.capture.page_owner and function.startswith(_TRACEPOINT_FRAMES)
             ):
                 return stack[index + 1 :]
@@ -156,9 +157,9 @@ class Captured:
         """The zone and the node of each page, as far as the spans of the zones tell."""
         names: NDArray[Any] = np.full(len(pfns), None, object)
         nodes: NDArray[Any] = np.full(len(pfns), None, object)
-        for span in self.capture.meta["names"]["zones"]:
-            inside = (pfns >= span["start_pfn"]) & (pfns < span["end_pfn"])
-            names[inside], nodes[inside] = span["zone"], span["node"]
+        for span in self.capture.meta.names.zones:
+            inside = (pfns >= span.start_pfn) & (pfns < span.end_pfn)
+            names[inside], nodes[inside] = span.zone, span.node
         return names.tolist(), nodes.tolist()
 
     @staticmethod
@@ -168,44 +169,45 @@ class Captured:
 
 
 def what_is_missing(capture: Capture) -> list[str]:
-    """Sentences that say which events are not in a capture."""
-    counts = capture.meta["counts"]
-    said = []
-    recovered = capture.meta.get("recovered")
-    if counts["lost"] and recovered:
-        said.append(
-            f"{counts['lost']} earlier events were overwritten in the rings; what a recorder had read by then is in its capture, as far as it has reached that machine's disk."
-        )
-    elif counts["lost"]:
-        said.append(f"{counts['lost']} events were overwritten before they could be read.")
-    if counts["missed"]:
-        why = (
-            "whose probes do not run inside of each other"
-            if capture.meta["backend"] == KMOD
-            else "which runs no BPF program inside of itself"
-        )
-        said.append(f"{counts['missed']} events were missed by the kernel, {why}.")
-    if counts.get("left_out"):
-        said.append(f"{counts['left_out']} events lie in pages that the dump left out.")
-    if counts.get("damaged"):
-        said.append(f"{counts['damaged']} events in the rings are damaged, or were just being written.")
-    if counts.get("dropped"):
-        said.append(f"{counts['dropped']} events found no room in the capture.")
-    if counts.get("forgotten"):
-        said.append(f"{counts['forgotten']} splits were not remembered: frees of their pieces may be missing.")
-    if capture.torn:
-        said.append(f"{capture.torn} events in the file are damaged.")
-    if capture.abandoned:
-        said.append("The recorder was killed: what it had not written yet is not here.")
-    if capture.meta.get("failed"):
-        said.append(f"Not attached: {', '.join(capture.meta['failed'])}.")
-    if recovered:
-        if not recovered["counters"]:
+    """Sentences that say which events are not in a capture, and which are that should not."""
+    said = [_SENTENCES[loss.kind](capture, loss.count or 0) for loss in capture.losses]
+    if capture.meta.failed:
+        said.append(f"Not attached: {', '.join(capture.meta.failed)}.")
+    if recovered := capture.meta.recovered:
+        if not recovered.counters:
             said.append("What the CPUs counted is damaged or not in the dump: how many events are missing is not known.")
-        if not recovered["missed"]:
+        if not recovered.missed:
             said.append("How many events the kernel missed could not be read.")
-        said += recovered["said"]
+        said += recovered.said
     return said
+
+
+def _overwritten(capture: Capture, count: int) -> str:
+    if capture.meta.recovered:
+        return f"{count} earlier events were overwritten in the rings; what a recorder had read by then is in its capture, as far as it has reached that machine's disk."
+    return f"{count} events were overwritten before they could be read."
+
+
+def _missed(capture: Capture, count: int) -> str:
+    if capture.meta.backend == KMOD:
+        return f"{count} events were missed by the kernel, whose probes do not run inside of each other."
+    return f"{count} events were missed by the kernel, which runs no BPF program inside of itself."
+
+
+_SENTENCES: dict[LossKind, Callable[[Capture, int], str]] = {
+    LossKind.OVERWRITTEN: _overwritten,
+    LossKind.MISSED: _missed,
+    LossKind.LEFT_OUT: lambda capture, count: f"{count} events lie in pages that the dump left out.",
+    LossKind.RING_DAMAGED: lambda capture, count: f"{count} events in the rings are damaged, or were just being written.",
+    LossKind.NO_ROOM: lambda capture, count: f"{count} events found no room in the capture.",
+    LossKind.FORGOTTEN: lambda capture, count: f"{count} splits were not remembered: frees of their pieces may be missing.",
+    LossKind.DAMAGED: lambda capture, count: f"{count} events in the file are damaged.",
+    LossKind.GONE: lambda capture, count: f"{count} events were written and are gone from the file: it was cut, or a disk has lost them.",
+    LossKind.REPEATED: lambda capture, count: f"{count} events are in the file a second time, or out of order: they are left out.",
+    LossKind.UNCOUNTED: lambda capture, count: f"{count} events are in the file that its recorder did not count.",
+    LossKind.KILLED: lambda capture, count: "The recorder was killed: what it had not written yet is not here.",
+    LossKind.CONTRADICTED: lambda capture, count: "What the recorder counted contradicts itself: how many events are missing is not known.",
+}
 
 
 def event_names(numbers: Iterable[int]) -> list[str]:

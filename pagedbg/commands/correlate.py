@@ -17,9 +17,10 @@ from pagedbg.analysis.correlation import CONTRADICTIONS, STATES, Correlation, Ev
 from pagedbg.analysis.stacks import function_of, module_of
 from pagedbg.analysis.table import Column, Row, Table
 from pagedbg.analysis.tally import group
-from pagedbg.capture.directory import Capture
+from pagedbg.capture.directory import Capture, CaptureError
 from pagedbg.capture.filter import EVENT_WORDS, parse_events
 from pagedbg.capture.layout import COPY, EVENT_NAMES, RESET, SET, SPLIT
+from pagedbg.capture.loss import INCOMPLETE, LossKind
 from pagedbg.commands.arrange import by_parser, more_rows, parse_sort, parse_top, sort_rows, without
 from pagedbg.commands.base import argument, command
 from pagedbg.commands.capture_filters import CaptureSelection
@@ -70,6 +71,9 @@ _LIFETIMES = (Column("count", "int"), *(Column(name, "ns") for name in ("min", "
 _BATCH = 1000
 
 _KINDS = frozenset({SET, RESET, COPY, SPLIT})
+
+# By these, events of kinds that nothing counts are missing.
+_OF_ANY_KIND = {LossKind.KILLED, LossKind.MISSED, LossKind.DAMAGED, LossKind.GONE, LossKind.UNCOUNTED, LossKind.CONTRADICTED}
 
 
 class _Key(NamedTuple):
@@ -182,9 +186,13 @@ def _compared(session: Session, capture: Capture, names: _Names) -> _Compared:
 
 
 def _saved(capture: Capture) -> _Compared:
-    saved = capture.pages
-    if saved is None or saved.dtype != PAGE_RECORD or saved.ndim != 1:
-        return _Compared(None, "There are no pages to compare with: live means held when the capture ended.")
+    without = "There are no pages to compare with: live means held when the capture ended."
+    try:
+        saved = capture.pages(PAGE_RECORD)
+    except CaptureError as error:
+        return _Compared(None, f"{error} {without}")
+    if saved is None:
+        return _Compared(None, without)
     saved = saved[np.argsort(saved["pfn"], kind="stable")]
 
     def pages(pfns: NDArray[np.uint64]) -> NDArray[Any]:
@@ -200,18 +208,22 @@ def _saved(capture: Capture) -> _Compared:
 
 def _evidence(capture: Capture, events: NDArray[Any], current: bool) -> tuple[Evidence, list[str]]:
     """How good a capture is, and sentences on what it was not asked for."""
-    meta, counts, said = capture.meta, capture.meta["counts"], []
+    meta, counts, said = capture.meta, capture.meta.counts, []
     missing: set[int] = set()
     if capture.page_owner:
-        for kind in _KINDS - {EVENT_WORDS[name.replace("set migrate", "migrate")] for name in meta["functions"]}:
+        for kind in _KINDS - {EVENT_WORDS[name.replace("set migrate", "migrate")] for name in meta.functions}:
             missing.add(kind)
             said.append(f"This kernel's {EVENT_NAMES[kind]} events could not be captured.")
-    filters = [shlex.split(entry["filter"]) for entry in meta["filters"]]
-    if any(words != filters[0] for words in filters):
+    filters = [_options(entry.filter) for entry in meta.filters]
+    if None in filters:
+        missing |= _KINDS
+        said.append("What the capture was asked for cannot be made out: events may be missing.")
+    if any(options != filters[0] for options in filters):
         missing |= {RESET, COPY, SPLIT}
         said.append("The filters were changed meanwhile: events of earlier allocations may be missing.")
-    for words in filters:
-        options = dict(zip(words[::2], words[1::2], strict=False))
+    for options in filters:
+        if options is None:
+            continue
         if "--events" in options:
             asked = parse_events(options["--events"])
             left_out = sorted(kind for kind in _KINDS if not asked >> kind & 1)
@@ -221,17 +233,28 @@ def _evidence(capture: Capture, events: NDArray[Any], current: bool) -> tuple[Ev
         if {"--pfns", "--zone", "--node"} & options.keys():
             # What is migrated out of the pages that were asked for is not followed.
             missing |= {RESET, COPY}
-    recovered = meta.get("recovered")
-    uncounted = recovered is not None and not (recovered["counters"] and recovered["missed"])
-    if capture.abandoned or counts["missed"] or capture.torn or uncounted:
+    uncounted = meta.recovered is not None and not (meta.recovered.counters and meta.recovered.missed)
+    lost = {loss.kind for loss in capture.losses}
+    if uncounted or lost & _OF_ANY_KIND:
         missing |= _KINDS
-    elif capture.lost:
-        missing |= {kind for kind in _KINDS if sum(counts["recorded_by"][kind]) > np.count_nonzero(events["event"] == kind)}
-    if counts.get("forgotten"):
+    elif lost & INCOMPLETE:
+        missing |= {kind for kind in _KINDS if sum(counts.recorded_by[kind]) > np.count_nonzero(events["event"] == kind)}
+    if counts.forgotten:
         missing |= {RESET, COPY, SPLIT}
     until = int(max(events["ts_nsec"].max(initial=0), events["time_nsec"].max(initial=0)))
     movable = {name: mask for mask, name in capture.gfp_names}.get("__GFP_MOVABLE", 0)
-    return Evidence(missing, until, current, movable, bool(meta["kernel"].get("swaps_handles"))), list(dict.fromkeys(said))
+    return Evidence(missing, until, current, movable, meta.kernel.swaps_handles), list(dict.fromkeys(said))
+
+
+def _options(words: str) -> dict[str, str] | None:
+    """The options of a filter as they were typed; None if nothing can be made of it."""
+    try:
+        parts = shlex.split(words)
+        options = dict(zip(parts[::2], parts[1::2], strict=False))
+        parse_events(options.get("--events", "set"))
+    except (ValueError, UsageError):
+        return None
+    return options
 
 
 # ---- names -------------------------------------------------------------------------------------------------------------------------------

@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pagedbg.capture.control import Recording
-from pagedbg.capture.directory import PAGES, Capture
+from pagedbg.capture.directory import Capture
 from pagedbg.capture.filter import describe
+from pagedbg.capture.saving import keep_pages
 from pagedbg.commands.base import argument, command
 from pagedbg.commands.captured import what_is_missing
-from pagedbg.commands.trace import KERNEL_FILTERS, LIMITS, NEEDS, filter_options, hooks, plan_of, save_pages, size
+from pagedbg.commands.trace import KERNEL_FILTERS, LIMITS, NEEDS, filter_options, hooks, pages_of, plan_of, size
 from pagedbg.errors import PagedbgError
 from pagedbg.session import Session
 
@@ -52,7 +53,7 @@ def record(session: Session, args: argparse.Namespace) -> None:
     capture = Capture(recording.directory)
     status = 0
     try:
-        _say(f"Recording {describe(plan.options)} into {capture.path}. {hooks(capture.meta)}")
+        _say(f"Recording {describe(plan.options)} into {capture.path}. {hooks(capture.meta.attached)}")
         with _sigterm():
             status = _wait(recording, capture, words)
     except KeyboardInterrupt:
@@ -60,9 +61,9 @@ def record(session: Session, args: argparse.Namespace) -> None:
     finally:
         recording.stop()
     capture.reload()
-    pages = save_pages(session, capture)
+    pages = pages_of(session, capture)
     if pages is not None:
-        (capture.path / PAGES).write_bytes(pages)
+        keep_pages(capture.path, pages)
     _say(f"{size(capture)} in {capture.path}.")
     for sentence in what_is_missing(capture):
         _say(sentence)
@@ -86,8 +87,9 @@ def _wait(recording: Recording, capture: Capture, words: list[str]) -> int:
                     return command.wait(_PROGRESS_EVERY)
             if sys.stderr.isatty():
                 capture.reload()
-                counts = capture.meta["counts"]
-                sys.stderr.write(f"\r\x1b[K{time.monotonic() - begun:.0f} s, {size(capture)}, {counts['lost']} lost")
+                sys.stderr.write(
+                    f"\r\x1b[K{time.monotonic() - begun:.0f} s, {capture.meta.counts.kept:,} events, {capture.meta.counts.lost} lost"
+                )
                 sys.stderr.flush()
     except KeyboardInterrupt:
         # The terminal has told the command, too.

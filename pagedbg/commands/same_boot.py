@@ -24,14 +24,14 @@ def check_same_boot(session: Session, capture: Capture) -> None:
 
     :raises PagedbgError: with the way out
     """
-    target, kernel = session.target, capture.meta["kernel"]
+    target, kernel = session.target, capture.meta.kernel
     if Captured(session, capture).same_boot:
         return
     way_out = f"open the capture alone, with pagedbg --capture {capture.path}"
     build = target.vmcoreinfo.get("BUILD-ID", "")
-    if target.release != kernel["release"] or (build and kernel["build_id"] and build != kernel["build_id"]):
-        raise PagedbgError(f"{capture.path} is of kernel {kernel['release']}, and {target.name} of another build: {way_out}.")
-    if target.boot_id and kernel["boot_id"]:
+    if target.release != kernel.release or (build and kernel.build_id and build != kernel.build_id):
+        raise PagedbgError(f"{capture.path} is of kernel {kernel.release}, and {target.name} of another build: {way_out}.")
+    if target.boot_id and kernel.boot_id:
         raise PagedbgError(f"{capture.path} is of another boot than {target.name}: {way_out}.")
     if not capture.page_owner or not page_owner_inited(session.prog):
         return

@@ -4,9 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import io
-import json
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -14,15 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pagedbg.analysis.table import Column, Table
 from pagedbg.capture import layout, left
 from pagedbg.capture.bpf import BPF
 from pagedbg.capture.control import Plan, Recording
-from pagedbg.capture.directory import PAGES, STACKS, Capture, CaptureError
+from pagedbg.capture.directory import Capture
 from pagedbg.capture.filter import EVENT_WORDS, OPTIONS, build_filter, describe
 from pagedbg.capture.hooks import BOOT_ONLY
 from pagedbg.capture.kmod import KMOD
+from pagedbg.capture.loss import LossKind
+from pagedbg.capture.meta import Attached
+from pagedbg.capture.saving import copy_capture
 from pagedbg.commands.base import argument, argument_group, command, require
 from pagedbg.commands.captured import Captured, need_capture, what_is_missing
 from pagedbg.commands.filters import FILTERS
@@ -185,7 +186,7 @@ def trace_start(session: Session, args: argparse.Namespace) -> None:
 def _record(session: Session, plan: Plan) -> None:
     session.recording = Recording.start(session.target, plan)
     session.capture = capture = Capture(session.recording.directory)
-    print(f"Recording {capture.meta['filters'][-1]['filter']} into {capture.path}. {hooks(capture.meta)}")
+    print(f"Recording {capture.meta.filters[-1].filter} into {capture.path}. {hooks(capture.meta.attached)}")
 
 
 @command(
@@ -213,16 +214,16 @@ def trace_attach(session: Session, args: argparse.Namespace) -> None:
     _record(session, Plan(args.output, {}, args.size, adopt=found))
 
 
-def hooks(meta: Mapping[str, Any]) -> str:
+def hooks(attached: Attached) -> str:
     """A sentence that says what events are taken from."""
-    listed = ", ".join(meta["functions"].values())
-    if "mm_page_free" in meta["functions"].values():
+    listed = ", ".join(attached.functions.values())
+    if "mm_page_free" in attached.functions.values():
         said = f"page_owner is off: from the tracepoints {listed}."
-    elif meta["backend"] == KMOD:
+    elif attached.backend == KMOD:
         said = f"The kernel module has probes on {listed}."
     else:
-        said = f"Attached with {meta['attach']}s to {listed}."
-    failed = "".join(f" {name}: {why}." for name, why in meta["failed"].items())
+        said = f"Attached with {attached.attach}s to {listed}."
+    failed = "".join(f" {name}: {why}." for name, why in attached.failed.items())
     return said + failed
 
 
@@ -239,8 +240,8 @@ def trace_stop(session: Session, args: argparse.Namespace) -> None:
     if was_running:
         session.recording.stop()
     capture = need_capture(session)
-    ended = capture.meta["ended"]
-    why = "" if was_running or ended is None else f" It had stopped by itself before: {ended['by']}."
+    ended = capture.meta.ended
+    why = "" if was_running or ended is None else f" It had stopped by itself before: {ended.by}."
     print(f"{size(capture)} in {capture.path}.{why}")
     for sentence in what_is_missing(capture):
         print(sentence)
@@ -248,8 +249,7 @@ def trace_stop(session: Session, args: argparse.Namespace) -> None:
 
 def size(capture: Capture) -> str:
     """How many events a capture has."""
-    counts = capture.meta["counts"]
-    kept = counts["read"] - counts["dropped"] - counts["cleared"]
+    kept = capture.contents.records
     return f"{kept:,} events ({kept * layout.RECORD.itemsize / 1024:,.0f} KiB)"
 
 
@@ -272,7 +272,7 @@ def trace_status(session: Session, args: argparse.Namespace) -> Table:
             need_capture(session)
         return Table.of(columns, [], empty=f"No trace is running. trace start would record {describe(session.filter)}.{_left(session)}")
     meta = capture.meta
-    seen, recorded = (meta["counts"][name][layout.SET] for name in ("seen", "recorded_by"))
+    seen, recorded = (counts[layout.SET] for counts in (meta.counts.seen, meta.counts.recorded_by))
     rows = [
         (order, int(count), int(kept), 100 * kept / count) for order, (count, kept) in enumerate(zip(seen, recorded, strict=True)) if count
     ]
@@ -290,21 +290,23 @@ def _left(session: Session) -> str:
 
 def _notes(capture: Capture) -> list[str]:
     meta = capture.meta
-    if recovered := meta.get("recovered"):
-        state = f"Recovered from {recovered['from']}"
+    recovered = meta.recovered
+    if recovered:
+        state = f"Recovered from {recovered.from_}"
     elif capture.abandoned:
         state = "Abandoned"
-    elif capture.recording:
-        state = f"Recording for {(time.monotonic_ns() - meta['begun']['mono_ns']) / 1e9:.0f} s"
+    elif meta.ended is None:
+        state = f"Recording for {(time.monotonic_ns() - meta.begun.mono_ns) / 1e9:.0f} s"
     else:
-        state = f"Ended ({meta['ended']['by']}) after {(meta['ended']['mono_ns'] - meta['begun']['mono_ns']) / 1e9:.0f} s"
+        state = f"Ended ({meta.ended.by}) after {(meta.ended.mono_ns - meta.begun.mono_ns) / 1e9:.0f} s"
+    lost = {loss.kind: loss.count for loss in capture.losses}
     notes = [
-        f"{state}, {meta['filters'][-1]['filter']}: {size(capture)}{'' if recovered else f' in {capture.path}'}.",
-        hooks(meta),
+        f"{state}, {meta.filters[-1].filter}: {size(capture)}{'' if recovered else f' in {capture.path}'}.",
+        hooks(meta.attached),
         *(
             _reach(capture)
             if recovered
-            else [f"{meta['counts']['lost']} events overwritten unread, {meta['counts']['missed']} missed by the kernel."]
+            else [f"{lost.get(LossKind.OVERWRITTEN, 0)} events overwritten unread, {meta.counts.missed} missed by the kernel."]
         ),
     ]
     if capture.page_owner:
@@ -312,7 +314,7 @@ def _notes(capture: Capture) -> list[str]:
         told = f"; pages from before it was ready have the handle {early:#x}" if early else ""
         notes.append(f"{' and '.join(BOOT_ONLY.values())} ran at boot and are gone: page_owner is on since{told}.")
     missing = what_is_missing(capture)
-    if recovered and not capture.lost and not missing:
+    if recovered and not missing:
         missing = ["No event was overwritten, and none was missed by the kernel."]
     return notes + (missing if recovered else [each for each in missing if "overwritten" not in each and "missed by" not in each])
 
@@ -353,20 +355,7 @@ def trace_save(session: Session, args: argparse.Namespace) -> None:
     target: Path = args.directory
     if target.exists():
         raise PagedbgError(f"{target} is there already: give a name that is not.")
-    pages = save_pages(session, capture)
-    new = target.with_name(target.name + ".new")
-    try:
-        new.mkdir(mode=0o700, parents=True)
-        for file in capture.path.iterdir():
-            shutil.copyfile(file, new / file.name)
-        if pages is not None:
-            (new / PAGES).write_bytes(pages)
-        with open(new / STACKS, "a", encoding="utf-8") as stacks:
-            stacks.writelines(json.dumps({"handle": handle, "stack": stack}) + "\n" for handle, stack in _stacks_left(session, capture))
-        new.rename(target)
-    except OSError as error:
-        shutil.rmtree(new, ignore_errors=True)
-        raise PagedbgError(f"{error.filename or target}: {error.strerror}.") from None
+    copy_capture(capture, target, pages_of(session, capture), _stacks_left(session, capture))
     print(f"{size(capture)} in {target}.")
 
 
@@ -381,8 +370,8 @@ def _stacks_left(session: Session, capture: Capture) -> Iterator[tuple[int, list
             yield handle, captured.kernel_stack(handle)
 
 
-def save_pages(session: Session, capture: Capture) -> bytes | None:
-    """The contents of ``pages.npy`` for a capture of the running kernel, of what was not seen to be freed; None of another kernel."""
+def pages_of(session: Session, capture: Capture) -> NDArray[Any] | None:
+    """The records of the pages of what was not seen to be freed, for a capture of the running kernel; None of another kernel."""
     if not (capture.page_owner and Captured(session, capture).same_boot):
         return None
     from pagedbg.analysis.correlation import FREED, correlate
@@ -399,9 +388,7 @@ def save_pages(session: Session, capture: Capture) -> bytes | None:
         return None
     within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     pfns = np.unique(np.repeat(heads, sizes) + within.astype(np.uint64))
-    out = io.BytesIO()
-    np.save(out, page_owners_of_pfns(session.prog, pfns), allow_pickle=False)
-    return out.getvalue()
+    return page_owners_of_pfns(session.prog, pfns)
 
 
 @command(
@@ -415,10 +402,7 @@ def trace_load(session: Session, args: argparse.Namespace) -> None:
     """Run the command."""
     if session.recording is not None and session.recording.running:
         raise PagedbgError("a trace is running: trace stop ends it, and keeps what it has.")
-    try:
-        session.capture = Capture(args.directory)
-    except CaptureError as error:
-        raise PagedbgError(str(error)) from None
+    session.capture = Capture(args.directory)
     meta = session.capture.meta
-    when = meta["begun"]["wall"] or f"recovered from {meta['recovered']['from']}"
-    print(f"{size(session.capture)} of {meta['kernel']['release']}, {when}, {meta['filters'][-1]['filter']}.")
+    when = meta.begun.wall or (f"recovered from {meta.recovered.from_}" if meta.recovered else "of an unknown time")
+    print(f"{size(session.capture)} of {meta.kernel.release}, {when}, {meta.filters[-1].filter}.")

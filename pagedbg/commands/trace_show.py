@@ -103,7 +103,7 @@ def trace_follow(session: Session, args: argparse.Namespace) -> Table:
     capture = need_capture(session)
     if not capture.recording or capture.abandoned:
         raise PagedbgError("no trace is running: trace start begins one, trace show lists what was recorded.")
-    if capture.meta["ring"]:
+    if capture.meta.ring:
         raise PagedbgError("this trace keeps its events in the rings until they are asked for: trace show asks.")
     captured = Captured(session, capture)
     choose = _Choice(args, captured)

@@ -100,7 +100,7 @@ def _subject(session: Session) -> str:
     """What is looked at."""
     if session.target.has_kernel or session.capture is None:
         return session.target.name
-    return f"{session.capture.path.name} ({session.capture.meta['kernel']['release']})"
+    return f"{session.capture.path.name} ({session.capture.meta.kernel.release})"
 
 
 def _page_owner(session: Session) -> str:

@@ -12,31 +12,43 @@ import numpy as np
 import pytest
 
 from pagedbg.capture import layout
-from pagedbg.capture.directory import EVENTS, META, STACKS, Capture, CaptureError, CaptureWriter, boot_id, process_start
+from pagedbg.capture.directory import EVENTS, META, STACKS, Capture, CaptureError, boot_id, process_start
 from pagedbg.capture.layout import COPY, RECORD, RESET, SET
+from pagedbg.capture.loss import Loss, LossKind
+from pagedbg.capture.meta import Begun, Kernel, Meta, Names, Process, Since
+from pagedbg.capture.writer import CaptureWriter
 
-COUNTS = {"recorded": 0, "read": 0, "lost": 0, "dropped": 0, "cleared": 0, "missed": 0, "forgotten": 0, "seen": [], "recorded_by": []}
 
-
-def meta(**more: Any) -> dict[str, Any]:
+def meta(**more: Any) -> Meta:
     """What a recorder that is this process would write."""
-    return {
-        "record_size": RECORD.itemsize,
-        "kernel": {"release": "6.12.0", "build_id": "", "boot_id": boot_id(), "page_size": 4096, "page_owner": True},
-        "begun": {"mono_ns": 1000, "local_ns": 900, "wall": ""},
-        "ended": None,
-        "counts": COUNTS,
-        "names": {"gfp": [], "migratetype": [], "migrate_reason": [], "special_handles": {}, "zones": []},
-        "recorder": {"pid": os.getpid(), "started": process_start(os.getpid())},
-        **more,
+    said: dict[str, Any] = {
+        "kernel": Kernel("6.12.0", "", boot_id(), 4096, True),
+        "backend": "bpf",
+        "attach": "trampoline",
+        "functions": {"set": "__set_page_owner"},
+        "failed": {},
+        "slots": 64,
+        "ring": False,
+        "filters": [Since(1000, "everything")],
+        "begun": Begun(1000, "", 900),
+        "names": Names(),
+        "recorder": Process(os.getpid(), process_start(os.getpid())),
     }
+    return Meta(**{**said, **more})
+
+
+def begun(path: Path, **more: Any) -> CaptureWriter:
+    """A capture that is being written."""
+    writer = CaptureWriter(path)
+    writer.begin(meta(**more))
+    return writer
 
 
 def records(*events: dict[str, int]) -> Any:
     """Whole records."""
     found = np.zeros(len(events), RECORD)
     for number, event in enumerate(events):
-        for name, value in {"seq": number + 1, **event}.items():
+        for name, value in {"seq": number + 1, "event": SET, **event}.items():
             found[number][name] = value
     found["check"] = layout.check_of(found)
     return found
@@ -44,7 +56,7 @@ def records(*events: dict[str, int]) -> Any:
 
 @pytest.fixture
 def writer(tmp_path: Path) -> CaptureWriter:
-    return CaptureWriter(tmp_path / "capture", meta())
+    return begun(tmp_path / "capture")
 
 
 def test_what_was_written_is_read_in_the_order_of_its_times(writer: CaptureWriter) -> None:
@@ -88,24 +100,24 @@ def test_a_record_that_is_being_written_is_not_there_yet_and_not_damaged(writer:
     with open(writer.path / EVENTS, "ab") as file:
         file.write(b"half")
     capture = Capture(writer.path)
-    assert (len(capture.events()), capture.torn) == (1, 0)
+    assert (len(capture.events()), capture.losses) == (1, [])
 
 
 def test_of_a_recorder_that_is_gone_it_is_damaged(tmp_path: Path) -> None:
-    writer = CaptureWriter(tmp_path / "capture", meta(recorder={"pid": os.getpid(), "started": 1}))
+    writer = begun(tmp_path / "capture", recorder=Process(os.getpid(), 1))
     writer.append(records({"time_nsec": 1}))
     with open(writer.path / EVENTS, "ab") as file:
         file.write(b"half")
     capture = Capture(writer.path)
     assert capture.abandoned
-    assert (len(capture.events()), capture.torn) == (1, 1)
+    assert (len(capture.events()), capture.losses) == (1, [Loss(LossKind.DAMAGED, 1), Loss(LossKind.KILLED, None)])
 
 
 def test_reading_goes_on_where_it_was(writer: CaptureWriter) -> None:
     capture = Capture(writer.path)
     writer.append(records({"pfn": 1}))
     first, at = capture.read_from(0)
-    writer.append(records({"pfn": 2}))
+    writer.append(records({"seq": 2, "pfn": 2}))
     second, _ = capture.read_from(at)
     assert (first["pfn"].tolist(), second["pfn"].tolist()) == ([1], [2])
 
@@ -122,6 +134,7 @@ def test_stacks_are_read_as_they_come_and_damaged_lines_passed_over(writer: Capt
 
 def test_clearing_leaves_nothing(writer: CaptureWriter) -> None:
     writer.append(records({"pfn": 1}))
+    assert writer.forget() == 1
     writer.clear()
     writer.append(records({"pfn": 2}))
     assert Capture(writer.path).events()["pfn"].tolist() == [2]
@@ -130,7 +143,7 @@ def test_clearing_leaves_nothing(writer: CaptureWriter) -> None:
 def test_a_directory_with_something_in_it_is_not_written_to(tmp_path: Path) -> None:
     (tmp_path / "mine").touch()
     with pytest.raises(CaptureError, match="is not empty"):
-        CaptureWriter(tmp_path, meta())
+        CaptureWriter(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -153,8 +166,7 @@ def test_what_is_no_capture_is_refused(tmp_path: Path, content: str | None, said
 
 
 def test_of_tracepoints_the_clock_is_the_other_one(tmp_path: Path) -> None:
-    kernel = {**meta()["kernel"], "page_owner": False}
-    writer = CaptureWriter(tmp_path / "capture", meta(kernel=kernel))
+    writer = begun(tmp_path / "capture", kernel=Kernel("6.12.0", "", boot_id(), 4096, False))
     writer.append(records({"time_nsec": 5, "event": SET}, {"mono_nsec": 9, "event": RESET}))
     capture = Capture(writer.path)
     assert capture.clock == "monotonic"

@@ -23,6 +23,7 @@ from booted import KERNELS, OUT, Machine, boot, pagedbg
 
 from pagedbg.capture import layout
 from pagedbg.capture.directory import Capture
+from pagedbg.capture.loss import Loss, LossKind
 
 CHURN = "/proc/pagedbg_churn"
 TRACEFS = "/sys/kernel/tracing"
@@ -302,12 +303,14 @@ def test_the_table_says_what_was_seen_and_what_recorded(traced: Traced) -> None:
 
 def test_overruns_are_counted_to_the_last_event(traced: Traced) -> None:
     capture = traced.capture("overrun")
-    counts = capture.meta["counts"]
-    assert counts["recorded"] >= 1000
-    assert counts["lost"] > 0
-    assert counts["recorded"] == counts["read"] + counts["lost"]
-    assert len(capture.events()) == counts["read"]
-    assert counts["recorded"] == sum(map(sum, counts["recorded_by"]))
+    counts = capture.meta.counts
+    assert counts.recorded >= 1000
+    assert counts.lost > 0
+    assert counts.recorded == counts.read + counts.lost
+    assert len(capture.events()) == counts.read
+    assert counts.recorded == sum(map(sum, counts.recorded_by))
+    assert Loss(LossKind.OVERWRITTEN, counts.lost) in capture.losses
+    assert {loss.kind for loss in capture.losses} <= {LossKind.OVERWRITTEN, LossKind.MISSED}
 
 
 def test_a_filter_takes_effect_while_a_trace_runs(traced: Traced) -> None:
@@ -334,15 +337,15 @@ def test_both_back_ends_record_the_same(traced: Traced) -> None:
 
     def told(name: str) -> tuple[Counter[str], int]:
         capture = traced.capture(name)
-        counts = capture.meta["counts"]
-        assert capture.lost == counts["missed"]
+        missed = capture.meta.counts.missed
+        assert capture.losses == ([Loss(LossKind.MISSED, missed)] if missed else [])
         events = capture.in_order(capture.events())
         # What the module did: before it and after it one of the two may not have been attached.
         large = events["ts_nsec"][(events["event"] == layout.SET) & (events["order"] >= 3) & (events["order"] != 9)]
         churned = [handle for handle in set(events["handle"].tolist()) if "pagedbg_churn" in str(capture.stack(handle))]
         events = events[np.isin(events["handle"], churned) & (events["ts_nsec"] >= large.min())]
         same = [name for name in layout.RECORD.names or () if name not in ("seq", "check", "time_nsec", "mono_nsec")]
-        return Counter(str((*each,)) for each in events[same].tolist()), counts["missed"]
+        return Counter(str((*each,)) for each in events[same].tolist()), missed
 
     by_kmod, missed_by_kmod = told("by-kmod")
     by_bpf, missed_by_bpf = told("by-bpf")
@@ -354,7 +357,7 @@ def test_both_back_ends_record_the_same(traced: Traced) -> None:
 @pytest.mark.parametrize("attach", ["kprobe", "tracepoint"])
 def test_every_way_to_attach_records_the_same(traced: Traced, attach: str) -> None:
     capture = traced.capture(attach)
-    assert capture.meta["attach"] == attach
+    assert capture.meta.attach == attach
     events = capture.events()
     blocks = {
         handle: events[(events["event"] == layout.SET) & (events["handle"] == handle)]
@@ -375,8 +378,8 @@ def test_a_flight_recorder_keeps_the_last_events(traced: Traced) -> None:
     rows = traced.rows("ring.jsonl")
     assert 0 < len(rows) <= 64 * 2
     assert of(rows, "reset")
-    counts = traced.capture("ring").meta["counts"]
-    assert counts["recorded"] == counts["read"] + counts["lost"]
+    counts = traced.capture("ring").meta.counts
+    assert counts.recorded == counts.read + counts.lost
 
 
 def test_nothing_stays_attached(traced: Traced) -> None:
@@ -396,8 +399,8 @@ def test_programs_can_be_attached_and_detached_a_hundred_times_while_pages_come_
 
 def test_a_capture_survives_the_death_of_the_prompt(traced: Traced) -> None:
     capture = traced.capture("prompt-killed")
-    assert capture.meta["ended"]["by"] == "prompt gone"
-    assert len(capture.events()) == capture.meta["counts"]["read"]
+    assert capture.meta.ended is not None and capture.meta.ended.by == "prompt gone"
+    assert len(capture.events()) == capture.meta.counts.read
 
 
 def test_a_capture_whose_recorder_was_killed_says_so(traced: Traced) -> None:

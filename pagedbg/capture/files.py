@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+The files of a capture, which may be from a stranger: regular ones, in the directory itself.
+
+A link would have root read or write what it leads to, and a FIFO is waited for without an end. So each file is opened below the directory, which
+is held open, and looked at before anything is read from it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+_SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+class NotAFile(OSError):
+    """There is something else under that name: a link, a FIFO, a device."""
+
+
+class Folder:
+    """A directory that is held open until :meth:`close`; whatever its path may come to mean, this is the one that was opened."""
+
+    def __init__(self, path: Path) -> None:
+        """:raises OSError: if it cannot be opened"""
+        self.path = path
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    @property
+    def owner(self) -> int:
+        """Whose it is: a uid."""
+        return os.fstat(self._descriptor).st_uid
+
+    def names(self) -> list[str]:
+        """What is in it."""
+        return os.listdir(self._descriptor)
+
+    def open(self, name: str, flags: int = os.O_RDONLY) -> int:
+        """
+        Open a file in it; one that is made is for its owner alone.
+
+        :return: a descriptor
+        :raises NotAFile: if there is no regular file of that name, but something else
+        :raises OSError: if it cannot be opened
+        """
+        try:
+            descriptor = os.open(name, flags | _SAFELY, 0o600, dir_fd=self._descriptor)
+        except OSError as error:
+            # A link; a FIFO that nobody reads; a socket.
+            if error.errno in (errno.ELOOP, errno.ENXIO):
+                raise NotAFile(errno.EINVAL, "is not a regular file", name) from None
+            raise
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise NotAFile(errno.EINVAL, "is not a regular file", name)
+        return descriptor
+
+    @contextlib.contextmanager
+    def opened(self, name: str, flags: int = os.O_RDONLY) -> Iterator[int]:
+        """:meth:`open`, for as long as a block lasts."""
+        descriptor = self.open(name, flags)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def read(self, name: str, most: int) -> bytes:
+        """
+        Read a whole file.
+
+        :raises OSError: if it cannot be read, or has more than ``most`` bytes
+        """
+        with self.opened(name) as descriptor:
+            size = os.fstat(descriptor).st_size
+            if size > most:
+                raise OSError(errno.EFBIG, f"has {size} bytes, which is more than it can need", name)
+            found = bytearray()
+            while piece := os.read(descriptor, most + 1 - len(found)):
+                found += piece
+            return bytes(found)
+
+    def rename(self, name: str, to: str) -> None:
+        """Put a file in the place of another."""
+        os.rename(name, to, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
+
+    def remove(self, name: str) -> None:
+        """Remove a file if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self._descriptor)
+
+    def sync(self) -> None:
+        """Have the names in it on the disk."""
+        os.fsync(self._descriptor)

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Keeping a capture: a copy in a better place, and the pages of its allocations as they are at that time."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pagedbg.capture.directory import PAGES, Capture, CaptureError, now
+from pagedbg.capture.files import Folder
+from pagedbg.capture.meta import Ended
+from pagedbg.capture.writer import CaptureWriter
+
+
+def copy_capture(capture: Capture, to: Path, pages: NDArray[Any] | None, stacks: Iterable[tuple[int, list[str]]]) -> None:
+    """
+    Write what is sound of a capture into a directory, which is there whole in the end or not at all. Of one that is being recorded, up to now.
+
+    :param to: a path at which there is nothing yet
+    :param pages: records of pages to be kept with it, None for none
+    :param stacks: more stacks, by handle, innermost frame first
+    :raises CaptureError: if it cannot be written, with the reason
+    """
+    new = to.with_name(to.name + ".new")
+    writer = CaptureWriter(new)
+    try:
+        meta = msgspec.structs.replace(capture.meta)
+        if meta.ended is None and not capture.abandoned:
+            meta.ended = Ended(**now(), by="trace save")
+        writer.begin(meta)
+        for records in capture.counted():
+            if writer.append(records) < len(records):
+                raise OSError(errno.ENOSPC, writer.fault)
+        for handle, stack in (*capture.stacks(), *stacks):
+            line = json.dumps({"handle": handle, "stack": stack}).encode() + b"\n"
+            if os.write(writer.stacks, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        writer.close()
+        if pages is not None:
+            keep_pages(new, pages)
+        new.rename(to)
+    except BaseException as error:
+        shutil.rmtree(new, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise CaptureError(f"{to}: {error.strerror}.") from None
+        raise
+
+
+def keep_pages(capture: Path, pages: NDArray[Any]) -> None:
+    """
+    Write records of pages into the directory of a capture.
+
+    :raises OSError: if they cannot be written
+    """
+    folder = Folder(capture)
+    try:
+        with open(folder.open(PAGES, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+            np.save(file, pages, allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
+        folder.sync()
+    finally:
+        folder.close()
