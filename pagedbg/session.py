@@ -68,9 +68,10 @@ class Session:
         """Open what is in a recorder's rings as the capture."""
         from pagedbg.capture.directory import Capture
         from pagedbg.capture.recovery import recover
+        from pagedbg.capture.scratch import scratch
 
         try:
-            directory = tempfile.TemporaryDirectory(prefix="pagedbg-")
+            directory = scratch()
             recover(self.target, recorder, self.recorders[1], Path(directory.name))
         except OSError as error:
             raise PagedbgError(

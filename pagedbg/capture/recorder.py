@@ -55,8 +55,8 @@ class Recorder:
         self._meta_at = time.monotonic()
         self.ended_by: str | None = None
         self._writer = CaptureWriter(Path(asked["directory"]))
+        self._stacks = StackFeed(self._writer.stacks)
         try:
-            self._stacks = StackFeed(self._writer.stacks)
             self._own = [os.getpid(), self._stacks.pid, *asked["own"]]
             self._backend = self._adopt() if asked["adopt"] else attach(asked, self._own_left_out())
             self._rings = self._backend.rings
@@ -68,6 +68,7 @@ class Recorder:
                 self._let_go()
                 raise
         except BaseException:
+            self._stacks.abandon()
             self._writer.abandon()
             raise
         if self._backend.name == KMOD:

@@ -91,5 +91,9 @@ class StackFeed:
         try:
             self._resolver.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
-            self._resolver.kill()
-            self._resolver.wait()
+            self.abandon()
+
+    def abandon(self) -> None:
+        """End the resolver, whatever it does."""
+        self._resolver.kill()
+        self._resolver.wait()
