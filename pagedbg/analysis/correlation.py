@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pagedbg.capture.layout import COPY, NO_RECORD, RESET, SET, SPLIT, TRACEPOINT
+from pagedbg.errors import PagedbgError
 
 STATES = ("live", "freed", "reused", "migrated", "split", "unknown")
 """
@@ -72,6 +73,9 @@ _RECORD_FREED, _RECORD_ALLOCATED = 1, 2
 
 # As many pages are looked at together.
 _PIECE = 1 << 20
+
+# So many there are on no machine, at once in one way or all in all: a capture that says so was made up.
+_MOST_TOGETHER, _MOST_PAGES = 1 << 26, 1 << 31
 
 # In a key for a page of an allocation, the bits of the page frame number: physical addresses have 52.
 _PFN_BITS = np.uint64(40)
@@ -319,6 +323,10 @@ class _Story:
     def _tell_held(self, row: NDArray[np.intp]) -> None:
         """Allocations that nothing is known of but their beginning."""
         pages = _size(self._rows["order"][row]).astype(np.int64)
+        if pages.sum() > _MOST_PAGES:
+            raise PagedbgError(
+                f"the capture says that {pages.sum()} pages are held, which is more than a machine has: trace show lists its events."
+            )
         for part in _parts(pages):
             which, offset = _spread(pages[part])
             of = row[part][which]
@@ -587,7 +595,16 @@ def _find(values: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.
 
 
 def _spread(counts: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-    """Repeat each index as often as its count says, and number the repetitions from 0."""
+    """
+    Repeat each index as often as its count says, and number the repetitions from 0.
+
+    :raises PagedbgError: if they are more than can be true
+    """
+    total = int(counts.sum(dtype=np.float64)) if len(counts) else 0
+    if total > _MOST_TOGETHER:
+        raise PagedbgError(
+            f"events of the capture contradict each other, so that {total} pages would be of one allocation: trace show lists them."
+        )
     which = np.repeat(np.arange(len(counts)), counts)
     return which, np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts)
 
