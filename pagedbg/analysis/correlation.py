@@ -533,7 +533,8 @@ class _Story:
         at, told = reset["at"], reset["time"] != _NO_TIME
         rows["freed_ns"][row] = np.where(told, reset["time"], -1)
         for name in ("pid", "tgid"):
-            rows[f"free_{name}"][row] = np.where(told, self._events[name][at], -1)
+            # The events' numbers of processes have no sign: with them, −1 would be out of bounds.
+            rows[f"free_{name}"][row] = np.where(told, self._events[name][at].astype(np.int64), -1)
         rows["free_comm"][row] = np.where(told[:, None], self._events["comm"][at], 0)
         for name in ("freed_ns", "free_pid", "free_tgid"):
             rows[name][state != FREED] = -1

@@ -215,7 +215,7 @@ class Capture:
         times = self.times(records)
         records["time_nsec"] = np.maximum(times, 0)
         # No event of a CPU before one with a lower number: nested allocations are recorded before the one that they belong to.
-        for cpu in np.unique(records["cpu"]):
+        for cpu in np.unique(records["cpu"]).tolist():
             of_cpu = slice(*np.searchsorted(records["cpu"], (cpu, cpu + 1)))
             times[of_cpu] = np.maximum.accumulate(times[of_cpu])
         return records[np.argsort(times, kind="stable")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -53,14 +54,30 @@ class Parser(argparse.ArgumentParser):
 
     def parse_line(self, words: Sequence[str]) -> argparse.Namespace:
         """Parse the words of a command; a word that has no place is answered with the nearest that has."""
-        args, rest = self.parse_known_args(words)
+        try:
+            args, rest = self.parse_known_args(words)
+        except UsageError:
+            # Python 3.13 gives a positional argument what follows an unknown option, and may refuse it as that.
+            self._refuse_unknown(word for word in itertools.takewhile("--".__ne__, words) if not self._may_be_known(word))
+            raise
         if rest:
-            word = next((w for w in rest if w.startswith("-")), rest[0])
+            self._refuse_unknown(rest)
+            self.error(f"unexpected {rest[0]!r}")
+        return args
+
+    def _refuse_unknown(self, words: Iterable[str]) -> None:
+        """Say so if one of some words without a place looks like an option."""
+        for word in words:
             if word.startswith("-"):
                 name = word.split("=")[0]
                 self.error(f"unknown option {name}{did_you_mean(name, self.options())}")
-            self.error(f"unexpected {word!r}")
-        return args
+
+    def _may_be_known(self, word: str) -> bool:
+        """Whether a word may be an option or its beginning, or a negative number."""
+        name = word.split("=")[0]
+        return word[1:2].isdigit() or any(
+            option.startswith(name) or (len(option) == 2 and word.startswith(option)) for option in self.options()
+        )
 
     def options(self) -> list[str]:
         """The option strings that this parser knows."""
@@ -80,6 +97,17 @@ def _quiet_type(convert: Callable[[str], Any]) -> Callable[[str], Any]:
     return wrapper
 
 
+def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
+    """Take one of some words."""
+
+    def chosen(text: str) -> str:
+        if text not in choices:
+            raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from {', '.join(map(repr, choices))})")
+        return text
+
+    return chosen
+
+
 def _add(parser: Any, arg: Argument) -> None:
     if isinstance(arg, argument_group):
         _add_all(parser.add_argument_group(title=arg.title, description=arg.description), arg.arguments)
@@ -92,6 +120,9 @@ def _add(parser: Any, arg: Argument) -> None:
             options["help"] = options["help"].replace("%", "%%")
         if callable(options.get("type")) and not isinstance(options["type"], type):
             options["type"] = _quiet_type(options["type"])
+        if options.get("choices"):
+            # argparse's own sentence is not the same in Python 3.11 and 3.13.
+            options["type"] = _one_of(tuple(options["choices"]))
         parser.add_argument(*arg.args, **options)
 
 

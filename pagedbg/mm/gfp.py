@@ -34,6 +34,9 @@ __all__ = (
 # The table has about 40 entries. A damaged one must not be followed for ever.
 _MAX_NAMES = 256
 
+# Every record keeps them in 32 bits.
+_GREATEST_MASK = (1 << 32) - 1
+
 
 @takes_program_or_default
 def trace_print_flags(prog: Program, name: str) -> tuple[tuple[int, str], ...]:
@@ -173,6 +176,8 @@ def parse_gfp_mask(names: tuple[tuple[int, str], ...], text: str) -> int:
             near = difflib.get_close_matches(word.upper(), masks, n=3)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise UsageError(f"{word!r} is no allocation flag of this kernel{hint}")
+    if result > _GREATEST_MASK:
+        raise UsageError(f"{text!r} has more than the 32 bits of an allocation's flags")
     return result
 
 

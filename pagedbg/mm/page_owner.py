@@ -339,7 +339,7 @@ class Blocks:
     @property
     def end_pfn(self) -> NDArray[np.uint64]:
         """The first page frame behind each block."""
-        end: NDArray[np.uint64] = self.pfn + (np.uint64(1) << self.order)
+        end: NDArray[np.uint64] = self.pfn + (np.uint64(1) << self.order.astype(np.uint64))
         return end
 
     @property
@@ -443,7 +443,7 @@ def _group(first: int, records: NDArray[Any], mask: NDArray[np.bool_]) -> Blocks
 def _join_parts(blocks: Blocks) -> Blocks:
     """Join the parts of a block between which other blocks lie."""
     large = np.flatnonzero(blocks.order)
-    parts = large[blocks.pages[large] < np.int64(1) << blocks.order[large]]
+    parts = large[blocks.pages[large] < np.int64(1) << blocks.order[large].astype(np.int64)]
     if len(parts) < 2:
         return blocks
     key = np.stack((blocks.pfn[parts], blocks.order[parts]))

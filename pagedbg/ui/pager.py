@@ -109,7 +109,9 @@ class _Overflow(io.TextIOBase):
             self._release(self._terminal)
             self._terminal.flush()
         else:
-            _finish(self._process, self._interrupts)
+            # Whoever collects this object flushes it, and the pipe is closed by then.
+            process, self._process = self._process, None
+            _finish(process, self._interrupts)
 
     def _release(self, out: IO[str]) -> None:
         held, self._held = self._held, []
