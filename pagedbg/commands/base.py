@@ -38,7 +38,6 @@ and one line in :data:`pagedbg.commands.COMMANDS` says in which module it is, in
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
 import importlib
 import os
@@ -68,6 +67,7 @@ from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.session import FORMATS, Session
 from pagedbg.ui import pager, render
 from pagedbg.ui.interrupt import Interrupts
+from pagedbg.ui.printable import printable, printed
 
 __all__ = (
     "NAMESPACE",
@@ -186,13 +186,15 @@ class Command:
                 raise UsageError(f"{self.name}: {value} would write to a file named {redirection.path!r}; quote it: '{value}'")
             if parsed.pipeline is not None and redirection.fd == 1:
                 raise UsageError(f"{self.name}: output cannot go both through | and into {redirection.path}")
+        if parsed.pipeline is not None and not _ends_with(source, parsed.pipeline):
+            raise UsageError(f"{self.name}: what follows | has to be on one line")
         return ParsedCommand(Line(parsed.args, parsed.pipeline), parsed.redirections)
 
     def run(self, prog: Program, name: str, args: Line, /, **_: Any) -> None:
         """Run the command; whatever goes wrong leaves as a PagedbgError that begins with the command's name."""
         try:
             session = Session.of(prog)
-            with _output(session, args.pipeline, self.paged):
+            with pager.shown(args.pipeline, self.paged and session.pager):
                 self._run(session, args.words)
                 sys.stdout.flush()
         except BrokenPipeError:
@@ -216,6 +218,12 @@ class Command:
         if self.kernel and not session.target.has_kernel:
             raise PagedbgError("there is no kernel here, only a capture: start pagedbg without --capture, or with -c CORE as well.")
         require(session, *self.needs)
+
+
+def _ends_with(source: str, pipeline: str) -> bool:
+    """Say whether a pipeline is the whole end of a source: drgn ends it with its line, even in the middle of a word of the shell's."""
+    before = source.rstrip().removesuffix(pipeline).rstrip()
+    return before.endswith("|") and parse_shell_command(before[:-1]).pipeline is None
 
 
 def require(session: Session, *needs: str) -> None:
@@ -287,14 +295,6 @@ def command(
 # ---- output ------------------------------------------------------------------------------------------------------------------------
 
 
-def _output(session: Session, pipeline: str | None, paged: bool) -> contextlib.AbstractContextManager[None]:
-    if pipeline is not None:
-        return pager.piped(pipeline)
-    if paged and session.pager:
-        return pager.paged()
-    return contextlib.nullcontext()
-
-
 def _draw(session: Session, table: Table, args: argparse.Namespace) -> None:
     path = getattr(args, "output", None)
     format_ = getattr(args, "format", None)
@@ -302,7 +302,7 @@ def _draw(session: Session, table: Table, args: argparse.Namespace) -> None:
         _write(table, format_ or session.format, sys.stdout)
         return
     with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="") as out:
-        _write(table, format_ or _format_of(path) or session.format, out)
+        _write(table, format_ or _format_of(path) or session.format, printed(out))
 
 
 def _write(table: Table, format_: str, out: TextIO) -> None:
@@ -311,9 +311,9 @@ def _write(table: Table, format_: str, out: TextIO) -> None:
         return
     # A format of the command's own, for programs.
     for line in table.text or ():
-        out.write(render.printable(line) + "\n")
+        out.write(printable(line) + "\n")
     for note in table.notes:
-        print(note, file=sys.stderr)
+        print(printable(note), file=sys.stderr)
 
 
 def _format_of(path: str) -> str | None:
@@ -391,11 +391,12 @@ def execute(session: Session, line: str, where: str = "") -> int:
     """
     Run one line of a prompt or a script and return its exit status; errors go to standard error.
 
-    An empty line and a ``# comment`` do nothing, ``!command`` is the shell's.
+    An empty line and a ``# comment`` do nothing, ``!command`` is the shell's: so the line must be what somebody wrote as a line (see
+    :mod:`pagedbg.ui.lines`).
 
     :param where: Put before an error: the file and line that it comes from.
     """
-    line = line.strip()
+    line = line.strip(" \t\r\n")
     if not line or line.startswith("#"):
         return 0
     if line.startswith("!"):

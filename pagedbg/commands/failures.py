@@ -13,6 +13,7 @@ from drgn.commands import CommandNotFoundError
 
 from pagedbg.commands import COMMANDS
 from pagedbg.errors import PagedbgError, UsageError
+from pagedbg.ui.printable import printable
 
 __all__ = ("did_you_mean", "exit_status", "explain")
 
@@ -24,19 +25,19 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def explain(error: BaseException, name: str = "") -> PagedbgError:
-    """Turn an exception into one sentence, begun with the name of the command where one is given."""
+    """Turn an exception into one sentence, which is printable, begun with the name of the command where one is given."""
     if isinstance(error, ExceptionGroup):
         return explain(error.exceptions[0], name)
     if isinstance(error, PagedbgError):
         kind, said = type(error), str(error)
     elif isinstance(error, CommandNotFoundError):
-        return UsageError(f"{error.name}: no such command{did_you_mean(error.name, COMMANDS) or ' (help lists them)'}")
+        return UsageError(printable(f"{error.name}: no such command{did_you_mean(error.name, COMMANDS) or ' (help lists them)'}"))
     elif isinstance(error, SyntaxError):
         kind, said = UsageError, error.msg
     else:
         kind, said = PagedbgError, _sentence(error)
     prefix = f"{name}: " if name else ""
-    return kind(said if said.startswith(prefix) or not said else prefix + said)
+    return kind(printable(said if said.startswith(prefix) or not said else prefix + said))
 
 
 def _sentence(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from pagedbg.commands.same_boot import check_same_boot
 from pagedbg.commands.words import line, seconds
 from pagedbg.errors import PagedbgError
 from pagedbg.session import Session
-from pagedbg.ui.render import printable
+from pagedbg.ui.printable import printable
 
 # The latest of what may be very much.
 _MOST = 20

@@ -19,7 +19,7 @@ from pagedbg.mm.page_owner import ALLOCATED, FREED, GREATEST_ORDER
 from pagedbg.mm.pageblock import pageblock_end_pfn, pageblock_order, pageblock_start_pfn
 from pagedbg.mm.rmap import page_mappings
 from pagedbg.session import Session
-from pagedbg.ui.render import printable
+from pagedbg.ui.printable import printable
 
 __all__ = ("PageRecord",)
 

@@ -24,7 +24,7 @@ from pagedbg.mm.page_owner import (
 from pagedbg.mm.page_types import decode_page_flags
 from pagedbg.mm.pageblock import NO_MIGRATETYPE, migratetype_of_pfns
 from pagedbg.session import Session
-from pagedbg.ui.render import printable
+from pagedbg.ui.printable import printable
 
 __all__ = ("COLUMNS", "PageRows")
 

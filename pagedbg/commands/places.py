@@ -12,7 +12,7 @@ from drgn.helpers.linux.pid import find_task
 
 from pagedbg.analysis.filters import number
 from pagedbg.errors import PagedbgError, UsageError
-from pagedbg.ui.render import printable
+from pagedbg.ui.printable import printable
 
 __all__ = ("MOST_BEYOND", "Place", "find_place", "parse_range")
 

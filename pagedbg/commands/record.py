@@ -21,6 +21,7 @@ from pagedbg.commands.captured import what_is_missing
 from pagedbg.commands.trace import KERNEL_FILTERS, LIMITS, NEEDS, filter_options, hooks, pages_of, plan_of, size
 from pagedbg.errors import PagedbgError
 from pagedbg.session import Session
+from pagedbg.ui.printable import raw
 
 _PROGRESS_EVERY = 1.0
 
@@ -87,9 +88,9 @@ def _wait(recording: Recording, capture: Capture, words: list[str]) -> int:
                     return command.wait(_PROGRESS_EVERY)
             if sys.stderr.isatty():
                 capture.reload()
-                sys.stderr.write(
-                    f"\r\x1b[K{time.monotonic() - begun:.0f} s, {capture.meta.counts.kept:,} events, {capture.meta.counts.lost} lost"
-                )
+                counts = capture.meta.counts
+                raw(sys.stderr).write("\r\x1b[K")
+                sys.stderr.write(f"{time.monotonic() - begun:.0f} s, {counts.kept:,} events, {counts.lost} lost")
                 sys.stderr.flush()
     except KeyboardInterrupt:
         # The terminal has told the command, too.
@@ -98,7 +99,7 @@ def _wait(recording: Recording, capture: Capture, words: list[str]) -> int:
         raise
     finally:
         if sys.stderr.isatty():
-            sys.stderr.write("\r\x1b[K")
+            raw(sys.stderr).write("\r\x1b[K")
     return 0 if command is None else command.wait()
 
 

@@ -21,7 +21,7 @@ from pagedbg.mm.sched_clock import local_clock
 from pagedbg.mm.zone import zone_spans
 from pagedbg.session import Session
 from pagedbg.target.links import UNREADABLE
-from pagedbg.ui.render import printable
+from pagedbg.ui.printable import printable
 
 # kernel/panic.c
 _PANIC = b"Kernel panic - not syncing: "

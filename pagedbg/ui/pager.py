@@ -14,6 +14,7 @@ from typing import IO, Any, TextIO, cast
 
 from pagedbg.errors import PagedbgError
 from pagedbg.ui.interrupt import Interrupts
+from pagedbg.ui.printable import printed, raw
 
 _LESS_OPTIONS = "SRXF"
 """Long lines are scrolled to, not wrapped; colours stay; nothing is cleared; one screenful does not stop."""
@@ -39,6 +40,22 @@ def _finish(process: subprocess.Popen[str], interrupts: Interrupts) -> int:
     with contextlib.suppress(BrokenPipeError):
         cast(IO[str], process.stdin).close()
     return process.wait()
+
+
+@contextlib.contextmanager
+def shown(pipeline: str | None, paging: bool) -> Iterator[None]:
+    """
+    Send ``sys.stdout`` where a command's output goes for the time of a block, and have it printable.
+
+    What goes through a shell command that the terminal belongs to will be seen there: ``| head`` lets all pass.
+
+    :param pipeline: the shell command to send it through, if any
+    :param paging: whether it may go through the pager
+    """
+    terminal = sys.stdout.isatty()
+    way = piped(pipeline) if pipeline is not None else paged() if paging else contextlib.nullcontext()
+    with way, contextlib.redirect_stdout(printed(sys.stdout, terminal=terminal)):
+        yield
 
 
 @contextlib.contextmanager
@@ -126,7 +143,7 @@ def paged() -> Iterator[None]:
         yield
         return
     with Interrupts() as interrupts:
-        overflow = _Overflow(sys.stdout, pager, interrupts)
+        overflow = _Overflow(raw(sys.stdout), pager, interrupts)
         try:
             # Leaving the pager early is no error.
             with contextlib.redirect_stdout(cast(Any, overflow)), contextlib.suppress(BrokenPipeError), interrupts.allowed():

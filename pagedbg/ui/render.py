@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
 from pagedbg.analysis.table import Column, Kind, Row, Table
+from pagedbg.ui.printable import Printed, printable, raw
 
 _BOLD, _DIM, _RESET = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 _GAP = "  "
@@ -28,6 +29,9 @@ _NARROWEST = 6
 def show(table: Table, format: str, out: TextIO) -> None:
     """Draw a table with the width and the colours that ``out`` can take."""
     tty = out.isatty()
+    if isinstance(out, Printed) and (format == "text" or not out.terminal):
+        # Text is made printable here, cell by cell, and has our colours in it; data that no terminal shows stays as it is.
+        out = raw(out)
     render(table, format, out, width=shutil.get_terminal_size().columns if tty else None, color=tty and wants_color())
 
 
@@ -49,7 +53,7 @@ def render(table: Table, format: str, out: TextIO, *, width: int | None = None, 
         return
     {"json": _json, "jsonl": _jsonl, "csv": _csv}[format](table, out)
     for note in table.notes:
-        print(note, file=sys.stderr)
+        print(printable(note), file=sys.stderr)
 
 
 # ---- for programs ------------------------------------------------------------------------------------------------------------------
@@ -60,7 +64,12 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else list(value)
 
 
-_encode = json.JSONEncoder(allow_nan=False, default=_plain).encode
+_encoder = json.JSONEncoder(allow_nan=False, default=_plain)
+
+
+def _encode(value: Any) -> str:
+    """Return a value as JSON in printable ASCII; json itself leaves the one control character above it."""
+    return _encoder.encode(value).replace("\x7f", "\\u007f")
 
 
 def _json_cells(kind: Kind, values: Sequence[Any]) -> list[str]:
@@ -141,14 +150,6 @@ def _size(value: float) -> str:
     while size >= 1024 and power < len(units) - 1:
         size, power = size / 1024, power + 1
     return f"{size:.1f} {units[power]}"
-
-
-def printable(value: object) -> str:
-    """Return text that cannot drive a terminal: a task names itself as it likes, escape sequences included."""
-    text = str(value)
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 _FORMAT: dict[Kind, Callable[[Any], str]] = {
@@ -259,7 +260,7 @@ def _text(table: Table, out: TextIO, width: int | None, color: bool) -> None:
     dim, reset = (_DIM, _RESET) if color else ("", "")
     hidden: list[str] = []
     if table.text is not None:
-        out.writelines(line + "\n" for line in table.text)
+        out.writelines(printable(line) + "\n" for line in table.text)
     else:
         hidden = _text_rows(table, out, width, color)
     # Only now: notes may be added until the last row is taken.
@@ -291,7 +292,7 @@ def _text_rows(table: Table, out: TextIO, width: int | None, color: bool) -> lis
         # One write for a batch: standard output may be unbuffered.
         out.write("".join(_row_lines(layout.lines(cells), [values[i] for i in stacks], frame)))
     if not any_row:
-        out.write(table.empty + "\n")
+        out.write(printable(table.empty) + "\n")
     return layout.hidden
 
 

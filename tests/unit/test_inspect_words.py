@@ -9,7 +9,7 @@ from pagedbg.commands.inspect import _code
 from pagedbg.commands.places import parse_range
 from pagedbg.commands.words import age, pfn_ranges, position, seconds
 from pagedbg.errors import UsageError
-from pagedbg.ui.render import printable
+from pagedbg.ui.printable import printable
 
 
 @pytest.mark.parametrize(
