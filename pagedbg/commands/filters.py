@@ -31,7 +31,12 @@ FILTERS = argument_group(
     argument("--zone", metavar="ZONE", help="Normal, DMA32, ..."),
     argument("--node", metavar="NODE", type=filters.parse_numbers, help="0, 0-3, 1,3"),
     argument("--pid", metavar="PID", type=filters.parse_numbers, help="allocated by this process or thread"),
-    argument("--comm", metavar="NAME", type=filters.parse_names, help="allocated by this program; * and ? match as in a shell"),
+    argument(
+        "--comm",
+        metavar="NAME",
+        type=filters.parse_names,
+        help="allocated by this program; * and ? match as in a shell (Tab writes ? for what cannot be typed)",
+    ),
     argument("--stack", metavar="REGEX", type=filters.parse_regex, help="a frame of the allocation's stack matches"),
     argument("--module", metavar="NAME", type=filters.parse_names, help="the first frame that belongs to a module belongs to this one"),
     argument("--age", metavar="AGE", type=filters.parse_age, help="'>10s', '<5m', 10s-1h; 10s is at least 10s"),
@@ -40,12 +45,12 @@ FILTERS = argument_group(
 )
 
 
-@values("--zone")
+@values("--zone", patterns=True)
 def _zones(session: Session) -> Sequence[str]:
     return zone_names(session.prog)
 
 
-@values("--migratetype")
+@values("--migratetype", patterns=True)
 def _migratetypes(session: Session) -> Sequence[str]:
     return migratetype_names(session.prog)
 

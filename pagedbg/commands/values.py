@@ -25,13 +25,18 @@ ValuesFunc = Callable[[Session], Sequence[str]]
 
 VALUES: dict[str, ValuesFunc] = {}
 
+PATTERNS: set[str] = set()
+"""Options whose values are patterns: there a name that nobody can type is offered with ``?`` for what is odd in it, elsewhere not at all."""
 
-def values(*options: str) -> Callable[[ValuesFunc], ValuesFunc]:
-    """Declare a function that lists the values of options."""
+
+def values(*options: str, patterns: bool = False) -> Callable[[ValuesFunc], ValuesFunc]:
+    """Declare a function that lists the values of options; :param patterns: whether they are matched as in a shell."""
 
     def decorator(func: ValuesFunc) -> ValuesFunc:
         for option in options:
             VALUES[option] = func
+        if patterns:
+            PATTERNS.update(options)
         return func
 
     return decorator
@@ -43,7 +48,7 @@ def commands(session: Session) -> Sequence[str]:
     return list(dict.fromkeys(word for name in COMMANDS for word in name.split()))
 
 
-@values("--comm")
+@values("--comm", patterns=True)
 def comms(session: Session) -> Sequence[str]:
     """The names of the target's tasks, as many as can be read."""
     import contextlib

@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Completion of a line: commands, their words and options, the options' values, and files."""
+"""
+Completion of a line: commands, their words and options, the options' values, and files.
+
+Values and files are named by strangers. Only printable text is offered, and as one word whatever it holds: nobody reads it again before it is run.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
 from drgn.commands import argument, unquote_shell_word
@@ -13,12 +19,14 @@ from prompt_toolkit.document import Document
 
 from pagedbg.commands import COMMANDS, GROUPS, command_of
 from pagedbg.commands.base import NAMESPACE, flat_arguments
-from pagedbg.commands.values import VALUES
+from pagedbg.commands.values import PATTERNS, VALUES
 from pagedbg.session import Session
+from pagedbg.ui.lines import last_command, open_quote
 
 _TOKEN = re.compile(r"""\s+|[0-9]*[<>]+|\||(?:\\.?|"(?:\\.|[^"])*"?|'[^']*'?|[^\s<>|"'\\])+""")
 _VALUELESS_ACTIONS = frozenset({"store_true", "store_false", "store_const", "append_const", "count", "help", "version"})
-_SPECIAL = re.compile(r"""[\s"#&'();<>\\`|]""")
+# What has a meaning in a list of patterns.
+_SYNTAX = frozenset(",[*?")
 
 
 @dataclasses.dataclass
@@ -59,8 +67,25 @@ def _is_option(arg: argument) -> bool:
     return str(arg.args[0]).startswith("-")
 
 
-def _quoted(value: str) -> str:
-    return "'" + value.replace("'", "'\\''") + "'" if _SPECIAL.search(value) else value
+def _unquoted(word: str) -> str:
+    """What a word says, be it unfinished."""
+    return unquote_shell_word(word + open_quote(word))
+
+
+def _offered(name: str, patterns: bool) -> str | None:
+    """
+    A name as it may be written where several can stand; None if it cannot.
+
+    :param patterns: whether ``?`` matches any character there, so that it can stand for one that nobody can type
+    """
+    last = len(name) - 1
+    odd = [
+        not c.isprintable() or c in _SYNTAX or (c == " " and i in (0, last)) or (c == "-" and i == 0 and not name[1:].isdigit())
+        for i, c in enumerate(name)
+    ]
+    if not any(odd):
+        return name or None
+    return "".join("?" if no else c for c, no in zip(name, odd, strict=True)) if patterns else None
 
 
 class LineCompleter(Completer):
@@ -74,7 +99,7 @@ class LineCompleter(Completer):
     def __init__(self, session: Session) -> None:
         self._session = session
         self._kept: dict[str, Sequence[str]] = {}
-        self._paths = PathCompleter(expanduser=True)
+        self._paths = PathCompleter()
 
     def forget(self) -> None:
         """Forget what was read from the target."""
@@ -82,7 +107,7 @@ class LineCompleter(Completer):
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
         """Iterate over what may stand at the cursor."""
-        text = document.text_before_cursor.rpartition("\n")[2].lstrip()
+        text = last_command(document.text_before_cursor).lstrip()
         place = None if text.startswith(("!", "#")) else _place(text)
         if place is None:
             return
@@ -120,9 +145,10 @@ class LineCompleter(Completer):
         elif "choices" in arg.kwargs:
             yield from _matching(word, dict.fromkeys(map(str, arg.kwargs["choices"]), ""))
         else:
-            # Of a list, complete its last member.
-            member = word.rpartition(",")[2]
-            yield from _matching(member.lstrip("'\""), dict.fromkeys(self._known(arg), ""))
+            # Of a list, complete its last member. The word is written anew, since it may have been quoted, or has to be now.
+            before, comma, member = _unquoted(word).rpartition(",")
+            for name in _those_like(member, self._known(arg)):
+                yield Completion(shlex.quote(before + comma + name), start_position=-len(word), display=name)
 
     def _known(self, arg: argument) -> Sequence[str]:
         """Return the values that an argument may have on this target."""
@@ -130,7 +156,8 @@ class LineCompleter(Completer):
             if key in VALUES:
                 if key not in self._kept:
                     try:
-                        self._kept[key] = VALUES[key](self._session)
+                        offered = (_offered(name, key in PATTERNS) for name in VALUES[key](self._session))
+                        self._kept[key] = list(dict.fromkeys(name for name in offered if name is not None))
                     except Exception:
                         # Completion has nobody to complain to: the command itself will say what is wrong.
                         self._kept[key] = ()
@@ -138,7 +165,15 @@ class LineCompleter(Completer):
         return ()
 
     def _files(self, word: str, event: CompleteEvent) -> Iterator[Completion]:
-        yield from self._paths.get_completions(Document(unquote_shell_word(word)), event)
+        begun = os.path.expanduser(_unquoted(word))
+        if not begun.isprintable():
+            return
+        for found in self._paths.get_completions(Document(begun), event):
+            path = begun + found.text
+            if path.isprintable():
+                yield Completion(
+                    shlex.quote(f"./{path}" if path.startswith("-") else path), start_position=-len(word), display=found.display
+                )
 
 
 def _first_words() -> dict[str, str]:
@@ -179,8 +214,12 @@ def _options_left(arguments: Sequence[argument], before: Sequence[str]) -> dict[
     return left
 
 
+def _those_like(word: str, known: Iterable[str]) -> list[str]:
+    """Return the known words that begin with a word; where none does, those that contain it."""
+    return [name for name in known if name.startswith(word)] or [name for name in known if word.lower() in name.lower()]
+
+
 def _matching(word: str, known: dict[str, str]) -> Iterator[Completion]:
-    """Iterate over the known words that begin with a word; where none does, over those that contain it."""
-    found = [name for name in known if name.startswith(word)] or [name for name in known if word.lower() in name.lower()]
-    for name in found:
-        yield Completion(_quoted(name), start_position=-len(word), display=name, display_meta=known[name])
+    """Iterate over those like a word of our own words, which need no quotes, with what is said of each."""
+    for name in _those_like(word, known):
+        yield Completion(name, start_position=-len(word), display=name, display_meta=known[name])

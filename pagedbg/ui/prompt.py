@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING
 
 from pagedbg import __version__
 from pagedbg.commands.base import Leave, execute
+from pagedbg.errors import UsageError
 from pagedbg.session import Session
 from pagedbg.ui.interrupt import Interrupts
+from pagedbg.ui.lines import commands_in
+from pagedbg.ui.printable import printable, printed, raw
 
 if TYPE_CHECKING:
     from prompt_toolkit.history import History
+    from prompt_toolkit.output import Output
 
 PROMPT = "pagedbg> "
 
@@ -26,8 +30,10 @@ ReadLine = Callable[[], str]
 
 def run_prompt(session: Session) -> int:
     """Read lines and run them until the user leaves; return 0."""
-    print(f"pagedbg {__version__}: {_subject(session)}. Type help for the commands.")
-    with contextlib.suppress(Leave):
+    # drgn's own prompt opens ours, too, with its streams.
+    streams = contextlib.redirect_stdout(printed(sys.stdout)), contextlib.redirect_stderr(printed(sys.stderr, unheard=True))
+    with contextlib.suppress(Leave), streams[0], streams[1]:
+        print(f"pagedbg {__version__}: {_subject(session)}. Type help for the commands.")
         _loop(session)
     return 0
 
@@ -51,9 +57,11 @@ def _loop(session: Session) -> None:
                 return
             try:
                 with interrupts.allowed():
-                    # What was pasted may be several lines.
-                    for line in text.splitlines():
+                    # What was pasted may be several lines. None is run before all are understood.
+                    for line in commands_in(text):
                         execute(session, line)
+            except UsageError as error:
+                print(error, file=sys.stderr)
             except KeyboardInterrupt:
                 interrupts.hold()
                 print("Interrupted.", file=sys.stderr)
@@ -85,6 +93,7 @@ def _prompt_toolkit_line(session: Session) -> ReadLine:
         enable_history_search=True,
         enable_suspend=True,
         bottom_toolbar=lambda: f" {_subject(session)}{page_owner}{_trace(session)} ",
+        output=_output(),
     )
 
     def read_line() -> str:
@@ -96,11 +105,29 @@ def _prompt_toolkit_line(session: Session) -> ReadLine:
     return read_line
 
 
+def _output() -> Output:
+    """The terminal, with what is drawn on it printable: prompt_toolkit takes care of control characters only."""
+    from prompt_toolkit.output import ColorDepth
+    from prompt_toolkit.output.vt100 import Vt100_Output
+    from prompt_toolkit.utils import get_cwidth
+
+    class PrintableOutput(Vt100_Output):
+        """A terminal that gets escape sequences from prompt_toolkit and from nobody else."""
+
+        def write(self, data: str) -> None:
+            if not data.isprintable():
+                # As wide as prompt_toolkit takes it to be. It moves the cursor by the two that are let through.
+                data = "".join(c if c.isprintable() or c in "\r\n" else "?" * get_cwidth(c) for c in data)
+            super().write(data)
+
+    return PrintableOutput.from_pty(raw(sys.stdout), term=os.environ.get("TERM"), default_color_depth=ColorDepth.from_env())
+
+
 def _subject(session: Session) -> str:
     """What is looked at."""
     if session.target.has_kernel or session.capture is None:
-        return session.target.name
-    return f"{session.capture.path.name} ({session.capture.meta.kernel.release})"
+        return printable(session.target.name)
+    return printable(f"{session.capture.path.name} ({session.capture.meta.kernel.release})")
 
 
 def _page_owner(session: Session) -> str:
