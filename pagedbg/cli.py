@@ -9,19 +9,22 @@ a page pays neither for the prompt nor for the tables' database.
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import shlex
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from pagedbg import __version__
 from pagedbg.commands import COMMANDS, command_of
+from pagedbg.errors import UsageError
 from pagedbg.session import FORMATS, Session
 from pagedbg.ui.interrupt import Interrupts
+from pagedbg.ui.lines import LONGEST, gather
+from pagedbg.ui.printable import printable
+from pagedbg.ui.standard import finish, standard_streams
 
 if TYPE_CHECKING:
     from pagedbg.capture.directory import Capture
@@ -86,10 +89,7 @@ commands (pagedbg help COMMAND explains one):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run pagedbg and return the exit status that the process is to end with at once."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A task may be named in bytes that are no text at all.
-        sys.stdout.reconfigure(errors="backslashreplace")
-    with Interrupts(for_good=True) as interrupts:
+    with standard_streams(), Interrupts(for_good=True) as interrupts:
         try:
             with interrupts.allowed():
                 status = _main(argv, interrupts)
@@ -97,24 +97,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             status = 130
         except BrokenPipeError:
             status = 141
+        except OSError as error:
+            # What argparse prints has nowhere to go; all else is explained by then.
+            print(f"pagedbg: standard output: {error.strerror}", file=sys.stderr)
+            status = 1
         except SystemExit as leave:
             # argparse's, a command's "exit", or that of a command whose reader has left.
             status = int(leave.code or 0)
-        return _flush(status)
-
-
-def _flush(status: int) -> int:
-    """Write what is left; if that fails keep Python from trying, and complaining, once more at its end."""
-    try:
-        sys.stdout.flush()
-        return status
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        if isinstance(error, BrokenPipeError):
-            return 141
-        if not status:
-            print(f"pagedbg: standard output: {error.strerror}", file=sys.stderr)
-        return status or 1
+        return finish(status)
 
 
 def _main(argv: Sequence[str] | None, interrupts: Interrupts) -> int:
@@ -148,18 +138,19 @@ def _help(words: Sequence[str]) -> int:
 
 
 def _run(args: argparse.Namespace, interrupts: Interrupts) -> int:
-    from drgn import Program
-
-    from pagedbg.target import Target, open_target
-
     lines = _lines(args)
-    capture = _open_capture(args.capture) if args.capture else None
-    target = Target(Program()) if capture is not None and args.core is None else open_target(args.core, args.symbols)
+    with interrupts.fatal():
+        from drgn import Program
+
+        from pagedbg.target import Target, open_target
+
+        capture = _open_capture(args.capture) if args.capture else None
+        target = Target(Program()) if capture is not None and args.core is None else open_target(args.core, args.symbols)
     session = Session(target, format=args.format, pager=args.pager, capture=capture)
     session.keep()
     _end_well()
     for note in session.target.notes:
-        print(f"pagedbg: {note}", file=sys.stderr)
+        print(f"pagedbg: {printable(note)}", file=sys.stderr)
     try:
         try:
             if lines is None:
@@ -197,7 +188,7 @@ def _lines(args: argparse.Namespace) -> Iterable[Line] | None:
         return [Line(shlex.join(args.words), "")]
     if args.sources:
         return [line for source in args.sources for line in _source_lines(source)]
-    if sys.stdin is not None and not sys.stdin.isatty():
+    if not sys.stdin.isatty():
         return _numbered(sys.stdin, "stdin")
     return None
 
@@ -209,9 +200,12 @@ def _source_lines(source: Source) -> list[Line]:
         return list(_numbered(file, source.value))
 
 
-def _numbered(lines: Iterable[str], name: str) -> Iterator[Line]:
-    for number, text in enumerate(lines, 1):
-        yield Line(text, f"{name}:{number}: ")
+def _numbered(file: TextIO, name: str) -> Iterator[Line]:
+    try:
+        for number, text in gather(iter(lambda: file.readline(LONGEST + 1), "")):
+            yield Line(text, f"{name}:{number}: ")
+    except UsageError as error:
+        raise UsageError(f"{name}: {error}") from None
 
 
 def run_lines(session: Session, lines: Iterable[Line]) -> int:

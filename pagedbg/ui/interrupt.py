@@ -64,6 +64,22 @@ class Interrupts:
             self.hold()
 
     @contextlib.contextmanager
+    def fatal(self) -> Iterator[None]:
+        """
+        Let Ctrl-C end the process, at once and without a word, for the time of a block in which nothing has begun that has to be ended.
+
+        A KeyboardInterrupt would have to come through C code and others' imports: drgn prints and drops one that comes while it loads plugins.
+        """
+        if not self._installed:
+            yield
+            return
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, self._handle)
+
+    @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Finish a block first, in what is :meth:`allowed` to be ended."""
         before = self._allowed
