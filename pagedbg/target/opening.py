@@ -21,7 +21,7 @@ from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms
 
 from pagedbg.errors import PagedbgError
 from pagedbg.target.btf import Btf
-from pagedbg.target.dumpfile import DumpFile, recognize
+from pagedbg.target.dumpfile import DumpFile, open_file, recognize, recognize_open
 from pagedbg.target.globals import GlobalFinder
 from pagedbg.target.symbols import Symbolizer
 
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 _LIVE_BTF = Path("/sys/kernel/btf/vmlinux")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_MOST_BTF = 1 << 30
+
+# A distribution's kernel has 5 to 10 MiB.
+_MOST_BTF = 64 << 20
 
 
 class TargetError(PagedbgError):
@@ -231,10 +233,16 @@ def _open_live() -> Target:
 
 
 def _open_dump(path: str) -> Target:
-    dump = recognize(path)
+    fd = open_file(path)
+    try:
+        dump = recognize_open(fd, path)
+    except BaseException:
+        os.close(fd)
+        raise
     prog = Program(dump.platform)
     try:
-        prog.set_core_dump(path)
+        # What was looked at, not whatever has that name by now; it is drgn's from here on.
+        prog.set_core_dump(fd)
     except OSError as error:
         raise TargetError(f"{path} cannot be read: {error.strerror or error}.") from None
     except Exception as error:
@@ -251,10 +259,7 @@ def _open_dump(path: str) -> Target:
 def _load(target: Target, symbols: Sequence[str]) -> None:
     """Load debug info from files, refusing those of another build."""
     for path in symbols:
-        try:
-            open(path, "rb").close()
-        except OSError as error:
-            raise TargetError(f"{path} cannot be read: {error.strerror}.") from None
+        os.close(open_file(path, "debug info is in a file"))
     prog = target.prog
     try:
         prog.load_debug_info(symbols)
