@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from drgn import FaultError
 from drgn.helpers.linux.mm import in_direct_map, pfn_to_page, pfn_to_virt
 from drgn.helpers.linux.slab import slab_object_info
 
@@ -19,6 +18,7 @@ from pagedbg.mm.page_owner import ALLOCATED, FREED, GREATEST_ORDER
 from pagedbg.mm.pageblock import pageblock_end_pfn, pageblock_order, pageblock_start_pfn
 from pagedbg.mm.rmap import page_mappings
 from pagedbg.session import Session
+from pagedbg.target.links import UNREADABLE, limited
 from pagedbg.ui.printable import printable
 
 __all__ = ("PageRecord",)
@@ -82,8 +82,8 @@ class PageRecord:
         phys = (self._place.ranges[0][0] << self._shift) + self._place.offset
         try:
             virt = address if in_direct_map(self._prog, address) else pfn_to_virt(self._prog, 0).value_() + phys
-            found = slab_object_info(self._prog, virt)
-        except (FaultError, LookupError, ValueError):
+            found = limited(slab_object_info, self._prog, virt)
+        except UNREADABLE:
             return
         if found is not None and found.address:
             allocated = {True: "allocated", False: "free", None: "not known whether allocated"}[found.allocated]

@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from drgn import FaultError, Program
 from drgn.helpers.linux.mm import follow_phys, in_direct_map, pfn_to_page, virt_to_phys, vma_find
-from drgn.helpers.linux.pid import find_task
 
 from pagedbg.analysis.filters import number
 from pagedbg.errors import PagedbgError, UsageError
+from pagedbg.mm.pid import find_task
+from pagedbg.target.links import UNREADABLE, limited
 from pagedbg.ui.printable import printable
 
 __all__ = ("MOST_BEYOND", "Place", "find_place", "parse_range")
@@ -118,7 +119,10 @@ def _task(prog: Program, pid_text: str, text: str) -> Place:
     if not pid_text.isdecimal():
         raise UsageError(f"{pid_text!r} is not a process id; write inspect task 1 0x7ffd1000")
     start, end, single = parse_range(text)
-    task = find_task(prog, int(pid_text)) if int(pid_text) < 1 << 31 else None
+    try:
+        task = find_task(prog, int(pid_text)) if int(pid_text) < 1 << 31 else None
+    except (ValueError, OverflowError, MemoryError) as error:
+        raise PagedbgError(f"task {pid_text} cannot be looked for: {error}") from None
     if not task:
         raise PagedbgError(f"there is no task {pid_text}")
     who = f"task {pid_text} ({printable(task.comm.string_().decode(errors='backslashreplace'))})"
@@ -134,8 +138,8 @@ def _task(prog: Program, pid_text: str, text: str) -> Place:
 
     def explain(address: int) -> str:
         try:
-            vma = vma_find(mm, address)
-        except (FaultError, LookupError):
+            vma = limited(vma_find, mm, address)
+        except UNREADABLE:
             return f"nothing is mapped at {address:#x} of {who}"
         if vma:
             area = f"{vma.vm_start.value_():#x}-{vma.vm_end.value_():#x}"

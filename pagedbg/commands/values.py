@@ -53,12 +53,13 @@ def comms(session: Session) -> Sequence[str]:
     """The names of the target's tasks, as many as can be read."""
     import contextlib
 
-    from drgn import FaultError
     from drgn.helpers.linux.pid import for_each_task
 
+    from pagedbg.target.links import UNREADABLE, bounded
+
     names = set()
-    with contextlib.suppress(FaultError):
-        for task in for_each_task(session.prog):
-            with contextlib.suppress(FaultError):
+    with contextlib.suppress(*UNREADABLE):
+        for task in bounded(for_each_task(session.prog)):
+            with contextlib.suppress(*UNREADABLE):
                 names.add(task.comm.string_().decode(errors="backslashreplace"))
     return sorted(names)

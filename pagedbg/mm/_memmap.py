@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from drgn import Program, sizeof
-from drgn.helpers.linux.mmzone import _section_flags, nr_to_section
+from drgn.helpers.linux.mmzone import nr_to_section
 
-from pagedbg.mm._sections import pages_per_section_shift, sections
+from pagedbg.mm._sections import pages_per_section_shift, section_flag, sections
 
 __all__ = ("segments",)
 
@@ -47,8 +47,7 @@ def _absent(start: int, end: int, last_pfn: int) -> Iterator[tuple[int, int, str
 
 
 def _sparse_segments(prog: Program, start: int, end: int) -> Iterator[tuple[int, int, str]]:
-    flags = _section_flags(prog)
-    online, early = flags["SECTION_IS_ONLINE"], flags["SECTION_IS_EARLY"]
+    online, early = section_flag(prog, "SECTION_IS_ONLINE"), section_flag(prog, "SECTION_IS_EARLY")
     last_pfn = prog["max_pfn"].value_()
     shift = pages_per_section_shift(prog)
     for nr, mem_map in sections(prog, "section_mem_map", start >> shift, ((end - 1) >> shift) + 1):

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-from drgn import FaultError, Object, Program, sizeof
+from drgn import Object, Program, sizeof
 from drgn.helpers.linux.ioport import for_each_resource
 from drgn.helpers.linux.swap import swap_file_path
 
+from pagedbg.mm._read import c_string
 from pagedbg.mm.fs import address_space_kind
 from pagedbg.mm.memcontrol import memcg_data_memcg, memcg_path
+from pagedbg.target.links import UNREADABLE, bounded, limited
 
 __all__ = ("PageNames", "zero_pfns")
 
@@ -33,9 +35,9 @@ class PageNames:
             return None
         if address not in self._caches:
             try:
-                name = Object(self._prog, "struct kmem_cache *", address).name.string_()
+                name = c_string(Object(self._prog, "struct kmem_cache *", address).name)
                 self._caches[address] = name.decode("utf-8", "backslashreplace")
-            except FaultError:
+            except UNREADABLE:
                 self._caches[address] = None
         return self._caches[address]
 
@@ -44,7 +46,7 @@ class PageNames:
         if mapping not in self._files:
             try:
                 self._files[mapping] = address_space_kind(Object(self._prog, "struct address_space *", mapping))
-            except FaultError:
+            except UNREADABLE:
                 self._files[mapping] = ("", None)
         return self._files[mapping]
 
@@ -56,7 +58,7 @@ class PageNames:
             try:
                 memcg = memcg_data_memcg(self._prog, data)
                 self._memcgs[data] = memcg_path(memcg) if memcg else None
-            except FaultError:
+            except UNREADABLE:
                 self._memcgs[data] = None
         return self._memcgs[data]
 
@@ -66,8 +68,8 @@ class PageNames:
         shift = 8 * sizeof(self._prog.type("unsigned long")) - 1 - 5
         nr, offset = entry >> shift, entry & ((1 << shift) - 1)
         try:
-            path = swap_file_path(self._prog["swap_info"][nr].read_()).decode("utf-8", "backslashreplace")
-        except (FaultError, ValueError, LookupError):
+            path = limited(swap_file_path, self._prog["swap_info"][nr].read_()).decode("utf-8", "backslashreplace")
+        except UNREADABLE:
             path = f"swap area {nr}"
         return f"slot {offset} of {path}"
 
@@ -89,16 +91,16 @@ def _resources(prog: Program) -> tuple[list[tuple[int, int, str]], bool]:
     found = []
     whole = True
     try:
-        for resource in for_each_resource(prog["iomem_resource"].address_of_()):
+        for resource in bounded(for_each_resource(prog["iomem_resource"].address_of_())):
             # The root is the whole address space and says nothing.
             if not resource.parent:
                 continue
             try:
-                name = resource.name.string_().decode("utf-8", "backslashreplace") if resource.name else "?"
-            except FaultError:
+                name = c_string(resource.name).decode("utf-8", "backslashreplace") if resource.name else "?"
+            except UNREADABLE:
                 name = "?"
             found.append((resource.start.value_(), resource.end.value_(), name))
-    except (LookupError, FaultError):
+    except UNREADABLE:
         whole = False
     return found, whole
 

@@ -7,17 +7,29 @@ from collections.abc import Iterator
 
 import numpy as np
 from drgn import Program, TypeKind, offsetof, sizeof
-from drgn.helpers.linux.mmzone import _highest_present_section_nr, _section_flags
 
 from pagedbg.mm._read import byte_order, read_array
 
-__all__ = ("pages_per_section_shift", "sections")
+__all__ = ("pages_per_section_shift", "section_flag", "sections")
+
+
+# They never changed.
+_SECTION_FLAGS = {"SECTION_HAS_MEM_MAP": 0x2, "SECTION_IS_ONLINE": 0x4, "SECTION_IS_EARLY": 0x8}
 
 
 def pages_per_section_shift(prog: Program) -> int:
     """Return ``PFN_SECTION_SHIFT``, the base-2 logarithm of the number of pages in a section."""
     shift: int = (prog["SECTION_SIZE_BITS"] - prog["PAGE_SHIFT"]).value_()
     return shift
+
+
+def section_flag(prog: Program, name: str) -> int:
+    """Return a flag in the low bits of ``mem_section::section_mem_map``, such as ``SECTION_IS_ONLINE``."""
+    try:
+        return 1 << int(prog[f"{name}_BIT"].value_())
+    except LookupError:
+        # Macros before Linux kernel commit ed7802dd48f7 ("mm: memory_hotplug: enumerate all supported section flags") (in v6.0).
+        return _SECTION_FLAGS[name]
 
 
 def sections(prog: Program, member: str, start_nr: int = 0, end_nr: int | None = None) -> Iterator[tuple[int, int]]:
@@ -36,8 +48,8 @@ def sections(prog: Program, member: str, start_nr: int = 0, end_nr: int | None =
             "itemsize": sizeof(section_type),
         }
     )
-    has_map = np.uint64(_section_flags(prog)["SECTION_HAS_MEM_MAP"])
-    last_nr = min(_highest_present_section_nr(prog), (1 << (prog["MAX_PHYSMEM_BITS"] - prog["SECTION_SIZE_BITS"]).value_()) - 1)
+    has_map = np.uint64(section_flag(prog, "SECTION_HAS_MEM_MAP"))
+    last_nr = min(prog["__highest_present_section_nr"].value_(), (1 << (prog["MAX_PHYSMEM_BITS"] - prog["SECTION_SIZE_BITS"]).value_()) - 1)
     end_nr = last_nr + 1 if end_nr is None else min(end_nr, last_nr + 1)
     per_root = prog["SECTIONS_PER_ROOT"].value_()
     for root_nr, address in _roots(prog, start_nr // per_root, -(-end_nr // per_root)):

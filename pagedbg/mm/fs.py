@@ -9,10 +9,14 @@ Helpers for ``include/linux/fs.h``: the names of inodes, and of what a page cach
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterator
 
-from drgn import FaultError, Object, container_of
+from drgn import FaultError, Object, TypeKind, container_of
 from drgn.helpers.linux.block import part_name
 from drgn.helpers.linux.fs import d_path
+
+from pagedbg.mm._read import c_string
+from pagedbg.target.links import bounded, limited
 
 __all__ = ("address_space_kind", "inode_name")
 
@@ -32,7 +36,7 @@ def address_space_kind(mapping: Object) -> tuple[str, str | None]:
         return "", None
     if stat.S_ISBLK(host.i_mode.value_()):
         bdev = container_of(host, "struct bdev_inode", "vfs_inode").bdev
-        return "block device", part_name(bdev.address_of_()).decode("utf-8", "backslashreplace")
+        return "block device", limited(part_name, bdev.address_of_()).decode("utf-8", "backslashreplace")
     try:
         return "file", inode_name(host)
     except FaultError:
@@ -58,7 +62,7 @@ def inode_name(inode: Object) -> str:
         # A file without a directory: memfd:NAME, SYSV00000000, dev/zero. As simple_dname() in fs/d_path.c.
         return f"/{_text(dentry.d_name.name)} (deleted)"
     try:
-        path = d_path(dentry).decode("utf-8", "backslashreplace")
+        path = limited(d_path, dentry).decode("utf-8", "backslashreplace")
     except ValueError:
         # Mounted nowhere.
         return number
@@ -77,13 +81,21 @@ def _end_of_path(dentry: Object) -> str | None:
     """
     names: list[str] = []
     try:
-        while (parent := dentry.d_parent.read_()) != dentry:
-            names.insert(0, _text(dentry.d_name.name))
-            dentry = parent
+        for each in bounded(_upwards(dentry)):
+            names.insert(0, _text(each.d_name.name))
     except FaultError:
         pass
     return f"…/{'/'.join(names)}" if names else None
 
 
+def _upwards(dentry: Object) -> Iterator[Object]:
+    """Iterate over a dentry and its parents, without the root."""
+    while (parent := dentry.d_parent.read_()) != dentry:
+        yield dentry
+        dentry = parent
+
+
 def _text(string: Object) -> str:
-    return str(string.string_().decode("utf-8", "backslashreplace"))
+    """The text of an array or behind a pointer."""
+    chars = c_string(string) if string.type_.unaliased_kind() == TypeKind.POINTER else string.string_()
+    return str(chars.decode("utf-8", "backslashreplace"))

@@ -18,6 +18,7 @@ from drgn import IntegerLike, Program
 from drgn.helpers.common.prog import takes_program_or_default
 
 from pagedbg.errors import UsageError
+from pagedbg.mm._read import c_string
 
 __all__ = (
     "decode_gfp_flags",
@@ -56,7 +57,7 @@ def trace_print_flags(prog: Program, name: str) -> tuple[tuple[int, str], ...]:
         flag = table[i].read_()
         if not flag.name:
             break
-        names.append((flag.mask.value_(), flag.name.string_().decode("ascii", "replace")))
+        names.append((flag.mask.value_(), c_string(flag.name).decode("ascii", "replace")))
     result = tuple(names)
     prog.cache[key] = result
     return result

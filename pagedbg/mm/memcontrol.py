@@ -15,6 +15,8 @@ from drgn.helpers.common.prog import takes_program_or_default
 from drgn.helpers.linux.cgroup import cgroup_path
 from drgn.helpers.linux.mm import compound_head
 
+from pagedbg.target.links import limited
+
 __all__ = (
     "memcg_data_memcg",
     "memcg_online",
@@ -92,5 +94,5 @@ def memcg_path(memcg: Object) -> str:
 
     :param memcg: ``struct mem_cgroup *``
     """
-    path = cgroup_path(memcg.css.cgroup).decode("utf-8", "backslashreplace")
+    path = limited(cgroup_path, memcg.css.cgroup).decode("utf-8", "backslashreplace")
     return path if memcg_online(memcg) else f"{path} (offline)"

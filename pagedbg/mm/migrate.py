@@ -13,6 +13,8 @@ import operator
 from drgn import IntegerLike, Program
 from drgn.helpers.common.prog import takes_program_or_default
 
+from pagedbg.mm._read import c_string
+
 __all__ = (
     "decode_migrate_reason",
     "decode_migratetype",
@@ -29,7 +31,7 @@ def _string_table(prog: Program, name: str, end: str) -> tuple[str, ...]:
     except KeyError:
         pass
     table = prog[name]
-    result = tuple(table[i].string_().decode("ascii", "replace") for i in range(prog[end].value_()))
+    result = tuple(c_string(table[i]).decode("ascii", "replace") for i in range(prog[end].value_()))
     prog.cache[key] = result
     return result
 

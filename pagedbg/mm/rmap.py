@@ -18,6 +18,8 @@ from drgn.helpers.linux.list import hlist_for_each_entry
 from drgn.helpers.linux.mm import compound_head, follow_pfn, page_index, page_to_pfn
 from drgn.helpers.linux.pid import for_each_task
 
+from pagedbg.target.links import UNREADABLE, bounded
+
 __all__ = (
     "Mapping",
     "Mappings",
@@ -100,7 +102,7 @@ def anon_vma_interval_tree_for_each(anon_vma: Object, index: IntegerLike) -> Ite
     """
     index = operator.index(index)
     page_shift = anon_vma.prog_["PAGE_SHIFT"].value_()
-    for avc in _interval_tree_for_each(anon_vma.rb_root, "struct anon_vma_chain", "rb", index):
+    for avc in bounded(_interval_tree_for_each(anon_vma.rb_root, "struct anon_vma_chain", "rb", index)):
         vma = avc.vma.read_()
         start = _vma_anon_pgoff(vma)
         if start <= index < start + _vma_pages(vma):
@@ -117,7 +119,7 @@ def vma_interval_tree_for_each(mapping: Object, index: IntegerLike) -> Iterator[
     """
     index = operator.index(index)
     page_shift = mapping.prog_["PAGE_SHIFT"].value_()
-    for vma in _interval_tree_for_each(mapping.i_mmap, "struct vm_area_struct", "shared.rb", index):
+    for vma in bounded(_interval_tree_for_each(mapping.i_mmap, "struct vm_area_struct", "shared.rb", index)):
         start = vma.vm_pgoff.value_()
         if start <= index < start + _vma_pages(vma):
             yield vma, vma.vm_start.value_() + ((index - start) << page_shift)
@@ -131,7 +133,7 @@ def _ksm_for_each(stable_node: Object) -> Iterator[tuple[Object, int]]:
     :return: Iterator of (``struct mm_struct *``, address).
     """
     page_mask = -stable_node.prog_["PAGE_SIZE"].value_()
-    for item in hlist_for_each_entry("struct ksm_rmap_item", stable_node.hlist.address_of_(), "hlist"):
+    for item in bounded(hlist_for_each_entry("struct ksm_rmap_item", stable_node.hlist.address_of_(), "hlist")):
         yield item.mm.read_(), item.address.value_() & page_mask
 
 
@@ -147,7 +149,7 @@ def mm_owner(mm: Object) -> Object:
     except AttributeError:
         pass
     # CONFIG_MEMCG=n
-    for task in for_each_task(mm.prog_):
+    for task in bounded(for_each_task(mm.prog_)):
         if task.mm == mm:
             return task.read_()
     return NULL(mm.prog_, "struct task_struct *")
@@ -198,7 +200,7 @@ def page_mappings(page: Object, limit: int = 16, seconds: float = 0.5) -> Mappin
                 if task
                 else Mapping(mm, address, None, None)
             )
-    except FaultError:
-        # The tree changed under us, or is not in the dump.
+    except UNREADABLE:
+        # The tree changed under us, is not in the dump, or is damaged.
         return Mappings(mappings, False)
     return Mappings(mappings, complete)

@@ -20,7 +20,7 @@ from drgn.helpers.linux.mm import page_flags, pfn_to_page
 from drgn.helpers.linux.mmzone import NODE_DATA, for_each_online_pgdat
 from numpy.typing import NDArray
 
-from pagedbg.mm._read import byte_order, read_array
+from pagedbg.mm._read import byte_order, c_string, read_array
 
 __all__ = (
     "MAX_NUMNODES",
@@ -95,7 +95,7 @@ def zone_name(zone: Object) -> str:
 
     :param zone: ``struct zone *``
     """
-    return str(zone.name.string_().decode("ascii", "replace"))
+    return str(c_string(zone.name).decode("ascii", "replace"))
 
 
 def zone_idx(zone: Object) -> int:
@@ -129,11 +129,13 @@ def zone_names(prog: Program) -> list[str]:
         return list(prog.cache["pagedbg_zone_names"])
     except KeyError:
         pass
-    pgdat = next(iter(for_each_online_pgdat(prog)))
+    pgdat = next(iter(for_each_online_pgdat(prog)), None)
+    if pgdat is None:
+        raise LookupError("no node of memory is online")
     names = []
     for i in range(prog["__MAX_NR_ZONES"].value_()):
         name = pgdat.node_zones[i].name.read_()
-        names.append(name.string_().decode("ascii", "replace") if name else f"zone {i}")
+        names.append(c_string(name).decode("ascii", "replace") if name else f"zone {i}")
     prog.cache["pagedbg_zone_names"] = tuple(names)
     return names
 

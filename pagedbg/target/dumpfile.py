@@ -22,7 +22,6 @@ from drgn import Architecture, FaultError, Platform, Program
 from pagedbg.errors import PagedbgError
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 ARCHITECTURES = {"x86_64": Architecture.X86_64, "aarch64": Architecture.AARCH64}
@@ -343,7 +342,9 @@ def _kdump(path: str, fd: int, head: bytes, size: int) -> DumpFile:
     if split and not start_pfn <= end_pfn:
         raise _damaged(path, f"it would be of the pages from {start_pfn:#x} to {end_pfn:#x}")
     if version >= 3:
-        for (offset, length), most in zip(zip(rest[2:8:2], rest[3:8:2], strict=True), (_MOST_VMCOREINFO, _MOST_NOTES, _MOST_NOTES), strict=True):
+        for (offset, length), most in zip(
+            zip(rest[2:8:2], rest[3:8:2], strict=True), (_MOST_VMCOREINFO, _MOST_NOTES, _MOST_NOTES), strict=True
+        ):
             if length > most or (length and offset + length > size):
                 raise _damaged(path, f"its header has {length:,} bytes of notes at {offset:,}")
         text = os.pread(fd, rest[3], rest[2]) if rest[3] else b""

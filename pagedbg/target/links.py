@@ -3,27 +3,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from types import FrameType
+from typing import Any, ParamSpec, TypeVar
 
 from drgn import BadDataError, FaultError, Object
 
-UNREADABLE = BadDataError, FaultError, LookupError, AttributeError, MemoryError, ValueError, OverflowError
+UNREADABLE = BadDataError, FaultError, LookupError, AttributeError, MemoryError, ValueError, OverflowError, RecursionError
 """What reading structures ends in that are damaged or not there."""
 
 # No list of modules, probes or programs is as long.
 _MOST = 1 << 16
+
+# A path, a tree of memory areas or the way to the next of a list takes some hundred calls, and seconds at most for so many.
+_MOST_CALLS = 1 << 19
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 def bounded(links: Iterable[Object]) -> Iterator[Object]:
     """
     Iterate over pointers.
 
-    :raises ValueError: when one comes a second time, or there are more than can be
+    :raises ValueError: when one comes a second time, there are more than can be, or the next one never comes
     """
     seen: set[int] = set()
-    for link in links:
+    following = iter(links)
+    while (link := limited(next, following, None)) is not None:
         address = link.value_()
         if address in seen or len(seen) == _MOST:
             raise ValueError("a list of the kernel's has no end")
         seen.add(address)
         yield link
+
+
+def limited(walk: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """
+    Call one of drgn's helpers that follow pointers until they meet an end, which damaged memory need not have: parents of a directory, nodes
+    of a tree, a list that it looks for something in.
+
+    :raises ValueError: when it has called so many functions that it will never end
+    """
+    left = _MOST_CALLS
+
+    def count(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ValueError("a structure of the kernel's has no end")
+
+    # Signals would do the same, but only in the main thread; and a limit of time is another one on each machine.
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        return walk(*args, **kwargs)
+    finally:
+        sys.setprofile(before)

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drgn import BadDataError, FaultError, MissingDebugInfoError, Program, ProgramFlags, Symbol, SymbolIndex
-from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms
 
 from pagedbg.errors import PagedbgError
 from pagedbg.target.btf import Btf
 from pagedbg.target.dumpfile import DumpFile, open_file, recognize, recognize_open
 from pagedbg.target.globals import GlobalFinder
+from pagedbg.target.kallsyms import load_dumped_symbols, load_hidden_symbols, load_symbols
 from pagedbg.target.symbols import Symbolizer
 
 if TYPE_CHECKING:
@@ -159,13 +159,12 @@ class Target:
         if not self.live and "SYMBOL(kallsyms_names)" not in self.vmcoreinfo:
             return None, "it has no kallsyms in its vmcoreinfo (Linux 6.0 and later do)"
         try:
-            index = load_vmlinux_kallsyms(self.prog)
-            if self.live and not any(s.address for s in index(self.prog, "_stext", None, False)):
-                # kernel.kptr_restrict=2 blanks /proc/kallsyms even for root; kernel memory has the table all the same. drgn reads it from
-                # there only for a dump, unless asked by this private name.
-                from drgn.helpers.linux.kallsyms import _load_builtin_kallsyms
-
-                index = _load_builtin_kallsyms(self.prog)
+            if not self.live:
+                return load_dumped_symbols(self.prog, self.vmcoreinfo), ""
+            index = load_symbols(self.prog)
+            if not any(s.address for s in index(self.prog, "_stext", None, False)):
+                # kernel.kptr_restrict=2 blanks /proc/kallsyms even for root; kernel memory has the table all the same.
+                index = load_hidden_symbols(self.prog)
                 self.notes.append("kernel.kptr_restrict hides /proc/kallsyms: symbols were read from kernel memory.")
             return index, ""
         except (BadDataError, LookupError, FaultError, OverflowError, ValueError, OSError) as error:
