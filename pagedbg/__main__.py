@@ -12,9 +12,17 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 
 import sys
 
-from pagedbg.cli import main
+from pagedbg.trust import isolate
 
-__all__ = ("main",)
+
+def main() -> int:
+    """Run pagedbg and return the exit status; as root in a Python that imports nothing of somebody else's."""
+    isolate()
+    # What is imported from here on is root's, too.
+    from pagedbg.cli import main
+
+    return main()
+
 
 if __name__ == "__main__":
     sys.exit(main())

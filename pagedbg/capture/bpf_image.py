@@ -17,13 +17,13 @@ import json
 import os
 import re
 import signal
-import stat
 import struct
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from pagedbg import trust
 from pagedbg.capture.quiet import quiet
 from pagedbg.errors import PagedbgError
 
@@ -96,14 +96,14 @@ def build(defines: Mapping[str, int | str]) -> Image:
     :raises PagedbgError: if they cannot be compiled
     """
     flags = [f"-D{name}={value:#x}ULL" if isinstance(value, int) else f"-D{name}={value}" for name, value in sorted(defines.items())]
-    kept = _cache() / f"{_digest(flags)}.json"
+    name = f"{_digest(flags)}.json"
+    # The programs will run in the kernel: none is taken that somebody else may have written.
     with contextlib.suppress(OSError, ValueError):
-        if trusted(kept):
-            return Image.from_json(kept.read_text())
+        return Image.from_json(trust.read(_cache() / name).decode())
     image = _compile_apart(flags)
     # Without a cache it only takes longer the next time.
     with contextlib.suppress(OSError):
-        kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        kept = _cache() / name
         new = kept.with_suffix(f".{os.getpid()}")
         new.write_text(image.to_json())
         new.replace(kept)
@@ -111,7 +111,7 @@ def build(defines: Mapping[str, int | str]) -> Image:
 
 
 def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "pagedbg" / "bpf"
+    return Path(trust.cache_directory("bpf"))
 
 
 def _digest(flags: list[str]) -> str:
@@ -123,16 +123,15 @@ def _digest(flags: list[str]) -> str:
     return digest.hexdigest()[:32]
 
 
-def trusted(path: Path) -> bool:
-    """Whether nobody else can have written a file: its programs will run in the kernel."""
-    return all(
-        (info := each.stat()).st_uid == os.geteuid() and not info.st_mode & (stat.S_IWGRP | stat.S_IWOTH) for each in (path, path.parent)
-    )
-
-
 def _compile_apart(flags: list[str]) -> Image:
     done = subprocess.run(
-        [sys.executable, "-m", "pagedbg.capture.bpf_image"], input=json.dumps(flags), capture_output=True, text=True, check=False
+        trust.python("pagedbg.capture.bpf_image"),
+        input=json.dumps(flags),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+        env=trust.environment(),
     )
     if done.returncode == 0:
         return Image.from_json(done.stdout)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import re
 import shutil
@@ -12,6 +11,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from pagedbg import trust
 from pagedbg.capture import bpf_image
 from pagedbg.errors import PagedbgError
 
@@ -34,7 +34,7 @@ def sources() -> list[Path]:
 
 def module_file() -> Path:
     """
-    Return the module for the running kernel.
+    Return the module for the running kernel. What is in it is to be had from :func:`pagedbg.trust.read`.
 
     :raises PagedbgError: if there is none, and it cannot be built, with the reason
     """
@@ -43,10 +43,10 @@ def module_file() -> Path:
 
 
 def _installed() -> Path | None:
-    try:
-        found = subprocess.run(["modinfo", "-n", NAME], capture_output=True, text=True, check=False)
-    except OSError:
+    modinfo = trust.program("modinfo")
+    if modinfo is None:
         return None
+    found = subprocess.run([modinfo, "-n", NAME], capture_output=True, text=True, check=False, cwd="/", env=trust.environment())
     path = Path(found.stdout.strip())
     return path if found.returncode == 0 and path.is_absolute() else None
 
@@ -60,15 +60,25 @@ def build(release: str, kernel: Path) -> Path:
     """
     if not kernel.is_dir():
         raise PagedbgError(f"the module cannot be built, since this kernel's headers are not there: apt install linux-headers-{release}")
-    directory = cache() / f"{release}-{_digest(kernel)}"
+    try:
+        trust.check(kernel)
+    except OSError as error:
+        raise PagedbgError(
+            f"the module cannot be built with {kernel}, whose programs root would run ({error.strerror}): build it there as the owner, "
+            f"install it below /lib/modules/{release}, and run depmod"
+        ) from None
+    try:
+        cache = Path(trust.cache_directory("kmod"))
+    except OSError as error:
+        raise PagedbgError(f"the module cannot be kept in {error.filename}: {error.strerror}") from None
+    directory = cache / f"{release}-{_digest(kernel)}"
     built = directory / f"{NAME}.ko"
-    if built.exists() and bpf_image.trusted(built):
+    if trust.is_trusted(built):
         return built
     for program in ("make", "gcc"):
-        if not shutil.which(program):
+        if not trust.program(program):
             raise PagedbgError(f"the module cannot be built without {program}: apt install {program}")
-    directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=directory.parent, prefix="building-") as scratch:
+    with tempfile.TemporaryDirectory(dir=cache, prefix="building-") as scratch:
         _make(kernel, Path(scratch))
         directory.mkdir(mode=0o700, exist_ok=True)
         (Path(scratch) / built.name).replace(built)
@@ -80,7 +90,13 @@ def _make(kernel: Path, where: Path) -> None:
         shutil.copyfile(path, where / path.name)
     try:
         done = subprocess.run(
-            ["make", "-C", kernel, f"M={where}", "modules"], capture_output=True, text=True, check=False, timeout=_PATIENCE
+            [trust.program("make") or "make", "-C", kernel, f"M={where}", "modules"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_PATIENCE,
+            cwd="/",
+            env=trust.environment(),
         )
     except subprocess.TimeoutExpired:
         raise PagedbgError(f"the module was not built within {_PATIENCE} s.") from None
@@ -88,11 +104,6 @@ def _make(kernel: Path, where: Path) -> None:
         lines = done.stderr.strip().splitlines() or ["make gave no reason"]
         told = next((line for line in lines if re.search(r"error|not found|No such", line, re.IGNORECASE)), lines[-1])
         raise PagedbgError(f"the module cannot be built: {told.strip()}")
-
-
-def cache() -> Path:
-    """Where modules are kept that were built."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "pagedbg" / "kmod"
 
 
 def _digest(kernel: Path) -> str:

@@ -6,13 +6,14 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pagedbg import trust
 
 # What naming the last stacks may take, in seconds.
 _PATIENCE = 60.0
@@ -33,7 +34,12 @@ class StackFeed:
         self._asked: set[int] = set()
         self._new: list[int] = []
         self._resolver = subprocess.Popen(
-            [sys.executable, "-m", "pagedbg.capture.resolver"], stdin=subprocess.PIPE, stdout=out, stderr=subprocess.DEVNULL
+            trust.python("pagedbg.capture.resolver"),
+            stdin=subprocess.PIPE,
+            stdout=out,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            env=trust.environment(),
         )
         self.pid = self._resolver.pid
         self._stack: Callable[[int], list[int]] | None = None

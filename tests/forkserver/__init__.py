@@ -47,7 +47,7 @@ def python() -> Path:
 def _start() -> None:
     """Have a server for this process and what it starts."""
     path = programs() / "socket"
-    server = subprocess.Popen([sys.executable, SERVER, path], stdin=subprocess.PIPE, cwd="/")
+    server = subprocess.Popen([sys.executable, "-I", SERVER, path], stdin=subprocess.PIPE, cwd="/")
     atexit.register(server.communicate)
     deadline = time.monotonic() + PATIENCE
     while not path.exists():

@@ -118,7 +118,7 @@ class Machine:
         ``modules`` are wanted of it.
         """
         socket = shlex.quote(str(forkserver.programs() / "socket"))
-        server = shlex.join([sys.executable, str(forkserver.SERVER)])
+        server = shlex.join([sys.executable, "-I", str(forkserver.SERVER)])
         # The file of this machine's own server is seen in the guest.
         self.sh(f"""
             rm -f {socket}
