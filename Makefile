@@ -17,8 +17,7 @@ run: $(VENV)/.run
 
 install:
 	@contrib/packages python3-bpfcc python3-venv
-	$(PYTHON) -m venv --system-site-packages $(PREFIX)/lib/pagedbg
-	$(PREFIX)/lib/pagedbg/bin/pip install --quiet --disable-pip-version-check .
+	@contrib/environment $(PYTHON) $(PREFIX)/lib/pagedbg .
 	install -d $(PREFIX)/bin $(PREFIX)/share/man/man1
 	ln -sf $(PREFIX)/lib/pagedbg/bin/pagedbg $(PREFIX)/bin/pagedbg
 	install -m 644 contrib/pagedbg.1 $(PREFIX)/share/man/man1/
@@ -44,16 +43,14 @@ lint: $(VENV)/.test
 kernels: $(VENV)/.test
 	contrib/lab/lab build 6.1 6.12 newest 6.12-debug
 
-# The environment sees the distribution's packages: bcc is only there.
-$(VENV)/.run: pyproject.toml
+$(VENV)/.run: pyproject.toml contrib/environment
 	@contrib/packages python3-bpfcc python3-venv
-	$(PYTHON) -m venv --system-site-packages $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable .
+	@contrib/environment $(PYTHON) $(VENV) --editable .
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run
 	@contrib/packages bpftool dwarves gcc less libc6-dev make python3-bpfcc tmux
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@contrib/environment $(PYTHON) $(VENV) --editable '.[dev]'
 	@touch $@
 
 clean:
