@@ -8,10 +8,9 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pagedbg import __version__
+from pagedbg import __version__, trust
 from pagedbg.commands.base import Leave, execute
 from pagedbg.errors import UsageError
 from pagedbg.session import Session
@@ -141,35 +140,25 @@ def _trace(session: Session) -> str:
     return " · recording" if session.recording is not None and session.recording.running else ""
 
 
-def history_path() -> Path:
-    """Return where the history is kept."""
-    state = os.environ.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path("~/.local/state").expanduser()) / "pagedbg" / "history"
-
-
 def _history() -> History:
     """Return the history in its file, readable by nobody else; in memory where the file cannot be had."""
     from prompt_toolkit.history import FileHistory, InMemoryHistory
 
-    class Tolerant(FileHistory):
-        """A history that a full disk does not turn into an error at every line."""
+    class OfDescriptor(FileHistory):
+        """
+        A history in the file that was opened, whatever is at its path by now: prompt_toolkit opens it anew for each line. A full disk is not turned
+        into an error at every line.
+        """
+
+        def __init__(self, descriptor: int) -> None:
+            super().__init__(f"/proc/self/fd/{descriptor}")
 
         def store_string(self, string: str) -> None:
             with contextlib.suppress(OSError):
                 super().store_string(string)
 
-    path: Path | None = None
     try:
-        path = history_path()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.fchmod(fd, 0o600)
-        finally:
-            os.close(fd)
-        return Tolerant(str(path))
-    except (OSError, RuntimeError) as error:
-        # RuntimeError: there is no home directory.
-        reason = f"{path}: {error.strerror}" if isinstance(error, OSError) else str(error)
-        print(f"The history of this session will not be kept ({reason}).", file=sys.stderr)
+        return OfDescriptor(trust.open_private(os.path.join(trust.state_directory(), "history")))
+    except OSError as error:
+        print(f"The history of this session will not be kept ({error.filename}: {error.strerror}).", file=sys.stderr)
         return InMemoryHistory()

@@ -21,7 +21,6 @@ from prompt_toolkit.document import Document
 from pagedbg.commands.values import VALUES
 from pagedbg.session import Session
 from pagedbg.ui.completion import LineCompleter
-from pagedbg.ui.prompt import history_path
 
 FAKE = Path(__file__).with_name("fake_session.py")
 PROMPT = "pagedbg>"
@@ -180,6 +179,21 @@ def test_history_is_kept_for_its_owner_only(terminal: Terminal, tmp_path: Path) 
     again.child.send("\x1b[A\r")
     again.printed("remembered")
     again.child.close(force=True)
+
+
+def test_history_is_not_written_through_a_link(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("untouched")
+    victim.chmod(0o644)
+    (tmp_path / "pagedbg").mkdir()
+    (tmp_path / "pagedbg" / "history").symlink_to(victim)
+    terminal = Terminal(tmp_path)
+    terminal.expect("history: it is a link).")
+    terminal.ready()
+    terminal.child.send("says works\r")
+    terminal.printed("works")
+    terminal.child.close(force=True)
+    assert (victim.read_text(), stat.S_IMODE(victim.stat().st_mode)) == ("untouched", 0o644)
 
 
 def test_history_falls_back_to_memory(tmp_path: Path) -> None:
@@ -417,9 +431,3 @@ def test_a_target_that_cannot_be_read_offers_nothing(monkeypatch: pytest.MonkeyP
     assert offers("rows pfn --comm b") == []
 
 
-def test_where_the_history_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", "/state")
-    assert history_path() == Path("/state/pagedbg/history")
-    monkeypatch.setenv("XDG_STATE_HOME", "")
-    monkeypatch.setenv("HOME", "/home/me")
-    assert history_path() == Path("/home/me/.local/state/pagedbg/history")
