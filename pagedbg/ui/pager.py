@@ -9,9 +9,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import IO, Any, TextIO, cast
 
+from pagedbg import trust
 from pagedbg.errors import PagedbgError
 from pagedbg.ui.interrupt import Interrupts
 from pagedbg.ui.printable import printed, raw
@@ -24,13 +25,13 @@ class PipelineError(PagedbgError):
     """The shell command behind ``|`` failed; a prompt need not repeat what that command has said itself."""
 
 
-def _start(command: str, stdout: TextIO) -> subprocess.Popen[str]:
+def _start(command: str, stdout: TextIO, environment: Mapping[str, str] = os.environ) -> subprocess.Popen[str]:
     """Start a shell command that reads from us and writes where ``stdout`` goes."""
     stdout.flush()
     target: int | None = None
     with contextlib.suppress(OSError, io.UnsupportedOperation):
         target = stdout.fileno()
-    env = {"LESS": _LESS_OPTIONS, **os.environ}
+    env = {"LESS": _LESS_OPTIONS, **environment}
     return subprocess.Popen(command, shell=True, stdin=subprocess.PIPE, stdout=target, text=True, errors="backslashreplace", env=env)
 
 
@@ -80,9 +81,9 @@ def pager_command() -> str | None:
     """Return the user's pager, or None where there is none or the terminal cannot take one."""
     if os.environ.get("TERM", "dumb") == "dumb":
         return None
-    pager = os.environ.get("PAGER")
+    pager = trust.chosen_environment().get("PAGER")
     if pager is None:
-        return "less" if shutil.which("less") else None
+        return "less" if trust.program("less") else None
     return None if pager.strip() in ("", "cat") else pager
 
 
@@ -112,7 +113,7 @@ class _Overflow(io.TextIOBase):
         # One line stays free for the prompt.
         if self._lines >= self._size.lines - 1:
             with self._interrupts.held():
-                self._process = _start(self._pager, self._terminal)
+                self._process = _start(self._pager, self._terminal, trust.chosen_environment())
             self._release(cast(IO[str], self._process.stdin))
         return len(text)
 
