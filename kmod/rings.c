@@ -4,7 +4,10 @@
 #include <linux/cpumask.h>
 #include <linux/fs.h>
 #include <linux/log2.h>
+#include <linux/math64.h>
+#include <linux/minmax.h>
 #include <linux/miscdevice.h>
+#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/printk.h>
 #include <linux/uaccess.h>
@@ -17,10 +20,19 @@
 #define FEWEST_SLOTS	64
 #define MOST_SLOTS	(1 << 20)
 
+/* Of the machine's memory, the rings take no more than this part. */
+#define MEMORY_PARTS	16
+
 struct pagedbg_header *pagedbg_rings;
 struct pagedbg_filter *pagedbg_filters;
 struct pagedbg_record *pagedbg_slots;
 void *pagedbg_cpus;
+
+/* How many records of each CPU fit into so much memory, a power of two. */
+static unsigned long slots_in(u64 memory)
+{
+	return rounddown_pow_of_two(max(div_u64(memory, nr_cpu_ids * sizeof(*pagedbg_slots)), 1ULL));
+}
 
 /**
  * pagedbg_make_rings - Allocate the rings of all CPUs
@@ -31,18 +43,26 @@ int pagedbg_make_rings(unsigned int slots)
 	size_t filters_at = ALIGN(sizeof(*pagedbg_rings), 64);
 	size_t cpus_at = PAGE_ALIGN(filters_at + 2 * sizeof(*pagedbg_filters));
 	size_t slots_at = PAGE_ALIGN(cpus_at + nr_cpu_ids * PAGEDBG_CPU_STRIDE);
+	unsigned long most = slots_in(((u64)totalram_pages() << PAGE_SHIFT) / MEMORY_PARTS);
 	size_t size;
 
 	if (!slots)
-		slots = clamp(rounddown_pow_of_two(RING_MEMORY / sizeof(*pagedbg_slots) / nr_cpu_ids), 256UL, 16384UL);
+		slots = min(clamp(slots_in(RING_MEMORY), 256UL, 16384UL), max(most, (unsigned long)FEWEST_SLOTS));
 	if (!is_power_of_2(slots) || slots < FEWEST_SLOTS || slots > MOST_SLOTS) {
 		pr_err("ring_slots= has to be a power of two from %u to %u\n", FEWEST_SLOTS, MOST_SLOTS);
 		return -EINVAL;
 	}
+	if (slots > most) {
+		pr_err("ring_slots=%u for %u CPUs would take more than a sixteenth of this machine's memory: %lu at most\n", slots, nr_cpu_ids, most);
+		return -EINVAL;
+	}
 	size = PAGE_ALIGN(slots_at + (size_t)nr_cpu_ids * slots * sizeof(*pagedbg_slots));
-	pagedbg_rings = vmalloc_user(size);
-	if (!pagedbg_rings)
+	/* Rather none than that anything is killed for it. vmalloc_user() would not take the flags. */
+	pagedbg_rings = __vmalloc(size, GFP_KERNEL | __GFP_ZERO | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
+	if (!pagedbg_rings) {
+		pr_err("there is no memory for rings of %zu KiB: give fewer ring_slots=\n", size >> 10);
 		return -ENOMEM;
+	}
 	pagedbg_filters = (void *)pagedbg_rings + filters_at;
 	pagedbg_cpus = (void *)pagedbg_rings + cpus_at;
 	pagedbg_slots = (void *)pagedbg_rings + slots_at;
@@ -74,17 +94,26 @@ static int device_open(struct inode *inode, struct file *file)
 	return capable(CAP_SYS_ADMIN) ? 0 : -EPERM;
 }
 
+/* remap_vmalloc_range() maps only what vmalloc_user() made. */
 static int device_mmap(struct file *file, struct vm_area_struct *vma)
 {
+	unsigned long i, pages = pagedbg_rings->size >> PAGE_SHIFT;
+	int error = 0;
+
 	if (vma->vm_flags & (VM_WRITE | VM_EXEC))
 		return -EACCES;
+	if (vma->vm_pgoff > pages || vma_pages(vma) > pages - vma->vm_pgoff)
+		return -EINVAL;
 #ifdef HAVE_VM_FLAGS_CLEAR
-	vm_flags_clear(vma, VM_MAYWRITE | VM_MAYEXEC);
+	vm_flags_mod(vma, VM_DONTEXPAND | VM_DONTDUMP, VM_MAYWRITE | VM_MAYEXEC);
 #else
+	vma->vm_flags |= VM_DONTEXPAND | VM_DONTDUMP;
 	vma->vm_flags &= ~(VM_MAYWRITE | VM_MAYEXEC);
 #endif
-	/* Refuses what is not all inside. */
-	return remap_vmalloc_range(vma, pagedbg_rings, vma->vm_pgoff);
+	for (i = 0; i < vma_pages(vma) && !error; i++)
+		error = vm_insert_page(vma, vma->vm_start + i * PAGE_SIZE,
+				       vmalloc_to_page((void *)pagedbg_rings + ((vma->vm_pgoff + i) << PAGE_SHIFT)));
+	return error;
 }
 
 /* Takes a struct pagedbg_filter; its orders count for nothing, they are /proc/page_order's. */

@@ -5,12 +5,12 @@ The program: what is installed as ``pagedbg``, and ``python -m pagedbg``.
 Ctrl-C ends it without a word until :func:`pagedbg.cli.main` says otherwise: while Python imports, it would say in a traceback where it was.
 """
 
-import signal
-
-if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
+# Not signal, which is a file that Python would look for in the current directory, too, before isolate() was called.
+import _signal
 import sys
+
+if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 
 from pagedbg.trust import isolate
 

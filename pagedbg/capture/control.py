@@ -12,7 +12,6 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -21,14 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from pagedbg import trust
 from pagedbg.capture.bpf import BPF
 from pagedbg.capture.filter import build_filter, describe
 from pagedbg.capture.hooks import describe_kernel
 from pagedbg.capture.kmod import KMOD
-from pagedbg.capture.layout import RECORD
+from pagedbg.capture.layout import RECORD, most_slots
 from pagedbg.capture.meta import Attached
 from pagedbg.capture.provenance import kernel_of, names_of
-from pagedbg.errors import PagedbgError
+from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.mm.sched_clock import known_local_clock
 
 if TYPE_CHECKING:
@@ -205,12 +205,14 @@ def _spawn() -> tuple[subprocess.Popen[bytes], socket.socket]:
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-m", "pagedbg.capture.recorder"],
+            trust.python("pagedbg.capture.recorder"),
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             # Ctrl-C at the prompt is not for it.
             start_new_session=True,
+            cwd="/",
+            env=trust.environment(),
         )
     return process, ours
 
@@ -223,15 +225,30 @@ def _encoded(target: Target, options: Mapping[str, str]) -> str:
     return base64.b64encode(build_filter(target.prog, options).tobytes()).decode()
 
 
+def _slots(wanted: int, cpus: int) -> int:
+    """
+    How many slots the ring of a CPU is to have.
+
+    :param wanted: what was asked for, or 0
+    :raises UsageError: if that is more than the machine's memory has room for
+    """
+    most = most_slots(cpus, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    if wanted > most:
+        raise UsageError(
+            f"--slots: rings of {wanted} slots for {cpus} CPUs would take {wanted * cpus * RECORD.itemsize >> 20:,} MiB, which is more than a "
+            f"sixteenth of this machine's memory: {most} at most"
+        )
+    if wanted:
+        return wanted
+    slots = _RING_MEMORY // RECORD.itemsize // cpus
+    return min(max(1 << slots.bit_length() - 1, _FEWEST_SLOTS), _MOST_SLOTS, most)
+
+
 def _asked(target: Target, plan: Plan) -> dict[str, Any]:
     """All that the recorder has to know of the kernel, in plain words."""
     prog = target.prog
     kernel = describe_kernel(target)
-    slots = plan.slots
-    if not slots:
-        cpus = prog["nr_cpu_ids"].value_()
-        slots = _RING_MEMORY // RECORD.itemsize // cpus
-        slots = min(max(1 << slots.bit_length() - 1, _FEWEST_SLOTS), _MOST_SLOTS)
+    slots = _slots(plan.slots, prog["nr_cpu_ids"].value_())
     return {
         "functions": kernel.functions,
         "constants": kernel.constants,

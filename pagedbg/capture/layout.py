@@ -163,6 +163,15 @@ def summed(cpus: NDArray[Any]) -> dict[str, Any]:
     }
 
 
+def most_slots(cpus: int, memory: int) -> int:
+    """
+    How many slots the rings of a machine may have at most (``kmod/rings.c``): all together take no more than a sixteenth of its memory.
+
+    :param memory: in bytes
+    """
+    return 1 << max(memory // 16 // (cpus * RECORD.itemsize), 1).bit_length() - 1
+
+
 def is_ring_size(slots: int) -> bool:
     """Whether a CPU's ring may have so many slots (``kmod/rings.c``: a power of two, ``FEWEST_SLOTS`` to ``MOST_SLOTS``)."""
     return 64 <= slots <= 1 << 20 and not slots & (slots - 1)
