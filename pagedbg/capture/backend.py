@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pagedbg.capture import layout
 from pagedbg.capture.layout import RECORD
 from pagedbg.capture.rings import Ring
+from pagedbg.capture.silence import silenced
 from pagedbg.errors import PagedbgError
 
 
@@ -37,6 +38,10 @@ class Backend(abc.ABC):
         """Cut the array of all slots, ``slots`` for each CPU that there are counters of, into rings."""
         heads = self._cpus["head"]
         self.rings = [Ring(slot[i * slots : (i + 1) * slots], heads[i : i + 1]) for i in range(len(heads))]
+
+    def silenced(self) -> str | None:
+        """Why nothing is recorded at present, although all is attached; None if nothing is known to be in the way. What it misses is not counted."""
+        return silenced(self.attach)
 
     def counts(self) -> NDArray[Any]:
         """What each CPU has counted, an element of :data:`~pagedbg.capture.layout.CPU` each."""
@@ -67,6 +72,13 @@ class Backend(abc.ABC):
     @abc.abstractmethod
     def close(self) -> None:
         """Let go of everything."""
+
+
+def check_heard(attach: str) -> None:
+    """:raises PagedbgError: if what is attached in this way would see nothing"""
+    why = silenced(attach)
+    if why is not None:
+        raise PagedbgError(why)
 
 
 def check_header(header: np.void, way_out: str) -> None:

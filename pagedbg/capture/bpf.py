@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pagedbg.capture import layout
-from pagedbg.capture.backend import Backend, check_header
+from pagedbg.capture.backend import Backend, check_header, check_heard
 from pagedbg.capture.bpf_image import Image, build, one_sentence
 from pagedbg.capture.layout import CPU, FILTER, HEADER, RECORD
 from pagedbg.capture.quiet import quiet
@@ -98,6 +98,7 @@ class BpfBackend(Backend):
         :param filter_: an element of :data:`~pagedbg.capture.layout.FILTER`, in force from the first event
         :raises PagedbgError: if nothing can be attached this way
         """
+        check_heard(attach)
         functions = hooked(functions, constants, attach)
         cpus = _possible_cpus()
         image = image_for(functions, constants, cpus, slots, attach)

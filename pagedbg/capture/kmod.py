@@ -8,6 +8,8 @@ The orders are set through ``/proc/page_order``, the other filters by writing to
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import mmap
 import os
 import subprocess
@@ -19,7 +21,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pagedbg.capture.backend import Backend, check_header
+from pagedbg import trust
+from pagedbg.capture.backend import Backend, check_header, check_heard
 from pagedbg.capture.kmod_build import NAME, module_file
 from pagedbg.capture.layout import CPU, FILTER, HEADER, RECORD
 from pagedbg.errors import PagedbgError
@@ -99,6 +102,7 @@ class KmodBackend(Backend):
         """
         if loaded():
             raise PagedbgError("the module is loaded already, by another pagedbg or one that has ended: trace attach takes it over")
+        check_heard(MODULE)
         numbers = [*(constants[name] for name in _LAYOUT), addresses["dummy_handle"]]
         _insmod(module_file(), "events=none", f"ring_slots={slots}", f"layout={','.join(map(str, numbers))}")
         try:
@@ -194,34 +198,57 @@ def _parameter(name: str) -> str:
     return (PARAMETERS / name).read_text()
 
 
+_SECURE_BOOT = (
+    "the kernel takes only modules with a signature that it knows (Secure Boot): install it with DKMS, and enroll DKMS's key with mokutil"
+)
+# Errors that say something else of modules than of files.
+_WHY = {
+    errno.EKEYREJECTED: _SECURE_BOOT,
+    errno.ENOKEY: _SECURE_BOOT,
+    errno.EPERM: "the kernel takes no more modules (lockdown, or kernel.modules_disabled)",
+    errno.ENOEXEC: "it was built for another kernel than the one that runs",
+    errno.ENOENT: "Unknown symbol in module",
+    errno.ESRCH: "Module has wrong symbol version",
+    errno.EINVAL: "Invalid parameters",
+}
+
+# How DKMS packs a module where the distribution's kernel has its own packed. Not every kernel unpacks them itself.
+_UNPACK = {".xz": "xz", ".zst": "zstd", ".gz": "gzip"}
+
+
 def _insmod(path: Path, *parameters: str) -> None:
+    """Load what is in a file: what was found to be nobody else's, whatever is at its path by then."""
+    image = _image(path)
     since = _log()
-    done = _run("insmod", str(path), *parameters)
-    if done.returncode == 0:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.init_module(image, ctypes.c_ulong(len(image)), " ".join(parameters).encode()) == 0:
         return
-    why = done.stderr.strip().rpartition(": ")[2] or f"status {done.returncode}"
+    number = ctypes.get_errno()
     said = [line.partition(f"{NAME}: ")[2] for line in _log()[len(since) :] if f";{NAME}: " in line]
-    ways_out = {
-        "Key was rejected by service": "the kernel takes only modules with a signature that it knows (Secure Boot): install it with DKMS, and enroll DKMS's key with mokutil",
-        "Required key not available": "the kernel takes only modules with a signature that it knows (Secure Boot): install it with DKMS, and enroll DKMS's key with mokutil",
-        "Operation not permitted": "the kernel takes no more modules (lockdown, or kernel.modules_disabled)",
-        "Invalid module format": "it was built for another kernel than the one that runs",
-    }
-    raise PagedbgError(f"the module cannot be loaded: {said[-1] if said else ways_out.get(why, why)}")
+    raise PagedbgError(f"the module cannot be loaded: {said[-1] if said else _WHY.get(number, os.strerror(number))}")
 
 
-def _run(*command: str) -> subprocess.CompletedProcess[str]:
-    # Who has become root by su has no sbin in the path.
-    environment = {**os.environ, "LC_ALL": "C", "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}
+def _image(path: Path) -> bytes:
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    except FileNotFoundError:
-        raise PagedbgError(f"the module cannot be loaded or unloaded without {command[0]}: apt install kmod") from None
+        image = trust.read(path)
+    except OSError as error:
+        raise PagedbgError(f"the module cannot be loaded from {path}: {error.strerror}") from None
+    name = _UNPACK.get(path.suffix)
+    if name is None:
+        return image
+    unpack = trust.program(name)
+    if unpack is None:
+        raise PagedbgError(f"the module cannot be unpacked without {name}: apt install {name.replace('xz', 'xz-utils')}")
+    done = subprocess.run([unpack, "-dc"], input=image, capture_output=True, check=False, cwd="/", env=trust.environment())
+    if done.returncode:
+        raise PagedbgError(f"the module cannot be loaded: {path} is damaged")
+    return done.stdout
 
 
 def _rmmod() -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
     for _ in range(_TRIES):
-        if _run("rmmod", NAME).returncode == 0 or not loaded():
+        if libc.delete_module(NAME.encode(), os.O_NONBLOCK) == 0 or not loaded():
             return
         time.sleep(0.1)
 

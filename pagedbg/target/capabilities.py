@@ -12,14 +12,15 @@ import dataclasses
 import importlib.util
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from drgn import FaultError
 
+from pagedbg import trust
 from pagedbg.mm.page_owner import page_owner_compiled, page_owner_inited
+from pagedbg.target.switches import FTRACE, KPROBES, WAYS_OUT, is_off
 
 if TYPE_CHECKING:
     from pagedbg.target.opening import Target
@@ -183,6 +184,16 @@ def _kprobes(target: Target) -> tuple[bool, str]:
     return (True, "CONFIG_KPROBES=y") if target.has_symbol("register_kprobe") else (False, "this kernel has no kprobes")
 
 
+@_probe("ftrace on", cost="only tracepoints see anything: trace start --attach tracepoint", remedy=WAYS_OUT[FTRACE], only_live=True)
+def _ftrace_on(target: Target) -> tuple[bool, str]:
+    return not is_off(FTRACE), "kernel.ftrace_enabled is 0" if is_off(FTRACE) else "not switched off"
+
+
+@_probe("kprobes on", cost="the kernel module and kprobes of BPF see nothing", remedy=WAYS_OUT[KPROBES], only_live=True)
+def _kprobes_on(target: Target) -> tuple[bool, str]:
+    return not is_off(KPROBES), f"{KPROBES} is 0" if is_off(KPROBES) else "not switched off"
+
+
 @_probe("BPF", cost="no tracing with BPF", remedy="Build the kernel with CONFIG_BPF_SYSCALL=y and CONFIG_BPF_EVENTS=y", only_live=True)
 def _bpf(target: Target) -> tuple[bool, str]:
     return (True, "CONFIG_BPF_EVENTS=y") if target.has_symbol("bpf_trace_run1") else (False, "this kernel has no BPF tracing")
@@ -209,5 +220,5 @@ def _headers(target: Target) -> tuple[bool, str]:
 
 @_probe("compiler", cost="the kernel module cannot be built", remedy="apt install build-essential", only_live=True)
 def _compiler(target: Target) -> tuple[bool, str]:
-    missing = [tool for tool in ("gcc", "make") if shutil.which(tool) is None]
+    missing = [tool for tool in ("gcc", "make") if trust.program(tool) is None]
     return not missing, f"{' and '.join(missing)} not found" if missing else "gcc and make"
