@@ -6,7 +6,7 @@ Ctrl-C ends it without a word until :func:`pagedbg.cli.main` says otherwise: whi
 """
 
 # Not signal, which is a file that Python would look for in the current directory, too, before isolate() was called.
-import _signal
+import _signal  # type: ignore[import-not-found]
 import sys
 
 if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
