@@ -429,5 +429,3 @@ def test_a_target_that_cannot_be_read_offers_nothing(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setitem(VALUES, "--comm", comms)
     assert offers("rows pfn --comm b") == []
-
-

@@ -98,7 +98,6 @@ def behind_a_link_into_a_directory_of_somebody_else(path: Path) -> Path:
     return link / "file"
 
 
-
 @as_root
 @pytest.mark.parametrize(
     "hostile",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import random
 import re
 import sys
 from collections import Counter
@@ -154,16 +155,24 @@ def _kill(machine: Machine, victim: str) -> str:
     directory = OUT / f"{victim}-killed"
     pid = {"prompt": f"$(cat /tmp/{victim})", "recorder": f"$(sed -n 's/.*\"pid\": *\\([0-9]*\\).*/\\1/p' {directory}/meta.json)"}[victim]
     return machine.sh(f"""
-        {{ echo 'trace start --output {directory}'; echo '!echo $PPID >/tmp/{victim}'; echo '!sleep 60'; }} >/tmp/{victim}.script
+        {{ echo 'trace start --slots {KILLED_SLOTS} --output {directory}'; echo '!echo $PPID >/tmp/{victim}'; echo '!sleep 60'; }} >/tmp/{victim}.script
         {forkserver.programs()}/pagedbg -x /tmp/{victim}.script >/dev/null 2>&1 &
         while [ ! -s /tmp/{victim} ]; do sleep 0.2; done
         {ATTACHED}
+        for i in $(seq 100); do echo pairs {KILLED_ORDER} {KILLED_PAIRS // 100} >{CHURN}; done
+        while :; do echo pairs {KILLED_ORDER} 10 >{CHURN}; done &
+        sleep {random.uniform(0.1, 2):.3f}
         kill -9 {pid}
+        kill $!
         for i in $(seq 100); do {ATTACHED} >/tmp/count || break; sleep 0.2; done
         cat /tmp/count
         kill -9 $(cat /tmp/{victim}) 2>/dev/null
         true
     """)
+
+
+# What is recorded by one that is killed in the midst of it, and how much of that its rings hold at most: of two CPUs.
+KILLED_ORDER, KILLED_PAIRS, KILLED_SLOTS = 6, 5000, 1024
 
 
 def of(rows: Iterable[dict[str, Any]], *events: str) -> list[dict[str, Any]]:
@@ -403,10 +412,14 @@ def test_a_capture_survives_the_death_of_the_prompt(traced: Traced) -> None:
     assert len(capture.events()) == capture.meta.counts.read
 
 
-def test_a_capture_whose_recorder_was_killed_says_so(traced: Traced) -> None:
+def test_a_killed_recorder_costs_what_the_rings_hold_and_that_is_said(traced: Traced) -> None:
     capture = traced.capture("recorder-killed")
     assert capture.abandoned
-    assert len(capture.events())
+    lost = {loss.kind: loss.count for loss in capture.losses}
+    assert lost.keys() <= {LossKind.KILLED, LossKind.OVERWRITTEN, LossKind.DAMAGED, LossKind.MISSED}
+    assert LossKind.KILLED in lost
+    events = capture.events()
+    assert np.count_nonzero(events["order"] == KILLED_ORDER) >= 2 * KILLED_PAIRS - 2 * KILLED_SLOTS - (lost.get(LossKind.OVERWRITTEN) or 0)
 
 
 def test_the_kernel_has_nothing_to_complain_of(traced: Traced) -> None:
