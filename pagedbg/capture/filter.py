@@ -27,6 +27,7 @@ EVENT_WORDS = {name.replace("set migrate", "migrate"): event for event, name in 
 
 _ALL = 1 << 32
 _MOST_PFN = (1 << 64) - 2
+_MOST_PID = (1 << 63) - 1
 
 
 def everything() -> NDArray[Any]:
@@ -99,7 +100,10 @@ def _migratetype(prog: Program, filter_: NDArray[Any], text: str) -> None:
 
 
 def _pid(prog: Program, filter_: NDArray[Any], text: str) -> None:
-    _put(filter_, "pids", "pid", layout.PIDS, filters.parse_numbers(text).ranges, "ranges")
+    ranges = [(low, min(high, _MOST_PID)) for low, high in filters.parse_numbers(text).ranges]
+    if any(low > high for low, high in ranges):
+        raise UsageError(f"{text!r} is more than any process can have for a number")
+    _put(filter_, "pids", "pid", layout.PIDS, ranges, "ranges")
 
 
 def _comm(prog: Program, filter_: NDArray[Any], text: str) -> None:

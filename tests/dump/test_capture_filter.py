@@ -113,6 +113,8 @@ def test_a_name_that_is_too_long_is_cut_as_the_kernel_cuts_it() -> None:
         ("comm", "a*b", "--comm: 'a*b' cannot be matched in the kernel"),
         ("comm", ",".join("abcdefghi"), "--comm: 9 names are more than the 8"),
         ("pid", ",".join(map(str, range(9))), "--pid: 9 ranges are more than the 8"),
+        ("pid", str(1 << 80), "is more than any process can have for a number"),
+        ("gfp", "0x100000000", "has more than the 32 bits"),
         ("migratetype", "CMA", "--migratetype: there is no migratetype that an allocation asks for 'CMA'"),
         ("zone", "Nowhere", "there is no zone 'Nowhere' here"),
         ("gfp", "__GFP_NONSENSE", "--gfp: "),

@@ -154,6 +154,12 @@ def test_two_blocks_of_one_order_side_by_side_are_two() -> None:
     assert blocks_of(0, block(2, 7) + block(2, 7)) == [(0, 2, 4, 7), (4, 2, 4, 7)]
 
 
+@pytest.mark.parametrize("order", [7, 8, 9, GREATEST_ORDER])
+def test_a_block_ends_where_its_order_says_however_large_it_is(order: int) -> None:
+    fake, _ = kernel(0, [Page(ALLOCATED, order, 7)], 3)
+    assert [end for blocks in for_each_block(fake.prog) for end in blocks.end_pfn.tolist()] == [1 << order]
+
+
 def test_a_block_whose_middle_was_freed_and_allocated_anew_is_still_one() -> None:
     pages = block(3, 7)
     pages[2:4] = block(1, 8)

@@ -70,6 +70,14 @@ def test_of_one_cpu_events_keep_their_order_whatever_their_times(writer: Capture
     assert Capture(writer.path).events()["pfn"].tolist() == [1, 2, 3]
 
 
+def test_the_greatest_number_that_a_cpu_may_have_is_one_like_others(writer: CaptureWriter) -> None:
+    last = np.iinfo(RECORD["cpu"]).max
+    writer.append(
+        records({"cpu": last, "time_nsec": 50, "pfn": 1}, {"cpu": last, "time_nsec": 40, "pfn": 2}, {"cpu": 0, "time_nsec": 45, "pfn": 3})
+    )
+    assert Capture(writer.path).events()["pfn"].tolist() == [3, 1, 2]
+
+
 def test_a_time_of_the_other_clock_is_converted_by_the_events_that_have_both(writer: CaptureWriter) -> None:
     # Of the first, CLOCK_MONOTONIC was read 20 ns late.
     writer.append(

@@ -56,7 +56,7 @@ def test_parse(text: str, mask: int) -> None:
     assert parse_gfp_mask(NAMES, text) == mask
 
 
-@pytest.mark.parametrize("text", ["", "GFP_KERNEL|", "GFP_COFFEE", "0xzz", "-1", "1e3"])
+@pytest.mark.parametrize("text", ["", "GFP_KERNEL|", "GFP_COFFEE", "0xzz", "-1", "1e3", "0x100000000"])
 def test_refused(text: str) -> None:
     with pytest.raises(UsageError):
         parse_gfp_mask(NAMES, text)
