@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Mark tests by their directory; where several processes share them, put the longest first."""
     for item in items:
         directory = item.path.relative_to(HERE).parts[0]
-        if directory in ("dump", "vm"):
+        if directory in ("dump", "installed", "vm"):
             item.add_marker(directory)
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: -schedule.seconds_of(schedule.group_of(item.nodeid)))

@@ -46,6 +46,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("keep", [0, 7, 100, 4096, 4200, 8192, 12_000, 16_000, 17_000, 20_000, 0.05, 0.5, 0.9, 0.99, 0.9999])
+@pytest.mark.once
 def test_a_dump_that_is_cut_short_says_so(copy: Path, pagedbg: Run, keep: float) -> None:
     size = copy.stat().st_size
     os.truncate(copy, int(keep if keep > 1 or not keep else size * keep))
@@ -62,6 +63,7 @@ def test_a_dump_that_is_cut_short_says_so(copy: Path, pagedbg: Run, keep: float)
 
 
 @pytest.mark.parametrize("seed", range(12))
+@pytest.mark.once
 def test_flipped_bytes_in_the_headers(copy: Path, seed: int) -> None:
     choice = random.Random(seed)
     with copy.open("r+b") as file:
@@ -229,6 +231,7 @@ def test_records_that_the_dump_left_out_are_counted_and_not_taken_for_free_pages
         ("dummy_handle", b"\xff" * 4, ""),
     ],
 )
+@pytest.mark.once
 def test_a_kernel_variable_overwritten(sample: Target, elf: ElfCore, damage: Damage, name: str, data: bytes, sentence: str) -> None:
     damage(symbol(sample, name), data)
     results = look_at(elf.path, *COMMANDS)

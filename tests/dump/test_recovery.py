@@ -122,6 +122,7 @@ def test_a_full_disk_is_said_in_a_sentence(pagedbg: Run, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.once
 def test_whoever_ends_it_finds_no_files_left(number: signal.Signals, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pagedbg", "--sample", "-e", "trace status", "-e", "!sleep 100"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "TMPDIR": str(tmp_path)}) as process:

@@ -34,6 +34,7 @@ def test_types_come_from_btf_and_symbols_from_kallsyms(sample: Target, oracle: O
 @pytest.mark.parametrize(
     "name", ["struct page", "struct page_owner", "struct page_ext", "struct stack_record", "struct task_struct", "struct zone"]
 )
+@pytest.mark.once
 def test_bpftool_reads_the_same_structs_out_of_the_dump(sample: Target, tmp_path: Path, name: str) -> None:
     start, stop = (sample.prog.symbol(symbol).address for symbol in ("__start_BTF", "__stop_BTF"))
     (tmp_path / "btf").write_bytes(sample.prog.read(start, stop - start))

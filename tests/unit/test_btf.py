@@ -201,6 +201,7 @@ def test_every_record_is_found(bpftool: Bpftool, btf: Btf) -> None:
 
 
 @pytest.mark.parametrize("keyword, kinds", [("struct", ["STRUCT"]), ("union", ["UNION"]), ("enum", ["ENUM", "ENUM64"]), ("", ["TYPEDEF"])])
+@pytest.mark.once
 def test_named_types_have_the_size_the_members_and_the_values_that_bpftool_reads(
     bpftool: Bpftool, prog: Program, keyword: str, kinds: list[str]
 ) -> None:
@@ -229,6 +230,7 @@ def _has(prog: Program, name: str) -> bool:
     return True
 
 
+@pytest.mark.once
 def test_functions_have_the_parameters_that_bpftool_reads(bpftool: Bpftool, btf: Btf) -> None:
     functions = list(bpftool.named("FUNC"))
     assert len(functions) > 1000

@@ -309,6 +309,7 @@ def test_a_hail_of_ctrl_c_ends_one_command_as_one_does(tmp_path: Path, gap: floa
 
 
 @pytest.mark.parametrize("args", [["-e", "rows pfn 1000000 | sleep 20"], ["-e", "waits"], []])
+@pytest.mark.once
 def test_ctrl_c_does_not_keep_a_session_from_being_closed(tmp_path: Path, args: list[str]) -> None:
     terminal = Terminal(tmp_path, *args, CLOSING="1.5")
     if args:
