@@ -3,6 +3,7 @@
 # make dkms     have DKMS build, sign and install the kernel module, now and for later kernels
 # make test     all tests; builds the kernels they boot if the cache has none (40 minutes, once)
 # make check    the tests that boot no kernel (a minute)
+# make versions those again, out of an installed wheel: on an old Python with old libraries, on a new one with new ones (3 minutes)
 
 PYTHON := /usr/bin/python3
 VENV := .venv
@@ -10,7 +11,7 @@ PREFIX := /usr/local
 # A process for each CPU: tests/schedule.py.
 PYTEST := $(VENV)/bin/pytest -n auto --durations 10
 
-.PHONY: run install uninstall dkms test check lint kernels clean
+.PHONY: run install uninstall dkms test check versions lint kernels roots clean
 
 run: $(VENV)/.run
 	@contrib/run $(VENV)/bin/pagedbg
@@ -29,11 +30,14 @@ dkms:
 uninstall:
 	rm -rf $(PREFIX)/lib/pagedbg $(PREFIX)/bin/pagedbg $(PREFIX)/share/man/man1/pagedbg.1
 
-test: lint kernels
+test: lint kernels roots
 	$(PYTEST)
 
 check: lint
 	$(PYTEST) tests/unit tests/dump
+
+versions: $(VENV)/.test roots
+	$(PYTEST) tests/installed
 
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff check .
@@ -42,6 +46,10 @@ lint: $(VENV)/.test
 
 kernels: $(VENV)/.test
 	contrib/lab/lab build 6.1 6.12 newest 6.12-debug
+
+roots:
+	@contrib/lab/lab root bookworm
+	@contrib/lab/lab root trixie
 
 $(VENV)/.run: pyproject.toml contrib/environment
 	@contrib/packages python3-bpfcc python3-venv

@@ -83,7 +83,9 @@ def make(suite: str, *, say: Callable[[str], None]) -> Path:
         if run.returncode:
             shutil.rmtree(half, ignore_errors=True)
             why = next((line[3:] for line in run.stderr.splitlines() if line.startswith("E: ")), f"status {run.returncode}")
-            raise LabError(f"there is no root file system of {suite} in the cache, and mmdebstrap could not make one: {why}")
+            raise LabError(
+                f"there is no root file system of {suite} in the cache, and mmdebstrap could not make one ({why}): run this once with a network."
+            )
         for older in made.parent.glob(f"{suite}-????????"):
             shutil.rmtree(older)
         half.rename(made)

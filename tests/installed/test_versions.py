@@ -18,7 +18,7 @@ import pytest
 import roots
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from wheels import ROOT, TOOLS, Versions, dependencies, wheels
+from wheels import ROOT, TOOLS, NoWheelsError, Versions, dependencies, wheels
 
 # Each release's Python.
 PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}
@@ -65,10 +65,13 @@ def tests(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("suite", "versions"), [("bookworm", "lowest"), ("trixie", "newest")])
 def test_what_needs_no_guest_passes_out_of_an_installed_wheel(suite: str, versions: Versions, wheel: Path, tests: Path) -> None:
-    root = roots.make(suite, say=print)
-    binds = {"/srv/wheels": wheels(PYTHONS[suite], versions), "/srv/wheel": wheel, "/srv/checkout": tests}
-    command = ["sh", "-c", SCRIPT, "sh", *TOOLS]
-    done = roots.run(root, command, binds=binds, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False)
+    try:
+        root = roots.make(suite, say=print)
+        binds = {"/srv/wheels": wheels(PYTHONS[suite], versions), "/srv/wheel": wheel, "/srv/checkout": tests}
+        command = ["sh", "-c", SCRIPT, "sh", *TOOLS]
+        done = roots.run(root, command, binds=binds, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False)
+    except (roots.LabError, NoWheelsError) as error:
+        pytest.fail(str(error), pytrace=False)
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"
     said, *_, summary = done.stdout.splitlines()
     path, found = json.loads(said)

@@ -82,4 +82,6 @@ def _download(python: str, wanted: Sequence[str], into: Path) -> None:
         why = next((line for line in run.stderr.splitlines() if line.startswith("ERROR: ")), "ERROR: pip said nothing").removeprefix(
             "ERROR: "
         )
-        raise NoWheelsError(f"the wheels for Python {python} are not in the cache, and could not be downloaded: {why}")
+        raise NoWheelsError(
+            f"the wheels for Python {python} are not in the cache, and pip could not download them ({why}): run this once with a network."
+        )
