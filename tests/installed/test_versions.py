@@ -39,7 +39,8 @@ versions = {each.name: each.version for each in reversed([*importlib.metadata.di
 print(json.dumps([pagedbg.__file__, versions]))
 END
 export HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis
-export PYTHONWARNINGS=error::RuntimeWarning,error::FutureWarning,error::SyntaxWarning,error::DeprecationWarning:pagedbg
+# Python warns of pexpect's forkpty() in a process with threads.
+export PYTHONWARNINGS="error::RuntimeWarning,error::FutureWarning,error::SyntaxWarning,error::DeprecationWarning,ignore:This process:DeprecationWarning"
 exec python -P -m pytest -q -n 0 -p no:cacheprovider -m 'not once' tests/unit tests/dump
 """
 
