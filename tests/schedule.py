@@ -24,6 +24,7 @@ SECONDS = {
     "test_what_needs_no_guest_passes_out_of_an_installed_wheel": 110,
     "test_a_kernel_that_watches_it_has_nothing_to_complain_of": 240,
     "test_a_flight_recorder_records_on_with_no_pagedbg_and_is_taken_over": 150,
+    "test_a_damaged_or_hostile_file_ends_in_an_answer_or_in_one_sentence": 20,
     "test_programs_can_be_attached_and_detached_a_hundred_times_while_pages_come_and_go": 100,
 }
 ONE_GUEST, NO_GUEST = 25, 0.12

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import mmap
 import os
 import re
 import stat
@@ -62,8 +63,9 @@ _LONGEST_KEY = 128
 # libkdumpfile's MIN_PAGE_SIZE and MAX_PAGE_SIZE.
 _PAGE_SIZES = tuple(1 << shift for shift in range(12, 19))
 
-# 64 TiB of memory in pages of 4 KiB, and as many runs of pages next to each other as libkdumpfile has room for in half a GiB.
-_MOST_PAGES = 1 << 34
+# 32 TiB of memory in pages of 4 KiB, for which libkdumpfile copies a bitmap of 1 GiB, and as many runs of pages next to each other as it has room
+# for in half a GiB.
+_MOST_PAGES = 1 << 33
 _MOST_RUNS = 1 << 24
 
 # What is compressed is smaller than a page; libkdumpfile reads as much as is claimed into memory, up to 4 GiB.
@@ -80,6 +82,8 @@ class DumpFile:
 
     ``level`` is makedumpfile's dump level (see :data:`FILTERED`), None where the format does not say. ``holes`` are ranges of physical (or,
     with ``virtual`` true, virtual) addresses that the file names but holds no bytes of. ``missing`` is how many bytes the file is too short.
+    ``torn`` says that libkdumpfile would die of SIGBUS if it read one of the holes, in which the file ends: virtual addresses have to be looked
+    up by drgn, which comes by :meth:`guard`.
     """
 
     path: str
@@ -88,6 +92,7 @@ class DumpFile:
     level: int | None = None
     holes: tuple[tuple[int, int, bool], ...] = ()
     missing: int = 0
+    torn: bool = False
 
     @property
     def platform(self) -> Platform:
@@ -337,8 +342,10 @@ def _kdump(path: str, fd: int, head: bytes, size: int) -> DumpFile:
     pages_at = bitmap_at + bitmap_blocks * block_size
     if bitmap_blocks < 0 or size < pages_at:
         raise struct.error
-    if max(pages, max_mapnr, bitmap_blocks * block_size * 4) > _MOST_PAGES:
-        raise _damaged(path, f"it would be of {max(pages, max_mapnr, bitmap_blocks * block_size * 4):,} pages")
+    if pages > _MOST_PAGES:
+        raise _damaged(path, f"it would be of {pages:,} pages")
+    if bitmap_blocks > 2 * (pages // 8 // block_size + 2):
+        raise _damaged(path, f"it would be of {pages:,} pages, and its bitmap of {bitmap_blocks * block_size * 4:,}")
     if split and not start_pfn <= end_pfn:
         raise _damaged(path, f"it would be of the pages from {start_pfn:#x} to {end_pfn:#x}")
     if version >= 3:
@@ -358,8 +365,9 @@ def _kdump(path: str, fd: int, head: bytes, size: int) -> DumpFile:
     for start, count in {(bitmap_at, length), (at, length)}:
         if _runs(fd, start, count) > _MOST_RUNS:
             raise _damaged(path, f"the pages it has are in more than {_MOST_RUNS:,} pieces")
-    missing = _kdump_missing(path, fd, size, at, length, pages_at, split)
-    return DumpFile(path, "kdump", machine, level, missing=missing)
+    furthest, torn = _page_ends(path, fd, size, at, length, pages_at)
+    holes = tuple((pfn * block_size, (pfn + 1) * block_size, False) for pfn in torn)
+    return DumpFile(path, "kdump", machine, level, holes, 0 if split else furthest - size, bool(torn))
 
 
 def _check_32_bits(path: str, head: bytes) -> None:
@@ -415,22 +423,47 @@ def _runs(fd: int, start: int, length: int) -> int:
     return count
 
 
-def _kdump_missing(path: str, fd: int, size: int, bitmap_at: int, length: int, pages_at: int, split: int) -> int:
-    """How many bytes the file is too short for what its page descriptors say; refuses those that would take much memory."""
+def _page_ends(path: str, fd: int, size: int, bitmap_at: int, length: int, pages_at: int) -> tuple[int, list[int]]:
+    """
+    Look at the descriptors of all pages, of which the bitmap has a bit each: ``struct page_desc { off_t offset; u32 size, flags; u64 page_flags; }``.
+
+    :return: where the last page ends, and the number of the page that the file ends in, if there is one
+    :raises PagedbgError: if some would take much memory, or the file cannot end in all of them
+    """
     import numpy as np
 
-    # The bitmap tells which pages have a descriptor: struct page_desc { off_t offset; u32 size, flags; u64 page_flags; }.
     count = sum(int.from_bytes(data, "little").bit_count() for _, data in _pieces(fd, bitmap_at, length))
     page_desc = np.dtype([("offset", "<u8"), ("size", "<u4"), ("flags", "<u4"), ("page_flags", "<u8")])
     end = pages_at + page_desc.itemsize * count
+    if end > size:
+        raise PagedbgError(f"{path} is cut short: it ends before the first of its pages.")
+    # libkdumpfile maps the file: what is missing of its last page of memory is zero, what lies behind that is not there at all.
+    mapped = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
     furthest = max(size, end)
-    for at, data in _pieces(fd, pages_at, min(end, size) - pages_at, page_desc.itemsize):
+    torn: list[int] = []
+    for at, data in _pieces(fd, pages_at, end - pages_at, page_desc.itemsize):
         found = np.frombuffer(data[: len(data) // page_desc.itemsize * page_desc.itemsize], page_desc)
+        first = (at - pages_at) // page_desc.itemsize
         bad = np.flatnonzero((found["flags"] & _COMPRESSED != 0) & (found["size"] > _MOST_COMPRESSED))
         if len(bad):
-            which = (at - pages_at) // page_desc.itemsize + int(bad[0])
-            raise _damaged(path, f"page {which:,} of {count:,} in it would be compressed into {int(found['size'][bad[0]]):,} bytes")
-        if len(found):
-            last = int(found["offset"].argmax())
-            furthest = max(furthest, int(found["offset"][last]) + int(found["size"][last]))
-    return 0 if split else furthest - size
+            claimed = int(found["size"][bad[0]])
+            raise _damaged(path, f"page {first + int(bad[0]):,} of {count:,} in it would be compressed into {claimed:,} bytes")
+        last = int(found["offset"].argmax())
+        furthest = max(furthest, int(found["offset"][last]) + int(found["size"][last]))
+        torn += (first + np.flatnonzero((found["offset"] < size) & (found["offset"] + found["size"] > mapped))).tolist()
+        if len(torn) > 1:
+            raise _damaged(path, f"it ends in the middle of page {torn[0]:,} and of page {torn[1]:,} of {count:,}")
+    return furthest, [_page_number(fd, bitmap_at, length, rank) for rank in torn]
+
+
+def _page_number(fd: int, bitmap_at: int, length: int, rank: int) -> int:
+    """Which bit of a bitmap is the one before which ``rank`` others are set."""
+    import numpy as np
+
+    for at, data in _pieces(fd, bitmap_at, length):
+        here = int.from_bytes(data, "little").bit_count()
+        if rank < here:
+            bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
+            return 8 * (at - bitmap_at) + int(np.flatnonzero(bits)[rank])
+        rank -= here
+    raise AssertionError("the bitmap has changed")

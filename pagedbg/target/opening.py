@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import resource
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 _LIVE_BTF = Path("/sys/kernel/btf/vmlinux")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+# Has drgn look up virtual addresses, and not libkdumpfile.
+_BY_PAGE_TABLES = "DRGN_PREFER_PGTABLE_READER"
 
 # A distribution's kernel has 5 to 10 MiB.
 _MOST_BTF = 64 << 20
@@ -238,21 +242,55 @@ def _open_dump(path: str) -> Target:
     except BaseException:
         os.close(fd)
         raise
-    prog = Program(dump.platform)
-    try:
-        # What was looked at, not whatever has that name by now; it is drgn's from here on.
-        prog.set_core_dump(fd)
-    except OSError as error:
-        raise TargetError(f"{path} cannot be read: {error.strerror or error}.") from None
-    except Exception as error:
-        raise TargetError(f"{path} is damaged or cut short: {error}.") from None
-    if not prog.flags & ProgramFlags.IS_LINUX_KERNEL:
-        raise TargetError(f"{path} is not a dump of a Linux kernel: it has no vmcoreinfo.")
-    dump.guard(prog)
+    if dump.torn and not _survives(fd, dump):
+        os.close(fd)
+        raise TargetError(f"{dump.cut_short()} What is left cannot be read.")
+    prog = _program(fd, dump)
     target = Target(prog, dump)
     if dump.missing:
         target.notes.append(dump.cut_short())
     return target
+
+
+def _program(fd: int, dump: DumpFile) -> Program:
+    """Have drgn open a dump; the descriptor is drgn's from here on."""
+    prog = Program(dump.platform)
+    before = os.environ.get(_BY_PAGE_TABLES)
+    if dump.torn:
+        os.environ[_BY_PAGE_TABLES] = "1"
+    try:
+        # What was looked at, not whatever has that name by now.
+        prog.set_core_dump(fd)
+    except OSError as error:
+        raise TargetError(f"{dump.path} cannot be read: {error.strerror or error}.") from None
+    except Exception as error:
+        raise TargetError(f"{dump.path} is damaged or cut short: {error}.") from None
+    finally:
+        if dump.torn and before is None:
+            del os.environ[_BY_PAGE_TABLES]
+    if not prog.flags & ProgramFlags.IS_LINUX_KERNEL:
+        raise TargetError(f"{dump.path} is not a dump of a Linux kernel: it has no vmcoreinfo.")
+    dump.guard(prog)
+    return prog
+
+
+def _survives(fd: int, dump: DumpFile) -> bool:
+    """
+    Whether a dump that ends in a page can be opened without reading that page, which libkdumpfile does not survive; another process tries.
+
+    What it reads for itself, page tables of the kernel's, it has read when it has read anything.
+    """
+    pid = os.fork()
+    if pid:
+        return os.waitpid(pid, 0)[1] == 0
+    try:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        _program(os.dup(fd), dump).read(0, 1, True)
+    except Exception:
+        # It was said: the first process will hear the same.
+        pass
+    finally:
+        os._exit(0)
 
 
 def _load(target: Target, symbols: Sequence[str]) -> None:

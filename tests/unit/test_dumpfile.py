@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import lzma
 import os
+import socket
 import struct
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from drgn import Architecture, FaultError, Platform, Program
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pagedbg.cli import SAMPLE
 from pagedbg.errors import PagedbgError
 from pagedbg.target.dumpfile import DumpFile, recognize
 
@@ -258,3 +260,161 @@ def test_the_core_of_a_process_is_recognized_and_then_refused_for_having_no_vmco
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr == f"pagedbg: {path} is not a dump of a Linux kernel: it has no vmcoreinfo.\n"
+
+
+# ---- what no kernel writes ---------------------------------------------------------------------------------------------------------------
+
+
+def sparse(tmp_path: Path, content: bytes, size: int) -> str:
+    """A file that claims a size and takes no room for it."""
+    path = file(tmp_path, content)
+    os.truncate(path, size)
+    return path
+
+
+def used_by(path: str) -> tuple[int, str]:
+    """How many bytes of memory, beyond what imports take, pagedbg takes to open a file, and what it says."""
+    code = """
+import resource, sys
+import numpy
+from pagedbg.target import open_target
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    open_target(sys.argv[1])
+except Exception as error:
+    print(error)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done
+    return int(done.stderr) << 10, done.stdout
+
+
+@pytest.mark.parametrize("what", ["pipe", "directory", "/dev/zero", "/dev/tty", "socket"])
+@pytest.mark.parametrize("give", ["-c", "-s"])
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path, what: str, give: str) -> None:
+    path = what if what.startswith("/") else str(tmp_path / what)
+    if what == "pipe":
+        os.mkfifo(path)
+    elif what == "directory":
+        os.mkdir(path)
+    elif what == "socket":
+        socket.socket(socket.AF_UNIX).bind(path)
+    core = path if give == "-c" else str(SAMPLE)
+    done = subprocess.run(
+        [sys.executable, "-m", "pagedbg", "-c", core, *(("-s", path) if give == "-s" else ()), "-e", "status"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"pagedbg: {path} ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_bitmap_that_the_file_claims_and_does_not_hold_takes_no_memory(tmp_path: Path) -> None:
+    head = bytearray(kdump())
+    struct.pack_into("<iiI", head, 432, 1, 1 << 20, 0xFFFF)
+    path = sparse(tmp_path, bytes(head), 1 << 33)
+    assert "its bitmap of 17,179,869,184" in refusal(path)
+    memory, _ = used_by(path)
+    assert memory < 200 << 20
+    struct.pack_into("<Q", head, 4096 + 96, 1 << 34)
+    assert "17,179,869,184 pages" in refusal(sparse(tmp_path, bytes(head), 1 << 33))
+
+
+def test_a_bitmap_of_more_pieces_than_memory_can_have_is_refused(tmp_path: Path) -> None:
+    head = bytearray(kdump().ljust(8192, b"\0"))
+    blocks = 4096
+    struct.pack_into("<iiI", head, 432, 1, blocks, 0)
+    struct.pack_into("<Q", head, 4096 + 96, blocks * 4096 * 4)
+    assert "pieces" in refusal(file(tmp_path, bytes(head) + b"\x55" * (blocks * 4096) + bytes(4096)))
+
+
+def test_more_segments_than_memory_can_be_in_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    header = bytearray(elf(segments=[]))
+    section = bytearray(64)
+    struct.pack_into("<I", section, 44, 30_000_000)
+    struct.pack_into("<Q", header, 32, 4096)
+    struct.pack_into("<Q", header, 40, 64)
+    struct.pack_into("<H", header, 56, 0xFFFF)
+    path = sparse(tmp_path, bytes(header) + bytes(section), 1 << 32)
+    assert "makedumpfile" in refusal(path)
+    memory, _ = used_by(path)
+    assert memory < 200 << 20
+
+
+def test_holes_that_meet_are_one(tmp_path: Path) -> None:
+    base = 0xFFFF888000000000
+    segments = [(PT_LOAD, 8192, base + at, at, 0, 4096) for at in range(0, 40960, 4096)]
+    dump = recognize(file(tmp_path, elf(segments=segments).ljust(8192, b"\0")))
+    assert dump.holes == ((0, 40960, False), (base, base + 40960, True))
+
+
+def test_a_segment_that_ends_beyond_all_addresses_is_cut_there(tmp_path: Path) -> None:
+    last = (1 << 64) - 4096
+    dump = recognize(file(tmp_path, elf(segments=[(PT_LOAD, 4096, last, last, 0, 1 << 63)]).ljust(8192, b"\0")))
+    assert dump.holes == ((last, 1 << 64, False), (last, 1 << 64, True))
+    dump.guard(Program(dump.platform))
+    assert recognize(file(tmp_path, elf(segments=[(PT_LOAD, 1 << 63, last, last, 1 << 63, 0)]).ljust(8192, b"\0"))).missing > 1 << 63
+
+
+@pytest.mark.parametrize("size", [1 << 25, 1 << 40, (1 << 64) - 1])
+def test_notes_of_more_than_a_few_mib_are_refused(tmp_path: Path, size: int) -> None:
+    assert "notes" in refusal(sparse(tmp_path, elf(segments=[(PT_NOTE, 4096, 0, 0, size, 0)]), 1 << 41))
+
+
+def test_more_sections_than_a_core_has_are_refused(tmp_path: Path) -> None:
+    header = bytearray(elf())
+    struct.pack_into("<Q", header, 40, 4096)
+    section = bytearray(64)
+    struct.pack_into("<Q", section, 32, 1 << 40)
+    assert "sections" in refusal(sparse(tmp_path, bytes(header).ljust(4096, b"\0") + bytes(section), 1 << 42))
+
+
+SUB_HEADER = {"vmcoreinfo": 32, "note": 48, "eraseinfo": 64}
+
+
+@pytest.mark.parametrize("what", SUB_HEADER)
+@pytest.mark.parametrize("offset, size", [(8192, 1 << 40), ((1 << 64) - 4096, 8192), (4096, (1 << 64) - 1), (1 << 40, 64)])
+def test_notes_of_a_kdump_file_that_lie_outside_of_it_are_refused(tmp_path: Path, what: str, offset: int, size: int) -> None:
+    head = bytearray(kdump())
+    struct.pack_into("<QQ", head, 4096 + SUB_HEADER[what], offset, size)
+    assert "notes" in refusal(file(tmp_path, bytes(head)))
+
+
+@pytest.mark.parametrize(
+    "info, sentence",
+    [
+        (b"PAGESIZE=65536\n", "another size"),
+        (b"OSRELEASE=6.12\nPAGESIZE=\n", "another size"),
+        (b"A" + b".a" * 5000 + b"=1\n", "no text of a kernel's"),
+    ],
+)
+def test_vmcoreinfo_that_libkdumpfile_would_stumble_over_is_refused(tmp_path: Path, info: bytes, sentence: str) -> None:
+    head = bytearray(kdump())
+    struct.pack_into("<QQ", head, 4096 + SUB_HEADER["vmcoreinfo"], 8192, len(info))
+    assert sentence in refusal(file(tmp_path, bytes(head) + info))
+    note = struct.pack("<III", 11, len(info), 0) + b"VMCOREINFO\0\0" + info
+    head = bytearray(kdump())
+    struct.pack_into("<QQ", head, 4096 + SUB_HEADER["note"], 8192, len(note))
+    assert sentence in refusal(file(tmp_path, bytes(head) + note))
+
+
+def test_a_page_that_would_be_compressed_into_gigabytes_is_refused(tmp_path: Path) -> None:
+    head = bytearray(kdump())
+    struct.pack_into("<iiI", head, 432, 1, 2, 8)
+    bitmap = b"\x03".ljust(4096, b"\0") * 2
+    good = struct.pack("<QIIQ", 20480, 100, 1, 0)
+    bad = struct.pack("<QIIQ", 20480, 0xFFFF_FFFF, 1, 0)
+    assert recognize(file(tmp_path, (bytes(head) + bitmap + good + good).ljust(24576, b"\0"))).missing == 0
+    assert "page 1 of 2" in refusal(file(tmp_path, (bytes(head) + bitmap + good + bad).ljust(24576, b"\0")))
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_a_header_that_would_be_taken_for_a_32_bit_one_is_refused(tmp_path: Path, order: str) -> None:
+    head = bytearray(kdump())
+    struct.pack_into(f"{order}ii", head, 416, 4096, 1)
+    struct.pack_into(f"{order}i", head, 424, 1 << 20)
+    assert "64-bit" in refusal(file(tmp_path, bytes(head)))
