@@ -30,15 +30,18 @@ def _is_linux_kernel(prog: Program) -> bool:
     """,
 )
 def _cmd_pagedbg(prog: Program, name: str, args: str, **kwargs: Any) -> None:
-    import contextlib
+    from pagedbg.trust import NoCurrentDirectory
 
-    from pagedbg.commands.base import NAMESPACE, Leave
-    from pagedbg.session import Session
+    with NoCurrentDirectory():
+        import contextlib
 
-    with contextlib.suppress(Leave):
-        if args:
-            NAMESPACE.run(prog, args)
-        else:
-            from pagedbg.ui.prompt import run_prompt
+        from pagedbg.commands.base import NAMESPACE, Leave
+        from pagedbg.session import Session
 
-            run_prompt(Session.of(prog))
+        with contextlib.suppress(Leave):
+            if args:
+                NAMESPACE.run(prog, args)
+            else:
+                from pagedbg.ui.prompt import run_prompt
+
+                run_prompt(Session.of(prog))

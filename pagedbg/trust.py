@@ -70,6 +70,20 @@ def isolate() -> None:
         os.execv(sys.executable, [sys.executable, "-I", *options, _START, "pagedbg", *sys.argv[1:]])
 
 
+class NoCurrentDirectory:
+    """
+    For the time of a block, have nothing imported from the current directory or a place relative to it: drgn puts it first for its own prompt, and much is
+    imported only when a command needs it.
+    """
+
+    def __enter__(self) -> None:
+        self._before = list(sys.path)
+        sys.path[:] = [place for place in sys.path if os.path.isabs(place)]
+
+    def __exit__(self, *_: object) -> None:
+        sys.path[:] = self._before
+
+
 def python(module: str) -> list[str]:
     """
     The command that runs a module of the pagedbg that runs now, and of no other, in a Python of its own, which imports nothing from the current

@@ -328,6 +328,22 @@ def test_started_in_another_way_it_starts_again_before_it_imports_anything(poiso
     assert poison.swallowed() == []
 
 
+DRGN = """
+from drgn.commands import run_command
+run_command(prog, "pagedbg status")
+run_command(prog, "pagedbg owners --by comm --top 1")
+"""
+
+
+def test_in_the_prompt_of_drgn_nothing_is_imported_from_the_current_directory(poison: Poison) -> None:
+    # What drgn itself imports, and which plugins, is drgn's: it puts the current directory first on the path when it has opened the dump.
+    environment = {**os.environ, **{name: poison.environment[name] for name in ("HOME", "PATH", "XDG_CACHE_HOME", "XDG_STATE_HOME")}}
+    command = [Path(sys.executable).with_name("drgn"), "-c", SAMPLE, "-q", "-e", DRGN]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=poison.directory, env=environment)
+    assert "page_owner: on since boot" in done.stdout
+    assert poison.swallowed() == []
+
+
 def test_the_poison_works(poison: Poison) -> None:
     subprocess.run([sys.executable, "-c", "import json"], check=False, cwd=poison.directory, capture_output=True)
     subprocess.run(["make"], check=False, cwd="/", env=poison.environment, capture_output=True)

@@ -141,7 +141,8 @@ def layout(module: Module) -> dict[str, Any]:
 
 def device(module: Module) -> dict[str, Any]:
     """What may be done with /dev/pagedbg."""
-    told: dict[str, Any] = {"loaded": module.load("ring_slots=64"), "mode": oct(os.stat(DEVICE).st_mode & 0o777)}
+    told: dict[str, Any] = {"too large": module.load("ring_slots=1048576")}
+    told |= {"loaded": module.load("ring_slots=64"), "mode": oct(os.stat(DEVICE).st_mode & 0o777)}
     descriptor = os.open(DEVICE, os.O_RDWR)
     with mmap.mmap(descriptor, mmap.PAGESIZE, prot=mmap.PROT_READ) as first:
         size = int(np.frombuffer(first, HEADER, 1)[0]["size"])

@@ -74,6 +74,8 @@ def test_it_does_not_load_with_a_wrong_value(kmod: Kmod) -> None:
 
 def test_its_memory_is_only_to_be_read_and_holds_it(kmod: Kmod) -> None:
     told = kmod.scenario("device")
+    assert told["too large"] == "EINVAL"
+    assert "ring_slots=1048576 for 2 CPUs would take more than a sixteenth of this machine's memory" in kmod.machine.sh("dmesg")
     assert (told["mode"], told["whole"]) == ("0o600", "ok")
     assert told["beyond"] == ["EINVAL", "EINVAL"]
     assert (*told["writable"], told["made writable"]) == ("EACCES",) * 3
