@@ -9,7 +9,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mutate import EDGES, TEXT, Choice, few, number, one
+
+from pagedbg.capture.layout import RECORD, check_of
 
 WRONG: tuple[Any, ...] = (
     *(
@@ -38,7 +41,9 @@ WRONG: tuple[Any, ...] = (
     TEXT.decode("utf-8", "surrogateescape").encode("utf-8", "replace").decode(),
     "x" * (1 << 20),
 )
-KINDS = ("meta", "events", "lines", "arrays", "files")
+KINDS = ("meta", "events", "records", "lines", "arrays", "files")
+
+_MOST = 1 << 26
 
 
 class Captures:
@@ -57,8 +62,9 @@ class Captures:
         shutil.copytree(self.whole, self.path)
         for _ in range(few(choice, 6)):
             kind = KINDS[one(choice, len(KINDS))]
-            files = sorted(path for path in self.path.iterdir() if path.is_file() and not path.is_symlink())
-            wanted = {"meta": ".json", "events": ".bin", "lines": ".jsonl", "arrays": ".npy"}.get(kind, "")
+            # One that was made a terabyte is left at that.
+            files = sorted(path for path in self.path.iterdir() if path.is_file() and not path.is_symlink() and path.stat().st_size < _MOST)
+            wanted = {"meta": ".json", "events": ".bin", "records": ".bin", "lines": ".jsonl", "arrays": ".npy"}.get(kind, "")
             files = [path for path in files if path.name.endswith(wanted)]
             if files:
                 getattr(self, f"_{kind}")(choice, files[one(choice, len(files))])
@@ -158,6 +164,24 @@ class Captures:
                 old = int.from_bytes(data[at : at + size], "little")
                 data[at : at + size] = number(choice, old, size).to_bytes(size, "little")
         path.write_bytes(data)
+
+    def _records(self, choice: Choice, path: Path) -> None:
+        """Records that are whole, and say what they please."""
+        records = np.fromfile(path, RECORD, path.stat().st_size // RECORD.itemsize)
+        if not len(records):
+            return
+        for _ in range(few(choice)):
+            name = (RECORD.names or ())[one(choice, len(RECORD.names or ()) - 1)]
+            at = one(choice, len(records))
+            size = 1 << one(choice, 12) if choice.random() < 0.3 else 1
+            flat = records[name][at : at + size].reshape(-1)
+            unsigned = flat.astype(f"<u{flat.dtype.itemsize}") if len(flat) else flat
+            if len(flat):
+                value = number(choice, int(unsigned[0]), flat.dtype.itemsize)
+                unsigned[:] = value
+                records[name][at : at + size] = unsigned.view(flat.dtype).reshape(records[name][at : at + size].shape)
+        records["check"] = check_of(records)
+        records.tofile(path)
 
     def _arrays(self, choice: Choice, path: Path) -> None:
         if choice.random() < 0.5:

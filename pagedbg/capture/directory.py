@@ -39,6 +39,9 @@ _NEIGHBOURS = 32
 # A stack has 64 frames at most, and a symbol's name 512 bytes.
 _MOST_LINE = 1 << 16
 
+# Some 700 bytes each, of a million of them.
+_MOST_STACKS = 1 << 30
+
 # What NumPy says of a header that is damaged.
 _HEADER_FAULTS = (ValueError, SyntaxError, TypeError, EOFError, MemoryError, OverflowError, RecursionError, tokenize.TokenError)
 _MOST_HEADER = 4096
@@ -263,7 +266,11 @@ class Capture:
     # ---- names ----
 
     def stack(self, handle: int) -> list[str] | None:
-        """The stack of a handle, innermost frame first; None if it was not saved."""
+        """
+        The stack of a handle, innermost frame first; None if it was not saved.
+
+        :raises CaptureError: if the file of stacks is larger than it can be
+        """
         if handle not in self._stacks_at:
             self._find_stacks()
         if handle not in self._stacks_at:
@@ -280,7 +287,10 @@ class Capture:
 
     def _find_stacks(self) -> None:
         """Find out where the stacks are that were written since."""
-        with contextlib.suppress(CaptureError), self._opened(STACKS) as descriptor, open(os.dup(descriptor), "rb") as file:
+        with self._opened(STACKS) as descriptor, open(os.dup(descriptor), "rb") as file:
+            size = os.fstat(descriptor).st_size
+            if size > _MOST_STACKS:
+                raise CaptureError(f"{self.path / STACKS} has {size} bytes, which is more than it can need: --no-stack does without.")
             file.seek(self._stacks_end)
             while line := file.readline(_MOST_LINE):
                 whole = line.endswith(b"\n")
