@@ -24,6 +24,7 @@ class LossKind(enum.Enum):
     REPEATED = "in the file more than once, or out of order"
     UNCOUNTED = "in the file, and not counted"
     KILLED = "not written by a recorder that was killed"
+    SILENCED = "not seen, since what was attached was switched off in the kernel"
     CONTRADICTED = "not known, since the counts contradict each other"
 
 
@@ -69,6 +70,8 @@ def losses_of(meta: Meta, contents: Contents, *, abandoned: bool) -> list[Loss]:
     ]
     if abandoned:
         found.append(Loss(LossKind.KILLED, None))
+    if meta.silenced is not None:
+        found.append(Loss(LossKind.SILENCED, None))
     if counts.cpus and sum(cpu.written for cpu in counts.cpus) != counts.kept:
         found.append(Loss(LossKind.CONTRADICTED, None))
     return [loss for loss in found if loss.count != 0]

@@ -166,6 +166,7 @@ class Meta(msgspec.Struct, kw_only=True):
     ended: Ended | None = None
     recovered: Recovered | None = None
     counts: Counts = msgspec.field(default_factory=Counts)
+    silenced: _Text | None = None
     names: Names
     recorder: Process
 

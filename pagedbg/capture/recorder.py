@@ -171,6 +171,8 @@ class Recorder:
     def update_meta(self) -> None:
         """Write down what was counted so far."""
         self._missed = self._backend.missed()
+        # Nothing counts what is not seen then. It may be on again when somebody looks.
+        self._writer.meta.silenced = self._writer.meta.silenced or self._backend.silenced()
         self._write_counts()
         self._meta_at = time.monotonic()
 

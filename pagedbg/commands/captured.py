@@ -206,6 +206,7 @@ _SENTENCES: dict[LossKind, Callable[[Capture, int], str]] = {
     LossKind.REPEATED: lambda capture, count: f"{count} events are in the file a second time, or out of order: they are left out.",
     LossKind.UNCOUNTED: lambda capture, count: f"{count} events are in the file that its recorder did not count.",
     LossKind.KILLED: lambda capture, count: "The recorder was killed: what it had not written yet is not here.",
+    LossKind.SILENCED: lambda capture, count: f"Events may be missing without a count: {capture.meta.silenced}.",
     LossKind.CONTRADICTED: lambda capture, count: "What the recorder counted contradicts itself: how many events are missing is not known.",
 }
 

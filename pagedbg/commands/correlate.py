@@ -73,7 +73,15 @@ _BATCH = 1000
 _KINDS = frozenset({SET, RESET, COPY, SPLIT})
 
 # By these, events of kinds that nothing counts are missing.
-_OF_ANY_KIND = {LossKind.KILLED, LossKind.MISSED, LossKind.DAMAGED, LossKind.GONE, LossKind.UNCOUNTED, LossKind.CONTRADICTED}
+_OF_ANY_KIND = {
+    LossKind.KILLED,
+    LossKind.MISSED,
+    LossKind.DAMAGED,
+    LossKind.GONE,
+    LossKind.UNCOUNTED,
+    LossKind.SILENCED,
+    LossKind.CONTRADICTED,
+}
 
 
 class _Key(NamedTuple):
