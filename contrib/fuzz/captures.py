@@ -217,4 +217,4 @@ class Captures:
             shutil.copyfile(self.whole / path.name, path)
             os.truncate(path, 1 << (20, 31, 33, 40)[one(choice, 4)])
         elif kind == 7:
-            path.with_name("more").symlink_to("/etc/shadow")
+            path.with_name(f"more-{path.name}").symlink_to("/etc/shadow")

@@ -36,6 +36,9 @@ trace start --backend bpf --output {OUT}/bpf
 trace stop
 trace start --backend kmod --output {OUT}/kmod
 !echo alloc 3 5 >/proc/pagedbg_churn
+!echo 0 >{KPROBES}
+trace status
+!echo 1 >{KPROBES}
 trace stop
 trace start --slots 1048576
 !echo 0 >{SWITCH}
@@ -141,3 +144,4 @@ def test_where_probes_are_switched_off_it_is_said_and_not_recorded(machine: Mach
     doctor = [json.loads(line) for line in machine.sh(f"cat {OUT}/doctor").splitlines()]
     assert [row["state"] for row in doctor if row["capability"] in ("ftrace on", "kprobes on")] == ["no", "yes"]
     assert f"nothing can be attached: {KPROBES} is 0, so that no event is seen: echo 1 >{KPROBES}" in said
+    assert f"Events may be missing without a count: {KPROBES} is 0, so that no event is seen" in said
