@@ -10,31 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_meta import meta
 
 from pagedbg.capture import layout
-from pagedbg.capture.directory import EVENTS, META, STACKS, Capture, CaptureError, boot_id, process_start
+from pagedbg.capture.directory import EVENTS, META, STACKS, Capture, CaptureError, boot_id
 from pagedbg.capture.layout import COPY, RECORD, RESET, SET
 from pagedbg.capture.loss import Loss, LossKind
-from pagedbg.capture.meta import Begun, Kernel, Meta, Names, Process, Since
+from pagedbg.capture.meta import Kernel, Process
 from pagedbg.capture.writer import CaptureWriter
-
-
-def meta(**more: Any) -> Meta:
-    """What a recorder that is this process would write."""
-    said: dict[str, Any] = {
-        "kernel": Kernel("6.12.0", "", boot_id(), 4096, True),
-        "backend": "bpf",
-        "attach": "trampoline",
-        "functions": {"set": "__set_page_owner"},
-        "failed": {},
-        "slots": 64,
-        "ring": False,
-        "filters": [Since(1000, "everything")],
-        "begun": Begun(1000, "", 900),
-        "names": Names(),
-        "recorder": Process(os.getpid(), process_start(os.getpid())),
-    }
-    return Meta(**{**said, **more})
 
 
 def begun(path: Path, **more: Any) -> CaptureWriter:

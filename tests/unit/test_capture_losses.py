@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_meta import meta
 
 from pagedbg.capture import layout
-from pagedbg.capture.directory import EVENTS, META, META_SYNCED, Capture, CaptureError, boot_id, process_start
+from pagedbg.capture.directory import EVENTS, META, META_SYNCED, Capture, CaptureError
 from pagedbg.capture.layout import RECORD, SET
 from pagedbg.capture.loss import Loss, LossKind
-from pagedbg.capture.meta import Begun, Counts, Cpu, Ended, Kernel, Meta, Names, Process, Since
+from pagedbg.capture.meta import Counts, Cpu, Ended, Process
 from pagedbg.capture.writer import CaptureWriter
 
 CPUS, PIECE, ROUNDS = 3, 70, 8
@@ -34,23 +35,6 @@ def piece(cpu: int, first: int, count: int) -> Any:
     made["time_nsec"] = made["ts_nsec"] = made["seq"] * 10 + cpu
     made["check"] = layout.check_of(made)
     return made
-
-
-def meta(**more: Any) -> Meta:
-    said: dict[str, Any] = {
-        "kernel": Kernel("6.12.0", "", boot_id(), 4096, True),
-        "backend": "bpf",
-        "attach": "trampoline",
-        "functions": {"set": "__set_page_owner"},
-        "failed": {},
-        "slots": 64,
-        "ring": False,
-        "filters": [Since(1000, "everything")],
-        "begun": Begun(1000, "", 900),
-        "names": Names(),
-        "recorder": Process(os.getpid(), process_start(os.getpid())),
-    }
-    return Meta(**{**said, **more})
 
 
 def count(writer: CaptureWriter, written: int) -> None:
