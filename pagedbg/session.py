@@ -54,8 +54,9 @@ class Session:
         """The database of this session, in memory, opened when a command first needs it."""
         import duckdb
 
-        # We may run on a machine that has lost its memory: a thread's buffers each cost some.
-        return duckdb.connect(config={"threads": 1, "memory_limit": "512MB"})
+        # We may run on a machine that has lost its memory: a thread's buffers each cost some. And nothing is loaded out of a home directory.
+        without = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+        return duckdb.connect(config={"threads": 1, "memory_limit": "512MB", **without})
 
     @functools.cached_property
     def recorders(self) -> tuple[list[Recorder], list[str]]:
