@@ -17,7 +17,10 @@ from pagedbg.trust import isolate
 
 def main() -> int:
     """Run pagedbg and return the exit status; as root in a Python that imports nothing of somebody else's."""
+    # Python that starts again would take a Ctrl-C before this file does. It is kept until then.
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGINT})
     isolate()
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_signal.SIGINT})
     # What is imported from here on is root's, too.
     from pagedbg.cli import main
 

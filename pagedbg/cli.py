@@ -73,6 +73,9 @@ commands (pagedbg help COMMAND explains one):
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    if sys.version_info >= (3, 14):
+        # Help in colours: escape sequences that are not let through.
+        parser.color = False
     add = parser.add_argument
     add("-c", "--core", metavar="CORE", help="look at this dump, not at the running kernel")
     add("--sample", dest="core", action="store_const", const=str(SAMPLE), help="look at the bundled dump of a machine that died")

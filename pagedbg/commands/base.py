@@ -92,7 +92,11 @@ Example = tuple[str, str]
 
 def _output_arguments(formats: Sequence[str]) -> Argument:
     return argument_group(
-        argument("--format", choices=formats, help="how to print: " + ", ".join(formats)),
+        argument(
+            "--format",
+            choices=formats,
+            help="how to print: " + ", ".join(formats) + " (spreadsheets: take names as text, = begins a formula)",
+        ),
         argument(
             "-o",
             "--output",

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import functools
 import itertools
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -49,6 +50,9 @@ class Parser(argparse.ArgumentParser):
 
     def add_arguments(self, arguments: Iterable[Argument]) -> None:
         """Add arguments, groups of them, and ``--help``."""
+        if sys.version_info >= (3, 14):
+            # Help in colours: escape sequences that are not let through.
+            self.color = False
         _add_all(self, arguments)
         self.add_argument("-h", "--help", action=_HelpAction, nargs=0, help="show this help")
 

@@ -21,7 +21,7 @@ from pagedbg.commands.captured import what_is_missing
 from pagedbg.commands.trace import KERNEL_FILTERS, LIMITS, NEEDS, filter_options, hooks, pages_of, plan_of, size
 from pagedbg.errors import PagedbgError
 from pagedbg.session import Session
-from pagedbg.ui.printable import raw
+from pagedbg.ui.printable import printable, raw
 
 _PROGRESS_EVERY = 1.0
 
@@ -118,4 +118,4 @@ def _sigterm() -> Iterator[None]:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)

@@ -32,6 +32,7 @@ from pagedbg.commands.values import values
 from pagedbg.commands.words import seconds
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.session import Session
+from pagedbg.ui.printable import printable
 
 # Of as many pages records are kept with a capture: some 90 bytes each.
 _MOST_PAGES = 1 << 19
@@ -186,7 +187,7 @@ def trace_start(session: Session, args: argparse.Namespace) -> None:
 def _record(session: Session, plan: Plan) -> None:
     session.recording = Recording.start(session.target, plan)
     session.capture = capture = Capture(session.recording.directory)
-    print(f"Recording {capture.meta.filters[-1].filter} into {capture.path}. {hooks(capture.meta.attached)}")
+    print(printable(f"Recording {capture.meta.filters[-1].filter} into {capture.path}. {hooks(capture.meta.attached)}"))
 
 
 @command(
@@ -242,9 +243,9 @@ def trace_stop(session: Session, args: argparse.Namespace) -> None:
     capture = need_capture(session)
     ended = capture.meta.ended
     why = "" if was_running or ended is None else f" It had stopped by itself before: {ended.by}."
-    print(f"{size(capture)} in {capture.path}.{why}")
+    print(printable(f"{size(capture)} in {capture.path}.{why}"))
     for sentence in what_is_missing(capture):
-        print(sentence)
+        print(printable(sentence))
 
 
 def size(capture: Capture) -> str:
@@ -356,7 +357,7 @@ def trace_save(session: Session, args: argparse.Namespace) -> None:
     if target.exists():
         raise PagedbgError(f"{target} is there already: give a name that is not.")
     copy_capture(capture, target, pages_of(session, capture), _stacks_left(session, capture))
-    print(f"{size(capture)} in {target}.")
+    print(printable(f"{size(capture)} in {target}."))
 
 
 def _stacks_left(session: Session, capture: Capture) -> Iterator[tuple[int, list[str]]]:
@@ -405,4 +406,4 @@ def trace_load(session: Session, args: argparse.Namespace) -> None:
     session.capture = Capture(args.directory)
     meta = session.capture.meta
     when = meta.begun.wall or (f"recovered from {meta.recovered.from_}" if meta.recovered else "of an unknown time")
-    print(f"{size(session.capture)} of {meta.kernel.release}, {when}, {meta.filters[-1].filter}.")
+    print(printable(f"{size(session.capture)} of {meta.kernel.release}, {when}, {meta.filters[-1].filter}."))
