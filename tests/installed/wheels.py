@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import tomllib
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -77,7 +78,9 @@ def _download(python: str, wanted: Sequence[str], into: Path) -> None:
         new.rename(into)
         into.touch()
     elif into.exists():
-        print(f"No newer wheels could be asked for: those of {time.strftime('%F', time.localtime(into.stat().st_mtime))} are used.")
+        # In what pytest says at the end.
+        asked = time.strftime("%F", time.localtime(into.stat().st_mtime))
+        warnings.warn(f"Newer wheels for Python {python} could not be asked for: those of {asked} are used.", stacklevel=1)
     else:
         why = next((line for line in run.stderr.splitlines() if line.startswith("ERROR: ")), "ERROR: pip said nothing").removeprefix(
             "ERROR: "
