@@ -38,6 +38,7 @@ def fuzz(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("kinds", GROUPS.values(), ids=GROUPS)
 def test_a_damaged_or_hostile_file_ends_in_an_answer_or_in_one_sentence(kinds: tuple[str, ...]) -> None:
     done = fuzz("--count", str(CASES_OF_A_KIND), *(word for kind in kinds for word in ("--kind", kind)))

@@ -26,13 +26,13 @@ PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}
 # Whatever hangs.
 PATIENCE = 1800.0
 
-# As `make install` does it, but for where the wheels are from; then the tests, on a warning about numbers or about what will go away.
+# As `make install` does it, but for where the wheels are from; then the tests, to which a warning about numbers or about what will go away
+# is an error.
 SCRIPT = """
 set -e
-python3 -m venv --system-site-packages /opt/pagedbg
-PATH=/opt/pagedbg/bin:$PATH
-pip install --quiet --disable-pip-version-check --no-index --find-links /srv/wheels --find-links /srv/wheel pagedbg "$@"
 cd /srv/checkout
+contrib/environment /usr/bin/python3 /opt/pagedbg --no-index --find-links /srv/wheels --find-links /srv/wheel pagedbg "$@"
+PATH=/opt/pagedbg/bin:$PATH
 python -P - <<'END'
 import importlib.metadata, json, pagedbg
 versions = {each.name: each.version for each in reversed([*importlib.metadata.distributions()])}
@@ -60,6 +60,9 @@ def tests(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("checkout")
     for name in ("README.md", "pyproject.toml"):
         shutil.copy(ROOT / name, made)
+    (made / "contrib").mkdir()
+    shutil.copy(ROOT / "contrib/environment", made / "contrib")
+    shutil.copytree(ROOT / "contrib/fuzz", made / "contrib/fuzz", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "tests", made / "tests", ignore=shutil.ignore_patterns("vm", "installed", "__pycache__"))
     return made
 
