@@ -102,6 +102,8 @@ def start(request):
         (in_read, stdin), (out_read, out_write), (err_read, err_write) = os.pipe(), os.pipe(), os.pipe()
         outputs, theirs = {out_read: b"o", err_read: b"e"}, (in_read, out_write, err_write)
         actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(theirs)]
+    # The program is looked for on the path of this process.
+    before = dict(os.environ)
     try:
         os.chdir(request.cwd)
         os.environ.update(request.environment)
@@ -111,6 +113,8 @@ def start(request):
             os.close(fd)
         raise
     finally:
+        os.environ.clear()
+        os.environ.update(before)
         for fd in theirs:
             os.close(fd)
     os.set_blocking(stdin, False)
