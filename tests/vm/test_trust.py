@@ -106,7 +106,7 @@ def test_in_the_prompt_of_drgn_nothing_of_somebody_else_is_run(machine: Machine,
     # What drgn itself imports, and which plugins, is drgn's.
     environment = {name: value for name, value in environment.items() if name not in ("DRGN_PLUGINS", "PYTHONPATH")}
     drgn = machine.run([PAGEDBG.with_name("drgn"), "-q", "-e", DRGN], cwd=STRANGER, env=environment).check()
-    assert f"Recording everything into {OUT}/drgn" in drgn.text
+    assert f"Recording --orders 3 into {OUT}/drgn" in drgn.text
     assert swallowed(machine) == UNTOUCHED
 
 
