@@ -17,7 +17,7 @@ from kernels import LabError
 # What README.md asks for and pagedbg then installs, what the tests need, and what finds HTTPS certificates.
 PACKAGES = [
     *("git", "make", "python3", "python3-bpfcc", "python3-venv"),
-    *("bpftool", "dwarves", "gcc", "less", "libc6-dev", "tmux"),
+    *("bpftool", "dwarves", "gcc", "less", "libc6-dev", "tmux", "xz-utils", "zstd"),
     "ca-certificates",
 ]
 
