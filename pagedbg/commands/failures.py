@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import traceback
 from collections.abc import Iterable
 
@@ -47,6 +48,9 @@ def _sentence(error: BaseException) -> str:
         return f"this kernel has no {error.name!r}"
     if isinstance(error, drgn.MissingDebugInfoError):
         return f"debugging information is missing: {error}"
+    if isinstance(error, AttributeError) and re.fullmatch("'.+' has no member '.+'", str(error)):
+        # drgn's, of a kernel where it has another name; or of one whose types are damaged.
+        return f"this kernel's {error}"
     if type(error) is LookupError:
         # drgn's; a KeyError or an IndexError is a mistake of ours.
         return str(error)

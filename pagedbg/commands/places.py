@@ -121,7 +121,7 @@ def _task(prog: Program, pid_text: str, text: str) -> Place:
     start, end, single = parse_range(text)
     try:
         task = find_task(prog, int(pid_text)) if int(pid_text) < 1 << 31 else None
-    except (ValueError, OverflowError, MemoryError) as error:
+    except UNREADABLE as error:
         raise PagedbgError(f"task {pid_text} cannot be looked for: {error}") from None
     if not task:
         raise PagedbgError(f"there is no task {pid_text}")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from drgn import Program, sizeof
 from drgn.helpers.linux.mmzone import nr_to_section
 
+from pagedbg.mm._read import number
 from pagedbg.mm._sections import pages_per_section_shift, section_flag, sections
 
 __all__ = ("segments",)
@@ -72,7 +73,7 @@ def _subsections(prog: Program, nr: int, pages: int) -> Iterator[tuple[int, int]
     bits = 8 * sizeof(prog.type("unsigned long"))
     bitmap = sum(w << (i * bits) for i, w in enumerate(words))
     # SUBSECTION_SHIFT is 21 everywhere: 2 MiB.
-    step = 1 << (21 - prog["PAGE_SHIFT"].value_())
+    step = 1 << (21 - number(prog, "PAGE_SHIFT", 18, 12))
     for i in range(pages // step):
         if bitmap >> i & 1:
             yield i * step, (i + 1) * step

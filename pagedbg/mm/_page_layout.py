@@ -10,7 +10,7 @@ import numpy as np
 from drgn import Program, offsetof, sizeof
 from drgn.helpers.linux.mm import pfn_to_page
 
-from pagedbg.mm._read import byte_order
+from pagedbg.mm._read import byte_order, number, record_dtype
 
 __all__ = ("PageLayout", "PageWords", "page_layout")
 
@@ -108,18 +108,11 @@ def _page_layout(prog: Program) -> PageLayout:
     pg = {}
     for name in ("head", "slab", "reserved", "swapbacked", "swapcache", "hwpoison"):
         try:
-            pg[name] = 1 << prog[f"PG_{name}"].value_()
+            pg[name] = 1 << number(prog, f"PG_{name}", 63)
         except LookupError:
             pg[name] = 0
     return PageLayout(
-        page=np.dtype(
-            {
-                "names": list(fields),
-                "formats": [f for f, _ in fields.values()],
-                "offsets": [o for _, o in fields.values()],
-                "itemsize": size,
-            }
-        ),
+        page=record_dtype(fields, size),
         size=size,
         page0=pfn_to_page(prog, 0).value_(),
         byteorder="little" if byte_order(prog) == "<" else "big",

@@ -12,6 +12,7 @@ from drgn.helpers.linux.kconfig import get_kconfig
 
 from pagedbg.mm._page_layout import PageLayout, PageWords
 from pagedbg.mm._page_names import PageNames, zero_pfns
+from pagedbg.mm.page_owner import GREATEST_ORDER
 from pagedbg.mm.page_types import PageTypes
 from pagedbg.mm.zone import page_flags_zonenum
 
@@ -92,7 +93,7 @@ class Uses:
         order = entire = 0
         average = None
         if folio is not None:
-            order = layout.order_word(folio) & 0xFF
+            order = _order(layout.order_word(folio) & 0xFF)
             if layout.entire_mapcount is not None:
                 entire = layout.int32(folio, layout.entire_mapcount) + 1
             average = self._average_mapcount(folio, order, entire)
@@ -101,7 +102,7 @@ class Uses:
         file_mapping = 0
         type_name = self._types.name(page.type)
         if type_name == "buddy":
-            kind, order = "free", page.private
+            kind, order = "free", _order(page.private)
         elif self._is_slab(flags, type_name):
             kind, detail = "slab", self._names.cache(page.slab_cache)
         elif self._is_hugetlb(type_name, folio):
@@ -200,6 +201,11 @@ class Uses:
         except LookupError:
             return False
         return bool(self._layout.order_word(folio) >> bit & 1)
+
+
+def _order(order: int) -> int:
+    """An order; 0 for one that no block has: then the page is damaged, or was being made part of one."""
+    return order if order <= GREATEST_ORDER else 0
 
 
 def _size(size: int) -> str:

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from drgn import FaultError, Object, PlatformFlags, Program
 from numpy.typing import NDArray
 
-__all__ = ("byte_order", "c_string", "read_array")
+from pagedbg.target.links import Damaged
+
+__all__ = ("byte_order", "c_string", "number", "read_array", "record_dtype")
 
 # 1-4 MiB a read are fastest.
 _PIECE = 4 << 20
@@ -17,6 +20,9 @@ _UNIT = 4096
 
 # The ring of a CPU, which is the longest array, has 128 MiB at most.
 _MOST = 256 << 20
+
+# struct pglist_data is the largest structure, and has less with hundreds of nodes.
+_LARGEST_RECORD = 1 << 20
 
 # Longer than any name or path (PATH_MAX).
 _MOST_TEXT = 4096
@@ -33,11 +39,11 @@ def read_array(prog: Program, address: int, count: int, dtype: np.dtype[Any]) ->
     Read *count* records at *address*. A piece that cannot be read is tried again in smaller ones, down to 4 KiB.
 
     :return: The records, and for each one whether all of it was read (if not, what is missing is zero).
-    :raises ValueError: if there would be more than a kernel has
+    :raises Damaged: if there would be more than a kernel has
     """
     size = count * dtype.itemsize
     if not 0 <= size <= _MOST:
-        raise ValueError(f"an array of {size:,} bytes: the memory of this kernel is damaged")
+        raise Damaged(f"the memory of this kernel is damaged: an array in it would have {size:,} bytes")
     if address + size > 1 << 64:
         # Followed a pointer that is damaged.
         return np.zeros(count, dtype), np.zeros(count, np.bool_)
@@ -64,6 +70,42 @@ def read_array(prog: Program, address: int, count: int, dtype: np.dtype[Any]) ->
             else:
                 known[start // dtype.itemsize : -(-end // dtype.itemsize)] = False
     return np.frombuffer(data, dtype), known
+
+
+def number(prog: Program, name: str, most: int, least: int = 0) -> int:
+    """
+    Return a constant or a variable of the kernel that something is counted or shifted by.
+
+    :raises LookupError: if there is none of this name
+    :raises Damaged: if it is not in the range that it can be in
+    """
+    value: int = prog[name].value_()
+    if not least <= value <= most:
+        raise Damaged(f"the memory of this kernel is damaged: {name} would be {value}")
+    return value
+
+
+def record_dtype(fields: Mapping[str, tuple[str, int]], size: int) -> np.dtype[Any]:
+    """
+    Return how NumPy views some members of a structure.
+
+    :param fields: by name, the format of each and its offset
+    :param size: how many bytes the structure has
+    :raises Damaged: if they do not lie in it, or it is larger than any
+    """
+    try:
+        if size > _LARGEST_RECORD:
+            raise ValueError
+        return np.dtype(
+            {
+                "names": list(fields),
+                "formats": [format_ for format_, _ in fields.values()],
+                "offsets": [offset for _, offset in fields.values()],
+                "itemsize": size,
+            }
+        )
+    except (ValueError, TypeError, OverflowError):
+        raise Damaged(f"the types of this kernel are damaged: {', '.join(fields)} cannot be in {size:,} bytes") from None
 
 
 def c_string(pointer: Object) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from drgn import Program, TypeKind, offsetof, sizeof
 
-from pagedbg.mm._read import byte_order, read_array
+from pagedbg.mm._read import byte_order, number, read_array, record_dtype
 
 __all__ = ("pages_per_section_shift", "section_flag", "sections")
 
@@ -19,14 +19,13 @@ _SECTION_FLAGS = {"SECTION_HAS_MEM_MAP": 0x2, "SECTION_IS_ONLINE": 0x4, "SECTION
 
 def pages_per_section_shift(prog: Program) -> int:
     """Return ``PFN_SECTION_SHIFT``, the base-2 logarithm of the number of pages in a section."""
-    shift: int = (prog["SECTION_SIZE_BITS"] - prog["PAGE_SHIFT"]).value_()
-    return shift
+    return number(prog, "SECTION_SIZE_BITS", 40, 12) - number(prog, "PAGE_SHIFT", 18, 12)
 
 
 def section_flag(prog: Program, name: str) -> int:
     """Return a flag in the low bits of ``mem_section::section_mem_map``, such as ``SECTION_IS_ONLINE``."""
     try:
-        return 1 << int(prog[f"{name}_BIT"].value_())
+        return 1 << number(prog, f"{name}_BIT", 63)
     except LookupError:
         # Macros before Linux kernel commit ed7802dd48f7 ("mm: memory_hotplug: enumerate all supported section flags") (in v6.0).
         return _SECTION_FLAGS[name]
@@ -40,18 +39,16 @@ def sections(prog: Program, member: str, start_nr: int = 0, end_nr: int | None =
     """
     section_type = prog.type("struct mem_section")
     word = f"{byte_order(prog)}u{sizeof(prog.type('unsigned long'))}"
-    dtype = np.dtype(
-        {
-            "names": ["map", "member"],
-            "formats": [word, word],
-            "offsets": [offsetof(section_type, "section_mem_map"), offsetof(section_type, member)],
-            "itemsize": sizeof(section_type),
-        }
+    dtype = record_dtype(
+        {"map": (word, offsetof(section_type, "section_mem_map")), "member": (word, offsetof(section_type, member))}, sizeof(section_type)
     )
     has_map = np.uint64(section_flag(prog, "SECTION_HAS_MEM_MAP"))
-    last_nr = min(prog["__highest_present_section_nr"].value_(), (1 << (prog["MAX_PHYSMEM_BITS"] - prog["SECTION_SIZE_BITS"]).value_()) - 1)
+    last_nr = min(
+        prog["__highest_present_section_nr"].value_(),
+        (1 << number(prog, "MAX_PHYSMEM_BITS", 64, 12) >> number(prog, "SECTION_SIZE_BITS", 40, 12)) - 1,
+    )
     end_nr = last_nr + 1 if end_nr is None else min(end_nr, last_nr + 1)
-    per_root = prog["SECTIONS_PER_ROOT"].value_()
+    per_root = number(prog, "SECTIONS_PER_ROOT", 1 << 16, 1)
     for root_nr, address in _roots(prog, start_nr // per_root, -(-end_nr // per_root)):
         table, known = read_array(prog, address, per_root, dtype)
         for i in np.flatnonzero(known & (table["map"] & has_map != 0)):

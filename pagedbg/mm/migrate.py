@@ -13,7 +13,7 @@ import operator
 from drgn import IntegerLike, Program
 from drgn.helpers.common.prog import takes_program_or_default
 
-from pagedbg.mm._read import c_string
+from pagedbg.mm._read import c_string, number
 
 __all__ = (
     "decode_migrate_reason",
@@ -21,6 +21,10 @@ __all__ = (
     "migrate_reason_names",
     "migratetype_names",
 )
+
+
+# There are six migratetypes and ten reasons.
+_MOST_NAMES = 64
 
 
 def _string_table(prog: Program, name: str, end: str) -> tuple[str, ...]:
@@ -31,7 +35,7 @@ def _string_table(prog: Program, name: str, end: str) -> tuple[str, ...]:
     except KeyError:
         pass
     table = prog[name]
-    result = tuple(c_string(table[i]).decode("ascii", "replace") for i in range(prog[end].value_()))
+    result = tuple(c_string(table[i]).decode("ascii", "replace") for i in range(number(prog, end, _MOST_NAMES)))
     prog.cache[key] = result
     return result
 

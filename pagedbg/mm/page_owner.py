@@ -20,8 +20,9 @@ from drgn.helpers.common.prog import takes_program_or_default
 from numpy.typing import NDArray
 
 from pagedbg.errors import PagedbgError
-from pagedbg.mm._read import byte_order, read_array
+from pagedbg.mm._read import byte_order, number, read_array, record_dtype
 from pagedbg.mm.page_ext import for_each_page_ext_range, lookup_page_ext, page_ext_size, pfn_to_page_ext, read_page_ext
+from pagedbg.target.links import Damaged
 
 __all__ = (
     "ALLOCATED",
@@ -182,24 +183,22 @@ def page_owner_dtype(prog: Program) -> np.dtype[Any]:
             raise PagedbgError(
                 f"page_owner's data begins at byte {base} of {page_ext_size(prog)}, which cannot be: the memory of this kernel is damaged."
             )
-        names, formats, offsets = ["flags"], [f"{order}u8"], [0]
+        fields = {"flags": (f"{order}u8", 0)}
         for member in prog.type("struct page_owner").members or ():
-            assert member.name and member.bit_offset is not None
-            names.append(member.name)
-            offsets.append(base + member.bit_offset // 8)
-            if member.type.unaliased_kind() == TypeKind.ARRAY:
-                formats.append(f"({sizeof(member.type) // 8},){order}u8")
+            kind = member.type.unaliased_kind()
+            if not member.name or member.bit_offset is None or kind not in (TypeKind.INT, TypeKind.ARRAY):
+                raise Damaged("the types of this kernel are damaged: struct page_owner has a member that is no number")
+            if kind == TypeKind.ARRAY:
+                format_ = f"({sizeof(member.type) // 8},){order}u8"
             else:
-                formats.append(f"{order}{'i' if _signed(member.type) else 'u'}{sizeof(member.type)}")
-        found = np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": page_ext_size(prog)})
+                format_ = f"{order}{'i' if member.type.unaliased().is_signed else 'u'}{sizeof(member.type)}"
+            fields[member.name] = (format_, base + member.bit_offset // 8)
+        missing = {"order", "last_migrate_reason", "gfp_mask", "handle", "pid"} - fields.keys()
+        if missing:
+            raise Damaged(f"the types of this kernel are damaged: struct page_owner has no member {min(missing)}")
+        found = record_dtype(fields, page_ext_size(prog))
         prog.cache[page_owner_dtype] = found
     return found
-
-
-def _signed(kind: Any) -> bool:
-    while kind.kind == TypeKind.TYPEDEF:
-        kind = kind.type
-    return bool(kind.is_signed)
 
 
 def decode_comm(words: NDArray[Any]) -> str:
@@ -221,9 +220,8 @@ def _in_state(prog: Program, records: NDArray[Any], state: int) -> NDArray[np.bo
         at, owner, both = prog.cache[_in_state]
     except KeyError:
         # Both are among the first flags of enum page_ext_flags. One byte is compared faster than a whole word.
-        owner = 1 << prog["PAGE_EXT_OWNER"].value_()
-        both = owner | 1 << prog["PAGE_EXT_OWNER_ALLOCATED"].value_()
-        assert both < 1 << 8
+        owner = 1 << number(prog, "PAGE_EXT_OWNER", 7)
+        both = owner | 1 << number(prog, "PAGE_EXT_OWNER_ALLOCATED", 7)
         assert records.dtype.fields is not None
         kind, at = records.dtype.fields["flags"][:2]
         at += 0 if byte_order(prog) == "<" else kind.itemsize - 1

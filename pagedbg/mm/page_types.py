@@ -16,6 +16,7 @@ from typing import NamedTuple
 from drgn import IntegerLike, Program
 from drgn.helpers.common.prog import takes_program_or_default
 
+from pagedbg.mm._read import number
 from pagedbg.mm.gfp import format_flags, trace_print_flags
 
 __all__ = ("PageTypes", "decode_page_flags", "page_types")
@@ -31,7 +32,7 @@ def decode_page_flags(prog: Program, flags: IntegerLike) -> str:
 
     :param flags: ``unsigned long``
     """
-    mask = (1 << prog["__NR_PAGEFLAGS"].value_()) - 1
+    mask = (1 << number(prog, "__NR_PAGEFLAGS", 64)) - 1
     return format_flags(trace_print_flags(prog, "pageflag_names"), operator.index(flags) & mask)
 
 

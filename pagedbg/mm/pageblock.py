@@ -20,9 +20,10 @@ from drgn.helpers.common.prog import takes_program_or_default
 from drgn.helpers.linux.mm import page_to_pfn
 from numpy.typing import NDArray
 
-from pagedbg.mm._read import byte_order, read_array
+from pagedbg.mm._read import byte_order, number, read_array
 from pagedbg.mm._sections import pages_per_section_shift, sections
 from pagedbg.mm.zone import for_each_populated_zone, zone_end_pfn
+from pagedbg.target.links import Damaged
 
 __all__ = (
     "NO_MIGRATETYPE",
@@ -39,6 +40,10 @@ __all__ = (
 
 NO_MIGRATETYPE = 0xFF
 """Stands for the migratetype of a pageblock that does not exist or could not be read."""
+
+
+# CONFIG_ARCH_FORCE_MAX_ORDER is 13 at most with pages of 4 KiB, and 10 with larger ones.
+_MOST_ORDERS = 32
 
 
 def _has(prog: Program, name: str) -> bool:
@@ -65,9 +70,9 @@ def _block_bits(prog: Program) -> int:
     # Since "mm/page_isolation: make page isolation a standalone bit" (in v6.17), the enumerator is __NR_PAGEBLOCK_BITS, and
     # NR_PAGEBLOCK_BITS the macro roundup_pow_of_two() of it.
     try:
-        bits = prog["__NR_PAGEBLOCK_BITS"].value_()
+        bits = number(prog, "__NR_PAGEBLOCK_BITS", 8, 4)
     except LookupError:
-        bits = prog["NR_PAGEBLOCK_BITS"].value_()
+        bits = number(prog, "NR_PAGEBLOCK_BITS", 8, 4)
     return 1 << (int(bits) - 1).bit_length()
 
 
@@ -90,7 +95,8 @@ def max_page_order(prog: Program) -> int:
     Return ``MAX_PAGE_ORDER``, the largest order of the buddy allocator, from ``struct free_area zone::free_area[NR_PAGE_ORDERS]``.
     """
     length = prog.type("struct zone").member("free_area").type.length
-    assert length is not None
+    if not length or length > _MOST_ORDERS:
+        raise Damaged("the types of this kernel are damaged: struct zone has no free areas, or too many")
     return int(length - 1)
 
 
@@ -108,7 +114,7 @@ def pageblock_order(prog: Program) -> int:
         pass
     order = None
     if _has_symbol(prog, "pageblock_order"):
-        order = int(prog["pageblock_order"].value_())
+        order = number(prog, "pageblock_order", _MOST_ORDERS, 1)
     else:
         max_order = max_page_order(prog)
         page_shift = prog["PAGE_SHIFT"].value_()
@@ -184,13 +190,13 @@ def pageblock_migratetypes(prog: Program, start_pfn: IntegerLike, end_pfn: Integ
     # The migratetype is in the bits below the one that compaction uses, PB_migrate_0..2.
     # In v6.17 that one was renamed, and isolation became a bit of its own that hides the migratetype.
     try:
-        mask = (1 << prog["PB_compact_skip"].value_()) - 1
+        mask = (1 << number(prog, "PB_compact_skip", 7)) - 1
     except LookupError:
-        mask = (1 << prog["PB_migrate_skip"].value_()) - 1
+        mask = (1 << number(prog, "PB_migrate_skip", 7)) - 1
     isolate_bit = isolate = 0
     if _has(prog, "PB_migrate_isolate"):
-        isolate_bit = 1 << prog["PB_migrate_isolate"].value_()
-        isolate = prog["MIGRATE_ISOLATE"].value_()
+        isolate_bit = 1 << number(prog, "PB_migrate_isolate", 7)
+        isolate = number(prog, "MIGRATE_ISOLATE", NO_MIGRATETYPE)
     word_size = sizeof(prog.type("unsigned long"))
     word = np.dtype(f"{byte_order(prog)}u{word_size}")
     per_word = 8 * word_size // bits

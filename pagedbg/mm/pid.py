@@ -14,6 +14,8 @@ from drgn import IntegerLike, Object, Program
 from drgn.helpers.common.prog import takes_program_or_default
 from drgn.helpers.linux import pid as _pid
 
+from pagedbg.target.links import Damaged
+
 __all__ = ("find_task",)
 
 # include/linux/xarray.h, xa_is_node() and xa_is_sibling(): pointers to nodes are marked, and what is small is no pointer.
@@ -26,7 +28,7 @@ def find_task(prog: Program, pid: IntegerLike) -> Object:
     Return the task with a number in the initial namespace.
 
     :return: ``struct task_struct *``, NULL if there is none
-    :raises ValueError: if the tree of numbers is damaged: drgn would go round in it for ever, and not in Python, where that could be ended
+    :raises Damaged: if the tree of numbers is damaged: drgn would go round in it for ever, and not in Python, where that could be ended
     """
     number = operator.index(pid)
     try:
@@ -45,7 +47,7 @@ def _check_path(xa: Object, index: int) -> None:
         node = Object(xa.prog_, "struct xa_node *", entry - _INTERNAL)
         shift, slots = node.shift.value_(), node.slots
         if shift >= above:
-            raise ValueError("the tree of process ids is damaged")
+            raise Damaged("the memory of this kernel is damaged: the tree of process ids has no end")
         at = index >> shift & len(slots) - 1
         entry = slots[at].value_()
         if entry & 3 == _INTERNAL and entry < _SIBLING_MAX:

@@ -20,11 +20,15 @@ from drgn import IntegerLike, Program, TypeKind, offsetof, sizeof
 from drgn.helpers.common.prog import takes_program_or_default
 
 from pagedbg.mm._read import byte_order, read_array
+from pagedbg.target.links import Damaged
 
 __all__ = ("StackDepot", "stack_depot_fetch")
 
 # lib/stackdepot.c: DEPOT_STACK_ALIGN, and before that STACK_ALLOC_ALIGN, since the depot exists.
 _DEPOT_STACK_ALIGN = 4
+
+# depot_stack_handle_t
+_HANDLE_BITS = 32
 
 
 class StackDepot:
@@ -55,8 +59,10 @@ class StackDepot:
         elif "pool_index" in bits:
             self._index, self._biases = bits["pool_index"], (0, 1)
         else:
-            self._index, self._biases = bits["slabindex"], (0,)
-        self._offset, extra = bits["offset"], bits["extra"]
+            self._index, self._biases = bits.get("slabindex", (0, 0)), (0,)
+        self._offset, extra = bits.get("offset", (0, 0)), bits.get("extra", (0, 0))
+        if not self._index[1] or not self._offset[1] or any(at + width > _HANDLE_BITS for at, width in (self._index, self._offset, extra)):
+            raise Damaged("the types of this kernel are damaged: union handle_parts has not the parts of a handle")
         self._extra_mask = ((1 << extra[1]) - 1) << extra[0]
         self._pool_size = 1 << (self._offset[1] + _DEPOT_STACK_ALIGN)
         record = prog.type("struct stack_record")
@@ -163,8 +169,8 @@ def _bit_fields(prog: Program) -> dict[str, tuple[int, int]]:
     for member in prog.type("union handle_parts").members or ():
         if member.type.kind == TypeKind.STRUCT:
             for part in member.type.members or ():
-                assert part.name and part.bit_offset is not None and part.bit_field_size is not None
-                fields[part.name] = (part.bit_offset, part.bit_field_size)
+                if part.name and part.bit_offset is not None and part.bit_field_size is not None:
+                    fields[part.name] = (part.bit_offset, part.bit_field_size)
     return fields
 
 

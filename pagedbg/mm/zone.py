@@ -20,7 +20,8 @@ from drgn.helpers.linux.mm import page_flags, pfn_to_page
 from drgn.helpers.linux.mmzone import NODE_DATA, for_each_online_pgdat
 from numpy.typing import NDArray
 
-from pagedbg.mm._read import byte_order, c_string, read_array
+from pagedbg.mm._read import byte_order, c_string, number, read_array, record_dtype
+from pagedbg.target.links import Damaged
 
 __all__ = (
     "MAX_NUMNODES",
@@ -45,6 +46,9 @@ __all__ = (
 # How much of the struct page array one read takes: 32,768 pages of 64 bytes are 2 MiB.
 _PAGES_PER_READ = 1 << 15
 
+# Physical addresses of 64 bits, and NODES_SHIFT of 10.
+_MOST_PFNS, _MOST_NODES = 1 << 52, 1 << 10
+
 
 @dataclasses.dataclass(frozen=True)
 class ZoneSpan:
@@ -57,6 +61,11 @@ class ZoneSpan:
     end_pfn: int
 
 
+def _max_nr_zones(prog: Program) -> int:
+    # ZONES_SHIFT is 3 at most.
+    return number(prog, "__MAX_NR_ZONES", 8, 1)
+
+
 @takes_program_or_default
 def for_each_zone(prog: Program) -> Iterator[Object]:
     """
@@ -64,7 +73,7 @@ def for_each_zone(prog: Program) -> Iterator[Object]:
 
     :return: Iterator of ``struct zone *`` objects.
     """
-    nr_zones = prog["__MAX_NR_ZONES"].value_()
+    nr_zones = _max_nr_zones(prog)
     for pgdat in for_each_online_pgdat(prog):
         for i in range(nr_zones):
             yield pgdat.node_zones[i].address_of_()
@@ -133,7 +142,7 @@ def zone_names(prog: Program) -> list[str]:
     if pgdat is None:
         raise LookupError("no node of memory is online")
     names = []
-    for i in range(prog["__MAX_NR_ZONES"].value_()):
+    for i in range(_max_nr_zones(prog)):
         name = pgdat.node_zones[i].name.read_()
         names.append(c_string(name).decode("ascii", "replace") if name else f"zone {i}")
     prog.cache["pagedbg_zone_names"] = tuple(names)
@@ -142,11 +151,17 @@ def zone_names(prog: Program) -> list[str]:
 
 @takes_program_or_default
 def zone_spans(prog: Program) -> list[ZoneSpan]:
-    """Return the spans of the populated zones, by their first page frame number."""
+    """
+    Return the spans of the populated zones, by their first page frame number.
+
+    :raises Damaged: if they cannot be
+    """
     spans = []
     for zone in for_each_populated_zone(prog):
-        start_pfn = zone.zone_start_pfn.value_()
-        spans.append(ZoneSpan(zone.zone_pgdat.node_id.value_(), zone_idx(zone), zone_name(zone), start_pfn, zone_end_pfn(zone)))
+        start_pfn, end_pfn, node, index = zone.zone_start_pfn.value_(), zone_end_pfn(zone), zone.zone_pgdat.node_id.value_(), zone_idx(zone)
+        if not (start_pfn <= end_pfn <= _MOST_PFNS and 0 <= node < _MOST_NODES and 0 <= index < _max_nr_zones(prog)):
+            raise Damaged(f"the memory of this kernel is damaged: zone {index} of node {node} would be {start_pfn:#x}-{end_pfn:#x}")
+        spans.append(ZoneSpan(node, index, zone_name(zone), start_pfn, end_pfn))
     return sorted(spans, key=lambda span: (span.start_pfn, span.end_pfn))
 
 
@@ -157,8 +172,9 @@ def MAX_NUMNODES(prog: Program) -> int:
     ``struct zoneref zonelist::_zonerefs[MAX_NUMNODES * MAX_NR_ZONES + 1]``.
     """
     length = prog.type("struct zonelist").member("_zonerefs").type.length
-    assert length is not None
-    return int((length - 1) // prog["__MAX_NR_ZONES"].value_())
+    if not length:
+        raise Damaged("the types of this kernel are damaged: struct zonelist has no zones")
+    return int((length - 1) // _max_nr_zones(prog))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,16 +197,9 @@ def _flags_layout(prog: Program) -> _FlagsLayout:
     word = sizeof(prog.type("unsigned long"))
     nodes_width = (MAX_NUMNODES(prog) - 1).bit_length()
     # ZONES_SHIFT is 0, 1, 2 or 3, for up to 1, 2, 4 or 8 zones.
-    zones_width = (prog["__MAX_NR_ZONES"].value_() - 1).bit_length()
+    zones_width = (_max_nr_zones(prog) - 1).bit_length()
     layout = _FlagsLayout(
-        page=np.dtype(
-            {
-                "names": ["flags"],
-                "formats": [f"{byte_order(prog)}u{word}"],
-                "offsets": [offsetof(page_type, "flags")],
-                "itemsize": sizeof(page_type),
-            }
-        ),
+        page=record_dtype({"flags": (f"{byte_order(prog)}u{word}", offsetof(page_type, "flags"))}, sizeof(page_type)),
         # A shift by the whole word is not defined, and the mask is 0 then anyway.
         node_shift=min(8 * word - nodes_width, 8 * word - 1),
         node_mask=(1 << nodes_width) - 1,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from drgn import Object, Program, Qualifiers, Type, TypeEnumerator, TypeKind, TypeKindSet, TypeMember, TypeParameter
 
-from pagedbg.errors import PagedbgError
+from pagedbg.target.links import Damaged
 
 _MAGIC = 0xEB9F
 _HEADER = struct.Struct("<HBBIIIII")
@@ -48,11 +48,17 @@ _KINDS = {
     TypeKind.TYPEDEF: (_TYPEDEF,),
 }
 
+# What everything else is read by, on x86-64 and arm64: C's names of integers without "unsigned", "signed" and what else may stand there.
+_C_SIZES = {"char": 1, "short": 2, "": 4, "long": 8, "long long": 8}
+
+# A structure of a kernel has some hundred members at most, and an enum some thousand constants.
+_MOST_MEMBERS = 1 << 16
+
 # What drgn and Python say of records that are formed well and mean nothing.
 _NONSENSE = (ArithmeticError, LookupError, RecursionError, TypeError, ValueError)
 
 
-class BtfError(PagedbgError):
+class BtfError(Damaged):
     """The bytes are no BTF, or not one that can be read."""
 
 
@@ -198,6 +204,9 @@ class Btf:
     def _int(self, index: int, name: str) -> Type:
         encoding = int(self._words[self._start[index] + 3])
         size = self._referred(index)
+        words = [word for word in name.split() if word not in ("int", "unsigned", "signed")]
+        if name.replace(" ", "").isalpha() and _C_SIZES.get(" ".join(words), size) != size:
+            raise BtfError(f"The kernel's BTF is damaged: {name} would have {size} bytes.")
         if encoding & _INT_BOOL:
             return self._prog.bool_type(name, size)
         return self._prog.int_type(name, size, bool(encoding & _INT_SIGNED))
@@ -216,25 +225,28 @@ class Btf:
 
     def _compound(self, index: int, name: str) -> Type:
         make = self._prog.struct_type if self._kind[index] == _STRUCT else self._prog.union_type
-        bitfields = self._flag(index)
+        bitfields, size = self._flag(index), self._referred(index)
         members = []
+        if self._vlen(index) > _MOST_MEMBERS:
+            raise BtfError(f"The kernel's BTF is damaged: {name or index} would have {self._vlen(index):,} members.")
         for name_offset, member, offset in self._extra(index, 3):
             bits = offset >> 24 if bitfields else 0
-            members.append(
-                TypeMember(
-                    self._member(member, bits),
-                    self._string(name_offset) or None,
-                    offset & 0xFFFFFF if bitfields else offset,
-                )
-            )
-        return make(name or None, self._referred(index), members)
+            at = offset & 0xFFFFFF if bitfields else offset
+            if at > 8 * size:
+                raise BtfError(f"The kernel's BTF is damaged: a member of {name or index} lies outside of it.")
+            members.append(TypeMember(self._member(member, bits), self._string(name_offset) or None, at))
+        return make(name or None, size, members)
 
     def _member(self, index: int, bits: int) -> Callable[[], Object]:
         def member() -> Object:
             try:
-                return Object(self._prog, self.type(index), bit_field_size=bits or None)
-            except _NONSENSE as error:
-                raise BtfError(f"The kernel's BTF is damaged: no member can be of type {index} ({error}).") from None
+                found = self.type(index)
+                if found.unaliased_kind() not in (TypeKind.VOID, TypeKind.FUNCTION):
+                    return Object(self._prog, found, bit_field_size=bits or None)
+                error: object = "it has no size"
+            except _NONSENSE as reason:
+                error = reason
+            raise BtfError(f"The kernel's BTF is damaged: no member can be of type {index} ({error}).") from None
 
         return member
 

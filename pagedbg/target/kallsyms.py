@@ -67,6 +67,8 @@ def _check(prog: Program, vmcoreinfo: Mapping[str, str]) -> None:
     table: bytes = prog.read(at["token_table"], max(index) + last) + b"\0"
     lengths = np.array([table.index(0, start) - start for start in index])
     letters = int(np.bincount(np.frombuffer(names, np.uint8, used), minlength=256) @ lengths)
+    if not table.isascii():
+        raise ValueError("their names are no text")
     if lengths.max() >= _LONGEST_TOKEN or letters > _MOST_LETTERS:
         raise ValueError(f"their names would have {letters:,} letters")
 

@@ -10,8 +10,19 @@ from typing import Any, ParamSpec, TypeVar
 
 from drgn import BadDataError, FaultError, Object
 
+from pagedbg.errors import PagedbgError
+
 UNREADABLE = BadDataError, FaultError, LookupError, AttributeError, MemoryError, ValueError, OverflowError, RecursionError
 """What reading structures ends in that are damaged or not there."""
+
+
+class Damaged(PagedbgError, ValueError):
+    """
+    What is in the memory of a kernel cannot be what a kernel has there.
+
+    A sentence for the user; and one of :data:`UNREADABLE`, for those who can do without.
+    """
+
 
 # No list of modules, probes or programs is as long.
 _MOST = 1 << 16
@@ -27,14 +38,14 @@ def bounded(links: Iterable[Object]) -> Iterator[Object]:
     """
     Iterate over pointers.
 
-    :raises ValueError: when one comes a second time, there are more than can be, or the next one never comes
+    :raises Damaged: when one comes a second time, there are more than can be, or the next one never comes
     """
     seen: set[int] = set()
     following = iter(links)
     while (link := limited(next, following, None)) is not None:
         address = link.value_()
         if address in seen or len(seen) == _MOST:
-            raise ValueError("a list of the kernel's has no end")
+            raise Damaged("the memory of this kernel is damaged: a list in it has no end")
         seen.add(address)
         yield link
 
@@ -44,7 +55,7 @@ def limited(walk: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
     Call one of drgn's helpers that follow pointers until they meet an end, which damaged memory need not have: parents of a directory, nodes
     of a tree, a list that it looks for something in.
 
-    :raises ValueError: when it has called so many functions that it will never end
+    :raises Damaged: when it has called so many functions that it will never end
     """
     left = _MOST_CALLS
 
@@ -52,7 +63,7 @@ def limited(walk: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         nonlocal left
         left -= 1
         if left < 0:
-            raise ValueError("a structure of the kernel's has no end")
+            raise Damaged("the memory of this kernel is damaged: a structure in it has no end")
 
     # Signals would do the same, but only in the main thread; and a limit of time is another one on each machine.
     before = sys.getprofile()
