@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from drgn import FaultError, Program
+from drgn import Program
 from drgn.helpers.linux.mm import follow_phys, in_direct_map, pfn_to_page, virt_to_phys, vma_find
 
 from pagedbg.analysis.filters import number
@@ -101,7 +101,7 @@ def _virt(prog: Program, text: str) -> Place:
     def translate(address: int) -> int | None:
         try:
             return int(follow_phys(prog["init_mm"].address_of_(), address).value_())
-        except FaultError:
+        except UNREADABLE:
             pass
         # The page tables may not be in the dump.
         return int(virt_to_phys(prog, address).value_()) if in_direct_map(prog, address) else None
@@ -133,7 +133,7 @@ def _task(prog: Program, pid_text: str, text: str) -> Place:
     def translate(address: int) -> int | None:
         try:
             return int(follow_phys(mm, address).value_())
-        except FaultError:
+        except UNREADABLE:
             return None
 
     def explain(address: int) -> str:

@@ -7,7 +7,6 @@ import argparse
 import datetime
 from collections.abc import Callable, Iterator
 
-from drgn import FaultError
 from drgn.helpers.linux.cpumask import num_present_cpus
 from drgn.helpers.linux.mm import totalram_pages
 
@@ -114,5 +113,5 @@ def _try(read: Callable[[], object]) -> object:
     """A fact, or "?" where the dump does not hold it: status has to work where little else does."""
     try:
         return read()
-    except (LookupError, FaultError, AttributeError, MemoryError, ValueError):
+    except UNREADABLE:
         return "?"

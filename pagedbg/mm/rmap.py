@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from drgn import NULL, FaultError, IntegerLike, Object, container_of, sizeof
+from drgn import NULL, IntegerLike, Object, container_of, sizeof
 from drgn.helpers.linux.list import hlist_for_each_entry
 from drgn.helpers.linux.mm import compound_head, follow_pfn, page_index, page_to_pfn
 from drgn.helpers.linux.pid import for_each_task
@@ -190,7 +190,7 @@ def page_mappings(page: Object, limit: int = 16, seconds: float = 0.5) -> Mappin
             try:
                 if follow_pfn(mm, address).value_() != pfn:
                     continue
-            except FaultError as error:
+            except UNREADABLE as error:
                 # Mostly it is not mapped there: never touched, copied on write, or swapped out. Else the page table could not be read.
                 complete = complete and "not mapped" in str(error)
                 continue

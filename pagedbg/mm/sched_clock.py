@@ -8,10 +8,12 @@ Helpers for ``include/linux/sched/clock.h``: the clock of page_owner's time stam
 
 from __future__ import annotations
 
-from drgn import FaultError, Program
+from drgn import Program
 from drgn.helpers.common.prog import takes_program_or_default
 from drgn.helpers.linux.cpumask import for_each_possible_cpu
 from drgn.helpers.linux.percpu import per_cpu
+
+from pagedbg.target.links import UNREADABLE
 
 __all__ = ("known_local_clock", "local_clock")
 
@@ -36,5 +38,5 @@ def known_local_clock(prog: Program) -> int | None:
     """Return :func:`local_clock()`, or None if it cannot be read."""
     try:
         return local_clock(prog)
-    except (LookupError, FaultError):
+    except UNREADABLE:
         return None

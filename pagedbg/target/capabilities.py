@@ -16,10 +16,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from drgn import FaultError
-
 from pagedbg import trust
 from pagedbg.mm.page_owner import page_owner_compiled, page_owner_inited
+from pagedbg.target.links import UNREADABLE
 from pagedbg.target.switches import FTRACE, KPROBES, WAYS_OUT, is_off
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ class Capabilities(Mapping[str, Capability]):
             try:
                 state, detail = probe.ask(self._target)
                 remedy = probe.remedy
-            except (LookupError, FaultError, AttributeError, OSError) as error:
+            except (*UNREADABLE, OSError) as error:
                 state, detail, remedy = False, f"could not be asked ({error})", ""
             self._known[name] = Capability(name, state, detail) if state else Capability(name, state, detail, probe.cost, remedy)
         return self._known[name]

@@ -12,8 +12,13 @@ from drgn import BadDataError, FaultError, Object
 
 from pagedbg.errors import PagedbgError
 
-UNREADABLE = BadDataError, FaultError, LookupError, AttributeError, MemoryError, ValueError, OverflowError, RecursionError
-"""What reading structures ends in that are damaged or not there."""
+UNREADABLE = BadDataError, FaultError, LookupError, AttributeError, MemoryError, ValueError, OverflowError, RuntimeError, StopIteration
+"""
+What reading structures ends in that are damaged or not there.
+
+Among them drgn's NotImplementedError for a node of a kind that it does not know, its StopIteration for a table that ends too early (which a
+generator makes a RuntimeError of), and Python's RecursionError.
+"""
 
 
 class Damaged(PagedbgError, ValueError):
@@ -27,8 +32,8 @@ class Damaged(PagedbgError, ValueError):
 # No list of modules, probes or programs is as long.
 _MOST = 1 << 16
 
-# A path, a tree of memory areas or the way to the next of a list takes some hundred calls, and seconds at most for so many.
-_MOST_CALLS = 1 << 19
+# A path, a tree of memory areas or the way to the next of a list takes some hundred calls; so many take a second or two.
+_MOST_CALLS = 1 << 17
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
