@@ -11,18 +11,23 @@ import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from drgn import TypeKind
+from drgn import Object, Program, TypeKind, container_of
+from drgn.helpers.linux import kallsyms
 from drgn.helpers.linux.mm import follow_phys
 from known import ORDINARY, Oracle, Run, check, look_at
 from make_elf import PAGE, ElfCore
 
+from pagedbg.errors import PagedbgError
+from pagedbg.mm.page import page_states
 from pagedbg.mm.page_ext import pfn_to_page_ext
 from pagedbg.target import Target
+from pagedbg.target.kallsyms import load_hidden_symbols
 
 COMMANDS = ("status", "doctor", "owners --by stack", "owners --by comm,order,zone,age", "owners --orders '>=3'", "inspect pfn 0x2b80")
 
@@ -268,6 +273,86 @@ def test_a_kernel_booted_without_page_owner(sample: Target, elf: ElfCore, damage
     assert inspect[0] == 0
 
 
+# ---- what has no end ---------------------------------------------------------------------------------------------------------------------
+
+
+def file_page(sample: Target) -> tuple[int, Any]:
+    """A page of a file, and the dentry of the file."""
+    prog = sample.prog
+    for state in page_states(prog, 0, prog["max_pfn"].value_()):
+        if state.kind == "file" and state.mapping and (state.detail or "").startswith("/"):
+            inode = Object(prog, "struct address_space *", state.mapping).host
+            member = "d_alias" if prog.type("struct dentry").has_member("d_alias") else "d_u.d_alias"
+            return state.pfn, container_of(inode.i_dentry.first, "struct dentry", member)
+    raise AssertionError("no page of this dump is a file's")
+
+
+def test_a_directory_that_is_in_itself_has_no_path(sample: Target, elf: ElfCore, damage: Damage) -> None:
+    pfn, dentry = file_page(sample)
+    directory = dentry.d_parent
+    damage(directory.d_parent.address_, struct.pack("<Q", dentry.value_()))
+    (result,) = look_at(elf.path, f"inspect pfn {pfn:#x}")
+    check(result)
+    assert result[0] == 0
+
+
+def test_a_cgroup_that_is_in_itself_has_no_path(sample: Target, elf: ElfCore, damage: Damage) -> None:
+    prog = sample.prog
+    node = prog["cgrp_dfl_root"].cgrp.kn
+    parent = "__parent" if prog.type("struct kernfs_node").has_member("__parent") else "parent"
+    pfn = next(state.pfn for state in page_states(prog, 0, prog["max_pfn"].value_()) if state.memcg == "/")
+    # Not the root any more, and its own parent.
+    damage(node.dir.root.kn.address_, struct.pack("<Q", node.value_() + 8))
+    damage(node.member_(parent).address_, struct.pack("<Q", node.value_()))
+    (result,) = look_at(elf.path, f"inspect pfn {pfn:#x}")
+    check(result)
+    assert result[0] == 0
+
+
+def test_a_tree_of_process_ids_that_leads_back_to_its_root_is_refused(sample: Target, elf: ElfCore, damage: Damage) -> None:
+    head = sample.prog["init_pid_ns"].idr.idr_rt.xa_head.value_()
+    node = Object(sample.prog, "struct xa_node *", head - 2)
+    assert node.shift.value_() > 0
+    damage(node.slots[0].address_, struct.pack("<Q", head))
+    ((status, out, said),) = look_at(elf.path, "inspect task 1 0x1000")
+    assert (status, out) == (1, "")
+    assert said == "inspect: task 1 cannot be looked for: the memory of this kernel is damaged: the tree of process ids has no end\n"
+
+
+def test_resources_that_go_round_in_circles_are_no_trap(sample: Target, elf: ElfCore, damage: Damage) -> None:
+    first = sample.prog["iomem_resource"].child
+    damage(first.sibling.address_, struct.pack("<Q", first.value_()))
+    (result,) = look_at(elf.path, "inspect pfn 0+512")
+    check(result)
+    assert result[0] == 0
+
+
+@pytest.mark.parametrize(
+    "table, data, why",
+    [
+        ("num_syms", struct.pack("<I", 0xFFFF_FFFF), "there would be 4,294,967,295"),
+        ("num_syms", struct.pack("<I", 200_000), "behind their place"),
+        ("token_table", b"a" * 1000, ""),
+        ("token_table", b"\x9d" * 3, "no text"),
+        ("names", b"\xff" * 4096, ""),
+    ],
+)
+def test_a_table_of_symbols_that_no_kernel_has_is_refused(
+    sample: Target, elf: ElfCore, damage: Damage, table: str, data: bytes, why: str
+) -> None:
+    damage(int(sample.vmcoreinfo[f"SYMBOL(kallsyms_{table})"], 16), data)
+    ((status, out, said),) = look_at(elf.path, "status")
+    assert (status, out, said.count("\n")) == (1, "", 1)
+    assert "its kallsyms cannot be read" in said
+    assert why in said
+
+
+def test_symbols_hidden_from_a_drgn_that_cannot_find_them_are_said_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(kallsyms, "_load_builtin_kallsyms")
+    with pytest.raises(PagedbgError, match=r"sysctl kernel.kptr_restrict=1"):
+        load_hidden_symbols(Program())
+
+
 # ---- symbols -----------------------------------------------------------------------------------------------------------------------------
 
 
@@ -317,6 +402,25 @@ sys.exit(pagedbg.cli.main(["-e", "status"]))
         assert "sudo pagedbg" in said
     else:
         assert "no /proc/kcore" in said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_dump_needs_no_privilege_to_be_looked_at() -> None:
+    code = """
+import os, sys
+import duckdb, drgn, rich.table, pagedbg.cli, pagedbg.target, pagedbg.commands.base
+pagedbg.commands.base.load_commands()
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+os.chdir("/")
+sys.exit(pagedbg.cli.main(["-c", sys.argv[1], "-e", "status", "-e", "owners --by stack --top 1", "-e", "inspect pfn 0x2b80"]))
+"""
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        core = shutil.copy(ORDINARY, directory)
+        os.chmod(core, 0o444)
+        done = subprocess.run([sys.executable, "-c", code, core], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    assert "page_owner" in done.stdout
 
 
 @pytest.mark.parametrize(
