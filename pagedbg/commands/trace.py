@@ -243,8 +243,12 @@ def trace_stop(session: Session, args: argparse.Namespace) -> None:
     capture = need_capture(session)
     ended = capture.meta.ended
     why = "" if was_running or ended is None else f" It had stopped by itself before: {ended.by}."
-    print(printable(f"{size(capture)} in {capture.path}.{why}"))
-    for sentence in what_is_missing(capture):
+    _tell(capture, f"{size(capture)} in {capture.path}.{why}")
+
+
+def _tell(capture: Capture, said: str) -> None:
+    """Say something of a capture, and what is missing in it."""
+    for sentence in (said, *what_is_missing(capture)):
         print(printable(sentence))
 
 
@@ -357,7 +361,7 @@ def trace_save(session: Session, args: argparse.Namespace) -> None:
     if target.exists():
         raise PagedbgError(f"{target} is there already: give a name that is not.")
     copy_capture(capture, target, pages_of(session, capture), _stacks_left(session, capture))
-    print(printable(f"{size(capture)} in {target}."))
+    _tell(capture, f"{size(capture)} in {target}.")
 
 
 def _stacks_left(session: Session, capture: Capture) -> Iterator[tuple[int, list[str]]]:
@@ -406,4 +410,4 @@ def trace_load(session: Session, args: argparse.Namespace) -> None:
     session.capture = Capture(args.directory)
     meta = session.capture.meta
     when = meta.begun.wall or (f"recovered from {meta.recovered.from_}" if meta.recovered else "of an unknown time")
-    print(printable(f"{size(session.capture)} of {meta.kernel.release}, {when}, {meta.filters[-1].filter}."))
+    _tell(session.capture, f"{size(session.capture)} of {meta.kernel.release}, {when}, {meta.filters[-1].filter}.")

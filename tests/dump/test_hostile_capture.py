@@ -133,6 +133,15 @@ def test_what_is_no_part_of_a_capture_is_not_copied(capture: Path, tmp_path: Pat
     assert {path.name for path in (tmp_path / "copy").iterdir()} == {META, EVENTS, STACKS}
 
 
+def test_every_command_that_looks_at_a_capture_says_how_many_events_are_gone(capture: Path, tmp_path: Path, pagedbg: Run) -> None:
+    os.truncate(capture / EVENTS, (capture / EVENTS).stat().st_size - 1000 * RECORD.itemsize)
+    commands = ("trace status", "trace show --last 1", "correlate --by state", f"trace load {capture}", f"trace save {tmp_path / 'copy'}")
+    for command in commands:
+        assert "1000 events were written and are gone from the file" in pagedbg("--capture", capture, "-e", command).stdout, command
+    # A copy has lost what was lost before.
+    assert "1000 events were written and are gone from the file" in pagedbg("--capture", tmp_path / "copy", "trace", "status").stdout
+
+
 # ---- what may be in meta.json ----------------------------------------------------------------------------------------------------------------
 
 VALUES: tuple[Any, ...] = (None, True, -1, 1 << 61, 1 << 70, 0.5, "", "x", "\x1b]0;x\x07", "x" * 70000, [], [[]], {}, {"x": 1}, [None] * 9)
