@@ -14,9 +14,14 @@ import contextlib
 import re
 from typing import TextIO, cast
 
-__all__ = ("Printed", "printable", "printed", "raw")
+__all__ = ("Printed", "printable", "printable_line", "printed", "raw")
 
 _NOT_PLAIN = re.compile(r"[^\n\t -~]")
+
+
+def printable_line(text: str) -> str:
+    """Return a line of text: as :func:`printable`, but tabs stay."""
+    return "\t".join(map(printable, text.split("\t")))
 
 
 def printable(value: object) -> str:

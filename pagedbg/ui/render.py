@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
 from pagedbg.analysis.table import Column, Kind, Row, Table
-from pagedbg.ui.printable import Printed, printable, raw
+from pagedbg.ui.printable import Printed, printable, printable_line, raw
 
 _BOLD, _DIM, _RESET = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 _GAP = "  "
@@ -260,7 +260,7 @@ def _text(table: Table, out: TextIO, width: int | None, color: bool) -> None:
     dim, reset = (_DIM, _RESET) if color else ("", "")
     hidden: list[str] = []
     if table.text is not None:
-        out.writelines(printable(line) + "\n" for line in table.text)
+        out.writelines(printable_line(line) + "\n" for line in table.text)
     else:
         hidden = _text_rows(table, out, width, color)
     # Only now: notes may be added until the last row is taken.
