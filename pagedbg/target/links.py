@@ -8,11 +8,22 @@ from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
-from drgn import BadDataError, FaultError, Object
+from drgn import BadDataError, FaultError, Object, OutOfBoundsError
 
 from pagedbg.errors import PagedbgError
 
-UNREADABLE = BadDataError, FaultError, LookupError, AttributeError, MemoryError, ValueError, OverflowError, RuntimeError, StopIteration
+UNREADABLE = (
+    BadDataError,
+    FaultError,
+    OutOfBoundsError,
+    LookupError,
+    AttributeError,
+    MemoryError,
+    ValueError,
+    OverflowError,
+    RuntimeError,
+    StopIteration,
+)
 """
 What reading structures ends in that are damaged or not there.
 

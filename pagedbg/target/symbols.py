@@ -18,9 +18,10 @@ from drgn.helpers.linux.kallsyms import module_kallsyms
 from drgn.helpers.linux.list import list_for_each_entry
 from drgn.helpers.linux.module import for_each_module
 
-from pagedbg.target.links import UNREADABLE, bounded
+from pagedbg.target.links import UNREADABLE, Damaged, bounded
 
 _MOST_SYMBOLS = 1 << 20
+_MOST_NAMES = 64 << 20
 
 # scripts/kallsyms.c, may_be_linker_script_provide_symbol(): sorted behind the others at one address.
 _LINKER_PROVIDED = re.compile(r"__((start|stop|end)_.*|.*_(start|end))", re.DOTALL)
@@ -125,10 +126,15 @@ def module_symbols(module: Object) -> list[Symbol]:
     """
     The symbols of a module, as its own kallsyms has them.
 
-    :raises ValueError: if there would be more than a module can have
+    :raises Damaged: if there would be more, or longer names of them, than a module can have
     """
-    if not 0 <= module.kallsyms.num_symtab.value_() < _MOST_SYMBOLS:
-        raise ValueError("the symbols of a module are damaged")
+    table = module.kallsyms
+    count = table.num_symtab.value_()
+    if not count:
+        return []
+    # drgn reads all names up to that of the last symbol.
+    if count >= _MOST_SYMBOLS or table.symtab[count - 1].st_name.value_() > _MOST_NAMES:
+        raise Damaged("the memory of this kernel is damaged: a module would have more symbols than any")
     return module_kallsyms(module)
 
 

@@ -52,6 +52,7 @@ def test_a_seed_makes_the_same_case_again(tmp_path: Path) -> None:
     reports = [tmp_path / name for name in ("first", "again")]
     for report in reports:
         assert fuzz("--kind", "btf", "--kind", "kdump", "--seed", "5", "--count", "2", "--report", str(report)).returncode == 0
+    # All but how long it took, and what the temporary directory is called.
     first, again = (
         sorted(re.sub(r"pagedbg-fuzz-\w+", "", line.split('"seconds"')[0]) for line in report.read_text().splitlines())
         for report in reports
