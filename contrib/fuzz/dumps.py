@@ -105,6 +105,9 @@ class Dumps:
         """Have copies to damage."""
         self.elf = File(self.elf_path, directory / "elf")
         self.kdump = File(self.core, directory / "kdump")
+        # Where the headers are; what they say there is damaged in the course of a case.
+        (self._phoff,) = struct.unpack("<Q", self.elf.read(32, 8))
+        (self._note,) = struct.unpack("<Q", self.elf.read(self._phoff + 8, 8))
         self._segments = self._read_segments()
         self._bitmap, self._descriptors = self._read_bitmap()
 
@@ -140,9 +143,8 @@ class Dumps:
             done += step
 
     def _read_segments(self) -> list[tuple[int, int, int]]:
-        (phoff,) = struct.unpack("<Q", self.elf.read(32, 8))
         (count,) = struct.unpack("<H", self.elf.read(56, 2))
-        headers = [struct.unpack("<IIQQQQQQ", self.elf.read(phoff + 56 * i, 56)) for i in range(count)]
+        headers = [struct.unpack("<IIQQQQQQ", self.elf.read(self._phoff + 56 * i, 56)) for i in range(count)]
         return [(paddr, filesz, offset) for kind, _, offset, _, paddr, filesz, _, _ in headers if kind == 1]
 
     def _write_elf(self, physical: int, data: bytes) -> None:
@@ -206,7 +208,7 @@ class Dumps:
         file.write(at, new.to_bytes(size, "little"))
 
     def _elf_header(self, choice: Choice) -> None:
-        file, (phoff,) = self.elf, struct.unpack("<Q", self.elf.read(32, 8))
+        file = self.elf
         kind = one(choice, 6)
         if kind == 0:
             at, size = EHDR[one(choice, len(EHDR))]
@@ -215,10 +217,9 @@ class Dumps:
             # The first is the note's.
             which = 0 if choice.random() < 0.3 else one(choice, len(self._segments) + 1)
             at, size = PHDR[one(choice, len(PHDR))]
-            self._field(file, phoff + 56 * which + at, size, choice)
+            self._field(file, self._phoff + 56 * which + at, size, choice)
         elif kind == 4:
-            (note,) = struct.unpack("<Q", file.read(phoff + 8, 8))
-            self._field(file, note + 4 * one(choice, 6), 4, choice)
+            self._field(file, self._note + 4 * one(choice, 6), 4, choice)
         else:
             # PN_XNUM: as many segments as section 0 says, and as many sections.
             section = -(-file.size // 64) * 64
@@ -253,9 +254,7 @@ class Dumps:
 
     def _vmcoreinfo(self, choice: Choice, file: File) -> None:
         if file is self.elf:
-            (phoff,) = struct.unpack("<Q", file.read(32, 8))
-            (note,) = struct.unpack("<Q", file.read(phoff + 8, 8))
-            size_at, text_at, width = note + 4, note + 12 + 12, 4
+            size_at, text_at, width = self._note + 4, self._note + 12 + 12, 4
         else:
             (text_at,) = struct.unpack("<Q", file.read(PAGE + 32, 8))
             size_at, width = PAGE + 40, 8
@@ -273,8 +272,8 @@ class Dumps:
             file.write(PAGE + 48, struct.pack("<QQ", text_at + len(info), len(notes)))
         else:
             note_at = -(-file.path.stat().st_size // PAGE) * PAGE
-            file.write(phoff + 8, note_at.to_bytes(8, "little"))
-            file.write(phoff + 32, (24 + len(info)).to_bytes(8, "little"))
+            file.write(self._phoff + 8, note_at.to_bytes(8, "little"))
+            file.write(self._phoff + 32, (24 + len(info)).to_bytes(8, "little"))
             file.write(note_at, struct.pack("<III", 11, len(info), 0) + b"VMCOREINFO\0\0")
             size_at, text_at = note_at + 4, note_at + 24
         file.write(size_at, len(info).to_bytes(width, "little"))
