@@ -71,7 +71,9 @@ def hostile_dump(prog: Program, path: Path) -> Path:
     for address, name in {string.value_(): string.string_() for string in strings if string}.items():
         core.write(address, _names(len(name), numbers))
     for module in for_each_module(prog):
-        core.write(module.name.address_, _names(len(module.name), numbers)[:-1] + b"\0")
+        # By this name ours is found, with what it has recorded; and drgn reads ASCII there, too.
+        if module.name.string_() != b"pagedbg":
+            core.write(module.name.address_, ATTACKS[0] + b"\0")
     data = path.read_bytes()
     # In tasks, in page_owner's records and in what was recorded: they are all as long.
     for comm in {task.comm.string_() for task in for_each_task(prog)}:
