@@ -11,6 +11,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -207,28 +208,20 @@ def test_a_place_that_was_chosen_is_taken(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("chosen", ["", "relative"])
-def test_others_than_root_keep_things_at_home(chosen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = as_somebody_else(
-        f"""
+def test_others_than_root_keep_things_at_home(chosen: str) -> None:
+    # Not below pytest's directory, which only root can enter.
+    with tempfile.TemporaryDirectory() as home:
+        code = f"""
+from pagedbg import trust
 import os
-os.environ.update(HOME={str(tmp_path)!r}, XDG_CACHE_HOME={chosen!r}, XDG_STATE_HOME={chosen!r})
+if os.geteuid() == 0:
+    os.chown({home!r}, {STRANGER}, {STRANGER})
+    os.setgroups([]); os.setgid({STRANGER}); os.setuid({STRANGER})
+os.environ.update(HOME={home!r}, XDG_CACHE_HOME={chosen!r}, XDG_STATE_HOME={chosen!r})
 print(trust.cache_directory("bpf"), trust.state_directory())
-""",
-        tmp_path,
-    )
-    assert told.split() == [str(tmp_path / ".cache" / "pagedbg" / "bpf"), str(tmp_path / ".local" / "state" / "pagedbg")]
-
-
-def as_somebody_else(code: str, home: Path) -> str:
-    """What a piece of Python prints when it is not root who runs it."""
-    become = ""
-    if os.geteuid() == 0:
-        for place in (home.parent, home.parent.parent):
-            place.chmod(0o755)
-        given_away(home)
-        become = f"import os; os.setgroups([]); os.setgid({STRANGER}); os.setuid({STRANGER})\n"
-    code = f"from pagedbg import trust\n{become}{code}"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+"""
+        told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        assert told.split() == [f"{home}/.cache/pagedbg/bpf", f"{home}/.local/state/pagedbg"]
 
 
 # ---- what is started ----
