@@ -191,6 +191,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return captures(original, directory / "changed")
 
 
+@pytest.mark.once
 def test_captures(place: Place, saved: dict[str, Path]) -> None:
     shown = []
     for part, path in saved.items():
@@ -209,6 +210,7 @@ def test_captures(place: Place, saved: dict[str, Path]) -> None:
     assert {"stacks", "comm"} <= set(shown)
 
 
+@pytest.mark.once
 def test_captures_with_the_dump_of_their_machine(place: Place, saved: dict[str, Path]) -> None:
     for part, path in saved.items():
         for line in ("correlate --top 5", "inspect pfn 0x7850", "status"):
