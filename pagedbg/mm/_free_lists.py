@@ -6,12 +6,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from drgn import FaultError, Program, offsetof, sizeof
+from drgn import FaultError, Program, sizeof
 from drgn.helpers.linux.cpumask import for_each_possible_cpu
 from drgn.helpers.linux.percpu import per_cpu_ptr
 from numpy.typing import NDArray
 
 from pagedbg.mm._page_layout import PageLayout
+from pagedbg.mm._read import offset_of
 from pagedbg.mm.migrate import decode_migratetype
 from pagedbg.mm.page_types import PageTypes
 from pagedbg.mm.pageblock import max_page_order, pageblock_order
@@ -129,7 +130,7 @@ class PcpLists:
     def _area(self, address: int) -> tuple[int, int] | None:
         prog = self._prog
         pcp_type = prog.type("struct per_cpu_pages")
-        lists = offsetof(pcp_type, "lists")
+        lists = offset_of(pcp_type, "lists")
         if self._areas is None:
             self._areas = []
             for zone in for_each_populated_zone(prog):

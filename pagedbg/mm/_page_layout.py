@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from drgn import Program, offsetof, sizeof
+from drgn import Program, sizeof
 from drgn.helpers.linux.mm import pfn_to_page
 
-from pagedbg.mm._read import byte_order, number, record_dtype
+from pagedbg.mm._read import byte_order, number, offset_of, record_dtype
 
 __all__ = ("PageLayout", "PageWords", "page_layout")
 
@@ -78,31 +78,31 @@ def _page_layout(prog: Program) -> PageLayout:
     # Since Linux kernel commit acc53a0b4c15 ("mm: rename page->index to page->__folio_index") (in v6.16).
     index = "__folio_index" if page.has_member("__folio_index") else "index"
     fields = {
-        "flags": (word, offsetof(page, "flags")),
-        "compound": (word, offsetof(page, compound)),
-        "mapping": (word, offsetof(page, "mapping")),
-        "pgoff": (word, offsetof(page, index)),
-        "private": (word, offsetof(page, "private")),
-        "type": (f"{byte_order(prog)}u4", offsetof(page, "_mapcount")),
-        "refcount": (f"{byte_order(prog)}i4", offsetof(page, "_refcount")),
-        "lru": (word, offsetof(page, "lru")),
+        "flags": (word, offset_of(page, "flags")),
+        "compound": (word, offset_of(page, compound)),
+        "mapping": (word, offset_of(page, "mapping")),
+        "pgoff": (word, offset_of(page, index)),
+        "private": (word, offset_of(page, "private")),
+        "type": (f"{byte_order(prog)}u4", offset_of(page, "_mapcount")),
+        "refcount": (f"{byte_order(prog)}i4", offset_of(page, "_refcount")),
+        "lru": (word, offset_of(page, "lru")),
     }
     # CONFIG_SLOB (until v6.3) has no caches; "mapping" stands in for what is not looked at then.
     slab = prog.type("struct slab")
-    fields["slab_cache"] = (word, offsetof(slab, "slab_cache") if slab.has_member("slab_cache") else offsetof(page, "mapping"))
+    fields["slab_cache"] = (word, offset_of(slab, "slab_cache") if slab.has_member("slab_cache") else offset_of(page, "mapping"))
     # CONFIG_MEMCG=n, the same.
-    fields["memcg_data"] = (word, offsetof(page, "memcg_data") if page.has_member("memcg_data") else offsetof(page, "flags"))
+    fields["memcg_data"] = (word, offset_of(page, "memcg_data") if page.has_member("memcg_data") else offset_of(page, "flags"))
     folio = prog.type("struct folio")
     # Since Linux kernel commit ebc1baf5c9b4 ("mm: free up a word in the first tail page") (in v6.6), the order is the low byte of _flags_1.
     if folio.has_member("_folio_order"):
-        order = (offsetof(folio, "_folio_order"), 1)
+        order = (offset_of(folio, "_folio_order"), 1)
     else:
-        order = (offsetof(folio, "_flags_1"), sizeof(prog.type("unsigned long")))
+        order = (offset_of(folio, "_flags_1"), sizeof(prog.type("unsigned long")))
     # In 6.1 the map count of a compound page as a whole is still in the first tail page.
     if folio.has_member("_entire_mapcount"):
-        entire = offsetof(folio, "_entire_mapcount")
+        entire = offset_of(folio, "_entire_mapcount")
     elif page.has_member("compound_mapcount"):
-        entire = size + offsetof(page, "compound_mapcount")
+        entire = size + offset_of(page, "compound_mapcount")
     else:
         entire = None
     pg = {}
@@ -121,6 +121,6 @@ def _page_layout(prog: Program) -> PageLayout:
         order=order,
         entire_mapcount=entire,
         # CONFIG_NO_PAGE_MAPCOUNT came together with _mm_ids (in v6.15).
-        large_mapcount=offsetof(folio, "_large_mapcount") if folio.has_member("_mm_ids") else None,
+        large_mapcount=offset_of(folio, "_large_mapcount") if folio.has_member("_mm_ids") else None,
         pg=pg,
     )

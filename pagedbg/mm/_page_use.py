@@ -7,11 +7,12 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-from drgn import FaultError, Program, offsetof
+from drgn import FaultError, Program
 from drgn.helpers.linux.kconfig import get_kconfig
 
 from pagedbg.mm._page_layout import PageLayout, PageWords
 from pagedbg.mm._page_names import PageNames, zero_pfns
+from pagedbg.mm._read import offset_of
 from pagedbg.mm.page_owner import GREATEST_ORDER
 from pagedbg.mm.page_types import PageTypes
 from pagedbg.mm.zone import page_flags_zonenum
@@ -194,7 +195,7 @@ class Uses:
             pass
         else:
             struct, member = ("struct folio", "_folio_dtor") if prog.type("struct folio").has_member("_folio_dtor") else ("struct page", "")
-            offset = offsetof(prog.type(struct), member) if member else self._layout.size + offsetof(prog.type(struct), "compound_dtor")
+            offset = offset_of(prog.type(struct), member) if member else self._layout.size + offset_of(prog.type(struct), "compound_dtor")
             return bool(folio[offset] == dtor)
         try:
             bit = prog["PG_hugetlb"].value_()

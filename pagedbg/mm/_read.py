@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from drgn import FaultError, Object, PlatformFlags, Program
+from drgn import FaultError, Object, PlatformFlags, Program, Type, offsetof
 from numpy.typing import NDArray
 
 from pagedbg.target.links import Damaged
 
-__all__ = ("byte_order", "c_string", "number", "read_array", "record_dtype")
+__all__ = ("byte_order", "c_string", "number", "offset_of", "read_array", "record_dtype")
 
 # 1-4 MiB a read are fastest.
 _PIECE = 4 << 20
@@ -83,6 +83,20 @@ def number(prog: Program, name: str, most: int, least: int = 0) -> int:
     if not least <= value <= most:
         raise Damaged(f"the memory of this kernel is damaged: {name} would be {value}")
     return value
+
+
+def offset_of(kind: Type, member: str) -> int:
+    """
+    Return where a member of a structure is, in bytes.
+
+    :raises LookupError: if it has none of this name
+    :raises Damaged: if it begins within a byte
+    """
+    try:
+        offset: int = offsetof(kind, member)
+    except ValueError:
+        raise Damaged(f"the types of this kernel are damaged: {member} of {kind.type_name()} begins within a byte") from None
+    return offset
 
 
 def record_dtype(fields: Mapping[str, tuple[str, int]], size: int) -> np.dtype[Any]:

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import numpy as np
-from drgn import Program, TypeKind, offsetof, sizeof
+from drgn import Program, TypeKind, sizeof
 
-from pagedbg.mm._read import byte_order, number, read_array, record_dtype
+from pagedbg.mm._read import byte_order, number, offset_of, read_array, record_dtype
 
 __all__ = ("pages_per_section_shift", "section_flag", "sections")
 
@@ -40,13 +41,16 @@ def sections(prog: Program, member: str, start_nr: int = 0, end_nr: int | None =
     section_type = prog.type("struct mem_section")
     word = f"{byte_order(prog)}u{sizeof(prog.type('unsigned long'))}"
     dtype = record_dtype(
-        {"map": (word, offsetof(section_type, "section_mem_map")), "member": (word, offsetof(section_type, member))}, sizeof(section_type)
+        {"map": (word, offset_of(section_type, "section_mem_map")), "member": (word, offset_of(section_type, member))}, sizeof(section_type)
     )
     has_map = np.uint64(section_flag(prog, "SECTION_HAS_MEM_MAP"))
     last_nr = min(
         prog["__highest_present_section_nr"].value_(),
         (1 << number(prog, "MAX_PHYSMEM_BITS", 64, 12) >> number(prog, "SECTION_SIZE_BITS", 40, 12)) - 1,
     )
+    # There is memory up to max_pfn, which adding some moves. If the table is damaged it has a section wherever one looks.
+    with contextlib.suppress(LookupError):
+        last_nr = min(last_nr, number(prog, "max_pfn", 1 << 52) >> pages_per_section_shift(prog))
     end_nr = last_nr + 1 if end_nr is None else min(end_nr, last_nr + 1)
     per_root = number(prog, "SECTIONS_PER_ROOT", 1 << 16, 1)
     for root_nr, address in _roots(prog, start_nr // per_root, -(-end_nr // per_root)):

@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from drgn import IntegerLike, Object, Program, offsetof, sizeof
+from drgn import IntegerLike, Object, Program, sizeof
 from drgn.helpers.common.prog import takes_program_or_default
 from drgn.helpers.linux.mm import page_to_pfn
 from numpy.typing import NDArray
 
-from pagedbg.mm._read import byte_order, number, read_array
+from pagedbg.mm._read import byte_order, number, offset_of, read_array
 from pagedbg.mm._sections import pages_per_section_shift, sections
 from pagedbg.mm.zone import for_each_populated_zone, zone_end_pfn
 from pagedbg.target.links import Damaged
@@ -157,7 +157,7 @@ def _bitmaps(prog: Program, start_pfn: int, end_pfn: int) -> Iterator[tuple[int,
     """Iterate over the pageblock bitmaps that cover some pages, as (first pfn, pfn after the last, address of ``unsigned long []``)."""
     if _has_symbol(prog, "mem_section"):
         shift = pages_per_section_shift(prog)
-        offset = offsetof(prog.type("struct mem_section_usage"), "pageblock_flags")
+        offset = offset_of(prog.type("struct mem_section_usage"), "pageblock_flags")
         for nr, usage in sections(prog, "usage", start_pfn >> shift, ((end_pfn - 1) >> shift) + 1):
             if usage:
                 yield nr << shift, (nr + 1) << shift, usage + offset

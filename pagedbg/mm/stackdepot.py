@@ -16,10 +16,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from drgn import IntegerLike, Program, TypeKind, offsetof, sizeof
+from drgn import IntegerLike, Program, TypeKind, sizeof
 from drgn.helpers.common.prog import takes_program_or_default
 
-from pagedbg.mm._read import byte_order, read_array
+from pagedbg.mm._read import byte_order, offset_of, read_array
 from pagedbg.target.links import Damaged
 
 __all__ = ("StackDepot", "stack_depot_fetch")
@@ -66,8 +66,8 @@ class StackDepot:
         self._extra_mask = ((1 << extra[1]) - 1) << extra[0]
         self._pool_size = 1 << (self._offset[1] + _DEPOT_STACK_ALIGN)
         record = prog.type("struct stack_record")
-        self._size_at, self._handle_at = offsetof(record, "size"), offsetof(record, "handle")
-        self._entries_at = offsetof(record, "entries")
+        self._size_at, self._handle_at = offset_of(record, "size"), offset_of(record, "handle")
+        self._entries_at = offset_of(record, "entries")
         self._word = struct.Struct(("<" if byte_order(prog) == "<" else ">") + "I")
         self._pc = np.dtype(f"{byte_order(prog)}u{sizeof(prog.type('unsigned long'))}")
 

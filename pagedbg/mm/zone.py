@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from drgn import Object, Program, offsetof, sizeof
+from drgn import Object, Program, sizeof
 from drgn.helpers.common.prog import takes_program_or_default
 from drgn.helpers.linux.mm import page_flags, pfn_to_page
 from drgn.helpers.linux.mmzone import NODE_DATA, for_each_online_pgdat
 from numpy.typing import NDArray
 
-from pagedbg.mm._read import byte_order, c_string, number, read_array, record_dtype
+from pagedbg.mm._read import byte_order, c_string, number, offset_of, read_array, record_dtype
 from pagedbg.target.links import Damaged
 
 __all__ = (
@@ -199,7 +199,7 @@ def _flags_layout(prog: Program) -> _FlagsLayout:
     # ZONES_SHIFT is 0, 1, 2 or 3, for up to 1, 2, 4 or 8 zones.
     zones_width = (_max_nr_zones(prog) - 1).bit_length()
     layout = _FlagsLayout(
-        page=record_dtype({"flags": (f"{byte_order(prog)}u{word}", offsetof(page_type, "flags"))}, sizeof(page_type)),
+        page=record_dtype({"flags": (f"{byte_order(prog)}u{word}", offset_of(page_type, "flags"))}, sizeof(page_type)),
         # A shift by the whole word is not defined, and the mask is 0 then anyway.
         node_shift=min(8 * word - nodes_width, 8 * word - 1),
         node_mask=(1 << nodes_width) - 1,

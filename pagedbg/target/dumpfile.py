@@ -327,6 +327,7 @@ def _kdump(path: str, fd: int, head: bytes, size: int) -> DumpFile:
     # struct disk_dump_header: signature, header_version, struct new_utsname (six strings of 65), ..., block_size, sub_hdr_size,
     # bitmap_blocks, max_mapnr; makedumpfile's diskdump_mod.h. The sub header follows in the next block: struct kdump_sub_header.
     machine = head[12 + 4 * 65 : 12 + 5 * 65].split(b"\0")[0].decode(errors="replace") or "x86_64"
+    machine = re.sub(r"[^\w.-]", "?", machine, flags=re.ASCII)
     (version,) = struct.unpack_from("<i", head, 8)
     block_size, sub_blocks, bitmap_blocks, max_mapnr = struct.unpack_from("<iiiI", head, 428)
     if block_size not in _PAGE_SIZES:
