@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import re
@@ -53,6 +54,8 @@ def _child(core: Path | None, capture: Path | None, commands: tuple[str, ...], r
     status = 3
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # pytest's would write to where nobody asked for it.
+        faulthandler.disable()
         os.setpgid(0, 0)
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 5))
         resource.setrlimit(resource.RLIMIT_DATA, (_MOST, _MOST))
