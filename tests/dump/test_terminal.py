@@ -192,6 +192,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.mark.once
+@pytest.mark.once
 def test_captures(place: Place, saved: dict[str, Path]) -> None:
     shown = []
     for part, path in saved.items():
@@ -210,6 +211,7 @@ def test_captures(place: Place, saved: dict[str, Path]) -> None:
     assert {"stacks", "comm"} <= set(shown)
 
 
+@pytest.mark.once
 @pytest.mark.once
 def test_captures_with_the_dump_of_their_machine(place: Place, saved: dict[str, Path]) -> None:
     for part, path in saved.items():
@@ -241,6 +243,7 @@ def ready(child: pexpect.spawn[str]) -> str:
     return str(seen + child.before)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "begun",
     [
