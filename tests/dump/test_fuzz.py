@@ -41,6 +41,7 @@ def fuzz(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long
 @pytest.mark.once
 @pytest.mark.parametrize("kinds", GROUPS.values(), ids=GROUPS)
 def test_a_damaged_or_hostile_file_ends_in_an_answer_or_in_one_sentence(kinds: tuple[str, ...]) -> None:
@@ -51,6 +52,7 @@ def test_a_damaged_or_hostile_file_ends_in_an_answer_or_in_one_sentence(kinds: t
     assert int(together[0]) == cases * len(kinds), done.stdout
 
 
+@pytest.mark.long
 def test_a_seed_makes_the_same_case_again(tmp_path: Path) -> None:
     reports = [tmp_path / name for name in ("first", "again")]
     for report in reports:

@@ -170,6 +170,8 @@ def put(meta: Any, path: tuple[Any, ...], value: Any) -> Any:
     return changed
 
 
+@pytest.mark.long
+@pytest.mark.once
 def test_whatever_meta_says_there_is_an_answer_or_a_sentence(capture: Path) -> None:
     meta = json.loads((capture / META).read_bytes())
     meta["counts"]["cpus"] = meta["counts"]["cpus"][:1]

@@ -20,6 +20,9 @@ from known import SAMPLE, Run
 
 from pagedbg.target import open_target
 
+# On a terminal, with sessions of their own: a minute.
+pytestmark = pytest.mark.long
+
 PROMPT = "pagedbg>"
 
 # Our own colours.
