@@ -13,6 +13,7 @@ imports all of pagedbg unless it is told which modules, and ends when its standa
 from __future__ import annotations
 
 import array
+import contextlib
 import gc
 import importlib
 import os
@@ -134,7 +135,8 @@ def serve(server: socket.socket) -> None:
                     pid, connection = key.data
                     selector.unregister(key.fileobj)
                     os.close(key.fd)
-                    with connection:
+                    # Whoever asked may have been killed.
+                    with connection, contextlib.suppress(BrokenPipeError):
                         connection.sendall(STATUS.pack(os.waitpid(pid, 0)[1]))
 
 
