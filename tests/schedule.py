@@ -22,7 +22,7 @@ SECONDS = {
     "test_kmod[6.12]": 180,
     "test_globals": 5,
     "test_what_needs_no_guest_passes_out_of_an_installed_wheel": 200,
-    "test_trust": 110,
+    "test_root": 75,
     "test_a_capture_survives_a_power_cut_up_to_its_last_seconds": 45,
     "test_a_kernel_that_watches_it_has_nothing_to_complain_of": 240,
     "test_a_flight_recorder_records_on_with_no_pagedbg_and_is_taken_over": 150,

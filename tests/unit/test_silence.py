@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Probes that are switched off are said to be; in files of the test's. What it means to a kernel is in tests/vm/test_trust.py."""
+"""Probes that are switched off are said to be; in files of the test's. What it means to a kernel is in tests/vm/test_root.py."""
 
 from __future__ import annotations
 

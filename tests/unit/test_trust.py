@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-Promise 1, as far as it needs no guest (tests/vm/test_trust.py is the rest): what is read, started and written as root, in a directory of somebody else,
+Promise 1, as far as it needs no guest (tests/vm/test_root.py is the rest): what is read, started and written as root, in a directory of somebody else,
 with an environment of somebody else.
 """
 
