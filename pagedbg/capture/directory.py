@@ -78,16 +78,11 @@ class Capture:
         self._stacks_at: dict[int, tuple[int, int]] = {}
         self._stacks_end = 0
 
-    @contextlib.contextmanager
-    def _folder(self) -> Iterator[Folder]:
+    def _folder(self) -> Folder:
         try:
-            folder = Folder(self.path)
+            return Folder(self.path)
         except OSError as error:
             raise CaptureError(f"{self.path} is no capture of pagedbg: {error.strerror}.") from None
-        try:
-            yield folder
-        finally:
-            folder.close()
 
     def _read_meta(self) -> Meta:
         with self._folder() as folder:
@@ -133,6 +128,11 @@ class Capture:
             return self.meta.kernel.boot_id != boot_id() or process_start(self.meta.recorder.pid) != self.meta.recorder.started
         return True
 
+    @property
+    def at_work(self) -> bool:
+        """Whether its recorder is there, and may write more."""
+        return self.recording and not self.abandoned
+
     # ---- events ----
 
     @property
@@ -166,7 +166,7 @@ class Capture:
     def _read_events(self, *, keep: bool) -> NDArray[Any]:
         """Read all of the file; what is not kept is only counted."""
         # Of a recorder that is at work nobody knows yet what it will say of the newest.
-        live = self.recording and not self.abandoned
+        live = self.at_work
         self._contents = Contents() if live else Contents.of([cpu.next for cpu in self.meta.counts.cpus])
         kept: list[NDArray[Any]] = []
         with self._opened(EVENTS) as descriptor:
@@ -176,7 +176,7 @@ class Capture:
 
     def counted(self) -> Iterator[NDArray[Any]]:
         """Iterate over the events, in the order in which they were written; of one that is being recorded, those that :attr:`meta` counts."""
-        live = self.recording and not self.abandoned
+        live = self.at_work
         contents = Contents.of([cpu.next for cpu in self.meta.counts.cpus])
         with self._opened(EVENTS) as descriptor:
             for piece in read_events(descriptor, 0, contents, whole=not live):
@@ -195,22 +195,17 @@ class Capture:
         """
         contents = Contents()
         with self._opened(EVENTS) as descriptor:
-            kept = list(read_events(descriptor, at, contents, whole=not self.recording or self.abandoned))
+            kept = list(read_events(descriptor, at, contents, whole=not self.at_work))
         return np.concatenate(kept) if kept else np.zeros(0, RECORD), at + contents.bytes
 
     @contextlib.contextmanager
     def _opened(self, name: str) -> Iterator[int]:
         with self._folder() as folder:
             try:
-                descriptor = folder.open(name)
+                with folder.opened(name) as descriptor:
+                    yield descriptor
             except OSError as error:
                 raise CaptureError(f"{self.path / name}: {error.strerror}.") from None
-            try:
-                yield descriptor
-            except OSError as error:
-                raise CaptureError(f"{self.path / name}: {error.strerror}.") from None
-            finally:
-                os.close(descriptor)
 
     def in_order(self, records: NDArray[Any]) -> NDArray[Any]:
         """Events in the order in which they happened, ``time_nsec`` of all of them in the clock of :attr:`clock` (0: not known)."""

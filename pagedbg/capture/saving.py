@@ -34,7 +34,7 @@ def copy_capture(capture: Capture, to: Path, pages: NDArray[Any] | None, stacks:
     writer = CaptureWriter(new)
     try:
         meta = msgspec.structs.replace(capture.meta)
-        if meta.ended is None and not capture.abandoned:
+        if capture.at_work:
             meta.ended = Ended(**now(), by="trace save")
         writer.begin(meta)
         for records in capture.counted():
@@ -61,12 +61,9 @@ def keep_pages(capture: Path, pages: NDArray[Any]) -> None:
 
     :raises OSError: if they cannot be written
     """
-    folder = Folder(capture)
-    try:
+    with Folder(capture) as folder:
         with open(folder.open(PAGES, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
             np.save(file, pages, allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())
         folder.sync()
-    finally:
-        folder.close()

@@ -94,7 +94,7 @@ class Captured:
         found = self.capture.stack(handle)
         if found is None and self._lookup is not None:
             found = self.kernel_stack(handle)
-        elif found is None and self.capture.recording and not self.capture.abandoned:
+        elif found is None and self.capture.at_work:
             found = self._awaited(handle)
         return [f"(the stack {handle:#x} was not saved)"] if found is None else self._without_tracing(found)
 

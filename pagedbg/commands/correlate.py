@@ -189,7 +189,7 @@ def _compared(session: Session, capture: Capture, names: _Names) -> _Compared:
         return page_owners_of_pfns(session.prog, pfns)
 
     if target.live:
-        return _Compared(pages, "Compared with the pages as they are now.", capture.recording and not capture.abandoned)
+        return _Compared(pages, "Compared with the pages as they are now.", capture.at_work)
     return _Compared(pages, f"Compared with the pages as they are in {target.name}.")
 
 

@@ -101,7 +101,7 @@ def trace_show(session: Session, args: argparse.Namespace) -> Table:
 def trace_follow(session: Session, args: argparse.Namespace) -> Table:
     """Run the command."""
     capture = need_capture(session)
-    if not capture.recording or capture.abandoned:
+    if not capture.at_work:
         raise PagedbgError("no trace is running: trace start begins one, trace show lists what was recorded.")
     if capture.meta.ring:
         raise PagedbgError("this trace keeps its events in the rings until they are asked for: trace show asks.")

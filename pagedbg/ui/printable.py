@@ -4,7 +4,7 @@ Text that cannot drive a terminal.
 
 Names come from a dump, a capture or a task that called itself so, and may hold escape sequences, or characters that turn the direction of writing.
 :class:`Printed` stands where standard output and standard error are: what is written to it is printable, whoever writes it. What passes by it takes
-one of two doors: :meth:`Printed.raw` for text whose parts are :func:`printable` already, with our own colours between them, and for data that goes
+one of two doors: :func:`raw`, for text whose parts are :func:`printable` already, with our own colours between them, and for data that goes
 to no terminal.
 """
 

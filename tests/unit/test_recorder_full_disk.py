@@ -106,6 +106,13 @@ def asked(directory: Path, **more: Any) -> dict[str, Any]:
     }
 
 
+def stopped(recording: recorder.Recorder, directory: Path) -> Capture:
+    """The capture of a recorder that was told to stop."""
+    recording.ended_by = "stop"
+    recording.finish()
+    return Capture(directory)
+
+
 @pytest.mark.parametrize("pages", SIZES)
 def test_a_full_disk_costs_what_found_no_room_and_says_so(disk: Path, rings: list[Memory], pages: int) -> None:
     subprocess.run(["mount", "-o", f"remount,size={pages * PAGE}", disk], check=True)
@@ -164,9 +171,7 @@ def test_what_was_cleared_is_not_missing(tmp_path: Path, rings: list[Memory]) ->
     rings[-1].record(50)
     recording.clear()
     rings[-1].record(30)
-    recording.ended_by = "stop"
-    recording.finish()
-    capture = Capture(tmp_path / "capture")
+    capture = stopped(recording, tmp_path / "capture")
     assert (len(capture.events()), capture.losses) == (60, [])
     assert capture.meta.counts.cleared == 100
 
@@ -178,9 +183,7 @@ def test_what_was_cleared_does_not_come_back_out_of_the_rings(tmp_path: Path, ri
     assert recording._writer.written.sum() == 100
     recording.clear()
     rings[-1].record(30)
-    recording.ended_by = "stop"
-    recording.finish()
-    capture = Capture(tmp_path / "capture")
+    capture = stopped(recording, tmp_path / "capture")
     assert (len(capture.events()), capture.losses) == (60, [])
 
 
@@ -189,9 +192,7 @@ def test_what_a_ring_has_overwritten_is_counted(tmp_path: Path, rings: list[Memo
     rings[-1].record(200)
     rings[-1].record(200)
     recording.tick()
-    recording.ended_by = "stop"
-    recording.finish()
-    capture = Capture(tmp_path / "capture")
+    capture = stopped(recording, tmp_path / "capture")
     assert capture.losses == [Loss(LossKind.OVERWRITTEN, CPUS * 400 - len(capture.events()))]
     assert len(capture.events()) == CPUS * SLOTS
 
