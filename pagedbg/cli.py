@@ -145,7 +145,7 @@ def _run(args: argparse.Namespace, interrupts: Interrupts) -> int:
     with interrupts.fatal():
         from drgn import Program
 
-        from pagedbg.target import Target, open_target
+        from pagedbg.target.opening import Target, open_target
 
         capture = _open_capture(args.capture) if args.capture else None
         target = Target(Program()) if capture is not None and args.core is None else open_target(args.core, args.symbols)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pagedbg.capture.control import Recording
     from pagedbg.capture.directory import Capture
     from pagedbg.capture.recovery import Recorder
-    from pagedbg.target import Target
+    from pagedbg.target.opening import Target
 
 _CONFIG_KEY = "pagedbg.session"
 
@@ -109,7 +109,7 @@ class Session:
         """Return the session of a program, made on first use: drgn's own prompt opens a program without us."""
         session = prog.config.get(_CONFIG_KEY)
         if session is None:
-            from pagedbg.target import Target
+            from pagedbg.target.opening import Target
 
             session = Session(Target.of(prog))
             session.keep()

@@ -20,7 +20,7 @@ from drgn import Object, Program
 from pagedbg.commands.base import NAMESPACE
 from pagedbg.mm.page_ext import PageExtRange, for_each_page_ext_range, page_ext_size
 from pagedbg.session import Session
-from pagedbg.target import open_target
+from pagedbg.target.opening import open_target
 
 TEXT = "/sys/kernel/debug/page_owner"
 QUERY = "owners --by stack"

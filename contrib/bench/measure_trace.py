@@ -108,7 +108,7 @@ int raw_tracepoint__mm_page_free(struct bpf_raw_tracepoint_args *ctx)
 DESCRIBE = """
 import dataclasses, json
 from pagedbg.capture.hooks import describe_kernel
-from pagedbg.target import open_target
+from pagedbg.target.opening import open_target
 print(json.dumps(dataclasses.asdict(describe_kernel(open_target()))))
 """
 

@@ -22,8 +22,8 @@ from mutate import EDGES, Choice, Place, few, number, one, text, words
 from pagedbg.capture.recovery import find_recorders
 from pagedbg.mm.page import pfn_state
 from pagedbg.mm.page_ext import pfn_to_page_ext
-from pagedbg.target import Target, open_target
 from pagedbg.target.globals import GLOBALS
+from pagedbg.target.opening import Target, open_target
 
 EHDR = [(16, 2), (18, 2), (20, 4), (24, 8), (32, 8), (40, 8), (48, 4), (52, 2), (54, 2), (56, 2), (58, 2), (60, 2), (62, 2)]
 PHDR = [(0, 4), (4, 4), (8, 8), (16, 8), (24, 8), (32, 8), (40, 8), (48, 8)]

@@ -86,7 +86,7 @@ def _commands(core: Path | None, capture: Path | None, commands: tuple[str, ...]
     from pagedbg.capture.directory import Capture
     from pagedbg.commands.base import execute, exit_status, explain
     from pagedbg.session import Session
-    from pagedbg.target import Target, open_target
+    from pagedbg.target.opening import Target, open_target
 
     def say(**what: Any) -> None:
         sys.stdout.flush()

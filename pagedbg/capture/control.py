@@ -32,7 +32,7 @@ from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.mm.sched_clock import known_local_clock
 
 if TYPE_CHECKING:
-    from pagedbg.target import Target
+    from pagedbg.target.opening import Target
 
 # Compiling under emulation, on a machine that is busy, takes its time, and a module more.
 _PATIENCE, _BUILD_PATIENCE = 120.0, 960.0

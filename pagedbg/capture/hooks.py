@@ -16,7 +16,7 @@ from pagedbg.mm.page_ext import page_ext_size
 from pagedbg.mm.page_owner import has_tail_times, page_owner_inited
 
 if TYPE_CHECKING:
-    from pagedbg.target import Target
+    from pagedbg.target.opening import Target
 
 # The functions that may stand behind each event, the newest first.
 _FUNCTIONS = {

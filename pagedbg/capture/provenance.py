@@ -14,7 +14,7 @@ from pagedbg.mm.page_owner import page_owner_inited, special_handles
 from pagedbg.mm.zone import zone_spans
 
 if TYPE_CHECKING:
-    from pagedbg.target import Target
+    from pagedbg.target.opening import Target
 
 
 def kernel_of(target: Target) -> dict[str, Any]:

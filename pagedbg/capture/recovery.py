@@ -50,7 +50,7 @@ from pagedbg.target.links import UNREADABLE, bounded
 from pagedbg.target.symbols import module_symbols
 
 if TYPE_CHECKING:
-    from pagedbg.target import Target
+    from pagedbg.target.opening import Target
 
 # By so many the number of the newest record and the sum of those of each kind may differ: whoever was stopped had counted in one place only.
 _COUNTING = 4

@@ -32,8 +32,10 @@ def main() -> None:
 
 def _resolve(batches: Iterator[list[dict[str, Any]]], out: TextIO) -> None:
     from pagedbg.mm.stackdepot import StackDepot
-    from pagedbg.target import open_target
+    from pagedbg.target.opening import open_target
 
+    # None of drgn's plugins names a stack.
+    os.environ["DRGN_DISABLE_PLUGINS"] = "*"
     target = open_target()
     depot: StackDepot | None = None
     for asked in batches:

@@ -65,7 +65,7 @@ class StackFeed:
             fresh = self._recent[place] != handles
             if fresh.any():
                 self._recent[place[fresh]] = handles[fresh]
-                for handle in np.unique(handles[fresh]).tolist():
+                for handle in sorted(set(handles[fresh].tolist())):
                     if handle not in self._asked:
                         self._asked.add(handle)
                         self._new.append(handle)

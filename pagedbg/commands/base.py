@@ -25,7 +25,7 @@ and one line in :data:`pagedbg.commands.COMMANDS` says in which module it is, in
 * ``--help``, ``help owners``, completion of the options and of their ``choices``;
 * ``table=True`` adds ``--format {text,json,jsonl,csv}`` and ``-o FILE``; the returned :class:`Table` is drawn to ``sys.stdout``,
   where a pager, a pipe or a redirection has been put already;
-* ``needs`` are names of :meth:`pagedbg.target.Target.capabilities`; where one is missing the command is not run, and says what
+* ``needs`` are names of :meth:`pagedbg.target.opening.Target.capabilities`; where one is missing the command is not run, and says what
   is missing and how to get it;
 * a command that has no table prints to ``sys.stdout`` and returns None;
 * to refuse what was typed, raise :class:`UsageError` (also from an argument's ``type=`` function: the option's name is put

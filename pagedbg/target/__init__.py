@@ -1,6 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The kernel that is looked at: running or dumped, with or without debug info."""
-
-from pagedbg.target.opening import Target, open_target
-
-__all__ = ("Target", "open_target")

@@ -12,7 +12,7 @@ import pytest
 from debugfs_text import Record, parse
 from known import DATA, ORDINARY, Oracle, Run
 
-from pagedbg.target import Target, open_target
+from pagedbg.target.opening import Target, open_target
 
 
 @pytest.fixture(scope="session")

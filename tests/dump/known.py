@@ -91,7 +91,7 @@ DRIVER = """
 import contextlib, io, json, sys
 from pagedbg.commands.base import execute, explain
 from pagedbg.session import Session
-from pagedbg.target import open_target
+from pagedbg.target.opening import open_target
 core, *lines = sys.argv[1:]
 results = []
 try:

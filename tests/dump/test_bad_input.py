@@ -26,8 +26,8 @@ from make_elf import PAGE, ElfCore
 from pagedbg.errors import PagedbgError
 from pagedbg.mm.page import page_states
 from pagedbg.mm.page_ext import pfn_to_page_ext
-from pagedbg.target import Target
 from pagedbg.target.kallsyms import load_hidden_symbols
+from pagedbg.target.opening import Target
 
 COMMANDS = ("status", "doctor", "owners --by stack", "owners --by comm,order,zone,age", "owners --orders '>=3'", "inspect pfn 0x2b80")
 

@@ -16,7 +16,7 @@ from pagedbg.analysis.filters import parse_names, parse_orders, participates, pa
 from pagedbg.capture import layout
 from pagedbg.capture.filter import OPTIONS, build_filter, describe, describe_filter, everything
 from pagedbg.errors import UsageError
-from pagedbg.target import open_target
+from pagedbg.target.opening import open_target
 
 
 @pytest.fixture(scope="module")

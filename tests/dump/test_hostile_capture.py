@@ -23,7 +23,7 @@ from pagedbg.capture.layout import RECORD
 from pagedbg.commands.base import execute
 from pagedbg.mm.page_owner import PAGE_RECORD
 from pagedbg.session import Session
-from pagedbg.target import Target
+from pagedbg.target.opening import Target
 
 COMMANDS = (
     "trace status",

@@ -11,7 +11,7 @@ from known import DATA, SAMPLE, Oracle, Run
 from pagedbg.capture.layout import SET, SPLIT
 from pagedbg.capture.recovery import find_recorders
 from pagedbg.mm.page_owner import ALLOCATED, page_owners_of_pfns
-from pagedbg.target import Target, open_target
+from pagedbg.target.opening import Target, open_target
 
 ORDER = 4
 LEAK = "leaky_rx_refill"

@@ -17,7 +17,7 @@ from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.mm.page import page_states
 from pagedbg.mm.page_owner import ALLOCATED, for_each_block, page_owner_of_pfn
 from pagedbg.session import Session
-from pagedbg.target import Target
+from pagedbg.target.opening import Target
 
 Run = Callable[[str], str]
 

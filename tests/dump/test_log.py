@@ -13,7 +13,7 @@ from known import ORDINARY, SAMPLE, Run
 from pagedbg.commands.base import execute
 from pagedbg.mm.printk import LEVELS, printk_records
 from pagedbg.session import Session
-from pagedbg.target import Target, open_target
+from pagedbg.target.opening import Target, open_target
 
 PAGE = 4096
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from pagedbg.mm.gfp import decode_gfp_flags, gfp_flag_names, gfp_migratetype, gfpflag_names, parse_gfp_flags
 from pagedbg.mm.migrate import decode_migrate_reason, migrate_reason_names, migratetype_names
-from pagedbg.target import Target
+from pagedbg.target.opening import Target
 
 
 def test_gfp_names(sample: Target) -> None:

@@ -13,7 +13,7 @@ from drgn.helpers.linux.pid import find_task
 from pagedbg.mm.page import ABSENT, KINDS, PageState, decode_page_flags, page_state, page_states, pfn_state
 from pagedbg.mm.rmap import page_mappings
 from pagedbg.mm.zone import for_each_populated_zone
-from pagedbg.target import Target
+from pagedbg.target.opening import Target
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ from pagedbg.mm.zone import (
     zone_of_pfns,
     zone_spans,
 )
-from pagedbg.target import Target
+from pagedbg.target.opening import Target
 
 
 def test_spans_agree_with_the_pages(sample: Target) -> None:

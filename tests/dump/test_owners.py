@@ -22,7 +22,7 @@ from pagedbg.commands.base import NAMESPACE
 from pagedbg.errors import UsageError
 from pagedbg.mm.sched_clock import local_clock
 from pagedbg.session import Session
-from pagedbg.target import Target
+from pagedbg.target.opening import Target
 
 Row = dict[str, Any]
 Owners = Callable[[str], list[Row]]

@@ -29,7 +29,7 @@ from pagedbg.capture import layout
 from pagedbg.capture.layout import HEADER, RECORD
 from pagedbg.capture.recovery import Recorder, find_recorders
 from pagedbg.mm._read import read_array
-from pagedbg.target import Target, open_target
+from pagedbg.target.opening import Target, open_target
 from pagedbg.target.symbols import module_symbols
 
 COMMANDS = (

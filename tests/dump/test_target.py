@@ -14,9 +14,9 @@ from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms
 from known import ORDINARY, SAMPLE, Oracle, Run
 
 from pagedbg.mm.page_owner import page_owner_compiled, page_owner_inited, special_handles
-from pagedbg.target import Target, open_target
 from pagedbg.target.dumpfile import recognize
 from pagedbg.target.globals import GLOBALS, UndeclaredGlobal
+from pagedbg.target.opening import Target, open_target
 
 # ---- types and variables -----------------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import drgn
 
-import pagedbg.target
+import pagedbg.target.opening
 from pagedbg import cli
 from pagedbg.analysis.table import Column, Row, Table
 from pagedbg.commands import COMMANDS, Entry
@@ -149,7 +149,7 @@ def main() -> int:
     if "CLOSING" in os.environ:
         cli.Session = _SlowSession  # type: ignore[misc]
     sys.modules["fake_session"] = sys.modules[__name__]
-    pagedbg.target.open_target = lambda core, symbols: FakeTarget()  # type: ignore[assignment,return-value]
+    pagedbg.target.opening.open_target = lambda core, symbols: FakeTarget()  # type: ignore[assignment,return-value]
     return cli.main()
 
 

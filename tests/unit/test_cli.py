@@ -117,10 +117,10 @@ def test_exit_status(args: list[str], status: int, said: str) -> None:
 
 def test_help_needs_no_target() -> None:
     code = """
-import pagedbg.target
+import pagedbg.target.opening
 def refuse(*_):
     raise PermissionError
-pagedbg.target.open_target = refuse
+pagedbg.target.opening.open_target = refuse
 from pagedbg.cli import main
 assert main(["help", "exit"]) == 0
 assert main(["exit", "--help"]) == 0

@@ -277,7 +277,7 @@ def used_by(path: str) -> tuple[int, str]:
     code = """
 import resource, sys
 import numpy
-from pagedbg.target import open_target
+from pagedbg.target.opening import open_target
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
     open_target(sys.argv[1])

@@ -7,7 +7,7 @@ import dataclasses
 import json
 
 from pagedbg.capture.hooks import describe_kernel
-from pagedbg.target import open_target
+from pagedbg.target.opening import open_target
 
 if __name__ == "__main__":
     print(json.dumps(dataclasses.asdict(describe_kernel(open_target()))))

@@ -25,7 +25,7 @@ from churn import churn
 from pagedbg.capture.hooks import describe_kernel
 from pagedbg.capture.kmod import _LAYOUT as MEMBERS
 from pagedbg.capture.layout import HEADER
-from pagedbg.target import open_target
+from pagedbg.target.opening import open_target
 
 PAGE_ORDER, DEVICE = "/proc/page_order", "/dev/pagedbg"
 libc = ctypes.CDLL(None, use_errno=True)

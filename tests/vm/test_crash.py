@@ -21,7 +21,7 @@ from booted import KERNELS, crash_in, dump, pagedbg
 from pagedbg.capture.directory import Capture
 from pagedbg.capture.layout import RECORD
 from pagedbg.capture.recovery import Recorder, find_recorders
-from pagedbg.target import open_target
+from pagedbg.target.opening import open_target
 
 CHURN = "/proc/pagedbg_churn"
 BACKENDS = ("bpf", "kmod")

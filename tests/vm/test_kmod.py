@@ -42,7 +42,7 @@ class Kmod:
 
     @functools.cached_property
     def python(self) -> Path:
-        self.machine.serve("pagedbg.capture.hooks", "pagedbg.capture.kmod", "pagedbg.target")
+        self.machine.serve("pagedbg.capture.hooks", "pagedbg.capture.kmod", "pagedbg.target.opening")
         return forkserver.programs() / "python"
 
 
