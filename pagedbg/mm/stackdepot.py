@@ -68,6 +68,8 @@ class StackDepot:
         record = prog.type("struct stack_record")
         self._size_at, self._handle_at = offset_of(record, "size"), offset_of(record, "handle")
         self._entries_at = offset_of(record, "entries")
+        if max(self._size_at, self._handle_at) + 4 > self._entries_at:
+            raise Damaged("the types of this kernel are damaged: the entries of struct stack_record do not come last")
         self._word = struct.Struct(("<" if byte_order(prog) == "<" else ">") + "I")
         self._pc = np.dtype(f"{byte_order(prog)}u{sizeof(prog.type('unsigned long'))}")
 
