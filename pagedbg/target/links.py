@@ -73,6 +73,10 @@ def limited(walk: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
 
     :raises Damaged: when it has called so many functions that it will never end
     """
+    before = sys.getprofile()
+    if before is not None and not callable(before):
+        # A profiler written in C, which cannot be given back what it had.
+        return walk(*args, **kwargs)
     left = _MOST_CALLS
 
     def count(frame: FrameType, event: str, argument: Any) -> None:
@@ -82,7 +86,6 @@ def limited(walk: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
             raise Damaged("the memory of this kernel is damaged: a structure in it has no end")
 
     # Signals would do the same, but only in the main thread; and a limit of time is another one on each machine.
-    before = sys.getprofile()
     sys.setprofile(count)
     try:
         return walk(*args, **kwargs)
