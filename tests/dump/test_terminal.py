@@ -18,7 +18,7 @@ import pytest
 from attack import DRIVES, FILES, captures, hostile_dump, with_mark
 from known import SAMPLE, Run
 
-from pagedbg.target import open_target
+from pagedbg.target.opening import open_target
 
 # On a terminal, with sessions of their own: a minute.
 pytestmark = pytest.mark.long
@@ -195,7 +195,6 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.mark.once
-@pytest.mark.once
 def test_captures(place: Place, saved: dict[str, Path]) -> None:
     shown = []
     for part, path in saved.items():
@@ -214,7 +213,6 @@ def test_captures(place: Place, saved: dict[str, Path]) -> None:
     assert {"stacks", "comm"} <= set(shown)
 
 
-@pytest.mark.once
 @pytest.mark.once
 def test_captures_with_the_dump_of_their_machine(place: Place, saved: dict[str, Path]) -> None:
     for part, path in saved.items():
