@@ -71,7 +71,7 @@ def limited(walk: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
     Call one of drgn's helpers that follow pointers until they meet an end, which damaged memory need not have: parents of a directory, nodes
     of a tree, a list that it looks for something in.
 
-    :raises Damaged: when it has called so many functions that it will never end
+    :raises Damaged: when it has called so many functions that it will never end, or meets types that no kernel has
     """
     before = sys.getprofile()
     if before is not None and not callable(before):
@@ -89,5 +89,8 @@ def limited(walk: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
     sys.setprofile(count)
     try:
         return walk(*args, **kwargs)
+    except TypeError as error:
+        # The helper is right: it compares a pointer, say, that a damaged BTF calls a number.
+        raise Damaged(f"the types of this kernel are damaged: {error}") from None
     finally:
         sys.setprofile(before)

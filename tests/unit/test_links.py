@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import cProfile
 import itertools
 import sys
 import threading
@@ -72,6 +73,20 @@ def test_what_watched_before_watches_afterwards() -> None:
         assert sys.getprofile() is watch
     finally:
         sys.setprofile(None)
+
+
+def test_a_walk_over_types_that_do_not_fit_is_damage() -> None:
+    with pytest.raises(Damaged, match="the types of this kernel are damaged"):
+        list(bounded(pointer for pointer in pointers(8) if len(pointer)))
+
+
+def test_a_profiler_in_c_is_left_in_place() -> None:
+    profile = cProfile.Profile()
+    profile.enable()
+    try:
+        assert limited(abs, -1) == 1
+    finally:
+        profile.disable()
 
 
 def test_damage_is_a_sentence_and_something_that_one_can_do_without() -> None:
