@@ -7,7 +7,7 @@
  * the end of reset, too, would tell from where the page is freed, but cost as much as all the rest: page_owner's walk of the stack has
  * to get through the trampoline that waits, and files it with the stack.
  *
- * Compiled by bcc on the machine itself (pagedbg/capture/bpf_image.py), with what drgn knows of the kernel, the same at every boot of it:
+ * Compiled by bcc on the machine itself (pagedbg/capture/backends/bpf_image.py), with what drgn knows of the kernel, the same at every boot of it:
  *
  *	CPUS, SLOTS			sizes of the rings
  *	HOOKS				how programs are attached: TRAMPOLINE, KPROBE or TRACEPOINT

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The records that a capture consists of, and the rings that they are written into: shared by the BPF program, the kernel module
- * and, through pagedbg/capture/layout.py, whoever reads them. A test compares the two.
+ * and, through pagedbg/schema/event_record.py, whoever reads them. A test compares the two.
  *
  * Each CPU has a ring of `slots` records, a power of two. Record number n of a CPU (they count from 1) lies in slot
  * (n - 1) & (slots - 1); a newer one overwrites it. Who writes takes a number from pagedbg_cpu.head, clears `check` of the slot,

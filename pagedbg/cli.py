@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from pagedbg import __version__
-from pagedbg.commands import COMMANDS, command_of
 from pagedbg.errors import UsageError
+from pagedbg.output.interrupt import Interrupts
+from pagedbg.output.lines import LONGEST, gather
+from pagedbg.output.printable import printable
+from pagedbg.output.standard import finish, standard_streams
 from pagedbg.session import FORMATS, Session
-from pagedbg.ui.interrupt import Interrupts
-from pagedbg.ui.lines import LONGEST, gather
-from pagedbg.ui.printable import printable
-from pagedbg.ui.standard import finish, standard_streams
+from pagedbg.shell.registry import COMMANDS, command_of
 
 if TYPE_CHECKING:
     from pagedbg.capture.directory import Capture
@@ -124,7 +124,7 @@ def _main(argv: Sequence[str] | None, interrupts: Interrupts) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:
-        from pagedbg.commands.base import exit_status, explain
+        from pagedbg.shell.command import exit_status, explain
 
         explained = explain(error)
         print(f"pagedbg: {explained}", file=sys.stderr)
@@ -157,7 +157,7 @@ def _run(args: argparse.Namespace, interrupts: Interrupts) -> int:
     try:
         try:
             if lines is None:
-                from pagedbg.ui.prompt import run_prompt
+                from pagedbg.shell.prompt import run_prompt
 
                 return run_prompt(session)
             return run_lines(session, lines)
@@ -213,7 +213,7 @@ def _numbered(file: TextIO, name: str) -> Iterator[Line]:
 
 def run_lines(session: Session, lines: Iterable[Line]) -> int:
     """Run lines up to the first that fails, and return its status."""
-    from pagedbg.commands.base import execute
+    from pagedbg.shell.command import execute
 
     for line in lines:
         status = execute(session, line.text, line.where)

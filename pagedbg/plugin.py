@@ -35,13 +35,13 @@ def _cmd_pagedbg(prog: Program, name: str, args: str, **kwargs: Any) -> None:
     with NoCurrentDirectory():
         import contextlib
 
-        from pagedbg.commands.base import NAMESPACE, Leave
         from pagedbg.session import Session
+        from pagedbg.shell.command import NAMESPACE, Leave
 
         with contextlib.suppress(Leave):
             if args:
                 NAMESPACE.run(prog, args)
             else:
-                from pagedbg.ui.prompt import run_prompt
+                from pagedbg.shell.prompt import run_prompt
 
                 run_prompt(Session.of(prog))

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import duckdb
     from drgn import Program
 
-    from pagedbg.capture.control import Recording
     from pagedbg.capture.directory import Capture
-    from pagedbg.capture.recovery import Recorder
+    from pagedbg.capture.recording.recording import Recording
+    from pagedbg.capture.recovery.recover import Recorder
     from pagedbg.target.opening import Target
 
 _CONFIG_KEY = "pagedbg.session"
@@ -61,14 +61,14 @@ class Session:
     @functools.cached_property
     def recorders(self) -> tuple[list[Recorder], list[str]]:
         """What was recording in the dump, and sentences on what cannot be used of it."""
-        from pagedbg.capture.recovery import find_recorders
+        from pagedbg.capture.recovery.recover import find_recorders
 
         return find_recorders(self.target) if self.target.dump is not None else ([], [])
 
     def recover(self, recorder: Recorder) -> None:
         """Open what is in a recorder's rings as the capture."""
         from pagedbg.capture.directory import Capture
-        from pagedbg.capture.recovery import recover
+        from pagedbg.capture.recovery.recover import recover
         from pagedbg.capture.scratch import scratch
 
         try:

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from drgn import Object, Program
 
-from pagedbg.commands.base import NAMESPACE
 from pagedbg.mm.page_ext import PageExtRange, for_each_page_ext_range, page_ext_size
 from pagedbg.session import Session
+from pagedbg.shell.command import NAMESPACE
 from pagedbg.target.opening import open_target
 
 TEXT = "/sys/kernel/debug/page_owner"

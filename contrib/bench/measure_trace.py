@@ -22,13 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from pagedbg.capture import layout
-from pagedbg.capture.bpf import KPROBE, TRACEPOINT, TRAMPOLINE, BpfBackend
-from pagedbg.capture.bpf_image import sources
-from pagedbg.capture.kmod import KmodBackend
-from pagedbg.capture.meta import Begun, Kernel, Meta, Names, Process, Since
+from pagedbg.capture.backends.bpf import KPROBE, TRACEPOINT, TRAMPOLINE, BpfBackend
+from pagedbg.capture.backends.bpf_image import sources
+from pagedbg.capture.backends.kmod import KmodBackend
 from pagedbg.capture.rings import Ring
 from pagedbg.capture.writer import CaptureWriter
+from pagedbg.schema import event_record
+from pagedbg.schema.capture_meta import Begun, Kernel, Meta, Names, Process, Since
 
 KMOD = "kmod"
 
@@ -107,7 +107,7 @@ int raw_tracepoint__mm_page_free(struct bpf_raw_tracepoint_args *ctx)
 # drgn and bcc cannot be in one process.
 DESCRIBE = """
 import dataclasses, json
-from pagedbg.capture.hooks import describe_kernel
+from pagedbg.capture.backends.hooks import describe_kernel
 from pagedbg.target.opening import open_target
 print(json.dumps(dataclasses.asdict(describe_kernel(open_target()))))
 """
@@ -149,7 +149,7 @@ def describe() -> dict[str, Any]:
 
 
 def filter_of(*orders: int, events: int = 0xFF) -> Any:
-    made = np.zeros(1, layout.FILTER)[0]
+    made = np.zeros(1, event_record.FILTER)[0]
     made["threshold"][list(orders)] = 1 << 32
     made["events"] = events
     made["orders"] = max(orders, default=-1) + 1
@@ -188,7 +188,7 @@ def cases(kernel: dict[str, Any]) -> Iterator[Case]:
         by = {TRAMPOLINE: "", TRACEPOINT: " by tracepoint", KPROBE: " by kprobes", KMOD: ", the module"}[attach]
         yield Case(f"ours{by}, filtered out: order 9 asked for", ours(kernel, filter_of(9), attach))
         yield Case(f"ours{by}, filtered out: order 0 asked for", ours(kernel, filter_of(0), attach), (4,))
-        yield Case(f"ours{by}, allocations recorded", ours(kernel, filter_of(*range(11), events=1 << layout.SET), attach))
+        yield Case(f"ours{by}, allocations recorded", ours(kernel, filter_of(*range(11), events=1 << event_record.SET), attach))
         yield Case(f"ours{by}, recorded", ours(kernel, filter_of(*range(11)), attach))
 
 
@@ -401,13 +401,13 @@ def loss(kernel: dict[str, Any]) -> dict[str, int]:
 
 def host() -> dict[str, float]:
     """Seconds that a record takes which is drained from a full ring: the least of some."""
-    slots = np.zeros(HOST_SLOTS, layout.RECORD)
+    slots = np.zeros(HOST_SLOTS, event_record.RECORD)
     head = np.zeros(1, np.uint64)
     ring = Ring(slots, head)
 
     def fill() -> None:
         slots["seq"] = np.arange(int(head[0]) + 1, int(head[0]) + 1 + HOST_SLOTS, dtype=np.uint64)
-        slots["check"] = layout.check_of(slots)
+        slots["check"] = event_record.check_of(slots)
         head[0] += HOST_SLOTS
 
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from mutate import EDGES, TEXT, Choice, few, number, one
 
-from pagedbg.capture.layout import RECORD, check_of
+from pagedbg.schema.event_record import RECORD, check_of
 
 WRONG: tuple[Any, ...] = (
     *(

@@ -19,9 +19,9 @@ from drgn.helpers.linux.pid import find_task, for_each_task
 from make_elf import PAGE, ElfCore
 from mutate import EDGES, Choice, Place, few, number, one, text, words
 
-from pagedbg.capture.recovery import find_recorders
-from pagedbg.mm.page import pfn_state
+from pagedbg.capture.recovery.recover import find_recorders
 from pagedbg.mm.page_ext import pfn_to_page_ext
+from pagedbg.mm.page_state import pfn_state
 from pagedbg.target.globals import GLOBALS
 from pagedbg.target.opening import Target, open_target
 
@@ -509,7 +509,7 @@ def _modules(target: Target) -> Iterator[Place]:
 
 def _rings(target: Target) -> Iterator[Place]:
     for recorder in find_recorders(target)[0]:
-        from pagedbg.capture.layout import CPU, FILTER, HEADER, RECORD
+        from pagedbg.schema.event_record import CPU, FILTER, HEADER, RECORD
 
         filters, _ = recorder._address(FILTER)
         cpus, stride = recorder._address(CPU)

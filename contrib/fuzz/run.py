@@ -84,8 +84,8 @@ def _commands(core: Path | None, capture: Path | None, commands: tuple[str, ...]
     from drgn import Program
 
     from pagedbg.capture.directory import Capture
-    from pagedbg.commands.base import execute, exit_status, explain
     from pagedbg.session import Session
+    from pagedbg.shell.command import execute, exit_status, explain
     from pagedbg.target.opening import Target, open_target
 
     def say(**what: Any) -> None:

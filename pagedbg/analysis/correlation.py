@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pagedbg.capture.layout import COPY, NO_RECORD, RESET, SET, SPLIT, TRACEPOINT
 from pagedbg.errors import PagedbgError
+from pagedbg.schema.event_record import COPY, NO_RECORD, RESET, SET, SPLIT, TRACEPOINT
 
 STATES = ("live", "freed", "reused", "migrated", "split", "unknown")
 """
@@ -129,7 +129,7 @@ def correlate(
     """
     Find out what became of the allocations in a capture.
 
-    :param events: an array of :data:`pagedbg.capture.layout.RECORD`, in the order in which they happened
+    :param events: an array of :data:`pagedbg.schema.event_record.RECORD`, in the order in which they happened
     :param pages: what is on record of pages; None where there is nothing to compare with: ``live`` then means held when the capture ended
     :param choose: which allocations are asked for, given an array of :data:`ALLOCATION` of which only what the event says is filled in
     """

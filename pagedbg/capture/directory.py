@@ -20,18 +20,18 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pagedbg.capture import meta
 from pagedbg.capture.events import Contents, read_events
 from pagedbg.capture.files import Folder
-from pagedbg.capture.layout import RECORD
-from pagedbg.capture.loss import Loss, losses_of
-from pagedbg.capture.meta import Meta
 from pagedbg.errors import PagedbgError
+from pagedbg.schema import capture_meta
+from pagedbg.schema.capture_meta import Meta
+from pagedbg.schema.event_record import RECORD
+from pagedbg.schema.loss import Loss, losses_of
 
 META, EVENTS, STACKS, PAGES = "meta.json", "events.bin", "stacks.jsonl", "pages.npy"
 
 META_SYNCED = "meta.json.synced"
-"""What ``meta.json`` said when all that it counts was on the disk: for a machine that lost its power."""
+"""What ``capture_meta.json`` said when all that it counts was on the disk: for a machine that lost its power."""
 
 # Of so many on each side, events that tell both clocks are compared.
 _NEIGHBOURS = 32
@@ -54,7 +54,7 @@ class CaptureError(PagedbgError):
 class _Stack(msgspec.Struct):
     """A line of ``stacks.jsonl``."""
 
-    handle: meta.Mask
+    handle: capture_meta.Mask
     stack: list[str]
 
 
@@ -65,7 +65,7 @@ class Capture:
     """
     A capture.
 
-    ``meta`` is its ``meta.json``. ``clock`` says what its times are: ``"local"`` are ``local_clock()``'s, as page_owner's are, and
+    ``meta`` is its ``capture_meta.json``. ``clock`` says what its times are: ``"local"`` are ``local_clock()``'s, as page_owner's are, and
     ``"monotonic"`` are CLOCK_MONOTONIC's.
     """
 
@@ -97,11 +97,11 @@ class Capture:
 
     def _decoded(self, folder: Folder, name: str) -> Meta:
         try:
-            return meta.decode(folder.read(name, meta.MOST_BYTES))
+            return capture_meta.decode(folder.read(name, capture_meta.MOST_BYTES))
         except OSError as error:
             why = error.strerror if isinstance(error, FileNotFoundError) else f"{name} {error.strerror}"
             raise CaptureError(f"{self.path} is no capture of pagedbg: {why}.") from None
-        except meta.MetaError as error:
+        except capture_meta.MetaError as error:
             raise CaptureError(f"{self.path} {error}.") from None
 
     @property

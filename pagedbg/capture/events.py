@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pagedbg.capture.layout import RECORD, check_of, plausible
+from pagedbg.schema.event_record import RECORD, check_of, plausible
 
 # Records that are looked at together.
 _PIECE = 1 << 16

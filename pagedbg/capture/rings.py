@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pagedbg.capture.layout import MOST_RECORDS, RECORD, check_of, plausible
+from pagedbg.schema.event_record import MOST_RECORDS, RECORD, check_of, plausible
 
 # As much as fits into a CPU's cache: a piece is copied, looked at and written out.
 _PIECE = 4096
@@ -24,7 +24,7 @@ class Ring:
     """
     The ring of one CPU.
 
-    ``slots`` is an array of :data:`~pagedbg.capture.layout.RECORD`, a power of two of them; ``head`` an array of one element with the number
+    ``slots`` is an array of :data:`~pagedbg.schema.event_record.RECORD`, a power of two of them; ``head`` an array of one element with the number
     of the newest record. Both may be in memory that is being written. ``next`` is the number of the first record that is not read yet.
     ``read`` and ``lost`` count the records that were read, and those that were overwritten before (or while) they could be: together they
     are all up to ``next``.
@@ -105,7 +105,7 @@ def settled_records(slots: NDArray[Any], known: NDArray[np.bool_], head: int | N
     """
     Take apart the ring of a CPU that has stopped.
 
-    :param slots: an array of :data:`~pagedbg.capture.layout.RECORD`, a power of two of them
+    :param slots: an array of :data:`~pagedbg.schema.event_record.RECORD`, a power of two of them
     :param known: which of them could be read
     :param head: the number of the newest record, None if it could not be read
     """

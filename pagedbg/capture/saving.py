@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from pagedbg.capture.directory import PAGES, Capture, CaptureError, now
 from pagedbg.capture.files import Folder
-from pagedbg.capture.meta import Ended
 from pagedbg.capture.writer import CaptureWriter
+from pagedbg.schema.capture_meta import Ended
 
 
 def copy_capture(capture: Capture, to: Path, pages: NDArray[Any] | None, stacks: Iterable[tuple[int, list[str]]]) -> None:

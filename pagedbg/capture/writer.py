@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from pagedbg.capture.directory import EVENTS, META, META_SYNCED, STACKS, CaptureError
 from pagedbg.capture.files import Folder
-from pagedbg.capture.layout import RECORD
-from pagedbg.capture.meta import Meta, encode
+from pagedbg.schema.capture_meta import Meta, encode
+from pagedbg.schema.event_record import RECORD
 
 _NEW = META + ".new"
 

@@ -14,23 +14,23 @@ from drgn import FaultError
 from numpy.typing import NDArray
 
 from pagedbg.analysis.correlation import CONTRADICTIONS, STATES, Correlation, Evidence, Pages, correlate
-from pagedbg.analysis.stacks import function_of, module_of
-from pagedbg.analysis.table import Column, Row, Table
-from pagedbg.analysis.tally import group
+from pagedbg.analysis.grouping import group
+from pagedbg.analysis.selection import CaptureSelection
 from pagedbg.capture.directory import Capture, CaptureError
-from pagedbg.capture.filter import EVENT_WORDS, parse_events
-from pagedbg.capture.layout import COPY, EVENT_NAMES, RESET, SET, SPLIT
-from pagedbg.capture.loss import INCOMPLETE, LossKind
-from pagedbg.commands.arrange import by_parser, more_rows, parse_sort, parse_top, sort_rows, without
-from pagedbg.commands.base import argument, command
-from pagedbg.commands.capture_filters import CaptureSelection
-from pagedbg.commands.captured import Captured, need_capture, what_is_missing
-from pagedbg.commands.filters import FILTERS
-from pagedbg.commands.lookup import Lookup
-from pagedbg.commands.same_boot import check_same_boot
+from pagedbg.capture.kernel_filter import EVENT_WORDS, parse_events
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.mm.page_owner import PAGE_RECORD, page_owner_inited, page_owners_of_pfns
+from pagedbg.schema.event_record import COPY, EVENT_NAMES, RESET, SET, SPLIT
+from pagedbg.schema.loss import INCOMPLETE, LossKind
+from pagedbg.schema.table import Column, Row, Table
 from pagedbg.session import Session
+from pagedbg.shell.command import argument, command
+from pagedbg.shell.filter_options import FILTERS
+from pagedbg.shell.table_options import by_parser, more_rows, parse_sort, parse_top, sort_rows, without
+from pagedbg.sources.capture_names import Captured, need_capture, what_is_missing
+from pagedbg.sources.kernel_names import Lookup
+from pagedbg.sources.same_boot import check_same_boot
+from pagedbg.sources.stack_frames import function_of, module_of
 
 _HELD = ("live", "migrated", "split")
 

@@ -7,9 +7,9 @@ import argparse
 import textwrap
 from collections.abc import Iterator
 
-from pagedbg.analysis.table import Column, Table
-from pagedbg.commands.base import command
+from pagedbg.schema.table import Column, Table
 from pagedbg.session import Session
+from pagedbg.shell.command import command
 
 
 @command(

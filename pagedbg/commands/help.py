@@ -6,9 +6,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Collection, Iterator, Sequence
 
-from pagedbg.commands import COMMANDS, GROUPS, command_of
-from pagedbg.commands.base import NAMESPACE, Example, Leave, argument, command, load_commands
 from pagedbg.session import Session
+from pagedbg.shell.command import NAMESPACE, Example, Leave, argument, command, load_commands
+from pagedbg.shell.registry import COMMANDS, GROUPS, command_of
 
 _MANNERS = """\
 COMMAND | less, COMMAND > file    through the shell, into a file

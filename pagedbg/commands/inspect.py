@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 from drgn import Program
 
-from pagedbg.analysis.table import Table
-from pagedbg.commands.base import argument, command
-from pagedbg.commands.page_record import PageRecord
-from pagedbg.commands.page_rows import COLUMNS, PageRows
-from pagedbg.commands.places import MOST_BEYOND, Place, find_place, parse_range
 from pagedbg.errors import PagedbgError, UsageError
-from pagedbg.mm.page import ABSENT, PageState, page_states
+from pagedbg.mm.page_state import ABSENT, PageState, page_states
+from pagedbg.output.page_text import PageRecord
+from pagedbg.schema.table import Table
 from pagedbg.session import Session
+from pagedbg.shell.command import argument, command
+from pagedbg.sources.page_address import MOST_BEYOND, Place, find_place, parse_range
+from pagedbg.sources.page_facts import COLUMNS, PageRows
 
 
 @command(
@@ -102,7 +102,7 @@ def _code(what: str, where: Sequence[str]) -> str:
     start, end, single = parse_range(text)
     imports, pfn = _CODE[what]
     lines = [
-        f"{imports}from pagedbg.mm.page import pfn_state",
+        f"{imports}from pagedbg.mm.page_state import pfn_state",
         "from pagedbg.mm.page_owner import page_owner_of_pfn",
         "from pagedbg.mm.stackdepot import stack_depot_fetch",
         "",

@@ -6,11 +6,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
-from pagedbg.analysis.table import Column, Row, Table
-from pagedbg.commands.base import argument, command
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.mm.printk import LEVELS, PrintkRecord, printk_records
+from pagedbg.schema.table import Column, Row, Table
 from pagedbg.session import Session
+from pagedbg.shell.command import argument, command
 
 _COLUMNS = (Column("time_ns", "ns"), Column("level", "int"), Column("message"))
 

@@ -10,17 +10,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pagedbg.analysis.table import Column, Row, Table
-from pagedbg.analysis.tally import Tally, summarize
-from pagedbg.commands.arrange import by_parser, more_rows, parse_sort, parse_top, sort_rows, without
-from pagedbg.commands.base import argument, command, require
-from pagedbg.commands.capture_blocks import CaptureLookup, capture_blocks
-from pagedbg.commands.filters import FILTERS, Selection
-from pagedbg.commands.lookup import Lookup
-from pagedbg.commands.values import values
+from pagedbg.analysis.grouping import Tally, summarize
 from pagedbg.errors import UsageError
 from pagedbg.mm.page_owner import ALLOCATED, FREED, Blocks, for_each_block
+from pagedbg.schema.table import Column, Row, Table
 from pagedbg.session import Session
+from pagedbg.shell.command import argument, command, require
+from pagedbg.shell.filter_options import FILTERS, Selection
+from pagedbg.shell.option_values import values
+from pagedbg.shell.table_options import by_parser, more_rows, parse_sort, parse_top, sort_rows, without
+from pagedbg.sources.capture_blocks import CaptureLookup, capture_blocks
+from pagedbg.sources.kernel_names import Lookup
 
 _STATES = {"allocated": (ALLOCATED,), "freed": (FREED,), "any": (ALLOCATED, FREED)}
 _STATE_NAMES = {ALLOCATED: "allocated", FREED: "freed"}

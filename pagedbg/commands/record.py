@@ -12,16 +12,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pagedbg.capture.control import Recording
 from pagedbg.capture.directory import Capture
-from pagedbg.capture.filter import describe
+from pagedbg.capture.kernel_filter import describe
+from pagedbg.capture.recording.recording import Recording
 from pagedbg.capture.saving import keep_pages
-from pagedbg.commands.base import argument, command
-from pagedbg.commands.captured import what_is_missing
-from pagedbg.commands.trace import KERNEL_FILTERS, LIMITS, NEEDS, filter_options, hooks, pages_of, plan_of, size
+from pagedbg.commands.trace.trace import KERNEL_FILTERS, LIMITS, NEEDS, filter_options, hooks, pages_of, plan_of, size
 from pagedbg.errors import PagedbgError
+from pagedbg.output.printable import printable, raw
 from pagedbg.session import Session
-from pagedbg.ui.printable import printable, raw
+from pagedbg.shell.command import argument, command
+from pagedbg.sources.capture_names import what_is_missing
 
 _PROGRESS_EVERY = 1.0
 

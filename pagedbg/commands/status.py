@@ -10,17 +10,17 @@ from collections.abc import Callable, Iterator
 from drgn.helpers.linux.cpumask import num_present_cpus
 from drgn.helpers.linux.mm import totalram_pages
 
-from pagedbg.analysis.table import Column, Table
-from pagedbg.capture.kmod import KMOD
-from pagedbg.capture.recovery import UNKNOWN_FILTER
-from pagedbg.commands.base import command
-from pagedbg.commands.words import seconds
+from pagedbg.capture.backends.kmod import KMOD
+from pagedbg.capture.recovery.recover import UNKNOWN_FILTER
+from pagedbg.mm.mmzone import zone_spans
 from pagedbg.mm.printk import printk_records
 from pagedbg.mm.sched_clock import local_clock
-from pagedbg.mm.zone import zone_spans
+from pagedbg.output.phrases import seconds
+from pagedbg.output.printable import printable
+from pagedbg.schema.table import Column, Table
 from pagedbg.session import Session
+from pagedbg.shell.command import command
 from pagedbg.target.links import UNREADABLE
-from pagedbg.ui.printable import printable
 
 # kernel/panic.c
 _PANIC = b"Kernel panic - not syncing: "

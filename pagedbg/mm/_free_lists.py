@@ -11,12 +11,12 @@ from drgn.helpers.linux.cpumask import for_each_possible_cpu
 from drgn.helpers.linux.percpu import per_cpu_ptr
 from numpy.typing import NDArray
 
+from pagedbg.mm._bulk_read import offset_of
 from pagedbg.mm._page_layout import PageLayout
-from pagedbg.mm._read import offset_of
 from pagedbg.mm.migrate import decode_migratetype
-from pagedbg.mm.page_types import PageTypes
-from pagedbg.mm.pageblock import max_page_order, pageblock_order
-from pagedbg.mm.zone import for_each_populated_zone
+from pagedbg.mm.mmzone import for_each_populated_zone
+from pagedbg.mm.page_flags import PageTypes
+from pagedbg.mm.pageblock_flags import max_page_order, pageblock_order
 
 __all__ = ("FreeBlock", "FreeBlocks", "PcpLists", "find_free_blocks")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from drgn import Program, sizeof
 from drgn.helpers.linux.mmzone import nr_to_section
 
-from pagedbg.mm._read import number
+from pagedbg.mm._bulk_read import number
 from pagedbg.mm._sections import pages_per_section_shift, section_flag, sections
 
 __all__ = ("segments",)
@@ -18,7 +18,7 @@ def segments(prog: Program, start: int, end: int) -> Iterator[tuple[int, int, st
     """
     Cut page frames into stretches (first, one after the last, kind).
 
-    :return: The kind is empty where the stretch has pages, else one of :data:`pagedbg.mm.page.ABSENT`.
+    :return: The kind is empty where the stretch has pages, else one of :data:`pagedbg.mm.page_state.ABSENT`.
     """
     try:
         prog.symbol("mem_section")

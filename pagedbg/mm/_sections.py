@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from drgn import Program, TypeKind, sizeof
 
-from pagedbg.mm._read import byte_order, number, offset_of, read_array, record_dtype
+from pagedbg.mm._bulk_read import byte_order, number, offset_of, read_array, record_dtype
 
 __all__ = ("pages_per_section_shift", "section_flag", "sections")
 

@@ -20,7 +20,7 @@ from drgn.helpers.common.prog import takes_program_or_default
 from numpy.typing import NDArray
 
 from pagedbg.errors import PagedbgError
-from pagedbg.mm._read import byte_order, number, read_array, record_dtype
+from pagedbg.mm._bulk_read import byte_order, number, read_array, record_dtype
 from pagedbg.mm.page_ext import for_each_page_ext_range, lookup_page_ext, page_ext_size, pfn_to_page_ext, read_page_ext
 from pagedbg.target.links import Damaged
 

@@ -28,7 +28,7 @@ from pagedbg.target.kallsyms import load_dumped_symbols, load_hidden_symbols, lo
 from pagedbg.target.symbols import Symbolizer
 
 if TYPE_CHECKING:
-    from pagedbg.target.capabilities import Capability
+    from pagedbg.sources.capabilities import Capability
 
 _LIVE_BTF = Path("/sys/kernel/btf/vmlinux")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -132,7 +132,7 @@ class Target:
     def capabilities(self) -> Mapping[str, Capability]:
         """What this kernel offers, by name; each is asked once, when it is looked up."""
         if self._capabilities is None:
-            from pagedbg.target.capabilities import Capabilities
+            from pagedbg.sources.capabilities import Capabilities
 
             self._capabilities = Capabilities(self)
         return self._capabilities

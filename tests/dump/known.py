@@ -89,7 +89,7 @@ class Run:
 # Runs several commands on one dump, whatever becomes of each, and says what came of them.
 DRIVER = """
 import contextlib, io, json, sys
-from pagedbg.commands.base import execute, explain
+from pagedbg.shell.command import execute, explain
 from pagedbg.session import Session
 from pagedbg.target.opening import open_target
 core, *lines = sys.argv[1:]

@@ -24,8 +24,8 @@ from known import ORDINARY, Oracle, Run, check, look_at
 from make_elf import PAGE, ElfCore
 
 from pagedbg.errors import PagedbgError
-from pagedbg.mm.page import page_states
 from pagedbg.mm.page_ext import pfn_to_page_ext
+from pagedbg.mm.page_state import page_states
 from pagedbg.target.kallsyms import load_hidden_symbols
 from pagedbg.target.opening import Target
 
@@ -391,7 +391,7 @@ def test_somebody_who_is_not_root_is_told_how_to_look_at_the_running_kernel(tmp_
     # An interpreter in root's own directory is out of reach for others: it is imported first.
     code = """
 import os, sys
-import drgn, pagedbg.cli, pagedbg.target, pagedbg.commands.base, pagedbg.commands.status
+import drgn, pagedbg.cli, pagedbg.target, pagedbg.shell.command, pagedbg.commands.status
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 sys.exit(pagedbg.cli.main(["-e", "status"]))
 """
@@ -408,8 +408,8 @@ sys.exit(pagedbg.cli.main(["-e", "status"]))
 def test_a_dump_needs_no_privilege_to_be_looked_at() -> None:
     code = """
 import os, sys
-import duckdb, drgn, rich.table, pagedbg.cli, pagedbg.target, pagedbg.commands.base
-pagedbg.commands.base.load_commands()
+import duckdb, drgn, rich.table, pagedbg.cli, pagedbg.target, pagedbg.shell.command
+pagedbg.shell.command.load_commands()
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 os.chdir("/")
 sys.exit(pagedbg.cli.main(["-c", sys.argv[1], "-e", "status", "-e", "owners --by stack --top 1", "-e", "inspect pfn 0x2b80"]))

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from known import ORDINARY
 
-from pagedbg.analysis.filters import parse_names, parse_orders, participates, participation_hash
-from pagedbg.capture import layout
-from pagedbg.capture.filter import OPTIONS, build_filter, describe, describe_filter, everything
+from pagedbg.capture.kernel_filter import OPTIONS, build_filter, describe, describe_filter, everything
 from pagedbg.errors import UsageError
+from pagedbg.schema import event_record
+from pagedbg.schema.filter_words import parse_names, parse_orders, participates, participation_hash
 from pagedbg.target.opening import open_target
 
 
@@ -50,7 +50,7 @@ def test_the_larger_share_counts_where_two_name_an_order(prog: Program) -> None:
 
 
 def test_events_become_a_mask(prog: Program) -> None:
-    assert build_filter(prog, {"events": "set, migrate"})["events"] == 1 << layout.SET | 1 << layout.SET_MIGRATE
+    assert build_filter(prog, {"events": "set, migrate"})["events"] == 1 << event_record.SET | 1 << event_record.SET_MIGRATE
 
 
 def test_flags_and_migratetypes_are_the_kernels(prog: Program) -> None:

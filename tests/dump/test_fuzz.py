@@ -87,8 +87,8 @@ def test_the_fuzzer_sees_a_failure(command: str, failure: str) -> None:
 
 
 def test_a_bug_is_named_by_where_it_is() -> None:
-    said = 'Traceback (most recent call last):\n  File "/x/pagedbg/mm/zone.py", line 5, in zone_names\n    boo\nKeyError: 5\n'
-    assert run._complaint(1, f"{said}this is a bug in pagedbg") == "KeyError: 5 in pagedbg/mm/zone.py zone_names()"
+    said = 'Traceback (most recent call last):\n  File "/x/pagedbg/mm/mmzone.py", line 5, in zone_names\n    boo\nKeyError: 5\n'
+    assert run._complaint(1, f"{said}this is a bug in pagedbg") == "KeyError: 5 in pagedbg/mm/mmzone.py zone_names()"
 
 
 def test_answers_and_sentences_are_no_failures() -> None:

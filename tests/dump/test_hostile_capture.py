@@ -17,12 +17,12 @@ import pytest
 from drgn import Program
 from known import Run
 
-from pagedbg.capture import layout
 from pagedbg.capture.directory import EVENTS, META, PAGES, STACKS, Capture, CaptureError
-from pagedbg.capture.layout import RECORD
-from pagedbg.commands.base import execute
 from pagedbg.mm.page_owner import PAGE_RECORD
+from pagedbg.schema import event_record
+from pagedbg.schema.event_record import RECORD
 from pagedbg.session import Session
+from pagedbg.shell.command import execute
 from pagedbg.target.opening import Target
 
 COMMANDS = (
@@ -237,7 +237,7 @@ def test_a_meta_of_a_terabyte_is_not_read(capture: Path) -> None:
 def test_a_record_that_no_kernel_can_have_written_is_left_out_and_counted(capture: Path, member: str, value: int) -> None:
     records = np.fromfile(capture / EVENTS, RECORD)
     records[member][5] = value
-    records["check"] = layout.check_of(records)
+    records["check"] = event_record.check_of(records)
     records.tofile(capture / EVENTS)
     opened = Capture(capture)
     assert len(opened.events()) == len(records) - 1
@@ -249,9 +249,9 @@ def test_a_record_that_no_kernel_can_have_written_is_left_out_and_counted(captur
 def test_records_that_hold_more_than_a_machine_has_are_refused(capture: Path) -> None:
     records = np.zeros(5000, RECORD)
     records["seq"] = np.arange(1, len(records) + 1)
-    records["event"], records["order"] = layout.SET, layout.MOST_ORDER
+    records["event"], records["order"] = event_record.SET, event_record.MOST_ORDER
     records["ts_nsec"] = records["time_nsec"] = records["seq"]
-    records["check"] = layout.check_of(records)
+    records["check"] = event_record.check_of(records)
     records.tofile(capture / EVENTS)
     assert "more than a machine has" in check(capture)[-1][2]
 
@@ -259,9 +259,9 @@ def test_records_that_hold_more_than_a_machine_has_are_refused(capture: Path) ->
 def test_records_that_are_all_of_one_time_are_refused(capture: Path) -> None:
     records = np.zeros(60_000, RECORD)
     records["seq"] = np.arange(1, len(records) + 1)
-    records["event"] = np.resize([layout.SET, layout.COPY, layout.RESET], len(records))
+    records["event"] = np.resize([event_record.SET, event_record.COPY, event_record.RESET], len(records))
     records["ts_nsec"] = records["time_nsec"] = 7
-    records["check"] = layout.check_of(records)
+    records["check"] = event_record.check_of(records)
     records.tofile(capture / EVENTS)
     assert "contradict each other" in check(capture)[-1][2]
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from drgn.helpers.linux.mm import pfn_to_page, pfn_to_virt
 
-from pagedbg.commands.base import NAMESPACE
 from pagedbg.errors import PagedbgError, UsageError
-from pagedbg.mm.page import page_states
 from pagedbg.mm.page_owner import ALLOCATED, for_each_block, page_owner_of_pfn
+from pagedbg.mm.page_state import page_states
 from pagedbg.session import Session
+from pagedbg.shell.command import NAMESPACE
 from pagedbg.target.opening import Target
 
 Run = Callable[[str], str]

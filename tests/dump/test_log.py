@@ -10,9 +10,9 @@ from drgn import FaultError, Object, sizeof
 from drgn.helpers.linux.printk import get_dmesg, get_printk_records
 from known import ORDINARY, SAMPLE, Run
 
-from pagedbg.commands.base import execute
 from pagedbg.mm.printk import LEVELS, printk_records
 from pagedbg.session import Session
+from pagedbg.shell.command import execute
 from pagedbg.target.opening import Target, open_target
 
 PAGE = 4096

@@ -10,9 +10,9 @@ from drgn import FaultError
 from drgn.helpers.linux.mm import PageSlab, compound_head, compound_order, page_to_pfn, pfn_to_page, virt_to_page
 from drgn.helpers.linux.pid import find_task
 
-from pagedbg.mm.page import ABSENT, KINDS, PageState, decode_page_flags, page_state, page_states, pfn_state
+from pagedbg.mm.mmzone import for_each_populated_zone
+from pagedbg.mm.page_state import ABSENT, KINDS, PageState, decode_page_flags, page_state, page_states, pfn_state
 from pagedbg.mm.rmap import page_mappings
-from pagedbg.mm.zone import for_each_populated_zone
 from pagedbg.target.opening import Target
 
 

@@ -7,18 +7,7 @@ import numpy as np
 from drgn.helpers.linux.mm import pfn_to_page
 
 from pagedbg.mm.migrate import migratetype_names
-from pagedbg.mm.pageblock import (
-    NO_MIGRATETYPE,
-    get_pageblock_migratetype,
-    get_pfnblock_migratetype,
-    migratetype_of_pfns,
-    pageblock_end_pfn,
-    pageblock_migratetypes,
-    pageblock_nr_pages,
-    pageblock_order,
-    pageblock_start_pfn,
-)
-from pagedbg.mm.zone import (
+from pagedbg.mm.mmzone import (
     MAX_NUMNODES,
     _flags_of_pfns,
     for_each_zone,
@@ -33,6 +22,17 @@ from pagedbg.mm.zone import (
     zone_names,
     zone_of_pfns,
     zone_spans,
+)
+from pagedbg.mm.pageblock_flags import (
+    NO_MIGRATETYPE,
+    get_pageblock_migratetype,
+    get_pfnblock_migratetype,
+    migratetype_of_pfns,
+    pageblock_end_pfn,
+    pageblock_migratetypes,
+    pageblock_nr_pages,
+    pageblock_order,
+    pageblock_start_pfn,
 )
 from pagedbg.target.opening import Target
 

@@ -16,12 +16,12 @@ import pytest
 from debugfs_text import Record
 from known import DATA, ORDINARY, Block, Oracle, Run
 
-from pagedbg.analysis.filters import participates
-from pagedbg.analysis.stacks import function_of, module_of
-from pagedbg.commands.base import NAMESPACE
 from pagedbg.errors import UsageError
 from pagedbg.mm.sched_clock import local_clock
+from pagedbg.schema.filter_words import participates
 from pagedbg.session import Session
+from pagedbg.shell.command import NAMESPACE
+from pagedbg.sources.stack_frames import function_of, module_of
 from pagedbg.target.opening import Target
 
 Row = dict[str, Any]

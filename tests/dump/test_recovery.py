@@ -25,10 +25,10 @@ from hypothesis import strategies as st
 from known import ORDINARY, SAMPLE, Run, check, look_at
 from make_elf import PAGE, ElfCore
 
-from pagedbg.capture import layout
-from pagedbg.capture.layout import HEADER, RECORD
-from pagedbg.capture.recovery import Recorder, find_recorders
-from pagedbg.mm._read import read_array
+from pagedbg.capture.recovery.recover import Recorder, find_recorders
+from pagedbg.mm._bulk_read import read_array
+from pagedbg.schema import event_record
+from pagedbg.schema.event_record import HEADER, RECORD
 from pagedbg.target.opening import Target, open_target
 from pagedbg.target.symbols import module_symbols
 
@@ -78,7 +78,7 @@ def test_of_each_order_no_more_is_recorded_than_was_seen(recorder: Recorder) -> 
     assert known.all()
     assert (counters["recorded"] <= counters["seen"]).all()
     events = events_of(recorder)
-    for event in layout.EVENT_NAMES:
+    for event in event_record.EVENT_NAMES:
         assert np.count_nonzero(events["event"] == event) <= counters["recorded"][:, event].sum()
 
 
@@ -248,10 +248,10 @@ def test_a_filter_that_was_changed_is_told_with_the_one_before(damaged: Damaged)
     target, overlay, _ = damaged
     overlay.restore()
     (recorder,), _ = find_recorders(target)
-    filters = overlay.memory[int(recorder.header["filters_at"]) :][: 2 * layout.FILTER.itemsize].view(layout.FILTER)
+    filters = overlay.memory[int(recorder.header["filters_at"]) :][: 2 * event_record.FILTER.itemsize].view(event_record.FILTER)
     active = int(recorder.header["active"])
     filters[1 - active] = filters[active]
-    filters["events"][1 - active] = 1 << layout.SET
+    filters["events"][1 - active] = 1 << event_record.SET
     assert find_recorders(target)[0][0].filters == ["--orders 4 --events set", "--orders 4"]
 
 

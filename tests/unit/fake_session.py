@@ -16,12 +16,12 @@ import drgn
 
 import pagedbg.target.opening
 from pagedbg import cli
-from pagedbg.analysis.table import Column, Row, Table
-from pagedbg.commands import COMMANDS, Entry
-from pagedbg.commands.base import argument, argument_group, command
-from pagedbg.commands.values import values
 from pagedbg.errors import PagedbgError, UsageError
+from pagedbg.schema.table import Column, Row, Table
 from pagedbg.session import Session
+from pagedbg.shell.command import argument, argument_group, command
+from pagedbg.shell.option_values import values
+from pagedbg.shell.registry import COMMANDS, Entry
 
 
 class FakeCapability(NamedTuple):

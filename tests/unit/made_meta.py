@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from pagedbg.capture.directory import boot_id, process_start
-from pagedbg.capture.meta import Begun, Kernel, Meta, Names, Process, Since
+from pagedbg.schema.capture_meta import Begun, Kernel, Meta, Names, Process, Since
 
 
 def meta(**more: Any) -> Meta:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pagedbg.capture import bpf_image
-from pagedbg.capture.bpf_image import Image, Map, build, one_sentence, sources
+from pagedbg.capture.backends import bpf_image
+from pagedbg.capture.backends.bpf_image import Image, Map, build, one_sentence, sources
 
 INSN = struct.Struct("<BBhi")
 CODE = INSN.pack(0xB7, 0, 0, 0) + INSN.pack(0x18, 0x11, 0, 7) + INSN.pack(0, 0, 0, 0) + INSN.pack(0x95, 0, 0, 0)

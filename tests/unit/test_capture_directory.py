@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from made_meta import meta
 
-from pagedbg.capture import layout
 from pagedbg.capture.directory import EVENTS, META, STACKS, Capture, CaptureError, boot_id
-from pagedbg.capture.layout import COPY, RECORD, RESET, SET
-from pagedbg.capture.loss import Loss, LossKind
-from pagedbg.capture.meta import Kernel, Process
 from pagedbg.capture.writer import CaptureWriter
+from pagedbg.schema import event_record
+from pagedbg.schema.capture_meta import Kernel, Process
+from pagedbg.schema.event_record import COPY, RECORD, RESET, SET
+from pagedbg.schema.loss import Loss, LossKind
 
 
 def begun(path: Path, **more: Any) -> CaptureWriter:
@@ -33,7 +33,7 @@ def records(*events: dict[str, int]) -> Any:
     for number, event in enumerate(events):
         for name, value in {"seq": number + 1, "event": SET, **event}.items():
             found[number][name] = value
-    found["check"] = layout.check_of(found)
+    found["check"] = event_record.check_of(found)
     return found
 
 

@@ -8,9 +8,9 @@ import subprocess
 import numpy as np
 import pytest
 
-from pagedbg.analysis.filters import participation_hash
-from pagedbg.capture import layout
-from pagedbg.capture.bpf_image import sources
+from pagedbg.capture.backends.bpf_image import sources
+from pagedbg.schema import event_record
+from pagedbg.schema.filter_words import participation_hash
 
 KEYS = (0, 1, 12345, 16_267_110_684, (1 << 63) + 7, (1 << 64) - 1)
 SEEDS = 1, 3, 77
@@ -20,13 +20,13 @@ SEEDS = 1, 3, 77
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
     """What a C compiler says of bpf/ring.h: ``sizeof`` and ``offsetof`` of everything, the constants, and some hashes."""
     lines = []
-    for name, dtype in layout.STRUCTURES.items():
+    for name, dtype in event_record.STRUCTURES.items():
         lines.append(f'printf("{name} %zu\\n", sizeof(struct {name}));')
         for member in dtype.names or ():
             lines.append(f'printf("{name}.{member} %zu\\n", offsetof(struct {name}, {member}));')
             lines.append(f'printf("{name}.{member}.size %zu\\n", sizeof(((struct {name} *)0)->{member}));')
     constants = [f"PAGEDBG_{word}" for word in ("MAGIC", "VERSION", "ORDERS", "EVENTS", "RANGES", "PIDS", "COMMS", "OWN")]
-    constants += [f"PAGEDBG_{name.replace(' ', '_').upper()}" for name in layout.EVENT_NAMES.values()]
+    constants += [f"PAGEDBG_{name.replace(' ', '_').upper()}" for name in event_record.EVENT_NAMES.values()]
     constants += ["PAGEDBG_NESTED", "PAGEDBG_NO_RECORD", "PAGEDBG_TRACEPOINT"]
     lines += [f'printf("hash.{key} %llu\\n", (unsigned long long)pagedbg_hash({key}ULL));' for key in KEYS]
     lines += [f'printf("{name} %llu\\n", (unsigned long long){name});' for name in constants]
@@ -44,9 +44,9 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
     return {name: int(value) for name, value in (line.split() for line in said.splitlines())}
 
 
-@pytest.mark.parametrize("name", layout.STRUCTURES)
+@pytest.mark.parametrize("name", event_record.STRUCTURES)
 def test_a_dtype_has_the_layout_of_its_structure(compiled: dict[str, int], name: str) -> None:
-    dtype = layout.STRUCTURES[name]
+    dtype = event_record.STRUCTURES[name]
     assert dtype.itemsize == compiled[name]
     assert dtype.fields is not None
     for member, (kind, offset, *_) in dtype.fields.items():
@@ -54,13 +54,13 @@ def test_a_dtype_has_the_layout_of_its_structure(compiled: dict[str, int], name:
 
 
 def test_a_record_fills_two_cache_lines() -> None:
-    assert layout.RECORD.itemsize == 128
+    assert event_record.RECORD.itemsize == 128
 
 
 def test_the_constants_are_the_headers(compiled: dict[str, int]) -> None:
     for name in ("MAGIC", "VERSION", "ORDERS", "EVENTS", "RANGES", "PIDS", "COMMS", "OWN", "NESTED", "NO_RECORD", "TRACEPOINT"):
-        assert getattr(layout, name) == compiled[f"PAGEDBG_{name}"], name
-    for number, name in layout.EVENT_NAMES.items():
+        assert getattr(event_record, name) == compiled[f"PAGEDBG_{name}"], name
+    for number, name in event_record.EVENT_NAMES.items():
         assert number == compiled[f"PAGEDBG_{name.replace(' ', '_').upper()}"], name
 
 
@@ -69,11 +69,11 @@ def test_both_choose_by_the_same_hash(compiled: dict[str, int]) -> None:
 
 
 def test_both_check_a_record_alike(compiled: dict[str, int]) -> None:
-    filled = [[index * index * seed % 256 for index in range(layout.RECORD.itemsize)] for seed in SEEDS]
-    records = np.array(filled, np.uint8).view(layout.RECORD).reshape(-1)
-    assert layout.check_of(records).tolist() == [compiled[f"check.{seed}"] for seed in SEEDS]
+    filled = [[index * index * seed % 256 for index in range(event_record.RECORD.itemsize)] for seed in SEEDS]
+    records = np.array(filled, np.uint8).view(event_record.RECORD).reshape(-1)
+    assert event_record.check_of(records).tolist() == [compiled[f"check.{seed}"] for seed in SEEDS]
 
 
 def test_no_structure_has_holes_that_nobody_clears() -> None:
-    for name, dtype in layout.STRUCTURES.items():
+    for name, dtype in event_record.STRUCTURES.items():
         assert np.dtype(dtype.descr) == dtype, name

@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_meta import meta
 
-from pagedbg.capture import layout
 from pagedbg.capture.directory import EVENTS, META, META_SYNCED, Capture, CaptureError
-from pagedbg.capture.layout import RECORD, SET
-from pagedbg.capture.loss import Loss, LossKind
-from pagedbg.capture.meta import Counts, Cpu, Ended, Process
 from pagedbg.capture.writer import CaptureWriter
+from pagedbg.schema import event_record
+from pagedbg.schema.capture_meta import Counts, Cpu, Ended, Process
+from pagedbg.schema.event_record import RECORD, SET
+from pagedbg.schema.loss import Loss, LossKind
 
 CPUS, PIECE, ROUNDS = 3, 70, 8
 EACH = PIECE * ROUNDS
@@ -33,7 +33,7 @@ def piece(cpu: int, first: int, count: int) -> Any:
     made["seq"] = np.arange(first, first + count)
     made["cpu"], made["event"], made["pfn"] = cpu, SET, made["seq"]
     made["time_nsec"] = made["ts_nsec"] = made["seq"] * 10 + cpu
-    made["check"] = layout.check_of(made)
+    made["check"] = event_record.check_of(made)
     return made
 
 
@@ -183,7 +183,7 @@ def test_counts_that_contradict_each_other_are_not_believed(capture: Path) -> No
 def test_a_capture_that_does_not_count_by_cpu_is_checked_as_a_whole(capture: Path) -> None:
     before = Capture(capture).meta
     before.counts.cpus = []
-    from pagedbg.capture.meta import encode
+    from pagedbg.schema.capture_meta import encode
 
     (capture / META).write_bytes(encode(before))
     assert losses(capture) == []

@@ -14,12 +14,12 @@ from fake_session import FakeTarget, fake_session
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagedbg.commands import COMMANDS, command_of
-from pagedbg.commands.base import NAMESPACE, Command, Leave, execute, exit_status, flat_arguments, load_commands
 from pagedbg.commands.help import examples
 from pagedbg.errors import PagedbgError, UsageError
-from pagedbg.target.capabilities import Capabilities
-from pagedbg.ui.pager import PipelineError
+from pagedbg.output.pager import PipelineError
+from pagedbg.shell.command import NAMESPACE, Command, Leave, execute, exit_status, flat_arguments, load_commands
+from pagedbg.shell.registry import COMMANDS, command_of
+from pagedbg.sources.capabilities import Capabilities
 
 SESSION = fake_session(pager=False)
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from pagedbg.analysis import correlation
 from pagedbg.analysis.correlation import CONTRADICTIONS, STATES, Correlation, Evidence, correlate
-from pagedbg.capture.layout import COPY, NO_RECORD, RECORD, RESET, SET, SPLIT, TRACEPOINT
 from pagedbg.mm import page_owner
 from pagedbg.mm.page_owner import ALLOCATED, FREED, NEVER, PAGE_RECORD, decode_comm, page_owner_of_pfn, page_owners_of_pfns
+from pagedbg.schema.event_record import COPY, NO_RECORD, RECORD, RESET, SET, SPLIT, TRACEPOINT
 
 MOVABLE = 0x8
 FIRST, PAGES, MIGRATOR = 0x1000, 256, 7

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagedbg.analysis.filters import (
+from pagedbg.errors import UsageError
+from pagedbg.schema.filter_words import (
     number,
     parse_age,
     parse_kinds,
@@ -24,7 +25,6 @@ from pagedbg.analysis.filters import (
     parse_regex,
     participates,
 )
-from pagedbg.errors import UsageError
 
 PARSERS: dict[str, Callable[[str], Any]] = {
     "numbers": parse_numbers,

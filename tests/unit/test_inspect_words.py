@@ -6,10 +6,10 @@ from __future__ import annotations
 import pytest
 
 from pagedbg.commands.inspect import _code
-from pagedbg.commands.places import parse_range
-from pagedbg.commands.words import age, pfn_ranges, position, seconds
 from pagedbg.errors import UsageError
-from pagedbg.ui.printable import printable
+from pagedbg.output.phrases import age, pfn_ranges, position, seconds
+from pagedbg.output.printable import printable
+from pagedbg.sources.page_address import parse_range
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagedbg.capture import kmod_build, layout
-from pagedbg.capture.filter import everything
-from pagedbg.capture.kmod import table_of_orders
+from pagedbg.capture.backends import kmod_build
+from pagedbg.capture.backends.kmod import table_of_orders
+from pagedbg.capture.kernel_filter import everything
 from pagedbg.errors import PagedbgError
+from pagedbg.schema import event_record
 
 
 def thresholds_of(table: str) -> list[int]:
@@ -27,7 +28,7 @@ def thresholds_of(table: str) -> list[int]:
     return made
 
 
-@given(st.lists(st.decimals(0, 100, places=6), min_size=layout.ORDERS, max_size=layout.ORDERS))
+@given(st.lists(st.decimals(0, 100, places=6), min_size=event_record.ORDERS, max_size=event_record.ORDERS))
 def test_percentages_reach_the_module_as_they_are(percents: list[float]) -> None:
     thresholds = np.array([int((1 << 32) * float(percent) / 100) for percent in percents], np.uint64)
     for told, asked in zip(thresholds_of(table_of_orders(thresholds)), thresholds.tolist(), strict=False):

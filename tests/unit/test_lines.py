@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
-from pagedbg.commands import values
 from pagedbg.errors import UsageError
-from pagedbg.ui.completion import LineCompleter
-from pagedbg.ui.lines import LONGEST, commands_in, gather, last_command
+from pagedbg.output.lines import LONGEST, commands_in, gather, last_command
+from pagedbg.shell import option_values
+from pagedbg.shell.completion import LineCompleter
 
 # What anybody may call a task, a file or a zone; the awkward more often than chance has it.
 NAME = st.text(
@@ -81,7 +81,7 @@ def test_the_last_command_is_the_end_of_the_text(text: str) -> None:
 @given(names=st.lists(NAME, max_size=5))
 def test_what_completion_offers_is_one_word(begun: str, names: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(values.VALUES, "--comm", lambda session: names)
+        patch.setitem(option_values.VALUES, "--comm", lambda session: names)
         completer = LineCompleter(fake_session())
         line = f"rows pfn {begun}"
         for completion in completer.get_completions(Document(line), CompleteEvent()):
@@ -99,13 +99,13 @@ def test_what_completion_offers_is_one_word(begun: str, names: list[str]) -> Non
 
 
 def test_a_name_that_cannot_be_typed_is_offered_as_a_pattern_where_one_can_stand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(values.VALUES, "--comm", lambda session: ["q\n!sh /t/x #", "a,b", "--drgn", "fine"])
+    monkeypatch.setitem(option_values.VALUES, "--comm", lambda session: ["q\n!sh /t/x #", "a,b", "--drgn", "fine"])
     document = Document("rows pfn --comm ")
 
     def offered() -> list[str]:
         return [completion.text for completion in LineCompleter(fake_session()).get_completions(document, CompleteEvent())][:4]
 
     assert offered() == ["'q?!sh /t/x #'", "'a?b'", "'?-drgn'", "fine"]
-    monkeypatch.setattr(values, "PATTERNS", set())
-    monkeypatch.setattr("pagedbg.ui.completion.PATTERNS", set())
+    monkeypatch.setattr(option_values, "PATTERNS", set())
+    monkeypatch.setattr("pagedbg.shell.completion.PATTERNS", set())
     assert offered() == ["fine"]

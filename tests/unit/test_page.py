@@ -9,10 +9,10 @@ from drgn import Architecture, FaultError, FindObjectFlags, Object, Platform, Pl
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pagedbg.mm._bulk_read import read_array
 from pagedbg.mm._free_lists import FreeBlocks
-from pagedbg.mm._read import read_array
-from pagedbg.mm.page_types import page_types
-from pagedbg.mm.zone import ZoneSpan, _span_of_pfns
+from pagedbg.mm.mmzone import ZoneSpan, _span_of_pfns
+from pagedbg.mm.page_flags import page_types
 
 FREE = 0xFFFFFFFF  # a map count of -1
 

@@ -18,9 +18,9 @@ from fake_session import fake_session
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
-from pagedbg.commands.values import VALUES
 from pagedbg.session import Session
-from pagedbg.ui.completion import LineCompleter
+from pagedbg.shell.completion import LineCompleter
+from pagedbg.shell.option_values import VALUES
 
 FAKE = Path(__file__).with_name("fake_session.py")
 PROMPT = "pagedbg>"

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pagedbg.capture import layout, recorder
-from pagedbg.capture.backend import Backend
+from pagedbg.capture.backends.backend import Backend
 from pagedbg.capture.directory import Capture, CaptureError
-from pagedbg.capture.loss import Loss, LossKind
+from pagedbg.capture.recording import recorder_process
+from pagedbg.schema import event_record
+from pagedbg.schema.loss import Loss, LossKind
 
 CPUS, SLOTS, TURNS = 2, 256, 6
 PAGE = 4096
@@ -33,21 +34,21 @@ class Memory(Backend):
 
     def __init__(self) -> None:
         self.functions, self.failed = {"set": "__set_page_owner"}, {}
-        self._cpus = np.zeros(CPUS, layout.CPU)
-        self._slots = np.zeros(CPUS * SLOTS, layout.RECORD)
+        self._cpus = np.zeros(CPUS, event_record.CPU)
+        self._slots = np.zeros(CPUS * SLOTS, event_record.RECORD)
         self._make_rings(self._slots, SLOTS)
 
     def record(self, count: int) -> None:
         """Have each CPU record some events."""
         for cpu in range(CPUS):
             first = int(self._cpus["head"][cpu]) + 1
-            made = np.zeros(count, layout.RECORD)
+            made = np.zeros(count, event_record.RECORD)
             made["seq"] = np.arange(first, first + count)
-            made["cpu"], made["event"], made["time_nsec"] = cpu, layout.SET, made["seq"]
-            made["check"] = layout.check_of(made)
+            made["cpu"], made["event"], made["time_nsec"] = cpu, event_record.SET, made["seq"]
+            made["check"] = event_record.check_of(made)
             self._slots[cpu * SLOTS + (made["seq"].astype(np.int64) - 1) % SLOTS] = made
             self._cpus["head"][cpu] += count
-            self._cpus["recorded"][cpu, layout.SET, 0] += count
+            self._cpus["recorded"][cpu, event_record.SET, 0] += count
 
     def set_filter(self, filter_: NDArray[Any]) -> None:
         """There is none."""
@@ -83,7 +84,7 @@ def rings(monkeypatch: pytest.MonkeyPatch) -> list[Memory]:
         made.append(Memory())
         return made[-1]
 
-    monkeypatch.setattr(recorder, "attach", attach)
+    monkeypatch.setattr(recorder_process, "attach", attach)
     return made
 
 
@@ -91,7 +92,7 @@ def asked(directory: Path, **more: Any) -> dict[str, Any]:
     """What a prompt asks of a recorder."""
     return {
         "directory": str(directory),
-        "filter": base64.b64encode(np.zeros((), layout.FILTER).tobytes()).decode(),
+        "filter": base64.b64encode(np.zeros((), event_record.FILTER).tobytes()).decode(),
         "words": "everything",
         "own": [],
         "size": 0,
@@ -106,7 +107,7 @@ def asked(directory: Path, **more: Any) -> dict[str, Any]:
     }
 
 
-def stopped(recording: recorder.Recorder, directory: Path) -> Capture:
+def stopped(recording: recorder_process.Recorder, directory: Path) -> Capture:
     """The capture of a recorder that was told to stop."""
     recording.ended_by = "stop"
     recording.finish()
@@ -118,7 +119,7 @@ def test_a_full_disk_costs_what_found_no_room_and_says_so(disk: Path, rings: lis
     subprocess.run(["mount", "-o", f"remount,size={pages * PAGE}", disk], check=True)
     directory = disk / f"capture-{pages}"
     try:
-        recording = recorder.Recorder(asked(directory))
+        recording = recorder_process.Recorder(asked(directory))
     except CaptureError as error:
         # Not even the beginning fits: nothing was recorded, and nothing is left.
         assert "No space left on device" in str(error)
@@ -153,11 +154,11 @@ def test_a_full_disk_costs_what_found_no_room_and_says_so(disk: Path, rings: lis
 def test_there_are_sizes_at_which_each_of_these_happens(disk: Path) -> None:
     """The least and the greatest of the sizes above are what they are meant to be."""
     assert SIZES[0] * PAGE < 2 * (16 << 10) < SIZES[-1] * PAGE
-    assert SIZES[-1] * PAGE > CPUS * TURNS * 200 * layout.RECORD.itemsize + 3 * (24 << 10)
+    assert SIZES[-1] * PAGE > CPUS * TURNS * 200 * event_record.RECORD.itemsize + 3 * (24 << 10)
 
 
 def test_a_limit_ends_it_as_well(tmp_path: Path, rings: list[Memory]) -> None:
-    recording = recorder.Recorder(asked(tmp_path / "capture", size=100 * layout.RECORD.itemsize))
+    recording = recorder_process.Recorder(asked(tmp_path / "capture", size=100 * event_record.RECORD.itemsize))
     rings[-1].record(200)
     recording.tick()
     assert recording.ended_by == "size"
@@ -167,7 +168,7 @@ def test_a_limit_ends_it_as_well(tmp_path: Path, rings: list[Memory]) -> None:
 
 
 def test_what_was_cleared_is_not_missing(tmp_path: Path, rings: list[Memory]) -> None:
-    recording = recorder.Recorder(asked(tmp_path / "capture"))
+    recording = recorder_process.Recorder(asked(tmp_path / "capture"))
     rings[-1].record(50)
     recording.clear()
     rings[-1].record(30)
@@ -177,7 +178,7 @@ def test_what_was_cleared_is_not_missing(tmp_path: Path, rings: list[Memory]) ->
 
 
 def test_what_was_cleared_does_not_come_back_out_of_the_rings(tmp_path: Path, rings: list[Memory]) -> None:
-    recording = recorder.Recorder(asked(tmp_path / "capture", ring=True))
+    recording = recorder_process.Recorder(asked(tmp_path / "capture", ring=True))
     rings[-1].record(50)
     recording.flush()
     assert recording._writer.written.sum() == 100
@@ -188,7 +189,7 @@ def test_what_was_cleared_does_not_come_back_out_of_the_rings(tmp_path: Path, ri
 
 
 def test_what_a_ring_has_overwritten_is_counted(tmp_path: Path, rings: list[Memory]) -> None:
-    recording = recorder.Recorder(asked(tmp_path / "capture"))
+    recording = recorder_process.Recorder(asked(tmp_path / "capture"))
     rings[-1].record(200)
     rings[-1].record(200)
     recording.tick()
@@ -200,7 +201,7 @@ def test_what_a_ring_has_overwritten_is_counted(tmp_path: Path, rings: list[Memo
 def test_a_capture_is_for_its_owner_alone(tmp_path: Path, rings: list[Memory]) -> None:
     kept = os.umask(0)
     try:
-        recording = recorder.Recorder(asked(tmp_path / "capture"))
+        recording = recorder_process.Recorder(asked(tmp_path / "capture"))
         recording.ended_by = "stop"
         recording.finish()
     finally:

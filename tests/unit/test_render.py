@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from pagedbg.analysis.table import Column, Row, Table
-from pagedbg.ui.render import render, wants_color
+from pagedbg.output.render import render, wants_color
+from pagedbg.schema.table import Column, Row, Table
 
 COLUMNS = (
     Column("pfn", "hex"),

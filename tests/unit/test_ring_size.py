@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagedbg.capture.control import _slots
-from pagedbg.capture.layout import RECORD, is_ring_size, most_slots
+from pagedbg.capture.recording.recording import _slots
 from pagedbg.errors import UsageError
+from pagedbg.schema.event_record import RECORD, is_ring_size, most_slots
 
 MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 

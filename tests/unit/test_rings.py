@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pagedbg.capture.layout import RECORD, check_of
 from pagedbg.capture.rings import Ring, Settled, settled_records
+from pagedbg.schema.event_record import RECORD, check_of
 
 
 class Writer:

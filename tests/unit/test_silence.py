@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pagedbg.capture import silence
-from pagedbg.capture.backend import check_heard
-from pagedbg.capture.silence import silenced
+from pagedbg.capture.backends import silence
+from pagedbg.capture.backends.backend import check_heard
+from pagedbg.capture.backends.silence import silenced
 from pagedbg.errors import PagedbgError
 from pagedbg.target.switches import FTRACE, KPROBES, is_off
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagedbg.analysis.stacks import function_of, module_of
+from pagedbg.sources.stack_frames import function_of, module_of
 
 LINUX_6_1 = (
     (

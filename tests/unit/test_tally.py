@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagedbg.analysis import tally
-from pagedbg.analysis.tally import Tally, group, summarize
+from pagedbg.analysis import grouping
+from pagedbg.analysis.grouping import Tally, group, summarize
 
 Row = tuple[int, int]
 keys = st.tuples(st.integers(-3, 3), st.integers(0, 3) | st.integers((1 << 63) - 3, (1 << 63) - 1))
@@ -52,23 +52,23 @@ def test_sums_are_those_of_a_plain_loop(parts: list[list[tuple[Row, int]]]) -> N
 @given(batches)
 def test_joining_partial_sums_on_the_way_changes_nothing(parts: list[list[tuple[Row, int]]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tally, "_COMPACT_AT", 2)
+        patch.setattr(grouping, "_COMPACT_AT", 2)
         assert tallied(parts) == loop(parts)
 
 
 @given(batches)
 def test_keys_that_have_to_share_a_slot_and_full_tables_change_nothing(parts: list[list[tuple[Row, int]]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tally, "_SLOT_BITS", 2)
-        patch.setattr(tally, "_MOST_GROUPS", 5)
+        patch.setattr(grouping, "_SLOT_BITS", 2)
+        patch.setattr(grouping, "_MOST_GROUPS", 5)
         assert tallied(parts) == loop(parts)
 
 
 def test_memory_grows_with_the_keys_of_which_none_comes_again() -> None:
     sums = Tally()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tally, "_MOST_GROUPS", 100)
-        patch.setattr(tally, "_COMPACT_AT", 400)
+        patch.setattr(grouping, "_MOST_GROUPS", 100)
+        patch.setattr(grouping, "_COMPACT_AT", 400)
         for start in range(0, 10000, 50):
             sums.add([np.arange(start, start + 50) % 1000], np.ones(50, np.int64))
             assert sums._rows <= 1400
@@ -78,7 +78,7 @@ def test_memory_grows_with_the_keys_of_which_none_comes_again() -> None:
 def test_partial_sums_do_not_pile_up() -> None:
     sums = Tally()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tally, "_COMPACT_AT", 100)
+        patch.setattr(grouping, "_COMPACT_AT", 100)
         for _ in range(1000):
             sums.add([np.arange(10)], np.ones(10, np.int64))
             assert sum(len(part[0]) for part in sums._parts) <= 110

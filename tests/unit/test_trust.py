@@ -20,10 +20,10 @@ from poison import STRANGER, Poison
 
 import pagedbg
 from pagedbg import trust
-from pagedbg.capture import kmod, kmod_build
+from pagedbg.capture.backends import kmod, kmod_build
 from pagedbg.errors import PagedbgError
+from pagedbg.output.pager import pager_command
 from pagedbg.trust import Untrusted
-from pagedbg.ui.pager import pager_command
 
 SAMPLE = Path(pagedbg.__file__).parent / "data" / "sample.vmcore"
 LAUNCHER = Path(sys.executable).with_name("pagedbg")

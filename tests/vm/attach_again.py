@@ -12,8 +12,8 @@ from pathlib import Path
 
 from churn import churn
 
-from pagedbg.capture.bpf import TRAMPOLINE, BpfBackend
-from pagedbg.capture.filter import everything
+from pagedbg.capture.backends.bpf import TRAMPOLINE, BpfBackend
+from pagedbg.capture.kernel_filter import everything
 
 DESCRIBE = Path(__file__).with_name("describe.py")
 

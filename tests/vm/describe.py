@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
-from pagedbg.capture.hooks import describe_kernel
+from pagedbg.capture.backends.hooks import describe_kernel
 from pagedbg.target.opening import open_target
 
 if __name__ == "__main__":

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 from churn import churn
 
-from pagedbg.capture.hooks import describe_kernel
-from pagedbg.capture.kmod import _LAYOUT as MEMBERS
-from pagedbg.capture.layout import HEADER
+from pagedbg.capture.backends.hooks import describe_kernel
+from pagedbg.capture.backends.kmod import _LAYOUT as MEMBERS
+from pagedbg.schema.event_record import HEADER
 from pagedbg.target.opening import open_target
 
 PAGE_ORDER, DEVICE = "/proc/page_order", "/dev/pagedbg"

@@ -20,9 +20,9 @@ from unittest import mock
 import guest
 import kernels
 
-from pagedbg.capture import bpf, hooks, kmod_build
-from pagedbg.capture.bpf import KPROBE, TRACEPOINT, TRAMPOLINE
-from pagedbg.capture.hooks import Kernel
+from pagedbg.capture.backends import bpf, hooks, kmod_build
+from pagedbg.capture.backends.bpf import KPROBE, TRACEPOINT, TRAMPOLINE
+from pagedbg.capture.backends.hooks import Kernel
 from pagedbg.mm import page_ext, page_owner
 
 CACHE = kernels.cache_root() / "pagedbg"

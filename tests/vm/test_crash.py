@@ -19,8 +19,8 @@ import pytest
 from booted import KERNELS, crash_in, dump, pagedbg
 
 from pagedbg.capture.directory import Capture
-from pagedbg.capture.layout import RECORD
-from pagedbg.capture.recovery import Recorder, find_recorders
+from pagedbg.capture.recovery.recover import Recorder, find_recorders
+from pagedbg.schema.event_record import RECORD
 from pagedbg.target.opening import open_target
 
 CHURN = "/proc/pagedbg_churn"

@@ -16,8 +16,8 @@ import pytest
 from booted import KERNELS, OUT, PAGEDBG, Machine, boot
 from prebuilt import module
 
-from pagedbg.capture import layout
 from pagedbg.capture.directory import Capture
+from pagedbg.schema import event_record
 
 BACKENDS = ("kmod", "bpf")
 GUEST = Path(__file__).with_name("kmod_guest.py")
@@ -42,7 +42,7 @@ class Kmod:
 
     @functools.cached_property
     def python(self) -> Path:
-        self.machine.serve("pagedbg.capture.hooks", "pagedbg.capture.kmod", "pagedbg.target.opening")
+        self.machine.serve("pagedbg.capture.backends.hooks", "pagedbg.capture.backends.kmod", "pagedbg.target.opening")
         return forkserver.programs() / "python"
 
 
@@ -132,8 +132,8 @@ def test_a_flight_recorder_records_on_with_no_pagedbg_and_is_taken_over(tmp_path
         kmod.check_log()
     for backend in BACKENDS:
         events = Capture(tmp_path / f"attached-{backend}").events()
-        made = events[(events["event"] == layout.SET) & (events["order"] == 3)]
-        freed = events[events["event"] == layout.RESET]
+        made = events[(events["event"] == event_record.SET) & (events["order"] == 3)]
+        freed = events[events["event"] == event_record.RESET]
         assert len(set(made["pfn"].tolist())) >= 20
         assert len(freed[np.isin(freed["ts_nsec"], made["ts_nsec"])]) == 9
         held = [json.loads(line) for line in (tmp_path / f"leaked-{backend}.jsonl").read_text().splitlines()]

@@ -13,8 +13,8 @@ import pytest
 from booted import PAGEDBG, boot
 
 from pagedbg.capture.directory import Capture
-from pagedbg.capture.loss import LossKind
-from pagedbg.capture.meta import decode
+from pagedbg.schema.capture_meta import decode
+from pagedbg.schema.loss import LossKind
 
 pytestmark = pytest.mark.vm
 

@@ -20,7 +20,7 @@ from booted import LAB, OUT, PAGEDBG, Machine, boot
 from poison import Poison
 
 from pagedbg import trust
-from pagedbg.capture.bpf import TRAMPOLINE
+from pagedbg.capture.backends.bpf import TRAMPOLINE
 
 RUN = LAB.parent / "run"
 STRANGER = Path("/run/stranger")

@@ -23,9 +23,9 @@ import pytest
 from booted import KERNELS, OUT, Machine, boot, pagedbg
 from numpy.typing import NDArray
 
-from pagedbg.capture import layout
 from pagedbg.capture.directory import Capture
-from pagedbg.capture.loss import Loss, LossKind
+from pagedbg.schema import event_record
+from pagedbg.schema.loss import Loss, LossKind
 
 CHURN = "/proc/pagedbg_churn"
 TRACEFS = "/sys/kernel/tracing"
@@ -261,30 +261,30 @@ def test_tracefs_has_seen_the_same_allocations_and_frees(traced: Traced) -> None
             told[{"alloc": "set", "free": "reset"}[match[1]], int(match[2], 0)] += 1
     events = traced.changing(5)
     events = events[events["comm"][:, 0] == int.from_bytes(b"sh", "little")]
-    recorded = Counter((layout.EVENT_NAMES[e], p) for e, p in zip(events["event"].tolist(), events["pfn"].tolist(), strict=True))
+    recorded = Counter((event_record.EVENT_NAMES[e], p) for e, p in zip(events["event"].tolist(), events["pfn"].tolist(), strict=True))
     assert recorded == told
     assert sum(told.values()) == 400
 
 
-@pytest.mark.parametrize("event", [layout.SPLIT, layout.COPY, layout.SET_MIGRATE, layout.DUMP, layout.READ])
+@pytest.mark.parametrize("event", [event_record.SPLIT, event_record.COPY, event_record.SET_MIGRATE, event_record.DUMP, event_record.READ])
 def test_every_other_event_is_recorded(traced: Traced, event: int) -> None:
     events = traced.capture("others").events()
     chosen = events[events["event"] == event]
     assert len(chosen)
-    if event == layout.SPLIT:
+    if event == event_record.SPLIT:
         assert {(2, 0)} <= set(zip(chosen["order"].tolist(), chosen["new_order"].tolist(), strict=True))
         assert 9 in chosen["order"]
-    if event == layout.READ:
+    if event == event_record.READ:
         assert len(chosen) >= 3
-        assert (chosen["pfn"] == layout.NO_PFN).all()
-    if event == layout.COPY:
+        assert (chosen["pfn"] == event_record.NO_PFN).all()
+    if event == event_record.COPY:
         assert (chosen["other_pfn"] != chosen["pfn"]).all()
 
 
 def test_a_percentage_is_kept_and_what_belongs_together_stays_together(traced: Traced) -> None:
     # Of what is split, pages are freed one by one.
     events = traced.changing(0, 1, 2)
-    sets, resets = events[events["event"] == layout.SET], events[events["event"] == layout.RESET]
+    sets, resets = events[events["event"] == event_record.SET], events[events["event"] == event_record.RESET]
     of_one = sets[sets["order"] == 1]
     # Within five standard deviations of chance.
     assert 490 < len(of_one) < 710
@@ -300,7 +300,7 @@ def test_a_percentage_is_kept_and_what_belongs_together_stays_together(traced: T
     # No free without its allocation, but of what was allocated before.
     begun = min(sets["ts_nsec"])
     assert not [ts for ts in freed if ts >= begun and ts not in {ts for _, ts in keys}]
-    splits = events[events["event"] == layout.SPLIT]
+    splits = events[events["event"] == event_record.SPLIT]
     assert set(splits["ts_nsec"].tolist()) == set(of_two["ts_nsec"].tolist())
 
 
@@ -325,7 +325,7 @@ def test_overruns_are_counted_to_the_last_event(traced: Traced) -> None:
 
 def test_a_filter_takes_effect_while_a_trace_runs(traced: Traced) -> None:
     events = traced.changing(6, 7)
-    sets = Counter(events[events["event"] == layout.SET]["order"].tolist())
+    sets = Counter(events[events["event"] == event_record.SET]["order"].tolist())
     assert sets[6] == 10
     # Ten of them in an interrupt.
     assert sets[7] == 20
@@ -336,8 +336,8 @@ def test_two_at_once_do_not_disturb_each_other(traced: Traced) -> None:
         Counter((event, order) for event, order in events[["event", "order"]].tolist())
         for events in (traced.capture(name).events() for name in ("first", "second"))
     )
-    assert of_six == {(layout.SET, 6): 20, (layout.RESET, 6): 20}
-    assert of_seven == {(layout.SET, 7): 10, (layout.RESET, 7): 10}
+    assert of_six == {(event_record.SET, 6): 20, (event_record.RESET, 6): 20}
+    assert of_seven == {(event_record.SET, 7): 10, (event_record.RESET, 7): 10}
     said = (traced.out / "second.said").read_text()
     assert "20 events" in said
 
@@ -351,10 +351,10 @@ def test_both_back_ends_record_the_same(traced: Traced) -> None:
         assert capture.losses == ([Loss(LossKind.MISSED, missed)] if missed else [])
         events = capture.in_order(capture.events())
         # What the module did: before it and after it one of the two may not have been attached.
-        large = events["ts_nsec"][(events["event"] == layout.SET) & (events["order"] >= 3) & (events["order"] != 9)]
+        large = events["ts_nsec"][(events["event"] == event_record.SET) & (events["order"] >= 3) & (events["order"] != 9)]
         churned = [handle for handle in set(events["handle"].tolist()) if "pagedbg_churn" in str(capture.stack(handle))]
         events = events[np.isin(events["handle"], churned) & (events["ts_nsec"] >= large.min())]
-        same = [name for name in layout.RECORD.names or () if name not in ("seq", "check", "time_nsec", "mono_nsec")]
+        same = [name for name in event_record.RECORD.names or () if name not in ("seq", "check", "time_nsec", "mono_nsec")]
         return Counter(str((*each,)) for each in events[same].tolist()), missed
 
     by_kmod, missed_by_kmod = told("by-kmod")
@@ -370,18 +370,18 @@ def test_every_way_to_attach_records_the_same(traced: Traced, attach: str) -> No
     assert capture.meta.attach == attach
     events = capture.events()
     blocks = {
-        handle: events[(events["event"] == layout.SET) & (events["handle"] == handle)]
+        handle: events[(events["event"] == event_record.SET) & (events["handle"] == handle)]
         for handle in set(events["handle"].tolist())
         if "pagedbg_churn_alloc" in str(capture.stack(handle))
     }
     sets = [each for found in blocks.values() for each in found]
     assert len(sets) == 20
     times = {int(each["ts_nsec"]) for each in sets}
-    resets = [each for each in events if each["event"] == layout.RESET and int(each["ts_nsec"]) in times]
+    resets = [each for each in events if each["event"] == event_record.RESET and int(each["ts_nsec"]) in times]
     whole = [each for each in resets if each["order"] == 3]
     assert len(whole) == 18
     assert sum(1 << int(each["order"]) for each in resets) == 160
-    assert len([each for each in events if each["event"] == layout.SPLIT]) == 2
+    assert len([each for each in events if each["event"] == event_record.SPLIT]) == 2
 
 
 def test_a_flight_recorder_keeps_the_last_events(traced: Traced) -> None:

@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+The module back end: loads the kernel module of ``kmod/``, tells it what to record, and maps its rings.
+
+The orders are set through ``/proc/page_order``, the other filters by writing to ``/dev/pagedbg``, which is what is mapped, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import mmap
+import os
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pagedbg import trust
+from pagedbg.capture.backends.backend import Backend, check_header, check_heard
+from pagedbg.capture.backends.kmod_build import NAME, module_file
+from pagedbg.errors import PagedbgError
+from pagedbg.schema.event_record import CPU, FILTER, HEADER, RECORD
+
+KMOD = "kmod"
+"""This back end."""
+
+MODULE = "module"
+"""How it attaches: with the module's own probes."""
+
+DEVICE, PAGE_ORDER, PARAMETERS = Path("/dev/pagedbg"), Path("/proc/page_order"), Path("/sys/module/pagedbg/parameters")
+
+# struct pagedbg_layout of kmod/pagedbg.h, by what describe_kernel() calls it.
+_LAYOUT = (
+    "SIZEOF_PAGE_EXT",
+    "OWNER_OFFSET",
+    "SIZEOF_OWNER",
+    *(f"OWNER_{member}" for member in ("order", "last_migrate_reason", "gfp_mask", "handle", "ts_nsec", "comm", "pid", "tgid")),
+    "TAIL_TIMES",
+)
+
+# kmod/page_order.c: the greatest order, and of how many parts a participation is.
+_GREATEST_ORDER, _PARTS = 20, 100 * 1_000_000
+
+# How often unloading is tried again while somebody looks at the device, at intervals of a tenth of a second.
+_TRIES = 50
+
+
+def table_of_orders(thresholds: NDArray[np.uint64]) -> str:
+    """
+    What is written to ``/proc/page_order`` for the thresholds of a filter: each order with its participation, the least that the module makes
+    no smaller threshold of.
+    """
+    parts = [-(-int(threshold) * _PARTS >> 32) for threshold in thresholds[: _GREATEST_ORDER + 1]]
+    return "".join(f"{order} {part // 1_000_000}.{part % 1_000_000:06}\n" for order, part in enumerate(parts))
+
+
+def loaded() -> bool:
+    """Whether the module is there."""
+    return PARAMETERS.exists()
+
+
+class KmodBackend(Backend):
+    """The module, loaded until :meth:`close`."""
+
+    name, attach = KMOD, MODULE
+
+    def __init__(self, functions: Mapping[str, str]) -> None:
+        self._descriptor = _open()
+        try:
+            self._map()
+            names = dict(line.split() for line in _parameter("functions").splitlines())
+        except BaseException:
+            # While it is open, it cannot be unloaded.
+            os.close(self._descriptor)
+            raise
+        self.functions = {event: names[_word(event)] for event in functions if _word(event) in names}
+        self.failed = {event: "the module has no probe there" for event in functions if event not in self.functions}
+
+    @classmethod
+    def load(
+        cls,
+        functions: Mapping[str, str],
+        constants: Mapping[str, int | str],
+        addresses: Mapping[str, int],
+        *,
+        slots: int,
+        filter_: NDArray[Any],
+    ) -> Self:
+        """
+        Load the module.
+
+        :param functions: what each event should be taken from
+        :param constants: what the module is told of page_owner, see :mod:`pagedbg.capture.backends.hooks`
+        :param filter_: an element of :data:`~pagedbg.schema.event_record.FILTER`, in force from the first event
+        :raises PagedbgError: if the module cannot be had or loaded, with the reason
+        """
+        if loaded():
+            raise PagedbgError("the module is loaded already, by another pagedbg or one that has ended: trace attach takes it over")
+        check_heard(MODULE)
+        numbers = [*(constants[name] for name in _LAYOUT), addresses["dummy_handle"]]
+        _insmod(module_file(), "events=none", f"ring_slots={slots}", f"layout={','.join(map(str, numbers))}")
+        try:
+            self = cls(functions)
+        except BaseException:
+            _rmmod()
+            raise
+        try:
+            self.set_filter(filter_)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    @classmethod
+    def adopt(cls, functions: Mapping[str, str]) -> Self:
+        """
+        Take over the module that somebody left.
+
+        :param functions: what each event should be taken from
+        :raises PagedbgError: if it is in use, or of another version
+        """
+        if int((PARAMETERS.parent / "refcnt").read_text()):
+            raise PagedbgError("another pagedbg records with the module: trace stop there, or wait for it")
+        return cls(functions)
+
+    def _map(self) -> None:
+        with mmap.mmap(self._descriptor, mmap.PAGESIZE, prot=mmap.PROT_READ) as first:
+            header = np.frombuffer(first, HEADER, 1)[0].copy()
+        check_header(header, "the module that is loaded is of another version of pagedbg: rmmod pagedbg removes it")
+        memory = mmap.mmap(self._descriptor, int(header["size"]), prot=mmap.PROT_READ)
+        cpus, slots = int(header["cpus"]), int(header["slots"])
+        self._header = np.frombuffer(memory, HEADER, 1)
+        self._filters = np.frombuffer(memory, FILTER, 2, int(header["filters_at"]))
+        self._cpus = np.ndarray((cpus,), CPU, memory, int(header["cpus_at"]), (int(header["cpu_stride"]),))
+        self._make_rings(np.frombuffer(memory, RECORD, cpus * slots, int(header["slots_at"])), slots)
+
+    # ---- what the recorder asks ----
+
+    def set_filter(self, filter_: NDArray[Any]) -> None:
+        """Put a filter in force. What already is in force is not written again: the one before stays in the spare place, for whoever has a dump."""
+        before = self._filters[int(self._header["active"][0])].copy()
+        table = table_of_orders(filter_["threshold"])
+        if table != table_of_orders(before["threshold"]):
+            PAGE_ORDER.write_text(table)
+        if _rest(filter_) != _rest(before):
+            _write(self._descriptor, filter_)
+
+    def missed(self) -> int:
+        """How often a probe could not run."""
+        return int(_parameter("missed"))
+
+    def stack(self, number: int) -> list[int]:
+        """Nothing: all stacks are in the kernel's depot."""
+        return []
+
+    def detach(self) -> None:
+        """Record nothing any more. What was recorded can be read until :meth:`close`."""
+        _write(self._descriptor, np.zeros((), FILTER))
+
+    def close(self) -> None:
+        """Unload the module; nobody may hold its rings any more."""
+        self.rings, self._cpus = [], np.zeros(0, CPU)
+        self._header, self._filters = np.zeros(0, HEADER), np.zeros(0, FILTER)
+        os.close(self._descriptor)
+        _rmmod()
+
+
+def _word(event: str) -> str:
+    """An event as the module calls it."""
+    return event.replace("set migrate", "migrate")
+
+
+def _open() -> int:
+    try:
+        return os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise PagedbgError(f"{DEVICE}: {error.strerror}") from None
+
+
+def _write(descriptor: int, filter_: NDArray[Any]) -> None:
+    os.write(descriptor, filter_.tobytes())
+
+
+def _rest(filter_: NDArray[Any]) -> bytes:
+    """A filter without its table of orders."""
+    rest = filter_.copy()
+    rest["threshold"], rest["orders"] = 0, 0
+    return rest.tobytes()
+
+
+def _parameter(name: str) -> str:
+    return (PARAMETERS / name).read_text()
+
+
+_SECURE_BOOT = (
+    "the kernel takes only modules with a signature that it knows (Secure Boot): install it with DKMS, and enroll DKMS's key with mokutil"
+)
+# Errors that say something else of modules than of files.
+_WHY = {
+    errno.EKEYREJECTED: _SECURE_BOOT,
+    errno.ENOKEY: _SECURE_BOOT,
+    errno.EPERM: "the kernel takes no more modules (lockdown, or kernel.modules_disabled)",
+    errno.ENOEXEC: "it was built for another kernel than the one that runs",
+    errno.ENOENT: "Unknown symbol in module",
+    errno.ESRCH: "Module has wrong symbol version",
+    errno.EINVAL: "Invalid parameters",
+}
+
+# How DKMS packs a module where the distribution's kernel has its own packed. Not every kernel unpacks them itself.
+_UNPACK = {".xz": "xz", ".zst": "zstd", ".gz": "gzip"}
+
+
+def _insmod(path: Path, *parameters: str) -> None:
+    """Load what is in a file: what was found to be nobody else's, whatever is at its path by then."""
+    image = _image(path)
+    since = _log()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.init_module(image, ctypes.c_ulong(len(image)), " ".join(parameters).encode()) == 0:
+        return
+    number = ctypes.get_errno()
+    said = [line.partition(f"{NAME}: ")[2] for line in _log()[len(since) :] if f";{NAME}: " in line]
+    raise PagedbgError(f"the module cannot be loaded: {said[-1] if said else _WHY.get(number, os.strerror(number))}")
+
+
+def _image(path: Path) -> bytes:
+    try:
+        image = trust.read(path)
+    except OSError as error:
+        raise PagedbgError(f"the module cannot be loaded from {path}: {error.strerror}") from None
+    name = _UNPACK.get(path.suffix)
+    if name is None:
+        return image
+    unpack = trust.program(name)
+    if unpack is None:
+        raise PagedbgError(f"the module cannot be unpacked without {name}: apt install {name.replace('xz', 'xz-utils')}")
+    done = subprocess.run([unpack, "-dc"], input=image, capture_output=True, check=False, cwd="/", env=trust.environment())
+    if done.returncode:
+        raise PagedbgError(f"the module cannot be loaded: {path} is damaged")
+    return done.stdout
+
+
+def _rmmod() -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    for _ in range(_TRIES):
+        if libc.delete_module(NAME.encode(), os.O_NONBLOCK) == 0 or not loaded():
+            return
+        time.sleep(0.1)
+
+
+def _log() -> list[str]:
+    """The kernel's log, a line a message."""
+    lines: list[str] = []
+    with contextlib.suppress(OSError):
+        descriptor = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            while True:
+                try:
+                    lines.append(os.read(descriptor, 1 << 13).decode(errors="replace"))
+                except BrokenPipeError:
+                    continue
+                except BlockingIOError:
+                    break
+        finally:
+            os.close(descriptor)
+    return lines

@@ -1,0 +1,398 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+The process that records: attaches a back end, drains its rings into a directory, and detaches.
+
+It is a process of its own so that nothing a prompt does holds it up (drgn keeps Python's lock while it reads), and so that it can end well
+when the prompt does not. :mod:`pagedbg.capture.recording.recording` starts it and talks to it through a socket on its standard input: a JSON object a
+line, each answered with one. When the other end is closed, it stops.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pagedbg.capture.backends.backend import Backend
+from pagedbg.capture.backends.bpf import BPF, KPROBE, TRACEPOINT, TRAMPOLINE, BpfBackend
+from pagedbg.capture.backends.kmod import KMOD, MODULE, KmodBackend
+from pagedbg.capture.directory import now, process_start
+from pagedbg.capture.recording import flight_recorder
+from pagedbg.capture.recording.stack_feed import StackFeed
+from pagedbg.capture.rings import Ring
+from pagedbg.capture.writer import CaptureWriter
+from pagedbg.errors import PagedbgError
+from pagedbg.schema import event_record
+from pagedbg.schema.capture_meta import Begun, Counts, Cpu, Ended, Kernel, Meta, Names, Process, Since, storable
+
+# How long to wait between two looks at the rings, in seconds: less and less while they fill up.
+_SHORTEST, _LONGEST = 0.002, 0.05
+_META_EVERY = 2.0
+
+
+class Recorder:
+    """One recording, as ``start`` asked for it. :attr:`ended_by` says why it is over, None before that."""
+
+    def __init__(self, asked: dict[str, Any]) -> None:
+        """:raises PagedbgError: if nothing can be attached, or written"""
+        self._asked = asked
+        self._filter = _decode(asked["filter"])
+        self._until = time.monotonic() + asked["duration"] if asked["duration"] else None
+        self._limit: int = asked["size"]
+        self._ring_only: bool = asked["ring"]
+        self._dropped = self._cleared = self._missed = 0
+        self._interval = _SHORTEST
+        self._meta_at = time.monotonic()
+        self.ended_by: str | None = None
+        self._writer = CaptureWriter(Path(asked["directory"]))
+        self._stacks = StackFeed(self._writer.stacks)
+        try:
+            self._own = [os.getpid(), self._stacks.pid, *asked["own"]]
+            self._backend = self._adopt() if asked["adopt"] else attach(asked, self._own_left_out())
+            self._rings = self._backend.rings
+            # By CPU, the number of the first record that was not cleared, where records stay in the rings.
+            self._first = [1] * len(self._rings)
+            try:
+                self._writer.begin(self._meta())
+            except BaseException:
+                self._let_go()
+                raise
+        except BaseException:
+            self._stacks.abandon()
+            self._writer.abandon()
+            raise
+        if self._backend.name == KMOD:
+            # If this process is killed, the module stays.
+            flight_recorder.note(KMOD, MODULE, asked["words"])
+        self._stacks.begin(None if asked["kernel"]["page_owner"] else self._backend.stack)
+
+    def _adopt(self) -> Backend:
+        """Take over what goes on recording by itself."""
+        found = flight_recorder.find()
+        if found is None:
+            raise PagedbgError("nothing records by itself: trace start --flight has something do so")
+        functions = self._asked["functions"]
+        backend: Backend = KmodBackend.adopt(functions) if found["backend"] == KMOD else BpfBackend.adopt(found["attach"])
+        backend.leave_out(self._own)
+        return backend
+
+    def _own_left_out(self) -> NDArray[Any]:
+        self._filter["own"][: len(self._own)] = self._own
+        return self._filter
+
+    def _meta(self) -> Meta:
+        asked, backend = self._asked, self._backend
+        begun = Begun(**asked["begun"]) if asked["begun"] else Begun(**now(), local_ns=asked["local_ns"])
+        return Meta(
+            kernel=msgspec.convert(asked["kernel"], Kernel),
+            backend=backend.name,  # type: ignore[arg-type]
+            attach=backend.attach,  # type: ignore[arg-type]
+            functions=backend.functions,  # type: ignore[arg-type]
+            failed=backend.failed,  # type: ignore[arg-type]
+            slots=len(backend.rings[0].slots),
+            ring=self._ring_only,
+            filters=[Since(begun.mono_ns, storable(asked["words"]))],
+            begun=begun,
+            counts=self._counts(),
+            names=msgspec.convert(asked["names"], Names, strict=False),
+            recorder=Process(os.getpid(), process_start(os.getpid())),
+        )
+
+    def _counts(self) -> Counts:
+        cpus = self._backend.counts()
+        return Counts(
+            recorded=int(cpus["head"].sum()),
+            read=sum(ring.read for ring in self._rings),
+            lost=sum(ring.lost for ring in self._rings),
+            dropped=self._dropped,
+            cleared=self._cleared,
+            missed=self._missed,
+            cpus=[Cpu(ring.next, ring.lost, int(self._writer.written[cpu])) for cpu, ring in enumerate(self._rings)],
+            **event_record.summed(cpus),
+        )
+
+    # ---- its life ----
+
+    @property
+    def patience(self) -> float:
+        """How long until :meth:`tick` should be called again, in seconds."""
+        return self._interval
+
+    def tick(self) -> None:
+        """Do what is to be done from time to time."""
+        if not self._ring_only:
+            self._drain()
+        if self._until is not None and time.monotonic() >= self._until:
+            self.ended_by = self.ended_by or "duration"
+        if time.monotonic() - self._meta_at > _META_EVERY:
+            self.update_meta()
+            self._writer.sync()
+        if self._writer.fault is not None:
+            self._end_by_fault()
+
+    def _drain(self) -> None:
+        fullest = 0.0
+        for ring in self._rings:
+            fullest = max(fullest, ring.waiting / len(ring.slots))
+            for piece in ring.drain():
+                self._write(piece)
+        if fullest > 1 / 8:
+            self._interval = max(self._interval / 2, _SHORTEST)
+        elif fullest < 1 / 64:
+            self._interval = min(self._interval * 2, _LONGEST)
+        self._stacks.feed()
+
+    def _write(self, piece: NDArray[Any]) -> None:
+        whole = len(piece)
+        if self._limit:
+            piece = piece[: max(self._limit - self._writer.size, 0) // event_record.RECORD.itemsize]
+            if len(piece) < whole:
+                self.ended_by = self.ended_by or "size"
+        kept = self._writer.append(piece)
+        if kept < len(piece):
+            # A full disk: what is there stays.
+            self._end_by_fault()
+        self._dropped += whole - kept
+        self._stacks.note(piece[:kept])
+
+    def _end_by_fault(self) -> None:
+        self.ended_by = self.ended_by or f"{self._writer.path}: {self._writer.fault}"
+
+    def update_meta(self) -> None:
+        """Write down what was counted so far."""
+        self._missed = self._backend.missed()
+        # Nothing counts what is not seen then. It may be on again when somebody looks.
+        self._writer.meta.silenced = self._writer.meta.silenced or self._backend.silenced()
+        self._write_counts()
+        self._meta_at = time.monotonic()
+
+    def _write_counts(self) -> None:
+        self._writer.meta.counts = self._counts()
+        self._writer.write_meta()
+
+    def finish(self) -> None:
+        """Detach, write what is left, and end the capture."""
+        try:
+            self._missed = self._backend.missed()
+            self._backend.detach()
+            # A program that was running on another CPU just then.
+            time.sleep(0.01)
+            self.flush()
+            self._writer.meta.counts = self._counts()
+        finally:
+            self._let_go()
+        self._stacks.close()
+        self._writer.meta.ended = Ended(**now(), by=storable(self.ended_by or "unknown"))
+        self._writer.close()
+
+    def _let_go(self) -> None:
+        # Memory of the module that somebody holds would keep it loaded.
+        self._rings = []
+        self._backend.close()
+        if self._backend.name == KMOD or self._asked["adopt"]:
+            flight_recorder.forget()
+
+    # ---- what is asked of it ----
+
+    def flush(self) -> None:
+        """Write out all that was recorded up to now; of a recorder that only keeps its rings, what is in them."""
+        if self._ring_only:
+            self._begin_again()
+            self._forget()
+        self._drain()
+
+    def _begin_again(self) -> None:
+        """Read the rings from their oldest record on, but for what was cleared."""
+        self._rings = [Ring(ring.slots, ring.head, first) for ring, first in zip(self._backend.rings, self._first, strict=True)]
+
+    def set_filter(self, filter_: str, words: str) -> None:
+        """Put another filter in force."""
+        self._filter = _decode(filter_)
+        self._backend.set_filter(self._own_left_out())
+        self._writer.meta.filters.append(Since(time.monotonic_ns(), storable(words)))
+
+    def clear(self) -> None:
+        """Forget all events up to now."""
+        self._drain()
+        if self._ring_only:
+            self._first = [ring.next for ring in self._rings]
+            self._begin_again()
+            self._forget()
+        else:
+            self._cleared += self._forget()
+
+    def _forget(self) -> int:
+        count = self._writer.forget()
+        self._write_counts()
+        self._writer.clear()
+        return count
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Do what a request asks, and return the answer."""
+        match request["do"]:
+            case "flush":
+                self.flush()
+            case "clear":
+                self.clear()
+            case "filter":
+                self.set_filter(request["filter"], request["words"])
+            case "stop":
+                self.ended_by = "stop"
+        self.update_meta()
+        return {"size": self._writer.size}
+
+
+def attach(asked: dict[str, Any], filter_: NDArray[Any]) -> Backend:
+    """
+    Attach the first back end that can be, in one of its ways, of those that are asked for.
+
+    :raises PagedbgError: if none can, with all reasons
+    """
+    known = asked["functions"], asked["constants"], asked["addresses"]
+    reasons: dict[str, list[str]] = {}
+    for backend, way in _ways(asked):
+        try:
+            if backend in asked["unusable"]:
+                raise PagedbgError(asked["unusable"][backend])
+            if backend == KMOD:
+                return KmodBackend.load(*known, slots=asked["slots"], filter_=filter_)
+            return BpfBackend.load(*known, slots=asked["slots"], attach=way, filter_=filter_)
+        except PagedbgError as error:
+            # What one way lacks others may lack, too.
+            why = str(error).rstrip(".")
+            if why not in reasons.setdefault(backend, []):
+                reasons[backend].append(why)
+    raise PagedbgError(
+        "; ".join(f"{backend}: {'; '.join(why)}" if len(reasons) > 1 else "; ".join(why) for backend, why in reasons.items())
+    )
+
+
+def _ways(asked: dict[str, Any]) -> list[tuple[str, str]]:
+    if not asked["kernel"]["page_owner"]:
+        if asked["attach"] not in ("auto", TRACEPOINT) or BPF not in asked["backends"]:
+            raise PagedbgError("page_owner is off, so that there are only tracepoints: leave --attach and --backend out")
+        return [(BPF, TRACEPOINT)]
+    ways = {BPF: [TRAMPOLINE, KPROBE] if asked["attach"] == "auto" else [asked["attach"]], KMOD: [MODULE]}
+    return [(backend, way) for backend in asked["backends"] for way in ways[backend]]
+
+
+def leave(asked: dict[str, Any]) -> dict[str, Any]:
+    """
+    Have events recorded with nobody to drain the rings.
+
+    :return: what is attached, as in a capture's ``meta.json``
+    :raises PagedbgError: if that cannot be, with the reason
+    """
+    if flight_recorder.find() is not None:
+        raise PagedbgError("something records by itself already: trace attach takes it over")
+    backend = attach(asked, _decode(asked["filter"]))
+    if isinstance(backend, BpfBackend):
+        try:
+            backend.pin()
+        except BaseException:
+            backend.close()
+            raise
+    flight_recorder.note(backend.name, backend.attach, asked["words"])
+    return {"backend": backend.name, "attach": backend.attach, "functions": backend.functions, "failed": backend.failed}
+
+
+def _decode(filter_: str) -> NDArray[Any]:
+    return np.frombuffer(base64.b64decode(filter_), event_record.FILTER).reshape(()).copy()
+
+
+def _outlive() -> None:
+    """A machine that runs out of memory is what this is for: others are ended before it."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("-900")
+
+
+class _Lines:
+    """Lines of JSON over a socket, read without waiting longer than asked."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._buffer = b""
+        self.closed = False
+
+    def next(self, patience: float | None) -> dict[str, Any] | None:
+        """The next object; None if there was none in time, or there will be none any more."""
+        while b"\n" not in self._buffer:
+            if self.closed or not select.select([self._connection], [], [], patience)[0]:
+                return None
+            data = self._connection.recv(1 << 16)
+            self.closed = not data
+            self._buffer += data
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        request: dict[str, Any] = json.loads(line)
+        return request
+
+    def send(self, answer: dict[str, Any]) -> None:
+        try:
+            self._connection.sendall(json.dumps(answer).encode() + b"\n")
+        except OSError:
+            self.closed = True
+
+
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+
+def _give_up(number: int, frame: object) -> None:
+    """What was attached so far is detached on the way out."""
+    raise SystemExit(1)
+
+
+def main() -> int:
+    """Record until told to stop."""
+    connection = socket.socket(fileno=0)
+    lines = _Lines(connection)
+    asked = lines.next(None)
+    if asked is None:
+        return 1
+    for number in _SIGNALS:
+        signal.signal(number, _give_up)
+    _outlive()
+    try:
+        if asked["flight"]:
+            lines.send(leave(asked))
+            return 0
+        recorder = Recorder(asked)
+    except PagedbgError as error:
+        lines.send({"error": str(error)})
+        return 1
+
+    def on_signal(number: int, frame: object) -> None:
+        recorder.ended_by = recorder.ended_by or signal.Signals(number).name
+
+    for number in _SIGNALS:
+        signal.signal(number, on_signal)
+    try:
+        lines.send({"attached": True})
+        while recorder.ended_by is None:
+            request = lines.next(recorder.patience)
+            if lines.closed:
+                recorder.ended_by = "prompt gone"
+            elif request is not None:
+                # The answer to "stop" comes when all is written.
+                answer = recorder.answer(request)
+                if recorder.ended_by is None:
+                    lines.send(answer)
+            recorder.tick()
+    finally:
+        recorder.finish()
+    lines.send({"ended": recorder.ended_by})
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

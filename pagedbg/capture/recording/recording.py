@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Starting a recorder, and talking to it."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from pagedbg import trust
+from pagedbg.capture.backends.bpf import BPF
+from pagedbg.capture.backends.hooks import describe_kernel
+from pagedbg.capture.backends.kmod import KMOD
+from pagedbg.capture.kernel_description import kernel_of, names_of
+from pagedbg.capture.kernel_filter import build_filter, describe
+from pagedbg.errors import PagedbgError, UsageError
+from pagedbg.mm.sched_clock import known_local_clock
+from pagedbg.schema.capture_meta import Attached
+from pagedbg.schema.event_record import RECORD, most_slots
+
+if TYPE_CHECKING:
+    from pagedbg.target.opening import Target
+
+# Compiling under emulation, on a machine that is busy, takes its time, and a module more.
+_PATIENCE, _BUILD_PATIENCE = 120.0, 960.0
+
+# What the rings of all CPUs may take together, unless slots are asked for.
+_RING_MEMORY = 16 << 20
+_FEWEST_SLOTS, _MOST_SLOTS = 256, 16384
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """
+    What to record, and for how long: ``options`` are filters as they were typed, ``size`` in bytes and ``duration`` in seconds, 0 for no limit.
+    The first of ``backends`` that can be attached is; ``unusable`` says of which it is known that they cannot be, and why. ``adopt`` is what records already and is to be taken over, as :mod:`pagedbg.capture.recording.flight_recorder` has
+    found it.
+    """
+
+    directory: Path | None = None
+    options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    size: int = 256 << 20
+    duration: float = 0
+    ring: bool = False
+    slots: int = 0
+    attach: str = "auto"
+    backends: tuple[str, ...] = (BPF, KMOD)
+    unusable: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    adopt: Mapping[str, Any] | None = None
+
+
+class Recording:
+    """A recorder at work. ``directory`` is where it writes, ``temporary`` whether we chose that ourselves."""
+
+    def __init__(self, process: subprocess.Popen[bytes], connection: socket.socket, directory: Path, temporary: bool) -> None:
+        self.directory = directory
+        self.temporary = temporary
+        self._process = process
+        self._connection = connection
+        self._buffer = b""
+
+    @classmethod
+    def start(cls, target: Target, plan: Plan) -> Recording:
+        """
+        Start a recorder, and return once it records.
+
+        :raises PagedbgError: if it cannot, with the reason
+        """
+        directory = plan.directory
+        if directory is not None and directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+            raise PagedbgError(f"{directory} is there already and not empty: a capture needs a directory of its own.")
+        asked = _asked(target, plan)
+        temporary = directory is None
+        if directory is None:
+            directory = Path(tempfile.mkdtemp(prefix="pagedbg-", dir="/var/tmp"))
+        asked["directory"] = str(directory.absolute())
+        recording = cls(*_spawn(), directory, temporary)
+        try:
+            recording._begin(asked)
+        except BaseException:
+            recording.abandon()
+            if temporary:
+                with contextlib.suppress(OSError):
+                    directory.rmdir()
+            raise
+        return recording
+
+    @classmethod
+    def leave(cls, target: Target, plan: Plan) -> Attached:
+        """
+        Have events recorded by the kernel alone, until somebody takes it over.
+
+        :return: what is attached
+        :raises PagedbgError: if it cannot be, with the reason
+        """
+        recording = cls(*_spawn(), Path(), False)
+        try:
+            return msgspec.convert(recording._begin({**_asked(target, plan), "flight": True}), Attached)
+        finally:
+            recording.abandon()
+
+    def _begin(self, asked: dict[str, Any]) -> dict[str, Any]:
+        answer = self._ask(asked, _BUILD_PATIENCE if KMOD in asked["backends"] else _PATIENCE)
+        if "error" in answer:
+            raise PagedbgError(f"nothing can be attached: {answer['error'].rstrip('.')}.")
+        return answer
+
+    @property
+    def running(self) -> bool:
+        """Whether the recorder is still at it: it stops by itself when its time or room is used up."""
+        return self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The recorder's process."""
+        return self._process.pid
+
+    def flush(self) -> dict[str, Any] | None:
+        """Have everything up to now written; returns the recorder's counts and the capture's size, None if it has ended."""
+        return self._request({"do": "flush"})
+
+    def clear(self) -> None:
+        """Have everything up to now forgotten."""
+        self._request({"do": "clear"})
+
+    def set_filter(self, target: Target, options: Mapping[str, str]) -> None:
+        """Put another filter in force."""
+        self._request({"do": "filter", "filter": _encoded(target, options), "words": describe(options)})
+
+    def stop(self) -> None:
+        """Detach, and have the capture finished; returns when it is."""
+        with contextlib.suppress(_Ended):
+            self._ask({"do": "stop"}, None)
+        self._process.wait()
+        self._connection.close()
+
+    def abandon(self) -> None:
+        """End the recorder, whatever it does."""
+        self._connection.close()
+        try:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def wait(self, patience: float) -> bool:
+        """Wait until the recorder ends by itself, or for some seconds; returns whether it has ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(patience)
+        return not self.running
+
+    def _request(self, request: Mapping[str, Any]) -> dict[str, Any] | None:
+        try:
+            answer = self._ask(request, _PATIENCE)
+        except _Ended:
+            return None
+        return None if "ended" in answer else answer
+
+    def _ask(self, request: Mapping[str, Any], patience: float | None) -> dict[str, Any]:
+        try:
+            self._connection.sendall(json.dumps(request).encode() + b"\n")
+        except OSError:
+            raise _Ended(self._epitaph()) from None
+        deadline = None if patience is None else time.monotonic() + patience
+        while b"\n" not in self._buffer:
+            left = None if deadline is None else max(deadline - time.monotonic(), 0)
+            if not select.select([self._connection], [], [], left)[0]:
+                raise PagedbgError("the recorder does not answer: the machine is very busy, or it hangs. trace stop ends it.")
+            try:
+                data = self._connection.recv(1 << 16)
+            except OSError:
+                data = b""
+            if not data:
+                raise _Ended(self._epitaph())
+            self._buffer += data
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _epitaph(self) -> str:
+        try:
+            status = self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            status = 0
+        how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+        return f"the recorder ended unexpectedly ({how})."
+
+
+def _spawn() -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start the recorder's process."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            trust.python("pagedbg.capture.recording.recorder_process"),
+            stdin=theirs.fileno(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            # Ctrl-C at the prompt is not for it.
+            start_new_session=True,
+            cwd="/",
+            env=trust.environment(),
+        )
+    return process, ours
+
+
+class _Ended(PagedbgError):
+    """The recorder is not there any more."""
+
+
+def _encoded(target: Target, options: Mapping[str, str]) -> str:
+    return base64.b64encode(build_filter(target.prog, options).tobytes()).decode()
+
+
+def _slots(wanted: int, cpus: int) -> int:
+    """
+    How many slots the ring of a CPU is to have.
+
+    :param wanted: what was asked for, or 0
+    :raises UsageError: if that is more than the machine's memory has room for
+    """
+    most = most_slots(cpus, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    if wanted > most:
+        raise UsageError(
+            f"--slots: rings of {wanted} slots for {cpus} CPUs would take {wanted * cpus * RECORD.itemsize >> 20:,} MiB, which is more than a "
+            f"sixteenth of this machine's memory: {most} at most"
+        )
+    if wanted:
+        return wanted
+    slots = _RING_MEMORY // RECORD.itemsize // cpus
+    return min(max(1 << slots.bit_length() - 1, _FEWEST_SLOTS), _MOST_SLOTS, most)
+
+
+def _asked(target: Target, plan: Plan) -> dict[str, Any]:
+    """All that the recorder has to know of the kernel, in plain words."""
+    prog = target.prog
+    kernel = describe_kernel(target)
+    slots = _slots(plan.slots, prog["nr_cpu_ids"].value_())
+    return {
+        "functions": kernel.functions,
+        "constants": kernel.constants,
+        "addresses": kernel.addresses,
+        "attach": plan.attach,
+        "backends": plan.backends,
+        "unusable": plan.unusable,
+        "adopt": plan.adopt is not None,
+        "begun": plan.adopt["begun"] if plan.adopt else None,
+        "flight": False,
+        "slots": slots,
+        "filter": _encoded(target, plan.options),
+        "words": plan.adopt["words"] if plan.adopt else describe(plan.options),
+        "own": [os.getpid()],
+        "size": plan.size,
+        "duration": plan.duration,
+        "ring": plan.ring,
+        "local_ns": known_local_clock(prog) if kernel.page_owner else None,
+        "kernel": kernel_of(target),
+        "names": names_of(target.prog),
+    }

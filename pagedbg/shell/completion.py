@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+Completion of a line: commands, their words and options, the options' values, and files.
+
+Values and files are named by strangers. Only printable text is offered, and as one word whatever it holds: nobody reads it again before it is run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+
+from drgn.commands import argument, unquote_shell_word
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
+from prompt_toolkit.document import Document
+
+from pagedbg.output.lines import last_command, open_quote
+from pagedbg.session import Session
+from pagedbg.shell.command import NAMESPACE, flat_arguments
+from pagedbg.shell.option_values import PATTERNS, VALUES
+from pagedbg.shell.registry import COMMANDS, GROUPS, command_of
+
+_TOKEN = re.compile(r"""\s+|[0-9]*[<>]+|\||(?:\\.?|"(?:\\.|[^"])*"?|'[^']*'?|[^\s<>|"'\\])+""")
+_VALUELESS_ACTIONS = frozenset({"store_true", "store_false", "store_const", "append_const", "count", "help", "version"})
+# What has a meaning in a list of patterns.
+_SYNTAX = frozenset(",[*?")
+
+
+@dataclasses.dataclass
+class _Place:
+    """Where the cursor is: behind ``words``, in the unfinished ``word``, which is a file's name if ``file``."""
+
+    words: list[str]
+    word: str
+    file: bool = False
+
+
+def _place(text: str) -> _Place | None:
+    """Take the text before the cursor apart; None where the rest is the shell's."""
+    words: list[str] = []
+    word, file = "", False
+    for match in _TOKEN.finditer(text):
+        token = match.group()
+        if token == "|":
+            return None
+        if token.isspace():
+            if word and not file:
+                words.append(unquote_shell_word(word))
+            if word:
+                file = False
+            word = ""
+        elif token[-1] in "<>":
+            word, file = "", True
+        else:
+            word = token
+    return _Place(words, word, file)
+
+
+def _takes_value(arg: argument) -> bool:
+    return arg.kwargs.get("action") not in _VALUELESS_ACTIONS and arg.kwargs.get("nargs") != 0
+
+
+def _is_option(arg: argument) -> bool:
+    return str(arg.args[0]).startswith("-")
+
+
+def _unquoted(word: str) -> str:
+    """What a word says, be it unfinished."""
+    return unquote_shell_word(word + open_quote(word))
+
+
+def _offered(name: str, patterns: bool) -> str | None:
+    """
+    A name as it may be written where several can stand; None if it cannot.
+
+    :param patterns: whether ``?`` matches any character there, so that it can stand for one that nobody can type
+    """
+    last = len(name) - 1
+    odd = [
+        not c.isprintable() or c in _SYNTAX or (c == " " and i in (0, last)) or (c == "-" and i == 0 and not name[1:].isdigit())
+        for i, c in enumerate(name)
+    ]
+    if not any(odd):
+        return name or None
+    return "".join("?" if no else c for c, no in zip(name, odd, strict=True)) if patterns else None
+
+
+class LineCompleter(Completer):
+    """
+    Complete a line of our prompt.
+
+    Values that come from the target are read when they are first asked for and kept until :meth:`forget`; always in the calling
+    thread, since a drgn program belongs to one.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._kept: dict[str, Sequence[str]] = {}
+        self._paths = PathCompleter()
+
+    def forget(self) -> None:
+        """Forget what was read from the target."""
+        self._kept.clear()
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+        """Iterate over what may stand at the cursor."""
+        text = last_command(document.text_before_cursor).lstrip()
+        place = None if text.startswith(("!", "#")) else _place(text)
+        if place is None:
+            return
+        if place.file:
+            yield from self._files(place.word, complete_event)
+        elif not place.words:
+            yield from _matching(place.word, _first_words())
+        elif place.words[0] in GROUPS and len(place.words) == 1:
+            known = {name: entry.description for name, entry in COMMANDS.items() if name.startswith(place.words[0] + " ")}
+            yield from _matching(place.word, {name.partition(" ")[2]: text for name, text in known.items()})
+        elif command_of(place.words) in COMMANDS:
+            yield from self._arguments(place, complete_event)
+
+    def _arguments(self, place: _Place, event: CompleteEvent) -> Iterator[Completion]:
+        name = command_of(place.words)
+        command = NAMESPACE.get(name)
+        arguments = list(flat_arguments(command.arguments))
+        options = {name: arg for arg in arguments if _is_option(arg) for name in arg.args}
+        before = place.words[len(name.split()) :]
+        option, equals, value = place.word.partition("=")
+        if equals and option in options:
+            yield from self._values(options[option], value, event)
+        elif before and before[-1] in options and _takes_value(options[before[-1]]):
+            yield from self._values(options[before[-1]], place.word, event)
+        else:
+            positional = _positional(arguments, options, before)
+            if positional is not None and not place.word.startswith("-"):
+                yield from self._values(positional, place.word, event)
+            if place.word.startswith("-") or not place.word:
+                yield from _matching(place.word, _options_left(arguments, before))
+
+    def _values(self, arg: argument, word: str, event: CompleteEvent) -> Iterator[Completion]:
+        if arg.kwargs.get("metavar") in ("FILE", "CORE"):
+            yield from self._files(word, event)
+        elif "choices" in arg.kwargs:
+            yield from _matching(word, dict.fromkeys(map(str, arg.kwargs["choices"]), ""))
+        else:
+            # Of a list, complete its last member. The word is written anew, since it may have been quoted, or has to be now.
+            before, comma, member = _unquoted(word).rpartition(",")
+            for name in _those_like(member, self._known(arg)):
+                yield Completion(shlex.quote(before + comma + name), start_position=-len(word), display=name)
+
+    def _known(self, arg: argument) -> Sequence[str]:
+        """Return the values that an argument may have on this target."""
+        for key in (*arg.args, str(arg.kwargs.get("metavar"))):
+            if key in VALUES:
+                if key not in self._kept:
+                    try:
+                        offered = (_offered(name, key in PATTERNS) for name in VALUES[key](self._session))
+                        self._kept[key] = list(dict.fromkeys(name for name in offered if name is not None))
+                    except Exception:
+                        # Completion has nobody to complain to: the command itself will say what is wrong.
+                        self._kept[key] = ()
+                return self._kept[key]
+        return ()
+
+    def _files(self, word: str, event: CompleteEvent) -> Iterator[Completion]:
+        begun = os.path.expanduser(_unquoted(word))
+        if not begun.isprintable():
+            return
+        for found in self._paths.get_completions(Document(begun), event):
+            path = begun + found.text
+            if path.isprintable():
+                yield Completion(
+                    shlex.quote(f"./{path}" if path.startswith("-") else path), start_position=-len(word), display=found.display
+                )
+
+
+def _first_words() -> dict[str, str]:
+    words: dict[str, str] = {}
+    for name, entry in COMMANDS.items():
+        first, _, second = name.partition(" ")
+        words.setdefault(first, entry.group.lower() if second else entry.description)
+    return words
+
+
+def _positional(arguments: Sequence[argument], options: dict[str, argument], before: Sequence[str]) -> argument | None:
+    """Return the positional argument that the next word is for."""
+    count = 0
+    skip = False
+    for word in before:
+        if skip:
+            skip = False
+        elif word in options:
+            skip = _takes_value(options[word])
+        elif not word.startswith("-"):
+            count += 1
+    for arg in arguments:
+        if _is_option(arg):
+            continue
+        if count == 0 or arg.kwargs.get("nargs") in ("*", "+", "..."):
+            return arg
+        count -= 1
+    return None
+
+
+def _options_left(arguments: Sequence[argument], before: Sequence[str]) -> dict[str, str]:
+    """Return the long options that were not given yet, with their help."""
+    left = {}
+    for arg in arguments:
+        if _is_option(arg) and (arg.kwargs.get("action") == "append" or not set(arg.args) & set(before)):
+            left[arg.args[-1]] = str(arg.kwargs.get("help") or "")
+    left["--help"] = "show this help"
+    return left
+
+
+def _those_like(word: str, known: Iterable[str]) -> list[str]:
+    """Return the known words that begin with a word; where none does, those that contain it."""
+    return [name for name in known if name.startswith(word)] or [name for name in known if word.lower() in name.lower()]
+
+
+def _matching(word: str, known: dict[str, str]) -> Iterator[Completion]:
+    """Iterate over those like a word of our own words, which need no quotes, with what is said of each."""
+    for name in _those_like(word, known):
+        yield Completion(name, start_position=-len(word), display=name, display_meta=known[name])

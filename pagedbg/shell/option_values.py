@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+What the values of options may be, for completion.
+
+:data:`VALUES` maps an option (``--zone``) or the metavar of a positional (``COMMAND``) to a function that lists its values on a
+session's target. It is called when Tab is pressed there, from the thread that owns the target, and its answer is kept; if it fails,
+nothing is offered. An argument with ``choices`` needs no entry; a value may be a comma-separated list. A command file adds what
+only it knows::
+
+    from pagedbg.shell.option_values import values
+
+    @values("--by")
+    def keys(session: Session) -> Sequence[str]:
+        return ("comm", "order", "stack")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from pagedbg.session import Session
+from pagedbg.shell.registry import COMMANDS
+
+ValuesFunc = Callable[[Session], Sequence[str]]
+
+VALUES: dict[str, ValuesFunc] = {}
+
+PATTERNS: set[str] = set()
+"""Options whose values are patterns: there a name that nobody can type is offered with ``?`` for what is odd in it, elsewhere not at all."""
+
+
+def values(*options: str, patterns: bool = False) -> Callable[[ValuesFunc], ValuesFunc]:
+    """Declare a function that lists the values of options; :param patterns: whether they are matched as in a shell."""
+
+    def decorator(func: ValuesFunc) -> ValuesFunc:
+        for option in options:
+            VALUES[option] = func
+        if patterns:
+            PATTERNS.update(options)
+        return func
+
+    return decorator
+
+
+@values("COMMAND")
+def commands(session: Session) -> Sequence[str]:
+    """The words of the commands' names."""
+    return list(dict.fromkeys(word for name in COMMANDS for word in name.split()))
+
+
+@values("--comm", patterns=True)
+def comms(session: Session) -> Sequence[str]:
+    """The names of the target's tasks, as many as can be read."""
+    import contextlib
+
+    from drgn.helpers.linux.pid import for_each_task
+
+    from pagedbg.target.links import UNREADABLE, bounded
+
+    names = set()
+    with contextlib.suppress(*UNREADABLE):
+        for task in bounded(for_each_task(session.prog)):
+            with contextlib.suppress(*UNREADABLE):
+                names.add(task.comm.string_().decode(errors="backslashreplace"))
+    return sorted(names)

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The words of a command: arguments as :mod:`drgn.commands` declares them, and a parser whose errors are one sentence."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import itertools
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NoReturn
+
+from drgn.commands import argument, argument_group, mutually_exclusive_group
+
+from pagedbg.errors import PagedbgError, UsageError
+from pagedbg.shell.failures import did_you_mean
+
+__all__ = ("Argument", "HelpRequested", "Parser", "flat_arguments")
+
+Argument = argument | argument_group | mutually_exclusive_group
+
+
+def flat_arguments(arguments: Iterable[Argument]) -> Iterator[argument]:
+    """Iterate over arguments with the groups taken apart."""
+    for arg in arguments:
+        if isinstance(arg, argument_group | mutually_exclusive_group):
+            yield from flat_arguments(arg.arguments)
+        else:
+            yield arg
+
+
+class HelpRequested(Exception):
+    """``--help`` was among the words."""
+
+
+class _HelpAction(argparse.Action):
+    def __call__(self, *_: object) -> NoReturn:
+        raise HelpRequested
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one sentence, raised as UsageError."""
+
+    def error(self, message: str) -> NoReturn:
+        message = message.removeprefix("argument ")
+        missing = message.removeprefix("the following arguments are required: ")
+        if missing != message:
+            message = f"missing: {missing}"
+        raise UsageError(f"{message} (help {self.prog})")
+
+    def add_arguments(self, arguments: Iterable[Argument]) -> None:
+        """Add arguments, groups of them, and ``--help``."""
+        if sys.version_info >= (3, 14):
+            # Help in colours: escape sequences that are not let through.
+            self.color = False
+        _add_all(self, arguments)
+        self.add_argument("-h", "--help", action=_HelpAction, nargs=0, help="show this help")
+
+    def parse_line(self, words: Sequence[str]) -> argparse.Namespace:
+        """Parse the words of a command; a word that has no place is answered with the nearest that has."""
+        try:
+            args, rest = self.parse_known_args(words)
+        except UsageError:
+            # Python 3.13 gives a positional argument what follows an unknown option, and may refuse it as that.
+            self._refuse_unknown(word for word in itertools.takewhile("--".__ne__, words) if not self._may_be_known(word))
+            raise
+        if rest:
+            self._refuse_unknown(rest)
+            self.error(f"unexpected {rest[0]!r}")
+        return args
+
+    def _refuse_unknown(self, words: Iterable[str]) -> None:
+        """Say so if one of some words without a place looks like an option."""
+        for word in words:
+            if word.startswith("-"):
+                name = word.split("=")[0]
+                self.error(f"unknown option {name}{did_you_mean(name, self.options())}")
+
+    def _may_be_known(self, word: str) -> bool:
+        """Whether a word may be an option or its beginning, or a negative number."""
+        name = word.split("=")[0]
+        return word[1:2].isdigit() or any(
+            option.startswith(name) or (len(option) == 2 and word.startswith(option)) for option in self.options()
+        )
+
+    def options(self) -> list[str]:
+        """The option strings that this parser knows."""
+        return list(self._option_string_actions)
+
+
+def _quiet_type(convert: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Let argparse put the option's name before what a converter says."""
+
+    @functools.wraps(convert)
+    def wrapper(text: str) -> Any:
+        try:
+            return convert(text)
+        except PagedbgError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return wrapper
+
+
+def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
+    """Take one of some words."""
+
+    def chosen(text: str) -> str:
+        if text not in choices:
+            raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from {', '.join(map(repr, choices))})")
+        return text
+
+    return chosen
+
+
+def _add(parser: Any, arg: Argument) -> None:
+    if isinstance(arg, argument_group):
+        _add_all(parser.add_argument_group(title=arg.title, description=arg.description), arg.arguments)
+    elif isinstance(arg, mutually_exclusive_group):
+        _add_all(parser.add_mutually_exclusive_group(required=arg.required), arg.arguments)
+    else:
+        options = dict(arg.kwargs)
+        # argparse formats help strings with %.
+        if options.get("help"):
+            options["help"] = options["help"].replace("%", "%%")
+        if callable(options.get("type")) and not isinstance(options["type"], type):
+            options["type"] = _quiet_type(options["type"])
+        if options.get("choices"):
+            # argparse's own sentence is not the same in Python 3.11 and 3.13.
+            options["type"] = _one_of(tuple(options["choices"]))
+        parser.add_argument(*arg.args, **options)
+
+
+def _add_all(parser: Any, arguments: Iterable[Argument]) -> None:
+    for arg in arguments:
+        _add(parser, arg)

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What ``--by``, ``--top`` and ``--sort`` say, for commands that list rows or sum them up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
+
+from pagedbg.errors import UsageError
+from pagedbg.schema.table import Column
+
+
+def by_parser(keys: Collection[str]) -> Callable[[str], list[str]]:
+    """The parser of ``--by``: some of the keys, with commas."""
+
+    def parse(text: str) -> list[str]:
+        names = [part.strip() for part in text.split(",")]
+        for name in names:
+            if name not in keys:
+                raise UsageError(f"{name!r} is nothing to sum up by; choose from {', '.join(keys)}")
+        return list(dict.fromkeys(names))
+
+    return parse
+
+
+def parse_top(text: str) -> int:
+    """The parser of ``--top``."""
+    if not text.isdigit() or int(text) == 0:
+        raise UsageError(f"{text!r} is not a number of rows; write 10")
+    return int(text)
+
+
+def parse_sort(text: str | None, columns: Iterable[Column]) -> tuple[str, bool] | None:
+    """
+    Take ``--sort`` apart.
+
+    :return: the column, and whether the greatest comes first, as it does unless it holds text or ``-`` stands before it; None for no ``--sort``
+    """
+    if not text:
+        return None
+    kinds = {column.name: column.kind for column in columns}
+    name = text.removeprefix("-")
+    if name not in kinds:
+        raise UsageError(f"--sort: there is no column {name!r}; choose from {', '.join(kinds)}")
+    return name, (kinds[name] in ("str", "stack")) == text.startswith("-")
+
+
+def sort_rows(rows: list[tuple[Any, ...]], index: int, descending: bool, top: int | None = None) -> list[tuple[Any, ...]]:
+    """Sort rows by a column, in place; what is not known comes last whichever way. Returns the first *top* of them."""
+    # Twice, since a sort keeps the order of equals.
+    rows.sort(key=lambda row: 0 if row[index] is None else row[index], reverse=descending)
+    rows.sort(key=lambda row: row[index] is None)
+    return rows if top is None else rows[:top]
+
+
+def without(columns: Sequence[Column], kind: str) -> list[Column]:
+    """The columns that are not of a kind."""
+    return [column for column in columns if column.kind != kind]
+
+
+def more_rows(count: int) -> str:
+    """The note on rows that were left out."""
+    return f"{count} more row{'s' if count > 1 else ''}."
