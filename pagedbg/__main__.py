@@ -2,10 +2,12 @@
 """
 The program: what is installed as ``pagedbg``, and ``python -m pagedbg``.
 
-Ctrl-C ends it without a word until :func:`pagedbg.cli.main` says otherwise: while Python imports, it would say in a traceback where it was.
+Ctrl-C ends it without a word until :func:`pagedbg.cli.main` says otherwise: while
+Python imports, it would say in a traceback where it was.
 """
 
-# Not signal, which is a file that Python would look for in the current directory, too, before isolate() was called.
+# Not signal, which is a file that Python would look for in the current directory, too,
+# before isolate() was called.
 import _signal  # type: ignore[import-not-found]
 import sys
 
@@ -16,8 +18,12 @@ from pagedbg.trust import isolate
 
 
 def main() -> int:
-    """Run pagedbg and return the exit status; as root in a Python that imports nothing of somebody else's."""
-    # Python that starts again would take a Ctrl-C before this file does. It is kept until then.
+    """
+    Run pagedbg and return the exit status; as root in a Python that imports nothing of
+    somebody else's.
+    """
+    # Python that starts again would take a Ctrl-C before this file does. It is kept
+    # until then.
     _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGINT})
     isolate()
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_signal.SIGINT})

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-The command line: arguments become a session, and the session a prompt, some commands or a script.
+The command line: arguments become a session, and the session a prompt, some commands or
+a script.
 
-Nothing heavy is imported before it is needed: ``--help`` and ``--version`` answer at once, and a command that only inspects
-a page pays neither for the prompt nor for the tables' database.
+Nothing heavy is imported before it is needed: ``--help`` and ``--version`` answer at
+once, and a command that only inspects a page pays neither for the prompt nor for the
+tables' database.
 """
 
 from __future__ import annotations
@@ -59,17 +61,25 @@ class Source(NamedTuple):
 
 def _parser() -> argparse.ArgumentParser:
     width = max(map(len, COMMANDS))
-    listed = "\n".join(f"  {name:{width}}  {entry.description}" for name, entry in COMMANDS.items())
+    listed = "\n".join(
+        f"  {name:{width}}  {entry.description}" for name, entry in COMMANDS.items()
+    )
     parser = argparse.ArgumentParser(
         prog="pagedbg",
-        usage="pagedbg [-c CORE | --sample] [--capture DIR] [-s SYMBOLS]... [--format FORMAT] [--no-pager] [-e COMMAND]... [-x FILE]... | [COMMAND ARG...]",
-        description="Say who holds which pages of a Linux kernel, since when and from which call path: of the running one, or of a dump.",
+        usage=(
+            "pagedbg [-c CORE | --sample] [--capture DIR] [-s SYMBOLS]... [--format"
+            " FORMAT] [--no-pager] [-e COMMAND]... [-x FILE]... | [COMMAND ARG...]"
+        ),
+        description=(
+            "Say who holds which pages of a Linux kernel, since when and from which"
+            " call path: of the running one, or of a dump."
+        ),
         epilog=f"""\
 With neither COMMAND, -e nor -x, commands are read from standard input: at a prompt if it is a terminal.
 They stop at the first that fails, and its status is pagedbg's: 0 done, 1 failed, 2 mistyped.
 
 commands (pagedbg help COMMAND explains one):
-{listed}""",
+{listed}""",  # noqa: E501
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -77,21 +87,69 @@ commands (pagedbg help COMMAND explains one):
         # Help in colours: escape sequences that are not let through.
         parser.color = False
     add = parser.add_argument
-    add("-c", "--core", metavar="CORE", help="look at this dump, not at the running kernel")
-    add("--sample", dest="core", action="store_const", const=str(SAMPLE), help="look at the bundled dump of a machine that died")
-    add("--capture", metavar="DIR", help="open this capture: alone, or with the dump of the machine that it is of")
-    add("-s", "--symbols", metavar="SYMBOLS", action="append", default=[], help="prefer debugging information from this file")
-    add("-e", dest="sources", metavar="COMMAND", type=Source.command, action="append", help="run a command and leave")
-    add("-x", dest="sources", metavar="FILE", type=Source.file, action="append", help="run the commands in a file and leave")
-    add("--format", choices=FORMATS, default="text", help="how to print tables (default: text)")
+    add(
+        "-c",
+        "--core",
+        metavar="CORE",
+        help="look at this dump, not at the running kernel",
+    )
+    add(
+        "--sample",
+        dest="core",
+        action="store_const",
+        const=str(SAMPLE),
+        help="look at the bundled dump of a machine that died",
+    )
+    add(
+        "--capture",
+        metavar="DIR",
+        help="open this capture: alone, or with the dump of the machine that it is of",
+    )
+    add(
+        "-s",
+        "--symbols",
+        metavar="SYMBOLS",
+        action="append",
+        default=[],
+        help="prefer debugging information from this file",
+    )
+    add(
+        "-e",
+        dest="sources",
+        metavar="COMMAND",
+        type=Source.command,
+        action="append",
+        help="run a command and leave",
+    )
+    add(
+        "-x",
+        dest="sources",
+        metavar="FILE",
+        type=Source.file,
+        action="append",
+        help="run the commands in a file and leave",
+    )
+    add(
+        "--format",
+        choices=FORMATS,
+        default="text",
+        help="how to print tables (default: text)",
+    )
     add("--no-pager", dest="pager", action="store_false", help="never page long output")
     add("--version", action="version", version=f"pagedbg {__version__}")
-    add("words", metavar="COMMAND ARG", nargs=argparse.REMAINDER, help="run this one command and leave")
+    add(
+        "words",
+        metavar="COMMAND ARG",
+        nargs=argparse.REMAINDER,
+        help="run this one command and leave",
+    )
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run pagedbg and return the exit status that the process is to end with at once."""
+    """
+    Run pagedbg and return the exit status that the process is to end with at once.
+    """
     with standard_streams(), Interrupts(for_good=True) as interrupts:
         try:
             with interrupts.allowed():
@@ -105,7 +163,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"pagedbg: standard output: {error.strerror}", file=sys.stderr)
             status = 1
         except SystemExit as leave:
-            # argparse's, a command's "exit", or that of a command whose reader has left.
+            # argparse's, a command's "exit", or that of a command whose reader has
+            # left.
             status = int(leave.code or 0)
         return finish(status)
 
@@ -115,10 +174,19 @@ def _main(argv: Sequence[str] | None, interrupts: Interrupts) -> int:
     args = parser.parse_args(argv)
     if args.words and args.sources:
         parser.error("COMMAND cannot be given together with -e or -x")
-    if args.words and command_of(args.words) not in COMMANDS and os.path.isfile(args.words[0]):
-        parser.error(f"{args.words[0]} is a file, not a command; did you mean -c {args.words[0]}?")
+    if (
+        args.words
+        and command_of(args.words) not in COMMANDS
+        and os.path.isfile(args.words[0])
+    ):
+        parser.error(
+            f"{args.words[0]} is a file, not a command; did you mean -c"
+            f" {args.words[0]}?"
+        )
     try:
-        if args.words and (args.words[0] == "help" or {"-h", "--help"} & set(args.words)):
+        if args.words and (
+            args.words[0] == "help" or {"-h", "--help"} & set(args.words)
+        ):
             return _help(args.words)
         return _run(args, interrupts)
     except BrokenPipeError:
@@ -148,7 +216,11 @@ def _run(args: argparse.Namespace, interrupts: Interrupts) -> int:
         from pagedbg.target.opening import Target, open_target
 
         capture = _open_capture(args.capture) if args.capture else None
-        target = Target(Program()) if capture is not None and args.core is None else open_target(args.core, args.symbols)
+        target = (
+            Target(Program())
+            if capture is not None and args.core is None
+            else open_target(args.core, args.symbols)
+        )
     session = Session(target, format=args.format, pager=args.pager, capture=capture)
     session.keep()
     _end_well()
@@ -169,7 +241,10 @@ def _run(args: argparse.Namespace, interrupts: Interrupts) -> int:
 
 
 def _end_well() -> None:
-    """Have the session closed when a terminal goes away, or somebody ends us: there may be a recorder, or files of what was recovered."""
+    """
+    Have the session closed when a terminal goes away, or somebody ends us: there may be
+    a recorder, or files of what was recovered.
+    """
 
     def leave(number: int, frame: object) -> None:
         raise SystemExit(128 + number)

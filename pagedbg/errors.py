@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The errors that reach a user: each one's text is a clear sentence and a way out, and never a traceback."""
+"""
+The errors that reach a user: each one's text is a clear sentence and a way out, and
+never a traceback.
+"""
 
 
 class PagedbgError(Exception):

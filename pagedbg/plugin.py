@@ -2,7 +2,8 @@
 """
 drgn's entry point: ``%pagedbg`` in drgn's own prompt.
 
-Every user of drgn on this machine imports this, so it imports nothing but what drgn has imported already.
+Every user of drgn on this machine imports this, so it imports nothing but what drgn has
+imported already.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ def _is_linux_kernel(prog: Program) -> bool:
     description="say who holds which pages",
     usage="**pagedbg** [*command*]",
     long_description="""
-    If *command* is given, run that command of pagedbg (which may include arguments, redirections, pipes, etc.). Otherwise, open
-    pagedbg's prompt on this program.
+    If *command* is given, run that command of pagedbg (which may include arguments,
+    redirections, pipes, etc.). Otherwise, open pagedbg's prompt on this program.
 
     Run ``%pagedbg help`` for the list of commands.
     """,

@@ -30,9 +30,11 @@ class Session:
     """
     The state behind a prompt.
 
-    ``format`` is one of :data:`FORMATS`; ``pager`` says whether long text may go through ``$PAGER``. ``filter`` is what ``trace set`` was told, as
-    it was typed, by option; ``recording`` the recorder that this session has started last, and ``capture`` what it writes, or what was opened;
-    ``recovered`` is what was found in the rings of a dump.
+    ``format`` is one of :data:`FORMATS`; ``pager`` says whether long text may go
+    through ``$PAGER``. ``filter`` is what ``trace set`` was told, as it was typed, by
+    option; ``recording`` the recorder that this session has started last, and
+    ``capture`` what it writes, or what was opened; ``recovered`` is what was found in
+    the rings of a dump.
     """
 
     target: Target
@@ -51,16 +53,24 @@ class Session:
 
     @functools.cached_property
     def db(self) -> duckdb.DuckDBPyConnection:
-        """The database of this session, in memory, opened when a command first needs it."""
+        """
+        The database of this session, in memory, opened when a command first needs it.
+        """
         import duckdb
 
-        # We may run on a machine that has lost its memory: a thread's buffers each cost some. And nothing is loaded out of a home directory.
-        without = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+        # We may run on a machine that has lost its memory: a thread's buffers each cost
+        # some. And nothing is loaded out of a home directory.
+        without = {
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        }
         return duckdb.connect(config={"threads": 1, "memory_limit": "512MB", **without})
 
     @functools.cached_property
     def recorders(self) -> tuple[list[Recorder], list[str]]:
-        """What was recording in the dump, and sentences on what cannot be used of it."""
+        """
+        What was recording in the dump, and sentences on what cannot be used of it.
+        """
         from pagedbg.capture.recovery.recover import find_recorders
 
         return find_recorders(self.target) if self.target.dump is not None else ([], [])
@@ -76,7 +86,8 @@ class Session:
             recover(self.target, recorder, self.recorders[1], Path(directory.name))
         except OSError as error:
             raise PagedbgError(
-                f"what was recorded cannot be written to {tempfile.gettempdir()}: {error.strerror}. Set TMPDIR to a directory with room."
+                f"what was recorded cannot be written to {tempfile.gettempdir()}:"
+                f" {error.strerror}. Set TMPDIR to a directory with room."
             ) from None
         self.capture = self.recovered = Capture(directory.name)
         if self._directory is not None:
@@ -84,11 +95,17 @@ class Session:
         self._directory = directory
 
     def refresh_capture(self) -> Capture | None:
-        """The capture, with all that was recorded up to now; of a dump with one recorder in it, what that has left."""
+        """
+        The capture, with all that was recorded up to now; of a dump with one recorder
+        in it, what that has left.
+        """
         if self.capture is None and len(self.recorders[0]) == 1:
             self.recover(self.recorders[0][0])
         if self.capture is not None and self.capture.recording:
-            if self.recording is not None and self.recording.directory == self.capture.path:
+            if (
+                self.recording is not None
+                and self.recording.directory == self.capture.path
+            ):
                 self.recording.flush()
             self.capture.reload()
         return self.capture
@@ -106,7 +123,10 @@ class Session:
 
     @staticmethod
     def of(prog: Program) -> Session:
-        """Return the session of a program, made on first use: drgn's own prompt opens a program without us."""
+        """
+        Return the session of a program, made on first use: drgn's own prompt opens a
+        program without us.
+        """
         session = prog.config.get(_CONFIG_KEY)
         if session is None:
             from pagedbg.target.opening import Target

@@ -12,7 +12,8 @@ from hypothesis import settings
 
 HERE = Path(__file__).parent
 
-# How long an example takes says more about the machine, which may be building kernels, than about the code.
+# How long an example takes says more about the machine, which may be building kernels,
+# than about the code.
 settings.register_profile("pagedbg", deadline=None)
 settings.load_profile("pagedbg")
 
@@ -20,7 +21,8 @@ settings.load_profile("pagedbg")
 for name in ("COLUMNS", "LINES"):
     os.environ.pop(name, None)
 
-# A shell that starts the tests in the background has them ignore Ctrl-C, and nohup a hang-up; what the tests start would inherit that.
+# A shell that starts the tests in the background has them ignore Ctrl-C, and nohup a
+# hang-up; what the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
@@ -37,11 +39,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> schedule.
     return schedule.ByGuest(config, log)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark tests by their directory; where several processes share them, put the longest first."""
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """
+    Mark tests by their directory; where several processes share them, put the longest
+    first.
+    """
     for item in items:
         directory = item.path.relative_to(HERE).parts[0]
         if directory in ("dump", "installed", "vm"):
             item.add_marker(directory)
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: -schedule.seconds_of(schedule.group_of(item.nodeid)))
+        items.sort(
+            key=lambda item: -schedule.seconds_of(schedule.group_of(item.nodeid))
+        )

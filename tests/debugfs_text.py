@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The text of ``/sys/kernel/debug/page_owner``, read back: what the kernel itself says of its pages."""
+"""
+The text of ``/sys/kernel/debug/page_owner``, read back: what the kernel itself says of
+its pages.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,24 @@ import dataclasses
 import re
 
 _ALLOCATED = re.compile(
-    r"Page allocated via order (?P<order>\d+), mask (?P<mask>0x[0-9a-f]+)\((?P<gfp>[^)]*)\), pid (?P<pid>-?\d+), "
-    r"tgid (?P<tgid>-?\d+) \((?P<comm>.*)\), ts (?P<ts>\d+) ns(?:, free_ts (?P<free_ts>\d+) ns)?"
+    r"Page allocated via order (?P<order>\d+), mask"
+    r" (?P<mask>0x[0-9a-f]+)\((?P<gfp>[^)]*)\), pid (?P<pid>-?\d+), "
+    r"tgid (?P<tgid>-?\d+) \((?P<comm>.*)\), ts (?P<ts>\d+) ns(?:, free_ts"
+    r" (?P<free_ts>\d+) ns)?"
 )
 # In decimal up to 6.1, in hexadecimal since.
 _PFN = re.compile(
-    r"PFN (?P<pfn>0x[0-9a-f]+|\d+) type (?P<type>\w+) Block \d+ type (?P<block>\w+) Flags (?P<flags>0x[0-9a-f]+)\((?P<names>.*)\)"
+    r"PFN (?P<pfn>0x[0-9a-f]+|\d+) type (?P<type>\w+) Block \d+ type (?P<block>\w+)"
+    r" Flags (?P<flags>0x[0-9a-f]+)\((?P<names>.*)\)"
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """One record of the text; ``stack`` without the blank that each line begins with, ``more`` the lines behind it."""
+    """
+    One record of the text; ``stack`` without the blank that each line begins with,
+    ``more`` the lines behind it.
+    """
 
     pfn: int
     order: int
@@ -40,11 +49,13 @@ def parse(text: str) -> list[Record]:
     """
     Read the whole text.
 
-    A task's name is the task's own choice and may hold anything but a NUL, so a record is recognized by its first line and not by the blank
-    line behind the one before it.
+    A task's name is the task's own choice and may hold anything but a NUL, so a record
+    is recognized by its first line and not by the blank line behind the one before it.
     """
     records = []
-    for part in re.split(r"^(?=Page allocated via order )", text, flags=re.MULTILINE)[1:]:
+    for part in re.split(r"^(?=Page allocated via order )", text, flags=re.MULTILINE)[
+        1:
+    ]:
         lines = part.rstrip("\n").split("\n")
         first, where = _ALLOCATED.fullmatch(lines[0]), _PFN.fullmatch(lines[1])
         assert first and where, part

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-A directory of somebody who hopes that root comes by: modules and programs under the names of those that are often used, a home, links. Each says that
-it was swallowed when it is run. As a program it makes one: ``poison.py DIRECTORY``.
+A directory of somebody who hopes that root comes by: modules and programs under the
+names of those that are often used, a home, links. Each says that it was swallowed when
+it is run. As a program it makes one: ``poison.py DIRECTORY``.
 """
 
 from __future__ import annotations
@@ -13,9 +14,36 @@ from pathlib import Path
 
 STRANGER = 65533
 
-MODULES = ("argparse", "base64", "json", "pathlib", "re", "sitecustomize", "socket", "struct", "subprocess", "typing", "usercustomize")
+MODULES = (
+    "argparse",
+    "base64",
+    "json",
+    "pathlib",
+    "re",
+    "sitecustomize",
+    "socket",
+    "struct",
+    "subprocess",
+    "typing",
+    "usercustomize",
+)
 PACKAGES = ("bcc", "drgn", "duckdb", "numpy", "pagedbg", "prompt_toolkit", "rich")
-PROGRAMS = ("gcc", "gzip", "insmod", "ld", "less", "make", "modinfo", "more", "only-theirs", "python3", "rmmod", "sh", "xz", "zstd")
+PROGRAMS = (
+    "gcc",
+    "gzip",
+    "insmod",
+    "ld",
+    "less",
+    "make",
+    "modinfo",
+    "more",
+    "only-theirs",
+    "python3",
+    "rmmod",
+    "sh",
+    "xz",
+    "zstd",
+)
 
 
 class Poison:
@@ -41,7 +69,11 @@ class Poison:
 
     def swallowed(self) -> list[str]:
         """What was run, by its path."""
-        return sorted(self._markers.read_text().splitlines()) if self._markers.exists() else []
+        return (
+            sorted(self._markers.read_text().splitlines())
+            if self._markers.exists()
+            else []
+        )
 
     def _make(self) -> None:
         version = f"python{sysconfig.get_python_version()}"
@@ -51,7 +83,9 @@ class Poison:
                 self._module(place / f"{name}.py")
             for name in PACKAGES:
                 self._module(place / name / "__init__.py")
-        (user_site / "stranger.pth").write_text(f"import sys; open({str(self._markers)!r}, 'a').write('stranger.pth\\n')\n")
+        (user_site / "stranger.pth").write_text(
+            f"import sys; open({str(self._markers)!r}, 'a').write('stranger.pth\\n')\n"
+        )
         for name in PROGRAMS:
             self._program(self.programs / name)
         self.victim.write_text("untouched\n")
@@ -65,7 +99,10 @@ class Poison:
 
     def _module(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"open({str(self._markers)!r}, 'a').write(__file__ + '\\n')\nraise ImportError('poison')\n")
+        path.write_text(
+            f"open({str(self._markers)!r}, 'a').write(__file__ + '\\n')\nraise"
+            " ImportError('poison')\n"
+        )
 
     def _program(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a run of the tests is doing, and how long it will be: a line now and then, since a guest may take minutes before its first test."""
+"""
+What a run of the tests is doing, and how long it will be: a line now and then, since a
+guest may take minutes before its first test.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,10 @@ class Progress:
             self._running[group] = time.monotonic()
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
-        """A test has ended. If it was its group's first, most of what the group takes is over, since a guest is booted and asked for it."""
+        """
+        A test has ended. If it was its group's first, most of what the group takes is
+        over, since a guest is booted and asked for it.
+        """
         if since := self._running.pop(group := group_of(nodeid), None):
             self._expected += seconds_of(group)
             self._taken += time.monotonic() - since
@@ -69,10 +75,15 @@ class Progress:
         # A minute as it was estimated counts as much as one on this machine.
         pace = (self._taken + 60) / (self._expected + 60)
         left = pace * sum(map(seconds_of, [*self._waiting]))
-        left += sum(max(pace * seconds_of(group) - (now - since), 0) for group, since in running.items())
+        left += sum(
+            max(pace * seconds_of(group) - (now - since), 0)
+            for group, since in running.items()
+        )
         names = sorted(group.rpartition("::")[2] for group in running)
         return (
-            f"{minutes(now - self._begun)} gone, about {minutes(left / max(self._processes, 1))} left; now {', '.join(names) or 'the rest'}"
+            f"{minutes(now - self._begun)} gone, about"
+            f" {minutes(left / max(self._processes, 1))} left; now"
+            f" {', '.join(names) or 'the rest'}"
         )
 
 

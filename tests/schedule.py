@@ -2,7 +2,8 @@
 """
 Which tests one process runs, and in which order the processes are given them.
 
-The tests of one guest are a group. The longest groups come first, so that no process is left with one when the others are done.
+The tests of one guest are a group. The longest groups come first, so that no process is
+left with one when the others are done.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import re
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-# What a group takes on two cores under emulation, in seconds: by its name, by the file whose tests share a guest of each kernel, or by the test that
-# boots one for itself.
+# What a group takes on two cores under emulation, in seconds: by its name, by the file
+# whose tests share a guest of each kernel, or by the test that boots one for itself.
 SECONDS = {
     "test_trace": 240,
     "test_crash": 115,
@@ -27,25 +28,34 @@ SECONDS = {
     "test_a_kernel_that_watches_it_has_nothing_to_complain_of": 240,
     "test_a_flight_recorder_records_on_with_no_pagedbg_and_is_taken_over": 150,
     "test_a_damaged_or_hostile_file_ends_in_an_answer_or_in_one_sentence": 20,
-    "test_programs_can_be_attached_and_detached_a_hundred_times_while_pages_come_and_go": 100,
+    "test_programs_come_and_go_a_hundred_times_while_pages_do": (100),
 }
 ONE_GUEST, NO_GUEST = 25, 0.12
 
 
 def group_of(test: str) -> str:
-    """The group of the test with this id: ``test_live[6.12]``, or if it has its guest, or none, for itself, its id."""
-    match = re.fullmatch(r"tests/vm/(\w+)\.py::\w+\[(?:.*-)?(\d\.\d+|newest)(?:-.*)?\]", test)
+    """
+    The group of the test with this id: ``test_live[6.12]``, or if it has its guest, or
+    none, for itself, its id.
+    """
+    match = re.fullmatch(
+        r"tests/vm/(\w+)\.py::\w+\[(?:.*-)?(\d\.\d+|newest)(?:-.*)?\]", test
+    )
     return f"{match[1]}[{match[2]}]" if match else test
 
 
 def seconds_of(group: str) -> float:
     """What a group takes."""
     name = group.rpartition("::")[2].partition("[")[0]
-    return SECONDS.get(group) or SECONDS.get(name, ONE_GUEST if group.startswith("tests/vm/") else NO_GUEST)
+    return SECONDS.get(group) or SECONDS.get(
+        name, ONE_GUEST if group.startswith("tests/vm/") else NO_GUEST
+    )
 
 
 class ByGuest(LoadScopeScheduling):  # type: ignore[misc]
-    """Gives each process whole groups, in the order in which their tests were collected."""
+    """
+    Gives each process whole groups, in the order in which their tests were collected.
+    """
 
     def __init__(self, config: pytest.Config, log: object) -> None:
         config.option.loadscopereorder = False

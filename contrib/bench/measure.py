@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What ``contrib/bench/owners`` runs in the guest: the measurements at one number of pages, printed as one JSON object."""
+"""
+What ``contrib/bench/owners`` runs in the guest: the measurements at one number of
+pages, printed as one JSON object.
+"""
 
 from __future__ import annotations
 
@@ -42,37 +45,71 @@ def run(*argv: str) -> str:
 
 
 def peaks(pagedbg: str) -> tuple[int, int]:
-    """Peak memory of a pagedbg process in bytes: once it has started, and after the query."""
+    """
+    Peak memory of a pagedbg process in bytes: once it has started, and after the query.
+    """
     grep = "!grep VmHWM /proc/$PPID/status"
-    said = run(pagedbg, "-e", "status -o /dev/null", "-e", grep, "-e", f"{QUERY} -o /dev/null", "-e", grep)
+    said = run(
+        pagedbg,
+        "-e",
+        "status -o /dev/null",
+        "-e",
+        grep,
+        "-e",
+        f"{QUERY} -o /dev/null",
+        "-e",
+        grep,
+    )
     start, end = (int(size) << 10 for size in re.findall(r"VmHWM:\s+(\d+) kB", said))
     return start, end
 
 
 def in_session(prog: Program, rounds: int) -> dict[str, float]:
     """
-    Seconds that the bare read and the query take in an open session: the least of some rounds, in turn. By order there are no stacks to look
-    up, to name and to print, which takes as long for a few pages as for many.
+    Seconds that the bare read and the query take in an open session: the least of some
+    rounds, in turn. By order there are no stacks to look up, to name and to print,
+    which takes as long for a few pages as for many.
     """
-    queries = {"owners": f"{QUERY} -o /dev/null", "owners_by_order": "owners --by order -o /dev/null"}
-    NAMESPACE.run(prog, queries["owners"])  # imports, and names of the kernel that a session looks up once
+    queries = {
+        "owners": f"{QUERY} -o /dev/null",
+        "owners_by_order": "owners --by order -o /dev/null",
+    }
+    NAMESPACE.run(
+        prog, queries["owners"]
+    )  # imports, and names of the kernel that a session looks up once
     times = [
-        {"bare_read": seconds(bare_read, prog), **{name: seconds(NAMESPACE.run, prog, query) for name, query in queries.items()}}
+        {
+            "bare_read": seconds(bare_read, prog),
+            **{
+                name: seconds(NAMESPACE.run, prog, query)
+                for name, query in queries.items()
+            },
+        }
         for _ in range(rounds)
     ]
     return {name: min(one[name] for one in times) for name in times[0]}
 
 
 def check(prog: Program, pages: int) -> tuple[int, int]:
-    """Compare pagedbg's answer with what the module holds; return how many blocks and pages there are on record."""
+    """
+    Compare pagedbg's answer with what the module holds; return how many blocks and
+    pages there are on record.
+    """
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
         NAMESPACE.run(prog, f"{QUERY} -o {file.name}")
         rows = json.load(file)
-    filled = [row for row in rows if any(frame.startswith("fill_leaf_") for frame in row["stack"])]
+    filled = [
+        row
+        for row in rows
+        if any(frame.startswith("fill_leaf_") for frame in row["stack"])
+    ]
     found = sorted((row["blocks"], row["pages"]) for row in filled)
     expected = sorted((len(range(path, pages, PATHS)),) * 2 for path in range(PATHS))
     if found != expected:
-        raise SystemExit(f"pagedbg found {sum(n for _, n in found)} of {pages} pages, in {len(found)} of {PATHS} stacks")
+        raise SystemExit(
+            f"pagedbg found {sum(n for _, n in found)} of {pages} pages, in"
+            f" {len(found)} of {PATHS} stacks"
+        )
     return sum(row["blocks"] for row in rows), sum(row["pages"] for row in rows)
 
 
@@ -84,7 +121,10 @@ def pieces(prog: Program) -> Iterator[tuple[int, int]]:
     size = page_ext_size(prog)
     for found in for_each_page_ext_range(prog):
         for pfn in range(found.start_pfn, found.end_pfn, READ):
-            yield found.address + size * (pfn - found.start_pfn), size * min(READ, found.end_pfn - pfn)
+            yield (
+                found.address + size * (pfn - found.start_pfn),
+                size * min(READ, found.end_pfn - pfn),
+            )
 
 
 def bare_read(prog: Program) -> None:
@@ -93,7 +133,10 @@ def bare_read(prog: Program) -> None:
 
 
 def by_objects(prog: Program, ranges: list[PageExtRange], every: int) -> Counter[int]:
-    """Count blocks by handle as a drgn script does that reads member by member, looking at one of so many pages."""
+    """
+    Count blocks by handle as a drgn script does that reads member by member, looking at
+    one of so many pages.
+    """
     size, offset = page_ext_size(prog), prog["page_owner_ops"].offset.value_()
     page_ext, page_owner = prog.type("struct page_ext"), prog.type("struct page_owner")
     allocated = 1 << prog["PAGE_EXT_OWNER_ALLOCATED"].value_()
@@ -109,28 +152,50 @@ def by_objects(prog: Program, ranges: list[PageExtRange], every: int) -> Counter
 
 
 def read_text(records: int | None, to: str = os.devnull) -> float:
-    """Seconds to read page_owner's text: some records from its beginning (one a read), or all of it."""
+    """
+    Seconds to read page_owner's text: some records from its beginning (one a read), or
+    all of it.
+    """
     if records is None:
         return seconds(run, "sh", "-c", f"cat {TEXT} > {to}")
-    return seconds(run, "dd", f"if={TEXT}", f"of={to}", "bs=4096", f"count={records}", "status=none")
+    return seconds(
+        run,
+        "dd",
+        f"if={TEXT}",
+        f"of={to}",
+        "bs=4096",
+        f"count={records}",
+        "status=none",
+    )
 
 
 def sort_text(sort: str, records: int | None) -> tuple[float, int]:
-    """Seconds that page_owner_sort takes for so many records, and the size of their text."""
+    """
+    Seconds that page_owner_sort takes for so many records, and the size of their text.
+    """
     with tempfile.TemporaryDirectory() as directory:
         text, result = f"{directory}/text", f"{directory}/sorted"
         read_text(records, text)
-        return seconds(run, sort, "-m", "--cull=stacktrace", text, result), os.path.getsize(text)
+        return seconds(
+            run, sort, "-m", "--cull=stacktrace", text, result
+        ), os.path.getsize(text)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--pages", type=int, required=True, help="how many the module holds")
+    parser.add_argument(
+        "--pages", type=int, required=True, help="how many the module holds"
+    )
     parser.add_argument("--pagedbg", required=True)
     parser.add_argument("--sort", required=True, help="page_owner_sort")
     parser.add_argument("--text", action="store_true", help="read all of the text, too")
     parser.add_argument("--sort-all", action="store_true", help="and sort all of it")
-    parser.add_argument("--sample", type=int, required=True, help="records, and pages for the loop over Objects")
+    parser.add_argument(
+        "--sample",
+        type=int,
+        required=True,
+        help="records, and pages for the loop over Objects",
+    )
     parser.add_argument("--rounds", type=int, required=True)
     args = parser.parse_args()
     os.chdir("/")
@@ -141,7 +206,8 @@ def main() -> None:
     blocks, pages = check(prog, args.pages)
     opened = in_session(prog, args.rounds)
     startup, process = (
-        min(seconds(run, args.pagedbg, "-e", command) for _ in range(args.rounds)) for command in ("status", f"{QUERY} -o /dev/null")
+        min(seconds(run, args.pagedbg, "-e", command) for _ in range(args.rounds))
+        for command in ("status", f"{QUERY} -o /dev/null")
     )
     start, peak = peaks(args.pagedbg)
 

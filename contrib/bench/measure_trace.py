@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-What ``contrib/bench/trace`` runs: in a guest whose clocks count instructions, what watching allocations costs; anywhere, how fast a ring is
-drained. Prints one JSON object.
+What ``contrib/bench/trace`` runs: in a guest whose clocks count instructions, what
+watching allocations costs; anywhere, how fast a ring is drained. Prints one JSON
+object.
 """
 
 from __future__ import annotations
@@ -39,15 +40,22 @@ PAIRS = 100  # in a round; no more, so that some rounds meet no tick
 SLOTS = 1 << 16  # of the ring that is drained in the guest
 HOST_SLOTS = 1 << 20
 SMALL = 1 << 12  # slots of the ring that is overrun
-BEFORE, AFTER = 1000, 10000  # pairs of the test of the loss counter, before the reader stops and after
+BEFORE, AFTER = (
+    1000,
+    10000,
+)  # pairs of the test of the loss counter, before the reader stops and after
 
 # The original project's, of the one hook whose cost is compared.
-LINE = r'printf("page_owner info {set}: timestamp=%llu pid=%d proc_name=%s\n", nsecs, pid, comm)'
+LINE = (
+    r'printf("page_owner info {set}: timestamp=%llu pid=%d proc_name=%s\n", nsecs, pid,'
+    r" comm)"
+)
 LINE_STACK = LINE.replace(r"\n", r"%s\n").replace("comm)", "comm, kstack)")
 
 EMPTY = "int kretfunc__{}(void *ctx) {{ return 0; }}\n"
 
-# What memleak of bcc does on kernel pages: the functions that its tracepoints call, without their workarounds and its sampling.
+# What memleak of bcc does on kernel pages: the functions that its tracepoints call,
+# without their workarounds and its sampling.
 MEMLEAK = """
 struct alloc_info_t { u64 size; u64 timestamp_ns; int stack_id; };
 struct combined_alloc_info_t { u64 total_size; u64 number_of_allocs; };
@@ -102,7 +110,7 @@ int raw_tracepoint__mm_page_free(struct bpf_raw_tracepoint_args *ctx)
 	}
 	return 0;
 }
-"""
+"""  # noqa: E501
 
 # drgn and bcc cannot be in one process.
 DESCRIBE = """
@@ -119,7 +127,10 @@ class Unavailable(Exception):
 
 @dataclasses.dataclass
 class Case:
-    """Something that watches allocations while the context that ``start`` makes is open; of its process, if it is another one, the pid."""
+    """
+    Something that watches allocations while the context that ``start`` makes is open;
+    of its process, if it is another one, the pid.
+    """
 
     name: str
     start: Callable[[], contextlib.AbstractContextManager[int | None]]
@@ -144,7 +155,9 @@ def pair(order: int) -> float:
 
 
 def describe() -> dict[str, Any]:
-    described = subprocess.run([sys.executable, "-c", DESCRIBE], stdout=subprocess.PIPE, check=True)
+    described = subprocess.run(
+        [sys.executable, "-c", DESCRIBE], stdout=subprocess.PIPE, check=True
+    )
     return json.loads(described.stdout)  # type: ignore[no-any-return]
 
 
@@ -157,7 +170,9 @@ def filter_of(*orders: int, events: int = 0xFF) -> Any:
 
 
 @contextlib.contextmanager
-def backend(kernel: dict[str, Any], filter_: Any, attach: str, slots: int = SMALL) -> Iterator[BpfBackend | KmodBackend]:
+def backend(
+    kernel: dict[str, Any], filter_: Any, attach: str, slots: int = SMALL
+) -> Iterator[BpfBackend | KmodBackend]:
     known = kernel["functions"], kernel["constants"], kernel["addresses"]
     opened: BpfBackend | KmodBackend
     if attach == KMOD:
@@ -170,7 +185,9 @@ def backend(kernel: dict[str, Any], filter_: Any, attach: str, slots: int = SMAL
         opened.close()
 
 
-def ours(kernel: dict[str, Any], filter_: Any, attach: str) -> Callable[[], contextlib.AbstractContextManager[None]]:
+def ours(
+    kernel: dict[str, Any], filter_: Any, attach: str
+) -> Callable[[], contextlib.AbstractContextManager[None]]:
     @contextlib.contextmanager
     def start() -> Iterator[None]:
         with backend(kernel, filter_, attach):
@@ -181,14 +198,34 @@ def ours(kernel: dict[str, Any], filter_: Any, attach: str) -> Callable[[], cont
 
 def cases(kernel: dict[str, Any]) -> Iterator[Case]:
     if not kernel["page_owner"]:
-        yield Case("ours on tracepoints, filtered out", ours(kernel, filter_of(9), TRACEPOINT))
-        yield Case("ours on tracepoints, recorded with a BPF stack id", ours(kernel, filter_of(*range(11)), TRACEPOINT))
+        yield Case(
+            "ours on tracepoints, filtered out", ours(kernel, filter_of(9), TRACEPOINT)
+        )
+        yield Case(
+            "ours on tracepoints, recorded with a BPF stack id",
+            ours(kernel, filter_of(*range(11)), TRACEPOINT),
+        )
         return
     for attach in (TRAMPOLINE, TRACEPOINT, KPROBE, KMOD):
-        by = {TRAMPOLINE: "", TRACEPOINT: " by tracepoint", KPROBE: " by kprobes", KMOD: ", the module"}[attach]
-        yield Case(f"ours{by}, filtered out: order 9 asked for", ours(kernel, filter_of(9), attach))
-        yield Case(f"ours{by}, filtered out: order 0 asked for", ours(kernel, filter_of(0), attach), (4,))
-        yield Case(f"ours{by}, allocations recorded", ours(kernel, filter_of(*range(11), events=1 << event_record.SET), attach))
+        by = {
+            TRAMPOLINE: "",
+            TRACEPOINT: " by tracepoint",
+            KPROBE: " by kprobes",
+            KMOD: ", the module",
+        }[attach]
+        yield Case(
+            f"ours{by}, filtered out: order 9 asked for",
+            ours(kernel, filter_of(9), attach),
+        )
+        yield Case(
+            f"ours{by}, filtered out: order 0 asked for",
+            ours(kernel, filter_of(0), attach),
+            (4,),
+        )
+        yield Case(
+            f"ours{by}, allocations recorded",
+            ours(kernel, filter_of(*range(11), events=1 << event_record.SET), attach),
+        )
         yield Case(f"ours{by}, recorded", ours(kernel, filter_of(*range(11)), attach))
 
 
@@ -217,15 +254,28 @@ def bpftrace(script: str) -> Callable[[], contextlib.AbstractContextManager[int]
     @contextlib.contextmanager
     def start() -> Iterator[int]:
         try:
-            process = subprocess.Popen(["bpftrace", "-e", script], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            process = subprocess.Popen(
+                ["bpftrace", "-e", script],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            )
         except FileNotFoundError:
             raise Unavailable("bpftrace is not installed.") from None
         try:
             # It says that it attaches before it has.
-            while "__set_page_owner" not in Path("/sys/kernel/debug/kprobes/list").read_text():
+            while (
+                "__set_page_owner"
+                not in Path("/sys/kernel/debug/kprobes/list").read_text()
+            ):
                 if process.poll() is not None:
-                    said = process.stderr.read().decode().strip().splitlines() if process.stderr else []
-                    raise Unavailable(f"bpftrace ended: {said[-1] if said else process.returncode}")
+                    said = (
+                        process.stderr.read().decode().strip().splitlines()
+                        if process.stderr
+                        else []
+                    )
+                    raise Unavailable(
+                        f"bpftrace ended: {said[-1] if said else process.returncode}"
+                    )
                 time.sleep(0.05)
             settled(process.pid)
             yield process.pid
@@ -253,10 +303,21 @@ def printing() -> Iterator[None]:
 def peers(kernel: dict[str, Any]) -> Iterator[Case]:
     if kernel["page_owner"]:
         yield Case("a kprobe that prints order 4 (the original's module)", printing)
-        yield Case("empty fexit on set", compiled(empty_functions(kernel["functions"]["set"])))
-        yield Case("empty fexit on set and reset", compiled(empty_functions(*map(kernel["functions"].get, ("set", "reset")))))
-        yield Case("bpftrace, the original's line (set)", bpftrace(f"kprobe:__set_page_owner {{ {LINE} }}"))
-        yield Case("bpftrace, the same with kstack (set)", bpftrace(f"kprobe:__set_page_owner {{ {LINE_STACK} }}"))
+        yield Case(
+            "empty fexit on set", compiled(empty_functions(kernel["functions"]["set"]))
+        )
+        yield Case(
+            "empty fexit on set and reset",
+            compiled(empty_functions(*map(kernel["functions"].get, ("set", "reset")))),
+        )
+        yield Case(
+            "bpftrace, the original's line (set)",
+            bpftrace(f"kprobe:__set_page_owner {{ {LINE} }}"),
+        )
+        yield Case(
+            "bpftrace, the same with kstack (set)",
+            bpftrace(f"kprobe:__set_page_owner {{ {LINE_STACK} }}"),
+        )
     yield Case("bcc, memleak's way", compiled(MEMLEAK))
 
 
@@ -264,7 +325,10 @@ def peers(kernel: dict[str, Any]) -> Iterator[Case]:
 
 
 def cpu_ns(pid: int) -> int:
-    """CPU time of a process (kernel/time/posix-cpu-timers.c: CPUCLOCK_SCHED); where clocks count instructions, its instructions."""
+    """
+    CPU time of a process (kernel/time/posix-cpu-timers.c: CPUCLOCK_SCHED); where clocks
+    count instructions, its instructions.
+    """
     return time.clock_gettime_ns((~pid << 3) | 2)
 
 
@@ -299,7 +363,12 @@ def kernel_side(case: Case) -> dict[str, Any]:
     return row
 
 
-def instructions(ring: Ring, fill: Callable[[], None], use: Callable[[Any], object], clock: Callable[[], int]) -> float:
+def instructions(
+    ring: Ring,
+    fill: Callable[[], None],
+    use: Callable[[Any], object],
+    clock: Callable[[], int],
+) -> float:
     """What an event costs that is drained, by a clock: the least of some full rings."""
     costs = []
     for _ in range(4):
@@ -329,11 +398,17 @@ def uses(directory: Path) -> Iterator[tuple[str, Callable[[Any], object]]]:
     writer.abandon()
     with open(directory / "file", "xb", buffering=0) as file:
         # Of memory that the file has already.
-        yield "drained and written over a file", lambda piece: os.pwrite(file.fileno(), piece.view(np.uint8), 0)
+        yield (
+            "drained and written over a file",
+            lambda piece: os.pwrite(file.fileno(), piece.view(np.uint8), 0),
+        )
 
 
 def on_a_disk(directory: Path) -> Iterator[tuple[str, Callable[[Any], object]]]:
-    """The same as a recorder does it, on a disk: what is appended is brought there all the while, and what is counted is written down."""
+    """
+    The same as a recorder does it, on a disk: what is appended is brought there all the
+    while, and what is counted is written down.
+    """
     writer = CaptureWriter(directory / "capture")
     writer.begin(
         Meta(
@@ -355,7 +430,8 @@ def on_a_disk(directory: Path) -> Iterator[tuple[str, Callable[[Any], object]]]:
 
     def use(piece: Any) -> None:
         writer.append(piece)
-        # A recorder does so every two seconds: with fewer than 5 million records a second this is more often.
+        # A recorder does so every two seconds: with fewer than 5 million records a
+        # second this is more often.
         if next(appended) % 256 == 0:
             writer.write_meta()
             writer.sync()
@@ -368,14 +444,29 @@ def user_side(kernel: dict[str, Any]) -> dict[str, float]:
     def fill() -> None:
         churn(f"pairs 0 {SLOTS}")
 
-    with tmpfs() as directory, backend(kernel, filter_of(0), TRAMPOLINE, SLOTS) as opened:
-        return {name: instructions(opened.rings[0], fill, use, time.process_time_ns) for name, use in uses(directory)}
+    with (
+        tmpfs() as directory,
+        backend(kernel, filter_of(0), TRAMPOLINE, SLOTS) as opened,
+    ):
+        return {
+            name: instructions(opened.rings[0], fill, use, time.process_time_ns)
+            for name, use in uses(directory)
+        }
 
 
 def loss(kernel: dict[str, Any]) -> dict[str, int]:
-    """Overrun a small ring, of whose events the number is known: those of one process at an order that is its own."""
+    """
+    Overrun a small ring, of whose events the number is known: those of one process at
+    an order that is its own.
+    """
     script = f"while read pairs; do echo pairs 5 $pairs > {CHURN}; echo; done"
-    with subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as child:
+    with subprocess.Popen(
+        ["sh", "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    ) as child:
         assert child.stdin and child.stdout
         filter_ = filter_of(5)
         filter_["pid"][0] = child.pid, child.pid
@@ -400,18 +491,25 @@ def loss(kernel: dict[str, Any]) -> dict[str, int]:
 
 
 def host() -> dict[str, float]:
-    """Seconds that a record takes which is drained from a full ring: the least of some."""
+    """
+    Seconds that a record takes which is drained from a full ring: the least of some.
+    """
     slots = np.zeros(HOST_SLOTS, event_record.RECORD)
     head = np.zeros(1, np.uint64)
     ring = Ring(slots, head)
 
     def fill() -> None:
-        slots["seq"] = np.arange(int(head[0]) + 1, int(head[0]) + 1 + HOST_SLOTS, dtype=np.uint64)
+        slots["seq"] = np.arange(
+            int(head[0]) + 1, int(head[0]) + 1 + HOST_SLOTS, dtype=np.uint64
+        )
         slots["check"] = event_record.check_of(slots)
         head[0] += HOST_SLOTS
 
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as memory, tempfile.TemporaryDirectory(dir="/var/tmp") as disk:
+    with (
+        tempfile.TemporaryDirectory(dir="/dev/shm") as memory,
+        tempfile.TemporaryDirectory(dir="/var/tmp") as disk,
+    ):
         return {
             name: 1e-9 * instructions(ring, fill, use, time.perf_counter_ns)
             for name, use in itertools.chain(uses(Path(memory)), on_a_disk(Path(disk)))
@@ -420,7 +518,9 @@ def host() -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--host", action="store_true", help="only how fast a ring is drained")
+    parser.add_argument(
+        "--host", action="store_true", help="only how fast a ring is drained"
+    )
     parser.add_argument("--ours", action="store_true", help="leave out the peers")
     args = parser.parse_args()
     if args.host:
@@ -430,10 +530,22 @@ def main() -> None:
     result: dict[str, Any] = {
         "kernel": Path("/proc/sys/kernel/osrelease").read_text().strip(),
         "page_owner": kernel["page_owner"],
-        "cases": [kernel_side(case) for case in itertools.chain(cases(kernel), [] if args.ours else peers(kernel))],
+        "cases": [
+            kernel_side(case)
+            for case in itertools.chain(
+                cases(kernel), [] if args.ours else peers(kernel)
+            )
+        ],
     }
     # Blocks that have to be split and merged cost more: the least is without.
-    result["alone"] = {order: min(row["pairs"][order]["base"] for row in result["cases"] if order in row["pairs"]) for order in ORDERS}
+    result["alone"] = {
+        order: min(
+            row["pairs"][order]["base"]
+            for row in result["cases"]
+            if order in row["pairs"]
+        )
+        for order in ORDERS
+    }
     if kernel["page_owner"]:
         result.update(user=user_side(kernel), loss=loss(kernel))
     json.dump(result, sys.stdout)

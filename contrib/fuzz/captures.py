@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Captures to be damaged: every file of one, each in the way that hurts its kind, whatever files there are."""
+"""
+Captures to be damaged: every file of one, each in the way that hurts its kind, whatever
+files there are.
+"""
 
 from __future__ import annotations
 
@@ -63,8 +66,20 @@ class Captures:
         for _ in range(few(choice, 6)):
             kind = KINDS[one(choice, len(KINDS))]
             # One that was made a terabyte is left at that.
-            files = sorted(path for path in self.path.iterdir() if path.is_file() and not path.is_symlink() and path.stat().st_size < _MOST)
-            wanted = {"meta": ".json", "events": ".bin", "records": ".bin", "lines": ".jsonl", "arrays": ".npy"}.get(kind, "")
+            files = sorted(
+                path
+                for path in self.path.iterdir()
+                if path.is_file()
+                and not path.is_symlink()
+                and path.stat().st_size < _MOST
+            )
+            wanted = {
+                "meta": ".json",
+                "events": ".bin",
+                "records": ".bin",
+                "lines": ".jsonl",
+                "arrays": ".npy",
+            }.get(kind, "")
             files = [path for path in files if path.name.endswith(wanted)]
             if files:
                 getattr(self, f"_{kind}")(choice, files[one(choice, len(files))])
@@ -111,7 +126,11 @@ class Captures:
             if kind == 1:
                 return value * 1000
             return [*value[:at], self._other(choice, value[at]), *value[at + 1 :]]
-        if isinstance(value, int) and not isinstance(value, bool) and choice.random() < 0.5:
+        if (
+            isinstance(value, int)
+            and not isinstance(value, bool)
+            and choice.random() < 0.5
+        ):
             return number(choice, value & (1 << 64) - 1, 8)
         return WRONG[one(choice, len(WRONG))]
 
@@ -133,7 +152,9 @@ class Captures:
             lines[at] = b"x" * (1 << one(choice, 24))
         else:
             try:
-                lines[at] = json.dumps(self._other(choice, json.loads(lines[at] or b"{}"))).encode()
+                lines[at] = json.dumps(
+                    self._other(choice, json.loads(lines[at] or b"{}"))
+                ).encode()
             except (ValueError, RecursionError):
                 return
         path.write_bytes(b"\n".join(lines))
@@ -156,13 +177,19 @@ class Captures:
             del data[at // 64 * 64 : at // 64 * 64 + size]
         elif kind == 4:
             length = min(1 << one(choice, 16), len(data) - at)
-            data[at : at + length] = (bytes(length), b"\xff" * length, choice.bytes(length))[one(choice, 3)]
+            data[at : at + length] = (
+                bytes(length),
+                b"\xff" * length,
+                choice.bytes(length),
+            )[one(choice, 3)]
         else:
             for _ in range(few(choice)):
                 size = (8, 8, 4, 2, 1)[one(choice, 5)]
                 at = one(choice, len(data)) // size * size
                 old = int.from_bytes(data[at : at + size], "little")
-                data[at : at + size] = number(choice, old, size).to_bytes(size, "little")
+                data[at : at + size] = number(choice, old, size).to_bytes(
+                    size, "little"
+                )
         path.write_bytes(data)
 
     def _records(self, choice: Choice, path: Path) -> None:
@@ -179,7 +206,9 @@ class Captures:
             if len(flat):
                 value = number(choice, int(unsigned[0]), flat.dtype.itemsize)
                 unsigned[:] = value
-                records[name][at : at + size] = unsigned.view(flat.dtype).reshape(records[name][at : at + size].shape)
+                records[name][at : at + size] = unsigned.view(flat.dtype).reshape(
+                    records[name][at : at + size].shape
+                )
         records["check"] = check_of(records)
         records.tofile(path)
 
@@ -192,7 +221,15 @@ class Captures:
         head, rest = bytearray(data[:256]), data[256:]
         for _ in range(few(choice, 8)):
             at = one(choice, max(len(head), 1))
-            head[at : at + 1] = (b"(", b"'", b"9" * 20, b"\n", b"\0", b"-", choice.bytes(1))[one(choice, 7)]
+            head[at : at + 1] = (
+                b"(",
+                b"'",
+                b"9" * 20,
+                b"\n",
+                b"\0",
+                b"-",
+                choice.bytes(1),
+            )[one(choice, 7)]
         path.write_bytes(bytes(head) + rest)
 
     # ---- what is no file ----

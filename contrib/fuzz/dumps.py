@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Dumps to be damaged: as a file (headers, bitmap, page descriptors), and in the memory that is in it, by what lies where."""
+"""
+Dumps to be damaged: as a file (headers, bitmap, page descriptors), and in the memory
+that is in it, by what lies where.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,21 @@ from pagedbg.mm.page_state import pfn_state
 from pagedbg.target.globals import GLOBALS
 from pagedbg.target.opening import Target, open_target
 
-EHDR = [(16, 2), (18, 2), (20, 4), (24, 8), (32, 8), (40, 8), (48, 4), (52, 2), (54, 2), (56, 2), (58, 2), (60, 2), (62, 2)]
+EHDR = [
+    (16, 2),
+    (18, 2),
+    (20, 4),
+    (24, 8),
+    (32, 8),
+    (40, 8),
+    (48, 4),
+    (52, 2),
+    (54, 2),
+    (56, 2),
+    (58, 2),
+    (60, 2),
+    (62, 2),
+]
 PHDR = [(0, 4), (4, 4), (8, 8), (16, 8), (24, 8), (32, 8), (40, 8), (48, 8)]
 # struct disk_dump_header, and struct kdump_sub_header in the block behind it.
 DISK_DUMP = [
@@ -97,8 +114,13 @@ class Dumps:
         self.target = open_target(str(core))
         self.elf_path = directory / "whole.elf"
         self._elf = ElfCore(self.target.prog, self.elf_path)
-        self.places = {name: sorted(find(self.target), key=lambda place: place.at) for name, find in PLACES.items()}
-        self.places["memory"] = [Place(address, PAGE) for address in self._known_pages()]
+        self.places = {
+            name: sorted(find(self.target), key=lambda place: place.at)
+            for name, find in PLACES.items()
+        }
+        self.places["memory"] = [
+            Place(address, PAGE) for address in self._known_pages()
+        ]
         self._physical = functools.cache(self._translate)
 
     def copies(self, directory: Path) -> None:
@@ -113,13 +135,21 @@ class Dumps:
 
     def _known_pages(self) -> Iterator[int]:
         places = [place for many in self.places.values() for place in many]
-        yield from sorted({page for place in places for page in range(place.at // PAGE * PAGE, place.at + place.size, PAGE)})
+        yield from sorted(
+            {
+                page
+                for place in places
+                for page in range(place.at // PAGE * PAGE, place.at + place.size, PAGE)
+            }
+        )
 
     # ---- memory ----
 
     def _translate(self, page: int) -> int | None:
         try:
-            return int(follow_phys(self.target.prog["init_mm"].address_of_(), page).value_())
+            return int(
+                follow_phys(self.target.prog["init_mm"].address_of_(), page).value_()
+            )
         except FaultError:
             return None
 
@@ -139,13 +169,22 @@ class Dumps:
             step = min(len(data) - done, PAGE - at % PAGE)
             physical = self._physical(at // PAGE * PAGE)
             if physical is not None:
-                (self._write_elf if file is self.elf else self._write_kdump)(physical + at % PAGE, data[done : done + step])
+                (self._write_elf if file is self.elf else self._write_kdump)(
+                    physical + at % PAGE, data[done : done + step]
+                )
             done += step
 
     def _read_segments(self) -> list[tuple[int, int, int]]:
         (count,) = struct.unpack("<H", self.elf.read(56, 2))
-        headers = [struct.unpack("<IIQQQQQQ", self.elf.read(self._phoff + 56 * i, 56)) for i in range(count)]
-        return [(paddr, filesz, offset) for kind, _, offset, _, paddr, filesz, _, _ in headers if kind == 1]
+        headers = [
+            struct.unpack("<IIQQQQQQ", self.elf.read(self._phoff + 56 * i, 56))
+            for i in range(count)
+        ]
+        return [
+            (paddr, filesz, offset)
+            for kind, _, offset, _, paddr, filesz, _, _ in headers
+            if kind == 1
+        ]
 
     def _write_elf(self, physical: int, data: bytes) -> None:
         for start, size, offset in self._segments:
@@ -155,11 +194,16 @@ class Dumps:
     def _read_bitmap(self) -> tuple[np.ndarray[Any, Any], int]:
         block, sub, blocks = struct.unpack("<iii", self.kdump.read(428, 12))
         at, half = (1 + sub) * block, blocks * block // 2
-        bits = np.unpackbits(np.frombuffer(self.kdump.read(at + half, half), np.uint8), bitorder="little")
+        bits = np.unpackbits(
+            np.frombuffer(self.kdump.read(at + half, half), np.uint8), bitorder="little"
+        )
         return np.cumsum(bits) * bits, at + blocks * block
 
     def _write_kdump(self, physical: int, data: bytes) -> None:
-        """Store the page anew, uncompressed, behind all others: so the damage is in the memory and not in how it is packed."""
+        """
+        Store the page anew, uncompressed, behind all others: so the damage is in the
+        memory and not in how it is packed.
+        """
         pfn = physical // PAGE
         rank = int(self._bitmap[pfn]) if pfn < len(self._bitmap) else 0
         if not rank:
@@ -196,7 +240,9 @@ class Dumps:
             place = places[one(choice, len(places))]
             if place.size > PAGE and choice.random() < 0.8:
                 place = Place(place.at + one(choice, place.size) // 8 * 8, 256)
-            for at, data in words(choice, place, self.read(place.at, place.size) or bytes(8), places):
+            for at, data in words(
+                choice, place, self.read(place.at, place.size) or bytes(8), places
+            ):
                 self.write(file, at, data)
         return file
 
@@ -204,7 +250,9 @@ class Dumps:
         old = int.from_bytes(file.read(at, size), "little")
         new = number(choice, old, size)
         if choice.random() < 0.3:
-            new = (file.size + (-4096, -1, 0, 1, 4096)[one(choice, 5)]) & (1 << 8 * size) - 1
+            new = (file.size + (-4096, -1, 0, 1, 4096)[one(choice, 5)]) & (
+                1 << 8 * size
+            ) - 1
         file.write(at, new.to_bytes(size, "little"))
 
     def _elf_header(self, choice: Choice) -> None:
@@ -226,7 +274,9 @@ class Dumps:
             file.write(56, b"\xff\xff")
             file.write(40, struct.pack("<Q", section))
             header = bytearray(64)
-            struct.pack_into("<I", header, 44, EDGES[one(choice, len(EDGES))] & 0xFFFFFFFF)
+            struct.pack_into(
+                "<I", header, 44, EDGES[one(choice, len(EDGES))] & 0xFFFFFFFF
+            )
             struct.pack_into("<Q", header, 32, EDGES[one(choice, len(EDGES))])
             file.write(section, bytes(header))
 
@@ -243,11 +293,24 @@ class Dumps:
             # The bitmaps.
             at = 2 * PAGE + one(choice, self._descriptors - 2 * PAGE)
             length = min(1 << one(choice, 12), self._descriptors - at)
-            file.write(at, (choice.bytes(length), b"\xff" * length, b"\x55" * length, bytes(length))[one(choice, 4)])
+            file.write(
+                at,
+                (
+                    choice.bytes(length),
+                    b"\xff" * length,
+                    b"\x55" * length,
+                    bytes(length),
+                )[one(choice, 4)],
+            )
         elif kind == 6:
             # offset, size, flags, page_flags of a page.
             at, size = ((0, 8), (8, 4), (12, 4), (16, 8))[one(choice, 4)]
-            self._field(file, self._descriptors + 24 * one(choice, int(self._bitmap.max())) + at, size, choice)
+            self._field(
+                file,
+                self._descriptors + 24 * one(choice, int(self._bitmap.max())) + at,
+                size,
+                choice,
+            )
         else:
             at = self._descriptors + one(choice, file.size - self._descriptors)
             file.write(at, choice.bytes(min(1 << one(choice, 12), file.size - at)))
@@ -267,20 +330,26 @@ class Dumps:
             # Where there is room for a longer one.
             text_at = file.path.stat().st_size
             file.write(PAGE + 32, text_at.to_bytes(8, "little"))
-            notes = struct.pack("<III", 11, len(info), 0) + b"VMCOREINFO\0\0" + info.ljust(-(-len(info) // 4) * 4, b"\0")
+            notes = (
+                struct.pack("<III", 11, len(info), 0)
+                + b"VMCOREINFO\0\0"
+                + info.ljust(-(-len(info) // 4) * 4, b"\0")
+            )
             file.write(text_at + len(info), notes)
             file.write(PAGE + 48, struct.pack("<QQ", text_at + len(info), len(notes)))
         else:
             note_at = -(-file.path.stat().st_size // PAGE) * PAGE
             file.write(self._phoff + 8, note_at.to_bytes(8, "little"))
             file.write(self._phoff + 32, (24 + len(info)).to_bytes(8, "little"))
-            file.write(note_at, struct.pack("<III", 11, len(info), 0) + b"VMCOREINFO\0\0")
+            file.write(
+                note_at, struct.pack("<III", 11, len(info), 0) + b"VMCOREINFO\0\0"
+            )
             size_at, text_at = note_at + 4, note_at + 24
         file.write(size_at, len(info).to_bytes(width, "little"))
         file.write(text_at, info)
 
 
-# ---- what lies where ---------------------------------------------------------------------------------------------------------------------
+# ---- what lies where ----------
 
 
 def _symbols(prog: Program, *names: str, size: int = 64) -> Iterator[Place]:
@@ -293,7 +362,9 @@ def _symbols(prog: Program, *names: str, size: int = 64) -> Iterator[Place]:
 
 def _object(thing: Any) -> Place:
     """A structure that a pointer points to."""
-    return Place(thing.value_(), thing.prog_.type(thing.type_.type.type_name()).size or 8)
+    return Place(
+        thing.value_(), thing.prog_.type(thing.type_.type.type_name()).size or 8
+    )
 
 
 def _info(target: Target, key: str) -> int:
@@ -301,9 +372,13 @@ def _info(target: Target, key: str) -> int:
 
 
 def _btf(target: Target) -> Iterator[Place]:
-    start, stop = (target.prog.symbol(name).address for name in ("__start_BTF", "__stop_BTF"))
+    start, stop = (
+        target.prog.symbol(name).address for name in ("__start_BTF", "__stop_BTF")
+    )
     header = Place(start, 24)
-    _, _, _, length, _, types, strings, _ = struct.unpack("<HBBIIIII", target.prog.read(start, 24))
+    _, _, _, length, _, types, strings, _ = struct.unpack(
+        "<HBBIIIII", target.prog.read(start, 24)
+    )
     yield from (
         header,
         Place(start + length, types),
@@ -350,7 +425,14 @@ def _kallsyms(target: Target) -> Iterator[Place]:
 def _depot(target: Target) -> Iterator[Place]:
     prog = target.prog
     yield from _symbols(
-        prog, "stack_pools", "pools_num", "stack_max_pools", "dummy_handle", "failure_handle", "early_handle", "page_owner_ops"
+        prog,
+        "stack_pools",
+        "pools_num",
+        "stack_max_pools",
+        "dummy_handle",
+        "failure_handle",
+        "early_handle",
+        "page_owner_ops",
     )
     pools = prog["stack_pools"]
     for i in range(min(prog["pools_num"].value_(), 64)):
@@ -362,7 +444,15 @@ _PFNS = (0, 0xEF0, 0x1000, 0x1200, 0x2B80, 0x8000)
 
 def _page_ext(target: Target) -> Iterator[Place]:
     prog = target.prog
-    yield from _symbols(prog, "page_ext_size", "page_owner_ops", "mem_section", "__highest_present_section_nr", "max_pfn", size=32)
+    yield from _symbols(
+        prog,
+        "page_ext_size",
+        "page_owner_ops",
+        "mem_section",
+        "__highest_present_section_nr",
+        "max_pfn",
+        size=32,
+    )
     yield Place(prog["mem_section"].value_(), 64)
     yield Place(prog["mem_section"][0].value_(), 256)
     size = prog["page_ext_size"].value_()
@@ -373,11 +463,24 @@ def _page_ext(target: Target) -> Iterator[Place]:
 
 def _memmap(target: Target) -> Iterator[Place]:
     prog = target.prog
-    yield from _symbols(prog, "vmemmap_base", "page_offset_base", "phys_base", "max_pfn", "mem_section", "pageflag_names", "zero_pfn")
+    yield from _symbols(
+        prog,
+        "vmemmap_base",
+        "page_offset_base",
+        "phys_base",
+        "max_pfn",
+        "mem_section",
+        "pageflag_names",
+        "zero_pfn",
+    )
     for pfn in (*_PFNS, *range(0x900, 0x2000, 0x137)):
         state = pfn_state(prog, pfn)
         if state.page:
-            yield from (Place(state.page, 64), Place(state.page, 64), Place(state.page, 64 * 16))
+            yield from (
+                Place(state.page, 64),
+                Place(state.page, 64),
+                Place(state.page, 64 * 16),
+            )
         for pointer in (state.mapping,):
             if pointer:
                 yield Place(pointer & ~3, 128)
@@ -398,7 +501,10 @@ def _log(target: Target) -> Iterator[Place]:
     prb = prog["prb"]
     yield _object(prb)
     yield _object(prb)
-    head = prb.desc_ring.head_id.counter.value_() & (1 << prb.desc_ring.count_bits.value_()) - 1
+    head = (
+        prb.desc_ring.head_id.counter.value_()
+        & (1 << prb.desc_ring.count_bits.value_()) - 1
+    )
     yield Place(prb.desc_ring.descs[max(head - 20, 0)].address_, 24 * 20)
     yield Place(prb.desc_ring.infos[max(head - 20, 0)].address_, 88 * 20)
     yield Place(prb.desc_ring.descs.value_(), 4096)
@@ -413,13 +519,26 @@ def _tasks(target: Target) -> Iterator[Place]:
         yield Place(task.thread_pid.value_(), 128)
         if not task.mm:
             continue
-        yield from (_object(task), Place(task.pid.address_, 64), Place(task.comm.address_, 16), Place(task.mm.address_, 16))
+        yield from (
+            _object(task),
+            Place(task.pid.address_, 64),
+            Place(task.comm.address_, 16),
+            Place(task.mm.address_, 16),
+        )
         mm = task.mm
-        yield from (_object(mm), Place(mm.mm_mt.address_, 16), Place(mm.pgd.value_(), PAGE))
+        yield from (
+            _object(mm),
+            Place(mm.mm_mt.address_, 16),
+            Place(mm.pgd.value_(), PAGE),
+        )
         node = mm.mm_mt.ma_root.value_() & ~0xFF
         yield from (Place(node, 256), Place(node, 256))
     root = prog["init_pid_ns"].idr.idr_rt.xa_head.value_() & ~3
-    yield from (Place(prog["init_pid_ns"].idr.address_, 32), Place(root, 576), Place(root, 64))
+    yield from (
+        Place(prog["init_pid_ns"].idr.address_, 32),
+        Place(root, 576),
+        Place(root, 64),
+    )
 
 
 def _rmap(target: Target) -> Iterator[Place]:
@@ -434,15 +553,29 @@ def _rmap(target: Target) -> Iterator[Place]:
             chain = vma.anon_vma_chain.next.value_()
             yield Place(chain - 16, 64)
         if vma.vm_file:
-            yield from (_object(vma.vm_file), _object(vma.vm_file.f_mapping), _object(vma.vm_file.f_inode))
+            yield from (
+                _object(vma.vm_file),
+                _object(vma.vm_file.f_mapping),
+                _object(vma.vm_file.f_inode),
+            )
             dentry = vma.vm_file.f_path.dentry
             for _ in range(6):
-                yield from (Place(dentry.value_(), 96), Place(dentry.d_parent.address_, 8))
+                yield from (
+                    Place(dentry.value_(), 96),
+                    Place(dentry.d_parent.address_, 8),
+                )
                 dentry = dentry.d_parent.read_()
             mount = vma.vm_file.f_path.mnt
-            yield from (Place(mount.value_() - 64, 256), Place(mount.mnt_sb.value_(), 256))
+            yield from (
+                Place(mount.value_() - 64, 256),
+                Place(mount.mnt_sb.value_(), 256),
+            )
     cgroup = prog["cgrp_dfl_root"].cgrp
-    yield from (Place(cgroup.address_, 512), Place(cgroup.kn.value_(), 128), Place(prog["root_mem_cgroup"].value_(), 256))
+    yield from (
+        Place(cgroup.address_, 512),
+        Place(cgroup.kn.value_(), 128),
+        Place(prog["root_mem_cgroup"].value_(), 256),
+    )
 
 
 def _zones(target: Target) -> Iterator[Place]:
@@ -473,11 +606,20 @@ def _zones(target: Target) -> Iterator[Place]:
     yield from (Place(node.nr_zones.address_, 64), Place(node.value_(), PAGE))
     for i in range(5):
         zone = node.node_zones[i]
-        yield from (Place(zone.address_, 256), Place(zone.name.value_() or zone.address_, 8), Place(zone.zone_start_pfn.address_, 64))
+        yield from (
+            Place(zone.address_, 256),
+            Place(zone.name.value_() or zone.address_, 8),
+            Place(zone.zone_start_pfn.address_, 64),
+        )
         if zone.per_cpu_pageset:
-            yield Place(prog["__per_cpu_offset"][0].value_() + zone.per_cpu_pageset.value_(), 512)
+            yield Place(
+                prog["__per_cpu_offset"][0].value_() + zone.per_cpu_pageset.value_(),
+                512,
+            )
     for cpu in range(2):
-        queue = prog["__per_cpu_offset"][cpu].value_() + prog.symbol("runqueues").address
+        queue = (
+            prog["__per_cpu_offset"][cpu].value_() + prog.symbol("runqueues").address
+        )
         yield Place(queue, 4096)
     resource = prog["iomem_resource"].child
     for _ in range(20):
@@ -490,10 +632,24 @@ def _zones(target: Target) -> Iterator[Place]:
 def _modules(target: Target) -> Iterator[Place]:
     prog = target.prog
     yield from _symbols(
-        prog, "modules", "kprobe_table", "prog_idr", "map_idr", "bpf_kallsyms", "vmap_nodes", "nr_vmap_nodes", "vmap_area_list", size=512
+        prog,
+        "modules",
+        "kprobe_table",
+        "prog_idr",
+        "map_idr",
+        "bpf_kallsyms",
+        "vmap_nodes",
+        "nr_vmap_nodes",
+        "vmap_area_list",
+        size=512,
     )
     for module in for_each_module(prog):
-        yield from (_object(module), Place(module.name.address_, 64), Place(module.list.address_, 16), _object(module.kallsyms))
+        yield from (
+            _object(module),
+            Place(module.name.address_, 64),
+            Place(module.list.address_, 16),
+            _object(module.kallsyms),
+        )
         yield from (
             Place(module.kallsyms.value_(), 32),
             Place(module.kallsyms.symtab.value_(), 24 * 64),
@@ -515,11 +671,21 @@ def _rings(target: Target) -> Iterator[Place]:
         cpus, stride = recorder._address(CPU)
         slots, _ = recorder._address(RECORD)
         base = slots - int(recorder.header["slots_at"])
-        yield from (Place(base, HEADER.itemsize), Place(base, HEADER.itemsize), Place(filters, 2 * FILTER.itemsize))
+        yield from (
+            Place(base, HEADER.itemsize),
+            Place(base, HEADER.itemsize),
+            Place(filters, 2 * FILTER.itemsize),
+        )
         for cpu in range(recorder.cpus):
-            yield from (Place(cpus + cpu * stride, 64), Place(cpus + cpu * stride, CPU.itemsize))
+            yield from (
+                Place(cpus + cpu * stride, 64),
+                Place(cpus + cpu * stride, CPU.itemsize),
+            )
             first = slots + cpu * recorder.slots * RECORD.itemsize
-            yield from (Place(first, 2048), Place(first, min(recorder.slots * RECORD.itemsize, 1 << 18)))
+            yield from (
+                Place(first, 2048),
+                Place(first, min(recorder.slots * RECORD.itemsize, 1 << 18)),
+            )
 
 
 def _globals(target: Target) -> Iterator[Place]:
@@ -537,7 +703,11 @@ def _page_tables(target: Target) -> Iterator[Place]:
         below = []
         for at in table:
             entries = np.frombuffer(prog.read(at, PAGE), "<u8")
-            below += [direct + (int(entry) & 0xFFFFFFFFFF000) for entry in entries[entries & 1 == 1] if not int(entry) & 0x80][:8]
+            below += [
+                direct + (int(entry) & 0xFFFFFFFFFF000)
+                for entry in entries[entries & 1 == 1]
+                if not int(entry) & 0x80
+            ][:8]
         table = []
         for at in below:
             try:

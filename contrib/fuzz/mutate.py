@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How numbers and bytes are damaged: by values at the edges of what can be held, and by what stands elsewhere in the same file."""
+"""
+How numbers and bytes are damaged: by values at the edges of what can be held, and by
+what stands elsewhere in the same file.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,48 @@ EDGES = sorted(
         value + off
         for value in (
             0,
-            *(1 << bits for bits in (3, 4, 6, 7, 8, 12, 15, 16, 20, 21, 24, 26, 30, 31, 32, 33, 40, 47, 48, 52, 56, 62, 63, 64)),
+            *(
+                1 << bits
+                for bits in (
+                    3,
+                    4,
+                    6,
+                    7,
+                    8,
+                    12,
+                    15,
+                    16,
+                    20,
+                    21,
+                    24,
+                    26,
+                    30,
+                    31,
+                    32,
+                    33,
+                    40,
+                    47,
+                    48,
+                    52,
+                    56,
+                    62,
+                    63,
+                    64,
+                )
+            ),
         )
         for off in (-1, 0, 1)
         if 0 <= value + off < 1 << 64
     }
 )
-POISON = (0xDEAD_0000_0000_0100, 0x6B6B_6B6B_6B6B_6B6B, 0x5A5A_5A5A_5A5A_5A5A, 0x4141_4141_4141_4141, 0x7F45_4C46, 0xEB9F)
+POISON = (
+    0xDEAD_0000_0000_0100,
+    0x6B6B_6B6B_6B6B_6B6B,
+    0x5A5A_5A5A_5A5A_5A5A,
+    0x4141_4141_4141_4141,
+    0x7F45_4C46,
+    0xEB9F,
+)
 TEXT = b"\x1b]0;x\x07\x1b[2J\n\r\t'\"`!|;$(reboot)\xe2\x80\xa8\xc2\x9b\xff\xfe"
 
 
@@ -31,7 +69,11 @@ def one(choice: Choice, most: int) -> int:
 
 def few(choice: Choice, most: int = 64) -> int:
     """A number from 1 to ``most``; small ones are likely."""
-    return min(int(choice.geometric(0.35)), most) if choice.random() < 0.8 else 1 + one(choice, most)
+    return (
+        min(int(choice.geometric(0.35)), most)
+        if choice.random() < 0.8
+        else 1 + one(choice, most)
+    )
 
 
 def number(choice: Choice, old: int, size: int) -> int:
@@ -61,7 +103,9 @@ class Place:
     size: int
 
 
-def words(choice: Choice, place: Place, data: bytes, neighbours: list[Place]) -> list[tuple[int, bytes]]:
+def words(
+    choice: Choice, place: Place, data: bytes, neighbours: list[Place]
+) -> list[tuple[int, bytes]]:
     """
     Damage bytes that hold numbers, pointers and text.
 
@@ -78,12 +122,27 @@ def words(choice: Choice, place: Place, data: bytes, neighbours: list[Place]) ->
     at = at // 8 * 8
     if kind == 6:
         # A pointer to itself, or into another of its kind: lists that never end.
-        other = neighbours[one(choice, len(neighbours))] if neighbours and choice.random() < 0.7 else place
-        return [(place.at + at, (other.at + (0 if choice.random() < 0.5 else one(choice, other.size) // 8 * 8)).to_bytes(8, "little"))]
+        other = (
+            neighbours[one(choice, len(neighbours))]
+            if neighbours and choice.random() < 0.7
+            else place
+        )
+        return [
+            (
+                place.at + at,
+                (
+                    other.at
+                    + (0 if choice.random() < 0.5 else one(choice, other.size) // 8 * 8)
+                ).to_bytes(8, "little"),
+            )
+        ]
     if kind == 7:
         # Two words swapped.
         second = one(choice, max(len(data) // 8, 1)) * 8
-        return [(place.at + at, data[second : second + 8]), (place.at + second, data[at : at + 8])]
+        return [
+            (place.at + at, data[second : second + 8]),
+            (place.at + second, data[at : at + 8]),
+        ]
     length = min(1 << one(choice, 13), len(data) - at)
     if kind == 8:
         # What stands elsewhere, once more.

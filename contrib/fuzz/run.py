@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""One case: a process that opens what was damaged and runs commands on it, and what is to be said of how that went."""
+"""
+One case: a process that opens what was damaged and runs commands on it, and what is to
+be said of how that went.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +32,8 @@ class Outcome(NamedTuple):
     """
     How a case went.
 
-    ``failure`` is the class of a failure, empty if there is none; ``said`` what there was on standard error; ``statuses`` how many commands ended
-    with each status.
+    ``failure`` is the class of a failure, empty if there is none; ``said`` what there
+    was on standard error; ``statuses`` how many commands ended with each status.
     """
 
     failure: str
@@ -43,14 +46,25 @@ class Outcome(NamedTuple):
 
 def run(core: Path | None, capture: Path | None, commands: tuple[str, ...]) -> Outcome:
     """Run commands in a process of their own."""
-    with tempfile.TemporaryFile() as report, tempfile.TemporaryFile() as err, tempfile.TemporaryFile() as out:
+    with (
+        tempfile.TemporaryFile() as report,
+        tempfile.TemporaryFile() as err,
+        tempfile.TemporaryFile() as out,
+    ):
         pid = os.fork()
         if pid == 0:
             _child(core, capture, commands, report, out, err)
         return _judge(pid, report, out, err)
 
 
-def _child(core: Path | None, capture: Path | None, commands: tuple[str, ...], report: IO[bytes], out: IO[bytes], err: IO[bytes]) -> None:
+def _child(
+    core: Path | None,
+    capture: Path | None,
+    commands: tuple[str, ...],
+    report: IO[bytes],
+    out: IO[bytes],
+    err: IO[bytes],
+) -> None:
     status = 3
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -80,7 +94,12 @@ def _child(core: Path | None, capture: Path | None, commands: tuple[str, ...], r
         os._exit(status)
 
 
-def _commands(core: Path | None, capture: Path | None, commands: tuple[str, ...], report: IO[bytes]) -> None:
+def _commands(
+    core: Path | None,
+    capture: Path | None,
+    commands: tuple[str, ...],
+    report: IO[bytes],
+) -> None:
     from drgn import Program
 
     from pagedbg.capture.directory import Capture
@@ -91,7 +110,9 @@ def _commands(core: Path | None, capture: Path | None, commands: tuple[str, ...]
     def say(**what: Any) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
-        report.write(json.dumps({**what, "err": os.lseek(2, 0, os.SEEK_CUR)}).encode() + b"\n")
+        report.write(
+            json.dumps({**what, "err": os.lseek(2, 0, os.SEEK_CUR)}).encode() + b"\n"
+        )
         report.flush()
 
     say(command="(opening)")
@@ -126,7 +147,9 @@ def _judge(pid: int, report: IO[bytes], out: IO[bytes], err: IO[bytes]) -> Outco
         file.seek(0)
     marks = [json.loads(line) for line in report.read().splitlines()]
     said = err.read(1 << 20).decode(errors="replace")
-    command = next((mark["command"] for mark in reversed(marks) if "command" in mark), "")
+    command = next(
+        (mark["command"] for mark in reversed(marks) if "command" in mark), ""
+    )
     statuses = Counter(mark["status"] for mark in marks if "status" in mark)
     memory, seconds = used.ru_maxrss << 10, used.ru_utime + used.ru_stime
 
@@ -137,7 +160,11 @@ def _judge(pid: int, report: IO[bytes], out: IO[bytes], err: IO[bytes]) -> Outco
         return failed("it hangs")
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        return failed("more than 30 s of CPU" if number in (signal.SIGXCPU, signal.SIGKILL) else f"died of {signal.Signals(number).name}")
+        return failed(
+            "more than 30 s of CPU"
+            if number in (signal.SIGXCPU, signal.SIGKILL)
+            else f"died of {signal.Signals(number).name}"
+        )
     if os.WEXITSTATUS(status):
         return failed(f"ended with {os.WEXITSTATUS(status)}: {_where(said)}")
     if seconds > SECONDS:
@@ -150,19 +177,26 @@ def _judge(pid: int, report: IO[bytes], out: IO[bytes], err: IO[bytes]) -> Outco
         if "command" in mark:
             begun, command = mark["err"], mark["command"]
         else:
-            what = _complaint(mark["status"], data[begun : mark["err"]].decode(errors="replace"))
+            what = _complaint(
+                mark["status"], data[begun : mark["err"]].decode(errors="replace")
+            )
             if what:
                 return failed(what, command)
     return failed("")
 
 
 def _complaint(status: int, said: str) -> str:
-    """What is wrong with how a command ended and what it said on standard error; nothing if all is well."""
+    """
+    What is wrong with how a command ended and what it said on standard error; nothing
+    if all is well.
+    """
     if status not in (0, 1, 2):
         return f"status {status}"
     if "this is a bug" in said or "Traceback" in said:
         return _where(said)
-    if match := re.search(r"(?:\w+Warning: .*|Exception ignored.*|out of memory.*)", said):
+    if match := re.search(
+        r"(?:\w+Warning: .*|Exception ignored.*|out of memory.*)", said
+    ):
         return match[0][:100]
     if status and said.count("\n") != 1:
         return f"{said.count(chr(10))} lines and not one sentence"
@@ -172,7 +206,11 @@ def _complaint(status: int, said: str) -> str:
 def _where(said: str) -> str:
     """The exception, and the innermost line of ours that it came through."""
     frames = re.findall(r'File "[^"]*/(pagedbg/[^"]+)", line (\d+), in (\w+)', said)
-    error = re.findall(r"^([\w.]+(?:Error|Exception|Iteration|Interrupt|Exit|Fault)\b.{0,80})", said, re.MULTILINE)
+    error = re.findall(
+        r"^([\w.]+(?:Error|Exception|Iteration|Interrupt|Exit|Fault)\b.{0,80})",
+        said,
+        re.MULTILINE,
+    )
     frame = next(((path, name) for path, _, name in reversed(frames)), ("?", "?"))
     return f"{(error or ['?'])[-1][:100]} in {frame[0]} {frame[1]}()"
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Take dumps of guests of the lab, as a crashed machine would leave them, and keep beside them what the guest said of itself."""
+"""
+Take dumps of guests of the lab, as a crashed machine would leave them, and keep beside
+them what the guest said of itself.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,13 @@ from kernels import Kernel
 # makedumpfile's option for each format.
 FORMATS = {"kdump-zlib": "-c", "kdump-lzo": "-l", "kdump-zstd": "-z", "elf": "-E"}
 
-# makedumpfile's level that leaves out zero and free pages. More would be more like the field, but makedumpfile 1.7.2 takes some
-# slab pages of 6.12 and later for page cache (PG_slab is no flag any more), so that a level of 31 loses a few inodes and tasks.
+# makedumpfile's level that leaves out zero and free pages. More would be more like the
+# field, but makedumpfile 1.7.2 takes some slab pages of 6.12 and later for page cache
+# (PG_slab is no flag any more), so that a level of 31 loses a few inodes and tasks.
 ZERO_AND_FREE = 17
 
-# What the guest is asked before it is stopped; page_owner last, so that it is nearest to the dump.
+# What the guest is asked before it is stopped; page_owner last, so that it is nearest
+# to the dump.
 ORACLE = {
     "dmesg": ["dmesg"],
     "pagetypeinfo": ["cat", "/proc/pagetypeinfo"],
@@ -39,7 +44,10 @@ ORACLE = {
 
 @dataclasses.dataclass(frozen=True)
 class Dump:
-    """A dump's ``core``, its unfiltered ``raw`` ELF and directory of ``oracle`` texts if they were asked for, and its kernel."""
+    """
+    A dump's ``core``, its unfiltered ``raw`` ELF and directory of ``oracle`` texts if
+    they were asked for, and its kernel.
+    """
 
     kernel: Kernel
     core: Path
@@ -60,10 +68,12 @@ def dump(
     timeout: float = 300,
 ) -> Dump:
     """
-    Run ``workload`` in a started ``machine``, stop that for good, and write a dump without the pages that ``level`` leaves out.
+    Run ``workload`` in a started ``machine``, stop that for good, and write a dump
+    without the pages that ``level`` leaves out.
 
-    The workload's environment has the paths of the modules that it may load, and ``env``. It may end in a panic if the machine is one
-    to keep then; nobody can be asked any more, and of ``oracle`` there is the console alone.
+    The workload's environment has the paths of the modules that it may load, and
+    ``env``. It may end in a panic if the machine is one to keep then; nobody can be
+    asked any more, and of ``oracle`` there is the console alone.
     """
     kernels.install(["makedumpfile", "e2fsprogs"], say=machine.say)
     if workload:
@@ -98,19 +108,38 @@ def dump(
     return Dump(machine.kernel, core, raw, oracle)
 
 
-def run_workload(machine: Guest, script: Path, *, env: Mapping[str, str] | None = None, timeout: float) -> CompletedGuest:
-    """Run a shell script as root, which finds in its environment the paths of the modules that it may load, and ``env``."""
+def run_workload(
+    machine: Guest,
+    script: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    timeout: float,
+) -> CompletedGuest:
+    """
+    Run a shell script as root, which finds in its environment the paths of the modules
+    that it may load, and ``env``.
+    """
     machine.say(f"running {script.name}")
-    modules = {"BLOCKS": guest.blocks_module, "CHURN": guest.churn_module, "LEAKY": guest.leaky_module}
-    paths = {f"LAB_{name}": str(module(machine.kernel)) for name, module in modules.items()}
-    return machine.run(["sh", script.resolve()], env={**paths, **(env or {})}, timeout=timeout)
+    modules = {
+        "BLOCKS": guest.blocks_module,
+        "CHURN": guest.churn_module,
+        "LEAKY": guest.leaky_module,
+    }
+    paths = {
+        f"LAB_{name}": str(module(machine.kernel)) for name, module in modules.items()
+    }
+    return machine.run(
+        ["sh", script.resolve()], env={**paths, **(env or {})}, timeout=timeout
+    )
 
 
 def mend_program_headers(elf: Path) -> None:
-    """Move the program headers to where makedumpfile expects them.
+    """
+    Move the program headers to where makedumpfile expects them.
 
-    QEMU writes section headers at offset 64, right behind the ELF header, and program headers after them; makedumpfile reads
-    program headers at 64 whatever e_phoff says. Nobody needs the sections.
+    QEMU writes section headers at offset 64, right behind the ELF header, and program
+    headers after them; makedumpfile reads program headers at 64 whatever e_phoff says.
+    Nobody needs the sections.
     """
     elf.chmod(0o600)  # QEMU leaves it read-only
     with elf.open("r+b") as file:
@@ -125,10 +154,17 @@ def mend_program_headers(elf: Path) -> None:
         file.write(header + programs)
 
 
-def filter_dump(elf: Path, core: Path, *, format: str = "kdump-zlib", level: int = ZERO_AND_FREE) -> None:
-    """Let makedumpfile write ``core`` from ``elf`` without the pages that ``level`` (see makedumpfile(8), -d) leaves out."""
+def filter_dump(
+    elf: Path, core: Path, *, format: str = "kdump-zlib", level: int = ZERO_AND_FREE
+) -> None:
+    """
+    Let makedumpfile write ``core`` from ``elf`` without the pages that ``level`` (see
+    makedumpfile(8), -d) leaves out.
+    """
     core.unlink(missing_ok=True)
     command = ["makedumpfile", FORMATS[format], "-d", str(level), str(elf), str(core)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     if run.returncode:
-        raise LabError(f"makedumpfile failed: {(run.stderr + run.stdout).strip()[-500:]}")
+        raise LabError(
+            f"makedumpfile failed: {(run.stderr + run.stdout).strip()[-500:]}"
+        )

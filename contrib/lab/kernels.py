@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Build the lab's kernels from Debian's ``linux-source`` packages and keep them in a cache outside the checkout."""
+"""
+Build the lab's kernels from Debian's ``linux-source`` packages and keep them in a cache
+outside the checkout.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +26,39 @@ SUITES = {
     "Debian-Security": ("bookworm-security", "trixie-security"),
 }
 
-# Raised when the recipe below changes what a build directory holds, so that old caches are not taken for new ones.
+# Raised when the recipe below changes what a build directory holds, so that old caches
+# are not taken for new ones.
 RECIPE = 1
 
 # Lines that make prints for one kernel; only for the estimate on the progress line.
 STEPS = 2450
 
-BUILD_PACKAGES = ["bc", "bison", "build-essential", "cpio", "dwarves", "flex", "kmod", "libelf-dev", "libssl-dev", "rsync", "xz-utils"]
+BUILD_PACKAGES = [
+    "bc",
+    "bison",
+    "build-essential",
+    "cpio",
+    "dwarves",
+    "flex",
+    "kmod",
+    "libelf-dev",
+    "libssl-dev",
+    "rsync",
+    "xz-utils",
+]
 
-# What remains of the source tree once the kernel is built: enough to build modules (the list follows Kbuild's own
-# scripts/package/install-extmod-build), the images, and vmlinux for BTF of modules and for DWARF as a test's oracle.
-KEEP_FILES = ("Makefile", "Kbuild", "Kconfig", ".config", "Module.symvers", "System.map", "vmlinux")
+# What remains of the source tree once the kernel is built: enough to build modules (the
+# list follows Kbuild's own scripts/package/install-extmod-build), the images, and
+# vmlinux for BTF of modules and for DWARF as a test's oracle.
+KEEP_FILES = (
+    "Makefile",
+    "Kbuild",
+    "Kconfig",
+    ".config",
+    "Module.symvers",
+    "System.map",
+    "vmlinux",
+)
 KEEP_TREES = (
     "include",
     "scripts",
@@ -50,15 +75,25 @@ class LabError(Exception):
 
 
 def cache_root() -> Path:
-    """The lab's cache: ``$PAGEDBG_LAB_CACHE``, else ``pagedbg/lab`` in the user's cache directory."""
+    """
+    The lab's cache: ``$PAGEDBG_LAB_CACHE``, else ``pagedbg/lab`` in the user's cache
+    directory.
+    """
     if chosen := os.environ.get("PAGEDBG_LAB_CACHE"):
         return Path(chosen).resolve()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pagedbg" / "lab"
+    return (
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        / "pagedbg"
+        / "lab"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Kernel:
-    """One built kernel: ``series`` (``6.12``), the source package's ``version``, its build ``directory``, and which ``variant`` it is, if one."""
+    """
+    One built kernel: ``series`` (``6.12``), the source package's ``version``, its build
+    ``directory``, and which ``variant`` it is, if one.
+    """
 
     series: str
     version: str
@@ -79,18 +114,25 @@ class Kernel:
 
 
 def fragments(variant: str) -> list[Path]:
-    """What a variant is configured with; that called ``""`` is the one that most tests boot."""
+    """
+    What a variant is configured with; that called ``""`` is the one that most tests
+    boot.
+    """
     if not variant:
         return [FRAGMENT]
     more = HERE / f"{variant}.config"
     if not more.exists():
-        raise LabError(f"there is no variant {variant!r}: {more.name} would be its configuration.")
+        raise LabError(
+            f"there is no variant {variant!r}: {more.name} would be its configuration."
+        )
     return [FRAGMENT, more]
 
 
 def config_key(variant: str = "") -> str:
     """Eight hex digits that change with the configuration or the recipe."""
-    return hashlib.sha256(b"".join(path.read_bytes() for path in fragments(variant)) + b"\0%d" % RECIPE).hexdigest()[:8]
+    return hashlib.sha256(
+        b"".join(path.read_bytes() for path in fragments(variant)) + b"\0%d" % RECIPE
+    ).hexdigest()[:8]
 
 
 def series_key(series: str) -> tuple[int, ...]:
@@ -108,8 +150,8 @@ def cached(variant: str = "") -> list[Kernel]:
 
 def find(name: str) -> Kernel | None:
     """
-    The cached kernel for ``6.1``, ``6.12``, another series, or ``newest``: the newest that Debian had when it was last asked. ``6.12-debug``
-    is a variant.
+    The cached kernel for ``6.1``, ``6.12``, another series, or ``newest``: the newest
+    that Debian had when it was last asked. ``6.12-debug`` is a variant.
     """
     series, _, variant = name.partition("-")
     if series == "newest":
@@ -121,7 +163,10 @@ def find(name: str) -> Kernel | None:
 
 
 def newest_file() -> Path:
-    """Where the series that ``newest`` stands for is kept, so that a second build asks nobody."""
+    """
+    Where the series that ``newest`` stands for is kept, so that a second build asks
+    nobody.
+    """
     return cache_root() / "newest"
 
 
@@ -129,7 +174,10 @@ def newest_file() -> Path:
 
 
 class Archive:
-    """Debian suites beside the machine's own, in an apt state of the lab's own: the system's stays as it is."""
+    """
+    Debian suites beside the machine's own, in an apt state of the lab's own: the
+    system's stays as it is.
+    """
 
     def __init__(self) -> None:
         self.root = cache_root() / "apt"
@@ -143,9 +191,18 @@ class Archive:
         ]
 
     def mirrors(self) -> dict[str, str]:
-        """The machine's own mirrors of Debian and of its security archive, by label, asked of apt."""
+        """
+        The machine's own mirrors of Debian and of its security archive, by label, asked
+        of apt.
+        """
         targets = subprocess.run(
-            ["apt-get", "indextargets", "--format", "$(REPO_URI) $(LABEL)", "Created-By: Packages"],
+            [
+                "apt-get",
+                "indextargets",
+                "--format",
+                "$(REPO_URI) $(LABEL)",
+                "Created-By: Packages",
+            ],
             check=True,
             capture_output=True,
             text=True,
@@ -153,7 +210,10 @@ class Archive:
         pairs = (line.split(maxsplit=1) for line in targets.splitlines())
         mirrors = {label: uri for uri, label in pairs if label in SUITES}
         if "Debian" not in mirrors:
-            raise LabError("apt knows no Debian mirror: run `apt-get update` on a machine that has one, then try again.")
+            raise LabError(
+                "apt knows no Debian mirror: run `apt-get update` on a machine that has"
+                " one, then try again."
+            )
         return mirrors
 
     def update(self) -> None:
@@ -161,17 +221,35 @@ class Archive:
         for part in ("lists/partial", "cache/archives/partial"):
             (self.root / part).mkdir(parents=True, exist_ok=True)
         (self.root / "sources.list").write_text(
-            "".join(f"deb [signed-by={KEYRING}] {uri} {suite} main\n" for label, uri in self.mirrors().items() for suite in SUITES[label])
+            "".join(
+                f"deb [signed-by={KEYRING}] {uri} {suite} main\n"
+                for label, uri in self.mirrors().items()
+                for suite in SUITES[label]
+            )
         )
-        run = subprocess.run(["apt-get", *self.options, "update"], capture_output=True, text=True)
+        run = subprocess.run(
+            ["apt-get", *self.options, "update"], capture_output=True, text=True
+        )
         if run.returncode:
-            raise LabError(f"apt could not fetch Debian's package lists: {run.stderr.strip().splitlines()[-1]}")
+            raise LabError(
+                "apt could not fetch Debian's package lists:"
+                f" {run.stderr.strip().splitlines()[-1]}"
+            )
 
     def sources(self) -> dict[str, str]:
         """The newest version of every ``linux-source-SERIES`` package, by series."""
-        dump = subprocess.run(["apt-cache", *self.options, "dumpavail"], check=True, capture_output=True, text=True).stdout
+        dump = subprocess.run(
+            ["apt-cache", *self.options, "dumpavail"],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
         versions: dict[str, str] = {}
-        for match in re.finditer(r"^Package: linux-source-(\d+\.\d+)\n(?:.+\n)*?Version: (\S+)", dump, re.MULTILINE):
+        for match in re.finditer(
+            r"^Package: linux-source-(\d+\.\d+)\n(?:.+\n)*?Version: (\S+)",
+            dump,
+            re.MULTILINE,
+        ):
             series, version = match.groups()
             if series not in versions or newer(version, versions[series]):
                 versions[series] = version
@@ -181,13 +259,22 @@ class Archive:
         """Fetch one source package and return the path of its .deb."""
         into.mkdir(parents=True, exist_ok=True)
         run = subprocess.run(
-            ["apt-get", *self.options, "-oAPT::Sandbox::User=root", "download", f"linux-source-{series}={version}"],
+            [
+                "apt-get",
+                *self.options,
+                "-oAPT::Sandbox::User=root",
+                "download",
+                f"linux-source-{series}={version}",
+            ],
             cwd=into,
             capture_output=True,
             text=True,
         )
         if run.returncode:
-            raise LabError(f"apt could not download linux-source-{series}: {run.stderr.strip().splitlines()[-1]}")
+            raise LabError(
+                f"apt could not download linux-source-{series}:"
+                f" {run.stderr.strip().splitlines()[-1]}"
+            )
         return next(into.glob(f"linux-source-{series}_*.deb"))
 
 
@@ -199,9 +286,12 @@ def newer(a: str, b: str) -> bool:
 
 
 def build(name: str, *, say: Callable[[str], None], update: bool = False) -> Kernel:
-    """Return the kernel called ``name`` (see :func:`find`), building it if the cache has none.
+    """
+    Return the kernel called ``name`` (see :func:`find`), building it if the cache has
+    none.
 
-    ``say`` is given progress, a sentence at a time. With ``update``, Debian is asked whether a newer source exists.
+    ``say`` is given progress, a sentence at a time. With ``update``, Debian is asked
+    whether a newer source exists.
     """
     if not update and (kernel := find(name)):
         return kernel
@@ -215,10 +305,16 @@ def build(name: str, *, say: Callable[[str], None], update: bool = False) -> Ker
     series, _, variant = name.partition("-")
     series = newest if series == "newest" else series
     if series not in sources:
-        raise LabError(f"Debian offers no linux-source-{series}; it has {', '.join(sorted(sources, key=series_key))}.")
+        raise LabError(
+            f"Debian offers no linux-source-{series}; it has"
+            f" {', '.join(sorted(sources, key=series_key))}."
+        )
     version = sources[series]
     directory = cache_root() / "kernels" / f"{version}-{config_key(variant)}"
-    with locked(cache_root() / "kernels/.lock", lambda: say("another process is building: waiting for it")):
+    with locked(
+        cache_root() / "kernels/.lock",
+        lambda: say("another process is building: waiting for it"),
+    ):
         if not (directory / ".done").exists():
             compile_kernel(archive, series, version, variant, directory, say=say)
     return Kernel(series, version, directory, variant)
@@ -226,7 +322,10 @@ def build(name: str, *, say: Callable[[str], None], update: bool = False) -> Ker
 
 @contextlib.contextmanager
 def locked(lock: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Let one process at a time in, from whichever checkout; ``waiting`` is called if another one is there."""
+    """
+    Let one process at a time in, from whichever checkout; ``waiting`` is called if
+    another one is there.
+    """
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
         try:
@@ -237,8 +336,19 @@ def locked(lock: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[N
         yield
 
 
-def compile_kernel(archive: Archive, series: str, version: str, variant: str, directory: Path, *, say: Callable[[str], None]) -> None:
-    """Build one kernel into ``directory``; ``.done`` is written last, so a build that was cut short is begun again."""
+def compile_kernel(
+    archive: Archive,
+    series: str,
+    version: str,
+    variant: str,
+    directory: Path,
+    *,
+    say: Callable[[str], None],
+) -> None:
+    """
+    Build one kernel into ``directory``; ``.done`` is written last, so a build that was
+    cut short is begun again.
+    """
     shutil.rmtree(directory, ignore_errors=True)
     tree = directory.with_name(directory.name + ".build")
     shutil.rmtree(tree, ignore_errors=True)
@@ -247,8 +357,9 @@ def compile_kernel(archive: Archive, series: str, version: str, variant: str, di
     deb = archive.download(series, version, tree.parent)
     say(f"{series}: unpacking")
     subprocess.run(
-        f"dpkg-deb --fsys-tarfile '{deb}' | tar -xO ./usr/src/linux-source-{series}.tar.xz"
-        f" | xz -dc -T0 | tar -x --strip-components=1 -C '{tree}'",
+        f"dpkg-deb --fsys-tarfile '{deb}' | tar -xO"
+        f" ./usr/src/linux-source-{series}.tar.xz | xz -dc -T0 | tar -x"
+        f" --strip-components=1 -C '{tree}'",
         shell=True,
         check=True,
     )
@@ -257,7 +368,12 @@ def compile_kernel(archive: Archive, series: str, version: str, variant: str, di
     log = tree / "build.log"
     started = time.monotonic()
     jobs = len(os.sched_getaffinity(0))
-    environment = {**os.environ, "KBUILD_BUILD_TIMESTAMP": "2026-01-01", "KBUILD_BUILD_USER": "lab", "KBUILD_BUILD_HOST": "lab"}
+    environment = {
+        **os.environ,
+        "KBUILD_BUILD_TIMESTAMP": "2026-01-01",
+        "KBUILD_BUILD_USER": "lab",
+        "KBUILD_BUILD_HOST": "lab",
+    }
     with log.open("w") as out:
         process = subprocess.Popen(
             ["make", f"-j{jobs}", "bzImage", "modules"],
@@ -273,20 +389,31 @@ def compile_kernel(archive: Archive, series: str, version: str, variant: str, di
             if step % 20 == 0 and step:
                 elapsed = time.monotonic() - started
                 left = max(elapsed / step * (STEPS - step), 0)
-                say(f"{series}: compiling, {min(99, 100 * step // STEPS)} %, {elapsed / 60:.0f} min gone, about {left / 60:.0f} min left")
+                say(
+                    f"{series}: compiling, {min(99, 100 * step // STEPS)} %,"
+                    f" {elapsed / 60:.0f} min gone, about {left / 60:.0f} min left"
+                )
         if process.wait():
             tail = "".join(log.read_text().splitlines(keepends=True)[-30:])
-            raise LabError(f"Linux {version} did not build; the log is {log} and ends:\n{tail}")
+            raise LabError(
+                f"Linux {version} did not build; the log is {log} and ends:\n{tail}"
+            )
     reduce_tree(tree, directory)
     (directory / ".done").write_text(f"{series} {version}\n")
     say(f"{series}: built in {(time.monotonic() - started) / 60:.0f} min")
 
 
 def configure(tree: Path, fragments: list[Path]) -> None:
-    """Make ``.config`` from tinyconfig and the fragments, and check that what these ask for is there."""
+    """
+    Make ``.config`` from tinyconfig and the fragments, and check that what these ask
+    for is there.
+    """
     quiet = {"cwd": tree, "check": True, "stdout": subprocess.DEVNULL}
     subprocess.run(["make", "-s", "tinyconfig"], **quiet)
-    subprocess.run(["scripts/kconfig/merge_config.sh", "-m", ".config", *map(str, fragments)], **quiet)
+    subprocess.run(
+        ["scripts/kconfig/merge_config.sh", "-m", ".config", *map(str, fragments)],
+        **quiet,
+    )
     subprocess.run(["make", "-s", "olddefconfig"], **quiet)
     known = set(kconfig_symbols(tree))
     config = set((tree / ".config").read_text().splitlines())
@@ -295,50 +422,92 @@ def configure(tree: Path, fragments: list[Path]) -> None:
         for line in "\n".join(path.read_text() for path in fragments).splitlines()
         if (m := re.match(r"(?:# )?CONFIG_(\w+)(?:=| is not set)", line))
         and m[1] in known
-        # A symbol whose menu is off leaves no line at all, which is as good as "is not set".
+        # A symbol whose menu is off leaves no line at all, which is as good as "is not
+        # set".
         and line not in config
         and not (line.endswith("is not set") and f"CONFIG_{m[1]}=y" not in config)
     ]
     if lost:
-        raise LabError(f"these options did not survive olddefconfig: {', '.join(lost)}.")
+        raise LabError(
+            f"these options did not survive olddefconfig: {', '.join(lost)}."
+        )
 
 
 def kconfig_symbols(tree: Path) -> Iterator[str]:
     for path in tree.rglob("Kconfig*"):
         if path.is_file():
-            yield from re.findall(r"^\s*(?:menu)?config (\w+)", path.read_text(errors="replace"), re.MULTILINE)
+            yield from re.findall(
+                r"^\s*(?:menu)?config (\w+)",
+                path.read_text(errors="replace"),
+                re.MULTILINE,
+            )
 
 
 def reduce_tree(tree: Path, directory: Path) -> None:
-    """Move what guests and module builds need from ``tree`` to ``directory`` and drop the rest."""
-    tools = tree / ("tools/mm" if (tree / "tools/mm/page_owner_sort.c").exists() else "tools/vm")
-    subprocess.run(["gcc", "-O2", "-o", str(tree / "page_owner_sort"), str(tools / "page_owner_sort.c")], check=True)
+    """
+    Move what guests and module builds need from ``tree`` to ``directory`` and drop the
+    rest.
+    """
+    tools = tree / (
+        "tools/mm" if (tree / "tools/mm/page_owner_sort.c").exists() else "tools/vm"
+    )
+    subprocess.run(
+        [
+            "gcc",
+            "-O2",
+            "-o",
+            str(tree / "page_owner_sort"),
+            str(tools / "page_owner_sort.c"),
+        ],
+        check=True,
+    )
     directory.mkdir()
-    makefiles = [str(p.relative_to(tree)) for p in (tree / "arch/x86").rglob("Makefile*")]
+    makefiles = [
+        str(p.relative_to(tree)) for p in (tree / "arch/x86").rglob("Makefile*")
+    ]
     for name in (*KEEP_FILES, *KEEP_TREES, *makefiles, "page_owner_sort"):
         source, target = tree / name, directory / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("*.o", "*.cmd", "*.a"))
+            shutil.copytree(
+                source,
+                target,
+                symlinks=True,
+                ignore=shutil.ignore_patterns("*.o", "*.cmd", "*.a"),
+            )
         elif source.exists():
             shutil.copy2(source, target)
     shutil.rmtree(tree)
 
 
-def install(packages: tuple[str, ...] | list[str], *, say: Callable[[str], None]) -> None:
+def install(
+    packages: tuple[str, ...] | list[str], *, say: Callable[[str], None]
+) -> None:
     """Install what is missing of ``packages`` with apt."""
     status = subprocess.run(
-        ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *packages], capture_output=True, text=True
+        ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *packages],
+        capture_output=True,
+        text=True,
     ).stdout
-    have = {line.split()[0] for line in status.splitlines() if line.endswith(" installed")}
+    have = {
+        line.split()[0] for line in status.splitlines() if line.endswith(" installed")
+    }
     missing = [p for p in packages if p not in have]
     if not missing:
         return
     if os.geteuid():
-        raise LabError(f"these packages are missing and only root can install them: {' '.join(missing)}.")
+        raise LabError(
+            "these packages are missing and only root can install them:"
+            f" {' '.join(missing)}."
+        )
     say(f"installing {' '.join(missing)}")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (["update"], ["install", "-y", "--no-install-recommends", *missing]):
-        run = subprocess.run(["apt-get", "-q", *command], env=environment, capture_output=True, text=True)
+        run = subprocess.run(
+            ["apt-get", "-q", *command], env=environment, capture_output=True, text=True
+        )
     if run.returncode:
-        raise LabError(f"apt could not install {' '.join(missing)}: {run.stderr.strip().splitlines()[-1]}")
+        raise LabError(
+            f"apt could not install {' '.join(missing)}:"
+            f" {run.stderr.strip().splitlines()[-1]}"
+        )

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Root file systems of Debian releases, made with mmdebstrap and kept in the lab's cache: where another Python is than on this machine."""
+"""
+Root file systems of Debian releases, made with mmdebstrap and kept in the lab's cache:
+where another Python is than on this machine.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from pathlib import Path
 import kernels
 from kernels import LabError
 
-# What README.md asks for and pagedbg then installs, what the tests need, and what finds HTTPS certificates.
+# What README.md asks for and pagedbg then installs, what the tests need, and what finds
+# HTTPS certificates.
 PACKAGES = [
     *("git", "make", "python3", "python3-bpfcc", "python3-venv"),
     *("bpftool", "dwarves", "gcc", "less", "libc6-dev", "tmux", "xz-utils", "zstd"),
@@ -24,7 +28,8 @@ PACKAGES = [
 # Raised when the recipe below makes other roots than before.
 RECIPE = 1
 
-# What is written goes to memory, and is gone when the last process ends; so are the mounts.
+# What is written goes to memory, and is gone when the last process ends; so are the
+# mounts.
 ENTER = """
 set -e
 base=$1 over=$2 binds=$3
@@ -43,7 +48,7 @@ while [ "$binds" -gt 0 ]; do
 	binds=$((binds - 1))
 done
 exec chroot "$over/root" env -i HOME=/root LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin TERM="${TERM:-dumb}" "$@"
-"""
+"""  # noqa: E501
 
 
 def directory(suite: str) -> Path:
@@ -54,7 +59,8 @@ def directory(suite: str) -> Path:
 
 def make(suite: str, *, say: Callable[[str], None]) -> Path:
     """
-    Return the root of a Debian release, made if the cache has none: that takes a minute or two, a network and 600 MB.
+    Return the root of a Debian release, made if the cache has none: that takes a minute
+    or two, a network and 600 MB.
 
     :raises LabError: if it is not there and cannot be made
     """
@@ -62,8 +68,14 @@ def make(suite: str, *, say: Callable[[str], None]) -> Path:
     if made.exists():
         return made
     if os.geteuid():
-        raise LabError(f"only root can make a root file system of {suite}: run this as root once, it is kept in {made}.")
-    with kernels.locked(made.parent / ".lock", lambda: say("another process is making a root file system: waiting for it")):
+        raise LabError(
+            f"only root can make a root file system of {suite}: run this as root once,"
+            f" it is kept in {made}."
+        )
+    with kernels.locked(
+        made.parent / ".lock",
+        lambda: say("another process is making a root file system: waiting for it"),
+    ):
         if made.exists():
             return made
         kernels.install(["mmdebstrap"], say=say)
@@ -73,8 +85,18 @@ def make(suite: str, *, say: Callable[[str], None]) -> Path:
         shutil.rmtree(half, ignore_errors=True)
         run = subprocess.run(
             [
-                *("mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}"),
-                *('--aptopt=APT::Sandbox::User "root"', suite, str(half), f"deb {mirror} {suite} main"),
+                *(
+                    "mmdebstrap",
+                    "--quiet",
+                    "--variant=minbase",
+                    f"--include={','.join(PACKAGES)}",
+                ),
+                *(
+                    '--aptopt=APT::Sandbox::User "root"',
+                    suite,
+                    str(half),
+                    f"deb {mirror} {suite} main",
+                ),
             ],
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -82,9 +104,17 @@ def make(suite: str, *, say: Callable[[str], None]) -> Path:
         )
         if run.returncode:
             shutil.rmtree(half, ignore_errors=True)
-            why = next((line[3:] for line in run.stderr.splitlines() if line.startswith("E: ")), f"status {run.returncode}")
+            why = next(
+                (
+                    line[3:]
+                    for line in run.stderr.splitlines()
+                    if line.startswith("E: ")
+                ),
+                f"status {run.returncode}",
+            )
             raise LabError(
-                f"there is no root file system of {suite} in the cache, and mmdebstrap could not make one ({why}): run this once with a network."
+                f"there is no root file system of {suite} in the cache, and mmdebstrap"
+                f" could not make one ({why}): run this once with a network."
             )
         for older in made.parent.glob(f"{suite}-????????"):
             shutil.rmtree(older)
@@ -92,9 +122,16 @@ def make(suite: str, *, say: Callable[[str], None]) -> Path:
     return made
 
 
-def run(root: Path, command: Sequence[str], *, binds: Mapping[str, Path] | None = None, **more: object) -> subprocess.CompletedProcess[str]:
+def run(
+    root: Path,
+    command: Sequence[str],
+    *,
+    binds: Mapping[str, Path] | None = None,
+    **more: object,
+) -> subprocess.CompletedProcess[str]:
     """
-    Run a command as root in a root file system, with its output as text; whatever it writes vanishes.
+    Run a command as root in a root file system, with its output as text; whatever it
+    writes vanishes.
 
     :param binds: directories of this machine that it may read, by where it finds them
     :param more: for :func:`subprocess.run`
@@ -102,11 +139,25 @@ def run(root: Path, command: Sequence[str], *, binds: Mapping[str, Path] | None 
     """
     if os.geteuid():
         raise LabError("only root can enter a root file system: run this as root.")
-    pairs = [str(part) for inside, outside in (binds or {}).items() for part in (outside, inside)]
+    pairs = [
+        str(part)
+        for inside, outside in (binds or {}).items()
+        for part in (outside, inside)
+    ]
     with tempfile.TemporaryDirectory(prefix="pagedbg-root-") as over:
         return subprocess.run(
             [
-                *("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", ENTER, "sh"),
+                *(
+                    "unshare",
+                    "--mount",
+                    "--pid",
+                    "--fork",
+                    "--kill-child",
+                    "sh",
+                    "-c",
+                    ENTER,
+                    "sh",
+                ),
                 *(str(root), over, str(len(pairs) // 2), *pairs, *command),
             ],
             text=True,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-A capture on disk: written by the recorder, read by anybody, with or without a kernel behind it. ``contrib/capture-format.md`` says what is
-in which file.
+A capture on disk: written by the recorder, read by anybody, with or without a kernel
+behind it. ``contrib/capture-format.md`` says what is in which file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ from pagedbg.schema.loss import Loss, losses_of
 META, EVENTS, STACKS, PAGES = "meta.json", "events.bin", "stacks.jsonl", "pages.npy"
 
 META_SYNCED = "meta.json.synced"
-"""What ``capture_meta.json`` said when all that it counts was on the disk: for a machine that lost its power."""
+"""
+What ``capture_meta.json`` said when all that it counts was on the disk: for a machine
+that lost its power.
+"""
 
 # Of so many on each side, events that tell both clocks are compared.
 _NEIGHBOURS = 32
@@ -43,7 +46,16 @@ _MOST_LINE = 1 << 16
 _MOST_STACKS = 1 << 30
 
 # What NumPy says of a header that is damaged.
-_HEADER_FAULTS = (ValueError, SyntaxError, TypeError, EOFError, MemoryError, OverflowError, RecursionError, tokenize.TokenError)
+_HEADER_FAULTS = (
+    ValueError,
+    SyntaxError,
+    TypeError,
+    EOFError,
+    MemoryError,
+    OverflowError,
+    RecursionError,
+    tokenize.TokenError,
+)
 _MOST_HEADER = 4096
 
 
@@ -65,8 +77,9 @@ class Capture:
     """
     A capture.
 
-    ``meta`` is its ``capture_meta.json``. ``clock`` says what its times are: ``"local"`` are ``local_clock()``'s, as page_owner's are, and
-    ``"monotonic"`` are CLOCK_MONOTONIC's.
+    ``meta`` is its ``capture_meta.json``. ``clock`` says what its times are:
+    ``"local"`` are ``local_clock()``'s, as page_owner's are, and ``"monotonic"`` are
+    CLOCK_MONOTONIC's.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -82,14 +95,17 @@ class Capture:
         try:
             return Folder(self.path)
         except OSError as error:
-            raise CaptureError(f"{self.path} is no capture of pagedbg: {error.strerror}.") from None
+            raise CaptureError(
+                f"{self.path} is no capture of pagedbg: {error.strerror}."
+            ) from None
 
     def _read_meta(self) -> Meta:
         with self._folder() as folder:
             try:
                 return self._decoded(folder, META)
             except CaptureError:
-                # After a power cut the newest may be empty, and the one before is whole.
+                # After a power cut the newest may be empty, and the one before is
+                # whole.
                 for name in (META_SYNCED, META + ".new"):
                     with contextlib.suppress(CaptureError):
                         return self._decoded(folder, name)
@@ -99,14 +115,22 @@ class Capture:
         try:
             return capture_meta.decode(folder.read(name, capture_meta.MOST_BYTES))
         except OSError as error:
-            why = error.strerror if isinstance(error, FileNotFoundError) else f"{name} {error.strerror}"
-            raise CaptureError(f"{self.path} is no capture of pagedbg: {why}.") from None
+            why = (
+                error.strerror
+                if isinstance(error, FileNotFoundError)
+                else f"{name} {error.strerror}"
+            )
+            raise CaptureError(
+                f"{self.path} is no capture of pagedbg: {why}."
+            ) from None
         except capture_meta.MetaError as error:
             raise CaptureError(f"{self.path} {error}.") from None
 
     @property
     def page_owner(self) -> bool:
-        """Whether events carry page_owner's records; else they come from tracepoints."""
+        """
+        Whether events carry page_owner's records; else they come from tracepoints.
+        """
         return self.meta.kernel.page_owner
 
     @property
@@ -116,16 +140,24 @@ class Capture:
 
     @property
     def recording(self) -> bool:
-        """Whether its recorder is at work (or was killed at it: see :attr:`abandoned`)."""
+        """
+        Whether its recorder is at work (or was killed at it: see :attr:`abandoned`).
+        """
         return self.meta.ended is None
 
     @property
     def abandoned(self) -> bool:
-        """Whether the recorder ended without a word: what it had not drained yet is not here."""
+        """
+        Whether the recorder ended without a word: what it had not drained yet is not
+        here.
+        """
         if not self.recording:
             return False
         with contextlib.suppress(OSError):
-            return self.meta.kernel.boot_id != boot_id() or process_start(self.meta.recorder.pid) != self.meta.recorder.started
+            return (
+                self.meta.kernel.boot_id != boot_id()
+                or process_start(self.meta.recorder.pid) != self.meta.recorder.started
+            )
         return True
 
     @property
@@ -137,7 +169,10 @@ class Capture:
 
     @property
     def losses(self) -> list[Loss]:
-        """What should be here and is not: by its own account, and by what is really in its file."""
+        """
+        What should be here and is not: by its own account, and by what is really in its
+        file.
+        """
         return losses_of(self.meta, self.contents, abandoned=self.abandoned)
 
     @property
@@ -152,7 +187,8 @@ class Capture:
         """
         All events, in the order of their times where these are known.
 
-        Of one CPU they are in the order in which they happened, whatever their times say (a record's time is taken when page_owner begins).
+        Of one CPU they are in the order in which they happened, whatever their times
+        say (a record's time is taken when page_owner begins).
         """
         if self._events is None:
             self._events = self.in_order(self._read_events(keep=True))
@@ -167,20 +203,33 @@ class Capture:
         """Read all of the file; what is not kept is only counted."""
         # Of a recorder that is at work nobody knows yet what it will say of the newest.
         live = self.at_work
-        self._contents = Contents() if live else Contents.of([cpu.next for cpu in self.meta.counts.cpus])
+        self._contents = (
+            Contents()
+            if live
+            else Contents.of([cpu.next for cpu in self.meta.counts.cpus])
+        )
         kept: list[NDArray[Any]] = []
         with self._opened(EVENTS) as descriptor:
             _check_room(self.path / EVENTS, os.fstat(descriptor), keep)
-            kept.extend(piece for piece in read_events(descriptor, 0, self._contents, whole=not live) if keep)
+            kept.extend(
+                piece
+                for piece in read_events(descriptor, 0, self._contents, whole=not live)
+                if keep
+            )
         return np.concatenate(kept) if kept else np.zeros(0, RECORD)
 
     def counted(self) -> Iterator[NDArray[Any]]:
-        """Iterate over the events, in the order in which they were written; of one that is being recorded, those that :attr:`meta` counts."""
+        """
+        Iterate over the events, in the order in which they were written; of one that is
+        being recorded, those that :attr:`meta` counts.
+        """
         live = self.at_work
         contents = Contents.of([cpu.next for cpu in self.meta.counts.cpus])
         with self._opened(EVENTS) as descriptor:
             for piece in read_events(descriptor, 0, contents, whole=not live):
-                yield piece[piece["seq"] < contents.next[piece["cpu"]]] if live else piece
+                yield (
+                    piece[piece["seq"] < contents.next[piece["cpu"]]] if live else piece
+                )
 
     def size_now(self) -> int:
         """How many bytes of events there are by now."""
@@ -189,14 +238,17 @@ class Capture:
 
     def read_from(self, at: int) -> tuple[NDArray[Any], int]:
         """
-        Read the events that were written behind a place in the file, in the order in which they were written.
+        Read the events that were written behind a place in the file, in the order in
+        which they were written.
 
         :return: the events, and the place behind them
         """
         contents = Contents()
         with self._opened(EVENTS) as descriptor:
             kept = list(read_events(descriptor, at, contents, whole=not self.at_work))
-        return np.concatenate(kept) if kept else np.zeros(0, RECORD), at + contents.bytes
+        return (
+            np.concatenate(kept) if kept else np.zeros(0, RECORD)
+        ), at + contents.bytes
 
     @contextlib.contextmanager
     def _opened(self, name: str) -> Iterator[int]:
@@ -208,18 +260,25 @@ class Capture:
                 raise CaptureError(f"{self.path / name}: {error.strerror}.") from None
 
     def in_order(self, records: NDArray[Any]) -> NDArray[Any]:
-        """Events in the order in which they happened, ``time_nsec`` of all of them in the clock of :attr:`clock` (0: not known)."""
+        """
+        Events in the order in which they happened, ``time_nsec`` of all of them in the
+        clock of :attr:`clock` (0: not known).
+        """
         records = records[np.lexsort((records["seq"], records["cpu"]))]
         times = self.times(records)
         records["time_nsec"] = np.maximum(times, 0)
-        # No event of a CPU before one with a lower number: nested allocations are recorded before the one that they belong to.
+        # No event of a CPU before one with a lower number: nested allocations are
+        # recorded before the one that they belong to.
         for cpu in np.unique(records["cpu"]).tolist():
             of_cpu = slice(*np.searchsorted(records["cpu"], (cpu, cpu + 1)))
             times[of_cpu] = np.maximum.accumulate(times[of_cpu])
         return records[np.argsort(times, kind="stable")]
 
     def times(self, records: NDArray[Any]) -> NDArray[np.int64]:
-        """When each event happened, in nanoseconds of :attr:`clock`; −1 if that is not known."""
+        """
+        When each event happened, in nanoseconds of :attr:`clock`; −1 if that is not
+        known.
+        """
         times = records["time_nsec"].astype(np.int64)
         mono = records["mono_nsec"].astype(np.int64)
         if not self.page_owner:
@@ -228,13 +287,19 @@ class Capture:
         if missing.any():
             at, offset = self._offsets(records)
             nearest = np.clip(np.searchsorted(at, mono[missing]) - 1, 0, len(at) - 1)
-            # Nothing happens to an allocation before it is made, whatever the conversion is off by.
-            times[missing] = np.maximum(mono[missing] + offset[nearest], records["ts_nsec"][missing].astype(np.int64))
+            # Nothing happens to an allocation before it is made, whatever the
+            # conversion is off by.
+            times[missing] = np.maximum(
+                mono[missing] + offset[nearest],
+                records["ts_nsec"][missing].astype(np.int64),
+            )
         times[times == 0] = -1
         return times
 
     def ended_at(self) -> int | None:
-        """When the capture ended, in nanoseconds of :attr:`clock`; None if it has not."""
+        """
+        When the capture ended, in nanoseconds of :attr:`clock`; None if it has not.
+        """
         ended = self.meta.ended
         if ended is None:
             return None
@@ -245,18 +310,28 @@ class Capture:
         _, offset = self._offsets(self.events())
         return ended.mono_ns + int(offset[-1])
 
-    def _offsets(self, records: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """How far local_clock() is ahead of CLOCK_MONOTONIC, at some times of the latter: where an event has both."""
+    def _offsets(
+        self, records: NDArray[Any]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """
+        How far local_clock() is ahead of CLOCK_MONOTONIC, at some times of the latter:
+        where an event has both.
+        """
         both = records[(records["time_nsec"] > 0) & (records["mono_nsec"] > 0)]
         if len(both):
             mono = both["mono_nsec"].astype(np.int64)
             offset = both["time_nsec"].astype(np.int64) - mono
             order = np.argsort(mono)
-            # CLOCK_MONOTONIC was read a while after page_owner had taken its time: of neighbours the greatest is nearest to the truth.
-            around = np.lib.stride_tricks.sliding_window_view(np.pad(offset[order], _NEIGHBOURS, mode="edge"), 2 * _NEIGHBOURS + 1)
+            # CLOCK_MONOTONIC was read a while after page_owner had taken its time: of
+            # neighbours the greatest is nearest to the truth.
+            around = np.lib.stride_tricks.sliding_window_view(
+                np.pad(offset[order], _NEIGHBOURS, mode="edge"), 2 * _NEIGHBOURS + 1
+            )
             return mono[order], around.max(axis=1)
         begun = self.meta.begun
-        return np.array([begun.mono_ns]), np.array([(begun.local_ns or begun.mono_ns) - begun.mono_ns])
+        return np.array([begun.mono_ns]), np.array(
+            [(begun.local_ns or begun.mono_ns) - begun.mono_ns]
+        )
 
     # ---- names ----
 
@@ -285,15 +360,23 @@ class Capture:
         with self._opened(STACKS) as descriptor, open(os.dup(descriptor), "rb") as file:
             size = os.fstat(descriptor).st_size
             if size > _MOST_STACKS:
-                raise CaptureError(f"{self.path / STACKS} has {size} bytes, which is more than it can need: --no-stack does without.")
+                raise CaptureError(
+                    f"{self.path / STACKS} has {size} bytes, which is more than it can"
+                    " need: --no-stack does without."
+                )
             file.seek(self._stacks_end)
             while line := file.readline(_MOST_LINE):
                 whole = line.endswith(b"\n")
                 if not whole and len(line) < _MOST_LINE:
                     break
                 if whole:
-                    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                        self._stacks_at[_stack_of(line).handle] = self._stacks_end, len(line)
+                    with contextlib.suppress(
+                        msgspec.DecodeError, UnicodeDecodeError, RecursionError
+                    ):
+                        self._stacks_at[_stack_of(line).handle] = (
+                            self._stacks_end,
+                            len(line),
+                        )
                 self._stacks_end += len(line)
 
     @property
@@ -313,7 +396,8 @@ class Capture:
 
     def pages(self, record: np.dtype[Any]) -> NDArray[Any] | None:
         """
-        The records of captured pages as they were when the capture was saved (``pages.npy``); None if they were not.
+        The records of captured pages as they were when the capture was saved
+        (``pages.npy``); None if they were not.
 
         :param record: what an element has to be
         :raises CaptureError: if the file is damaged
@@ -333,17 +417,28 @@ class Capture:
 
 
 def _saved_pages(file: BinaryIO, record: np.dtype[Any]) -> int | None:
-    """How many records a file of NumPy has, and go to the first; None if it is no array of them, or does not end with the last."""
+    """
+    How many records a file of NumPy has, and go to the first; None if it is no array of
+    them, or does not end with the last.
+    """
     try:
         head = io.BytesIO(file.read(_MOST_HEADER))
         version = np.lib.format.read_magic(head)
-        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        read = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
         shape, fortran, found = read(head)
     except (*_HEADER_FAULTS, LookupError):
         return None
     file.seek(head.tell())
     rest = os.fstat(file.fileno()).st_size - head.tell()
-    if found != record or fortran or len(shape) != 1 or shape[0] * record.itemsize != rest:
+    if (
+        found != record
+        or fortran
+        or len(shape) != 1
+        or shape[0] * record.itemsize != rest
+    ):
         return None
     return shape[0]
 
@@ -356,14 +451,26 @@ def _check_room(path: Path, info: os.stat_result, keep: bool) -> None:
     """
     needed = 3 * min(info.st_size, info.st_blocks * 512)
     if keep and (free := _available()) is not None and needed > free:
-        raise CaptureError(f"{path} has too many events to be looked at here: it takes {needed >> 20} MiB, and {free >> 20} MiB are free.")
+        raise CaptureError(
+            f"{path} has too many events to be looked at here: it takes {needed >> 20}"
+            f" MiB, and {free >> 20} MiB are free."
+        )
 
 
 def _available() -> int | None:
-    """How many bytes of memory may be used (``MemAvailable``); None if it is not known."""
+    """
+    How many bytes of memory may be used (``MemAvailable``); None if it is not known.
+    """
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]) << 10
+        return (
+            int(
+                next(
+                    line for line in lines if line.startswith("MemAvailable:")
+                ).split()[1]
+            )
+            << 10
+        )
     return None
 
 
@@ -373,13 +480,19 @@ def boot_id() -> str:
 
 
 def process_start(pid: int) -> int:
-    """When a process began, in clock ticks since boot (``/proc/PID/stat``, field 22): with its pid, what tells it from others."""
+    """
+    When a process began, in clock ticks since boot (``/proc/PID/stat``, field 22): with
+    its pid, what tells it from others.
+    """
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
 
 
 def now() -> dict[str, Any]:
     """What clocks say, for ``begun`` and ``ended``."""
-    return {"mono_ns": time.monotonic_ns(), "wall": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    return {
+        "mono_ns": time.monotonic_ns(),
+        "wall": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
 
 
 def pieces(records: NDArray[Any], size: int = 1 << 14) -> Iterator[NDArray[Any]]:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Reading ``events.bin``: what is sound of it, and by CPU how much of what should be there is."""
+"""
+Reading ``events.bin``: what is sound of it, and by CPU how much of what should be there
+is.
+"""
 
 from __future__ import annotations
 
@@ -26,22 +29,35 @@ class Contents:
     """
     What was found in a file of events, by CPU where it is an array.
 
-    ``next`` is the number of the first record that the capture does not account for. ``older`` counts the sound records before that and
-    ``newer`` those from there on; ``last`` is the greatest number. ``damaged`` counts what is no sound record, ``repeated`` what was there
-    before, or should have been: records of a CPU come in the order of their numbers. ``bytes`` is how much was read.
+    ``next`` is the number of the first record that the capture does not account for.
+    ``older`` counts the sound records before that and ``newer`` those from there on;
+    ``last`` is the greatest number. ``damaged`` counts what is no sound record,
+    ``repeated`` what was there before, or should have been: records of a CPU come in
+    the order of their numbers. ``bytes`` is how much was read.
     """
 
-    next: NDArray[np.uint64] = dataclasses.field(default_factory=lambda: np.full(_CPUS, 1 << 63, np.uint64))
-    older: NDArray[np.int64] = dataclasses.field(default_factory=lambda: np.zeros(_CPUS, np.int64))
-    newer: NDArray[np.int64] = dataclasses.field(default_factory=lambda: np.zeros(_CPUS, np.int64))
-    last: NDArray[np.uint64] = dataclasses.field(default_factory=lambda: np.zeros(_CPUS, np.uint64))
+    next: NDArray[np.uint64] = dataclasses.field(
+        default_factory=lambda: np.full(_CPUS, 1 << 63, np.uint64)
+    )
+    older: NDArray[np.int64] = dataclasses.field(
+        default_factory=lambda: np.zeros(_CPUS, np.int64)
+    )
+    newer: NDArray[np.int64] = dataclasses.field(
+        default_factory=lambda: np.zeros(_CPUS, np.int64)
+    )
+    last: NDArray[np.uint64] = dataclasses.field(
+        default_factory=lambda: np.zeros(_CPUS, np.uint64)
+    )
     damaged: int = 0
     repeated: int = 0
     bytes: int = 0
 
     @classmethod
     def of(cls, next_: Sequence[int]) -> Contents:
-        """For a capture that accounts for the records before these numbers, by CPU; of all CPUs for all, if it does not say."""
+        """
+        For a capture that accounts for the records before these numbers, by CPU; of all
+        CPUs for all, if it does not say.
+        """
         contents = cls()
         if next_:
             contents.next[:] = 0
@@ -58,10 +74,17 @@ class Contents:
         fresh = np.ones(len(records), np.bool_)
         by_cpu = np.argsort(records["cpu"], kind="stable")
         cpus, start = np.unique(records["cpu"][by_cpu], return_index=True)
-        for cpu, first, end in zip(cpus.tolist(), start.tolist(), [*start[1:].tolist(), len(records)], strict=True):
+        for cpu, first, end in zip(
+            cpus.tolist(),
+            start.tolist(),
+            [*start[1:].tolist(), len(records)],
+            strict=True,
+        ):
             which = by_cpu[first:end]
             seq = records["seq"][which]
-            before = np.maximum.accumulate(np.concatenate((self.last[cpu : cpu + 1], seq[:-1])))
+            before = np.maximum.accumulate(
+                np.concatenate((self.last[cpu : cpu + 1], seq[:-1]))
+            )
             new = seq > before
             fresh[which] = new
             newer = int(np.count_nonzero(new & (seq >= self.next[cpu])))
@@ -72,13 +95,16 @@ class Contents:
         return records if fresh.all() else records[fresh]
 
 
-def read_events(descriptor: int, at: int, contents: Contents, *, whole: bool) -> Iterator[NDArray[Any]]:
+def read_events(
+    descriptor: int, at: int, contents: Contents, *, whole: bool
+) -> Iterator[NDArray[Any]]:
     """
     Iterate over the sound records of a file, in the order in which they were written.
 
     :param at: the place to begin at
     :param contents: counts what is found
-    :param whole: whether nothing is written any more: a part of a record at the end is damaged then, and not one that comes
+    :param whole: whether nothing is written any more: a part of a record at the end is
+        damaged then, and not one that comes
     """
     begin = at
     end = os.fstat(descriptor).st_size

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-The files of a capture, which may be from a stranger: regular ones, in the directory itself.
+The files of a capture, which may be from a stranger: regular ones, in the directory
+itself.
 
-A link would have root read or write what it leads to, and a FIFO is waited for without an end. So each file is opened below the directory, which
-is held open, and looked at before anything is read from it.
+A link would have root read or write what it leads to, and a FIFO is waited for without
+an end. So each file is opened below the directory, which is held open, and looked at
+before anything is read from it.
 """
 
 from __future__ import annotations
@@ -24,7 +26,10 @@ class NotAFile(OSError):
 
 
 class Folder:
-    """A directory that is held open until :meth:`close`; whatever its path may come to mean, this is the one that was opened."""
+    """
+    A directory that is held open until :meth:`close`; whatever its path may come to
+    mean, this is the one that was opened.
+    """
 
     def __init__(self, path: Path) -> None:
         """:raises OSError: if it cannot be opened"""
@@ -90,7 +95,11 @@ class Folder:
         with self.opened(name) as descriptor:
             size = os.fstat(descriptor).st_size
             if size > most:
-                raise OSError(errno.EFBIG, f"has {size} bytes, which is more than it can need", name)
+                raise OSError(
+                    errno.EFBIG,
+                    f"has {size} bytes, which is more than it can need",
+                    name,
+                )
             found = bytearray()
             while piece := os.read(descriptor, most + 1 - len(found)):
                 found += piece

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a capture says of the kernel that it is of: ``kernel`` and ``names`` in its ``meta.json``."""
+"""
+What a capture says of the kernel that it is of: ``kernel`` and ``names`` in its
+``meta.json``.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,8 @@ def kernel_of(target: Target) -> dict[str, Any]:
         "boot_id": target.boot_id,
         "page_size": target.prog["PAGE_SIZE"].value_(),
         "page_owner": page_owner_inited(target.prog),
-        # "mm,page_owner: fix accounting of pages when migrating" goes with the list of stacks that it counts in (both in v6.9).
+        # "mm,page_owner: fix accounting of pages when migrating" goes with the list of
+        # stacks that it counts in (both in v6.9).
         "swaps_handles": target.has_symbol("stack_list"),
     }
 
@@ -34,7 +38,8 @@ def names_of(prog: Program, unreadable: list[str] | None = None) -> dict[str, An
     """
     What the numbers in events stand for.
 
-    :param unreadable: of a dump, takes the names of what it does not hold, which is empty then
+    :param unreadable: of a dump, takes the names of what it does not hold, which is
+        empty then
     """
     names: dict[str, Any] = {}
     for name, (read, empty) in _NAMES.items():
@@ -49,13 +54,24 @@ def names_of(prog: Program, unreadable: list[str] | None = None) -> dict[str, An
 
 
 def _zones(prog: Program) -> list[dict[str, Any]]:
-    return [{"node": span.nid, "zone": span.name, "start_pfn": span.start_pfn, "end_pfn": span.end_pfn} for span in zone_spans(prog)]
+    return [
+        {
+            "node": span.nid,
+            "zone": span.name,
+            "start_pfn": span.start_pfn,
+            "end_pfn": span.end_pfn,
+        }
+        for span in zone_spans(prog)
+    ]
 
 
 _NAMES: dict[str, tuple[Callable[[Program], Any], Any]] = {
     "gfp": (lambda prog: [list(pair) for pair in gfpflag_names(prog)], []),
     "migratetype": (lambda prog: list(migratetype_names(prog)), []),
     "migrate_reason": (lambda prog: list(migrate_reason_names(prog)), []),
-    "special_handles": (lambda prog: special_handles(prog) if page_owner_inited(prog) else {}, {}),
+    "special_handles": (
+        lambda prog: special_handles(prog) if page_owner_inited(prog) else {},
+        {},
+    ),
     "zones": (_zones, []),
 }

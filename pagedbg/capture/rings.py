@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Reading rings that somebody goes on writing into: what was read is whole, and what was not is counted."""
+"""
+Reading rings that somebody goes on writing into: what was read is whole, and what was
+not is counted.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +27,12 @@ class Ring:
     """
     The ring of one CPU.
 
-    ``slots`` is an array of :data:`~pagedbg.schema.event_record.RECORD`, a power of two of them; ``head`` an array of one element with the number
-    of the newest record. Both may be in memory that is being written. ``next`` is the number of the first record that is not read yet.
-    ``read`` and ``lost`` count the records that were read, and those that were overwritten before (or while) they could be: together they
-    are all up to ``next``.
+    ``slots`` is an array of :data:`~pagedbg.schema.event_record.RECORD`, a power of two
+    of them; ``head`` an array of one element with the number of the newest record. Both
+    may be in memory that is being written. ``next`` is the number of the first record
+    that is not read yet. ``read`` and ``lost`` count the records that were read, and
+    those that were overwritten before (or while) they could be: together they are all
+    up to ``next``.
     """
 
     slots: NDArray[Any]
@@ -44,15 +49,18 @@ class Ring:
 
     def drain(self) -> Iterator[NDArray[Any]]:
         """
-        Iterate over copies of the records up to the one that is the newest now, in order and in pieces.
+        Iterate over copies of the records up to the one that is the newest now, in
+        order and in pieces.
 
-        A record that its writer has not finished is left for the next time, with those behind it. If it is not whole then, it never will be:
-        its writer was held up for so long that two wrote into one slot, or longer than anybody wants to wait.
+        A record that its writer has not finished is left for the next time, with those
+        behind it. If it is not whole then, it never will be: its writer was held up for
+        so long that two wrote into one slot, or longer than anybody wants to wait.
         """
         size = len(self.slots)
         end = int(self.head[0]) + 1
         while self.next < end:
-            # One that is being written may be the one after head: the oldest slot is not safe.
+            # One that is being written may be the one after head: the oldest slot is
+            # not safe.
             oldest = int(self.head[0]) + 1 - size
             if self.next < oldest:
                 self.lost += oldest - self.next
@@ -62,8 +70,11 @@ class Ring:
             count = min(end - self.next, size - first, _PIECE)
             # As bytes: NumPy copies an array of structures member by member.
             piece = self.slots[first : first + count].view(np.uint8).copy().view(RECORD)
-            # Who opens the capture computes what `check` has to be; here it is enough that it was written, which comes last.
-            whole = (piece["seq"] == np.arange(self.next, self.next + count, dtype=np.uint64)) & (piece["check"] != 0)
+            # Who opens the capture computes what `check` has to be; here it is enough
+            # that it was written, which comes last.
+            whole = (
+                piece["seq"] == np.arange(self.next, self.next + count, dtype=np.uint64)
+            ) & (piece["check"] != 0)
             # Whoever wrote meanwhile has moved head before it touched a slot.
             oldest = int(self.head[0]) + 1 - size
             over = min(max(oldest - self.next, 0), count)
@@ -86,11 +97,13 @@ class Ring:
 @dataclasses.dataclass
 class Settled:
     """
-    What is in a ring that nobody writes any more: ``records`` in the order of their numbers, of which ``newest`` is the last.
+    What is in a ring that nobody writes any more: ``records`` in the order of their
+    numbers, of which ``newest`` is the last.
 
-    ``overwritten`` counts those before the oldest slot's, ``left_out`` those in memory that could not be read, ``damaged`` those that are not
-    whole: their writer was stopped, or somebody else wrote there. ``head_damaged`` says that the number of the newest had to be told from the
-    records, so that there may have been more.
+    ``overwritten`` counts those before the oldest slot's, ``left_out`` those in memory
+    that could not be read, ``damaged`` those that are not whole: their writer was
+    stopped, or somebody else wrote there. ``head_damaged`` says that the number of the
+    newest had to be told from the records, so that there may have been more.
     """
 
     records: NDArray[Any]
@@ -101,11 +114,14 @@ class Settled:
     head_damaged: bool
 
 
-def settled_records(slots: NDArray[Any], known: NDArray[np.bool_], head: int | None, cpu: int) -> Settled:
+def settled_records(
+    slots: NDArray[Any], known: NDArray[np.bool_], head: int | None, cpu: int
+) -> Settled:
     """
     Take apart the ring of a CPU that has stopped.
 
-    :param slots: an array of :data:`~pagedbg.schema.event_record.RECORD`, a power of two of them
+    :param slots: an array of :data:`~pagedbg.schema.event_record.RECORD`, a power of
+        two of them
     :param known: which of them could be read
     :param head: the number of the newest record, None if it could not be read
     """
@@ -116,7 +132,11 @@ def settled_records(slots: NDArray[Any], known: NDArray[np.bool_], head: int | N
     sound = known & _whole(slots, seq) & plausible(slots) & (slots["cpu"] == cpu)
     sound &= (seq - np.uint64(1)) & np.uint64(size - 1) == index
     latest = int(seq[sound].max(initial=0))
-    head_damaged = head is None or not latest <= head < MOST_RECORDS or _contradicted(slots, known, sound, head)
+    head_damaged = (
+        head is None
+        or not latest <= head < MOST_RECORDS
+        or _contradicted(slots, known, sound, head)
+    )
     newest = latest if head is None or head_damaged else head
     numbers = _numbers(index, newest)
     whole = sound & (seq == numbers.astype(np.uint64))
@@ -132,19 +152,32 @@ def settled_records(slots: NDArray[Any], known: NDArray[np.bool_], head: int | N
     )
 
 
-def _contradicted(slots: NDArray[Any], known: NDArray[np.bool_], sound: NDArray[np.bool_], head: int) -> bool:
-    """Whether more records than can be unfinished at once are not yet where a number of the newest would have them."""
+def _contradicted(
+    slots: NDArray[Any], known: NDArray[np.bool_], sound: NDArray[np.bool_], head: int
+) -> bool:
+    """
+    Whether more records than can be unfinished at once are not yet where a number of
+    the newest would have them.
+    """
     numbers = _numbers(np.arange(len(slots), dtype=np.uint64), head)
-    older = (sound & (slots["seq"].astype(np.int64) < numbers)) | (known & (slots["seq"] == 0) & (slots["check"] == 0) & (numbers > 0))
+    older = (sound & (slots["seq"].astype(np.int64) < numbers)) | (
+        known & (slots["seq"] == 0) & (slots["check"] == 0) & (numbers > 0)
+    )
     return int(np.count_nonzero(older)) > _MOST_UNFINISHED
 
 
 def _numbers(index: NDArray[np.uint64], newest: int) -> NDArray[np.int64]:
-    """The number of the record in each slot: 0 and less for those that were never used."""
-    numbers: NDArray[np.int64] = newest - ((newest - 1 - index.astype(np.int64)) % len(index))
+    """
+    The number of the record in each slot: 0 and less for those that were never used.
+    """
+    numbers: NDArray[np.int64] = newest - (
+        (newest - 1 - index.astype(np.int64)) % len(index)
+    )
     return numbers
 
 
 def _whole(records: NDArray[Any], numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    whole: NDArray[np.bool_] = (records["seq"] == numbers) & (records["check"] == check_of(records))
+    whole: NDArray[np.bool_] = (records["seq"] == numbers) & (
+        records["check"] == check_of(records)
+    )
     return whole

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Keeping a capture: a copy in a better place, and the pages of its allocations as they are at that time."""
+"""
+Keeping a capture: a copy in a better place, and the pages of its allocations as they
+are at that time.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,15 @@ from pagedbg.capture.writer import CaptureWriter
 from pagedbg.schema.capture_meta import Ended
 
 
-def copy_capture(capture: Capture, to: Path, pages: NDArray[Any] | None, stacks: Iterable[tuple[int, list[str]]]) -> None:
+def copy_capture(
+    capture: Capture,
+    to: Path,
+    pages: NDArray[Any] | None,
+    stacks: Iterable[tuple[int, list[str]]],
+) -> None:
     """
-    Write what is sound of a capture into a directory, which is there whole in the end or not at all. Of one that is being recorded, up to now.
+    Write what is sound of a capture into a directory, which is there whole in the end
+    or not at all. Of one that is being recorded, up to now.
 
     :param to: a path at which there is nothing yet
     :param pages: records of pages to be kept with it, None for none
@@ -62,7 +71,9 @@ def keep_pages(capture: Path, pages: NDArray[Any]) -> None:
     :raises OSError: if they cannot be written
     """
     with Folder(capture) as folder:
-        with open(folder.open(PAGES, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+        with open(
+            folder.open(PAGES, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb"
+        ) as file:
             np.save(file, pages, allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())

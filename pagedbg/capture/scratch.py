@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Temporary directories that do not outlive their process for long: those of one that was killed are removed by the next."""
+"""
+Temporary directories that do not outlive their process for long: those of one that was
+killed are removed by the next.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +25,20 @@ def scratch() -> tempfile.TemporaryDirectory[str]:
     :raises OSError: if it cannot be made
     """
     _sweep(Path(tempfile.gettempdir()))
-    return tempfile.TemporaryDirectory(prefix=f"pagedbg-{os.getpid()}-{process_start(os.getpid())}-")
+    return tempfile.TemporaryDirectory(
+        prefix=f"pagedbg-{os.getpid()}-{process_start(os.getpid())}-"
+    )
 
 
 def _sweep(where: Path) -> None:
     with os.scandir(where) as entries:
         for entry in entries:
             match = _NAME.fullmatch(entry.name)
-            if match is None or not entry.is_dir(follow_symlinks=False) or entry.stat(follow_symlinks=False).st_uid != os.geteuid():
+            if (
+                match is None
+                or not entry.is_dir(follow_symlinks=False)
+                or entry.stat(follow_symlinks=False).st_uid != os.geteuid()
+            ):
                 continue
             started = None
             with contextlib.suppress(OSError, ValueError):

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-Writing a capture: at any moment what is there can be read, and what it says of itself is no more than what is there.
+Writing a capture: at any moment what is there can be read, and what it says of itself
+is no more than what is there.
 
-``meta.json`` is replaced as a whole, and counts nothing that is not in ``events.bin`` by then. On a full disk it is written over in place, in room
-that was taken when the capture began. After a power cut the newest files may be empty: so now and then the events are brought to the disk, and
-behind them a copy of ``meta.json`` that counts no more than these.
+``meta.json`` is replaced as a whole, and counts nothing that is not in ``events.bin``
+by then. On a full disk it is written over in place, in room that was taken when the
+capture began. After a power cut the newest files may be empty: so now and then the
+events are brought to the disk, and behind them a copy of ``meta.json`` that counts no
+more than these.
 """
 
 from __future__ import annotations
@@ -34,8 +37,9 @@ _CPUS = 1 << 16
 
 class CaptureWriter:
     """
-    Writes a capture, but for the stacks: :attr:`stacks` is the descriptor that the resolver appends them to. ``written`` counts the records of
-    each CPU that are in the file, ``fault`` says why something could not be written, None while all could.
+    Writes a capture, but for the stacks: :attr:`stacks` is the descriptor that the
+    resolver appends them to. ``written`` counts the records of each CPU that are in the
+    file, ``fault`` says why something could not be written, None while all could.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,9 +59,14 @@ class CaptureWriter:
             raise CaptureError(f"{path}: {error.strerror}.") from None
         try:
             if self._folder.owner != os.geteuid():
-                raise CaptureError(f"{path} belongs to somebody else: a capture needs a directory of its own.")
+                raise CaptureError(
+                    f"{path} belongs to somebody else: a capture needs a directory of"
+                    " its own."
+                )
             if self._folder.names():
-                raise CaptureError(f"{path} is not empty: a capture needs a directory of its own.")
+                raise CaptureError(
+                    f"{path} is not empty: a capture needs a directory of its own."
+                )
             new = os.O_WRONLY | os.O_CREAT | os.O_EXCL
             self._events = self._folder.open(EVENTS, new)
             self.stacks = self._folder.open(STACKS, new | os.O_APPEND)
@@ -72,7 +81,8 @@ class CaptureWriter:
         """
         Write what the capture says of itself for the first time: from now on it is one.
 
-        :param meta: changed by the caller as things go on, and written by :meth:`write_meta`
+        :param meta: changed by the caller as things go on, and written by
+            :meth:`write_meta`
         :raises CaptureError: if it cannot be written
         """
         self.meta = meta
@@ -91,7 +101,8 @@ class CaptureWriter:
         """
         Write records.
 
-        :return: how many of them, from the first, have found room; if not all have, :attr:`fault` says why
+        :return: how many of them, from the first, have found room; if not all have,
+            :attr:`fault` says why
         """
         start = os.lseek(self._events, 0, os.SEEK_CUR)
         data = memoryview(np.ascontiguousarray(records).view(np.uint8).data)
@@ -112,7 +123,10 @@ class CaptureWriter:
         return whole
 
     def write_meta(self) -> None:
-        """Put :attr:`meta` in the place of what was there; what is in the way of that is in :attr:`fault`."""
+        """
+        Put :attr:`meta` in the place of what was there; what is in the way of that is
+        in :attr:`fault`.
+        """
         try:
             self._replace(META, sync=False)
         except OSError as error:
@@ -123,7 +137,10 @@ class CaptureWriter:
                 self.fault = error.strerror
 
     def sync(self) -> None:
-        """Begin to bring what is there to the disk, unless that is still going on from the last time."""
+        """
+        Begin to bring what is there to the disk, unless that is still going on from the
+        last time.
+        """
         if self._syncing is not None and self._syncing.is_alive():
             return
         data = encode(self.meta)
@@ -145,8 +162,12 @@ class CaptureWriter:
     def _replace(self, name: str, *, sync: bool, data: bytes | None = None) -> None:
         # A thread of its own writes the synced one.
         new = f"{name}.new"
-        padded = (encode(self.meta) if data is None else data) + b" " * _RESERVED + b"\n"
-        with open(self._folder.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
+        padded = (
+            (encode(self.meta) if data is None else data) + b" " * _RESERVED + b"\n"
+        )
+        with open(
+            self._folder.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb"
+        ) as file:
             file.write(padded)
             file.flush()
             if sync:
@@ -163,13 +184,19 @@ class CaptureWriter:
             file.write(data.ljust(size - 1) + b"\n")
 
     def forget(self) -> int:
-        """Count the events in the file no more, and return how many they were. :attr:`meta` is written then, and :meth:`clear` follows."""
+        """
+        Count the events in the file no more, and return how many they were.
+        :attr:`meta` is written then, and :meth:`clear` follows.
+        """
         count = int(self.written.sum())
         self.written[:] = 0
         return count
 
     def clear(self) -> None:
-        """Drop the events that are forgotten: last, so that whoever looks meanwhile finds too many of them rather than too few."""
+        """
+        Drop the events that are forgotten: last, so that whoever looks meanwhile finds
+        too many of them rather than too few.
+        """
         if self._syncing is not None:
             self._syncing.join()
         os.ftruncate(self._events, 0)

@@ -14,15 +14,29 @@ from pagedbg.shell.command import command
 
 @command(
     "doctor",
-    long_description="List what this target offers, and for each thing missing what it costs and how to get it.",
-    examples=(("doctor", "what works here"), ("doctor --format jsonl", "the same for a script")),
+    long_description=(
+        "List what this target offers, and for each thing missing what it costs and how"
+        " to get it."
+    ),
+    examples=(
+        ("doctor", "what works here"),
+        ("doctor --format jsonl", "the same for a script"),
+    ),
     table=True,
 )
 def doctor(session: Session, args: argparse.Namespace) -> Table:
     """Run the command."""
-    columns = (Column("capability"), Column("state"), Column("detail"), Column("cost"), Column("remedy"))
+    columns = (
+        Column("capability"),
+        Column("state"),
+        Column("detail"),
+        Column("cost"),
+        Column("remedy"),
+    )
     found = session.target.capabilities().values()
-    rows = [(c.name, "yes" if c.state else "no", c.detail, c.cost, c.remedy) for c in found]
+    rows = [
+        (c.name, "yes" if c.state else "no", c.detail, c.cost, c.remedy) for c in found
+    ]
     return Table.of(columns, rows, notes=list(session.target.notes), text=_text(rows))
 
 
@@ -32,5 +46,15 @@ def _text(rows: list[tuple[str, str, str, str, str]]) -> Iterator[str]:
         yield f"{'ok' if state == 'yes' else 'NO':3} {name:{width}}  {detail}"
         if state == "no":
             indent = " " * (width + 6)
-            yield from textwrap.wrap(f"without it: {cost}", 110, initial_indent=indent, subsequent_indent=indent)
-            yield from textwrap.wrap(f"to get it:  {remedy}", 110, initial_indent=indent, subsequent_indent=indent)
+            yield from textwrap.wrap(
+                f"without it: {cost}",
+                110,
+                initial_indent=indent,
+                subsequent_indent=indent,
+            )
+            yield from textwrap.wrap(
+                f"to get it:  {remedy}",
+                110,
+                initial_indent=indent,
+                subsequent_indent=indent,
+            )

@@ -7,7 +7,14 @@ import argparse
 from collections.abc import Collection, Iterator, Sequence
 
 from pagedbg.session import Session
-from pagedbg.shell.command import NAMESPACE, Example, Leave, argument, command, load_commands
+from pagedbg.shell.command import (
+    NAMESPACE,
+    Example,
+    Leave,
+    argument,
+    command,
+    load_commands,
+)
 from pagedbg.shell.registry import COMMANDS, GROUPS, command_of
 
 _MANNERS = """\
@@ -30,13 +37,20 @@ def _overview(names: Collection[str]) -> Iterator[str]:
 
 
 def explanation(words: Sequence[str]) -> str:
-    """Return the list of commands, or all about one, or the list of those that begin with one word."""
+    """
+    Return the list of commands, or all about one, or the list of those that begin with
+    one word.
+    """
     if not words:
         return "\n".join((*_overview(COMMANDS), "", _MANNERS))
     name = command_of(words)
     if name in GROUPS and len(words) == 1:
-        return "\n".join(_overview([each for each in COMMANDS if each.startswith(name + " ")]))
-    return NAMESPACE.get(name if name not in GROUPS else " ".join(words[:2])).format_help()
+        return "\n".join(
+            _overview([each for each in COMMANDS if each.startswith(name + " ")])
+        )
+    return NAMESPACE.get(
+        name if name not in GROUPS else " ".join(words[:2])
+    ).format_help()
 
 
 def examples() -> list[Example]:
@@ -47,9 +61,12 @@ def examples() -> list[Example]:
 @command(
     "help",
     long_description="""
-    List the commands by group; with the name of one, show how it is called, what its options mean, and examples.
+    List the commands by group; with the name of one, show how it is called, what its
+    options mean, and examples.
     """,
-    arguments=(argument("words", nargs="*", metavar="COMMAND", help="the command to explain"),),
+    arguments=(
+        argument("words", nargs="*", metavar="COMMAND", help="the command to explain"),
+    ),
     examples=(("help", "the commands"), ("help help", "how help itself is called")),
     kernel=False,
 )

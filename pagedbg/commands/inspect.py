@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``inspect``: everything that is known of a page, or a row for each page of a range."""
+"""
+``inspect``: everything that is known of a page, or a row for each page of a range.
+"""
 
 from __future__ import annotations
 
@@ -21,26 +23,48 @@ from pagedbg.sources.page_facts import COLUMNS, PageRows
 @command(
     "inspect",
     long_description="""
-Show all that is known of a page frame and of who holds it: where it is, what it is used for, and page_owner's record of its allocation.
+Show all that is known of a page frame and of who holds it: where it is, what it is used
+for, and page_owner's record of its allocation.
 
   inspect pfn N            a page frame by its number
   inspect page ADDRESS     by the address of its struct page
   inspect phys ADDRESS     by a physical address
-  inspect virt ADDRESS     by a virtual address of the kernel (also vmalloc, module and image addresses)
+  inspect virt ADDRESS     by an address of the kernel (of vmalloc and modules, too)
   inspect task PID ADDRESS by a virtual address of a process
 
-Numbers are decimal or 0x-hexadecimal; a word with letters a to f is hexadecimal anyway. A-B (both included) and A+N are ranges, N counting
-pages for pfn and page, bytes for the others: they give a row for each page.
+Numbers are decimal or 0x-hexadecimal; a word with letters a to f is hexadecimal anyway.
+A-B (both included) and A+N are ranges, N counting pages for pfn and page, bytes for the
+others: they give a row for each page.
 """,
     arguments=(
-        argument("what", metavar="pfn|page|phys|virt|task", choices=("pfn", "page", "phys", "virt", "task"), help="what the number is"),
-        argument("where", metavar="NUMBER", nargs="+", help="the number or a range of them; after task, the process and an address of it"),
-        argument("--drgn", action="store_true", help="print Python that does the same in drgn, instead of doing it"),
+        argument(
+            "what",
+            metavar="pfn|page|phys|virt|task",
+            choices=("pfn", "page", "phys", "virt", "task"),
+            help="what the number is",
+        ),
+        argument(
+            "where",
+            metavar="NUMBER",
+            nargs="+",
+            help=(
+                "the number or a range of them; after task, the process and an address"
+                " of it"
+            ),
+        ),
+        argument(
+            "--drgn",
+            action="store_true",
+            help="print Python that does the same in drgn, instead of doing it",
+        ),
     ),
     examples=(
         ("inspect pfn 0x1200", "one page, with everything one asks next"),
         ("inspect pfn 0x1200+8", "eight pages, a row each"),
-        ("inspect phys 0x1200000 --format json", "a page by an address in it, for a script"),
+        (
+            "inspect phys 0x1200000 --format json",
+            "a page by an address in it, for a script",
+        ),
     ),
     table=True,
 )
@@ -51,28 +75,57 @@ def inspect(session: Session, args: argparse.Namespace) -> Table | None:
         return None
     place = find_place(session.prog, args.what, args.where)
     rows = PageRows(session, [*session.target.notes, *place.notes])
-    return _one(session, rows, place) if place.single else _many(session.prog, rows, place)
+    return (
+        _one(session, rows, place) if place.single else _many(session.prog, rows, place)
+    )
 
 
 def _one(session: Session, rows: PageRows, place: Place) -> Table:
     """The table of one page: for programs a row, for people a record."""
     prog, pfn = session.prog, place.ranges[0][0]
-    (state,) = page_states(prog, pfn, pfn + 1) if pfn < 1 << 52 else (PageState(pfn, "beyond the end"),)
+    (state,) = (
+        page_states(prog, pfn, pfn + 1)
+        if pfn < 1 << 52
+        else (PageState(pfn, "beyond the end"),)
+    )
     if state.kind in ABSENT:
-        more = f" (the last page frame is {_last_pfn(prog):#x})" if state.kind == "beyond the end" else ""
-        raise PagedbgError(f"there is no page to show at page frame {pfn:#x}: {ABSENT[state.kind]}{more}")
+        more = (
+            f" (the last page frame is {_last_pfn(prog):#x})"
+            if state.kind == "beyond the end"
+            else ""
+        )
+        raise PagedbgError(
+            f"there is no page to show at page frame {pfn:#x}:"
+            f" {ABSENT[state.kind]}{more}"
+        )
     (row,) = rows.rows([state])
     named = dict(zip((column.name for column in COLUMNS), row, strict=True))
-    return Table(COLUMNS, [[row]], notes=rows.notes, text=PageRecord(session, rows, place).lines(state, named))
+    return Table(
+        COLUMNS,
+        [[row]],
+        notes=rows.notes,
+        text=PageRecord(session, rows, place).lines(state, named),
+    )
 
 
 def _many(prog: Program, rows: PageRows, place: Place) -> Table:
-    """The table of a range: a row for each page, for people with the columns that matter most."""
+    """
+    The table of a range: a row for each page, for people with the columns that matter
+    most.
+    """
     last = _last_pfn(prog)
     beyond = max(end for _, end in place.ranges) - last - 1
     if beyond > MOST_BEYOND:
-        raise PagedbgError(f"the range ends {beyond} pages beyond the end of memory (the last page frame is {last:#x})")
-    return Table(COLUMNS, rows.batches(place.ranges), notes=rows.notes, text=rows.compact(place.ranges))
+        raise PagedbgError(
+            f"the range ends {beyond} pages beyond the end of memory (the last page"
+            f" frame is {last:#x})"
+        )
+    return Table(
+        COLUMNS,
+        rows.batches(place.ranges),
+        notes=rows.notes,
+        text=rows.compact(place.ranges),
+    )
 
 
 def _last_pfn(prog: Program) -> int:
@@ -84,11 +137,20 @@ def _last_pfn(prog: Program) -> int:
 
 _CODE = {
     "pfn": ("", "{0}"),
-    "page": ("from drgn import Object\nfrom drgn.helpers.linux.mm import page_to_pfn\n", 'page_to_pfn(Object(prog, "struct page *", {0}))'),
+    "page": (
+        "from drgn import Object\nfrom drgn.helpers.linux.mm import page_to_pfn\n",
+        'page_to_pfn(Object(prog, "struct page *", {0}))',
+    ),
     "phys": ("from drgn.helpers.linux.mm import PHYS_PFN\n", "PHYS_PFN(prog, {0})"),
-    "virt": ("from drgn.helpers.linux.mm import follow_pfn\n", 'follow_pfn(prog["init_mm"].address_of_(), {0})'),
+    "virt": (
+        "from drgn.helpers.linux.mm import follow_pfn\n",
+        'follow_pfn(prog["init_mm"].address_of_(), {0})',
+    ),
     "task": (
-        "from drgn.helpers.linux.mm import follow_pfn\nfrom drgn.helpers.linux.pid import find_task\n",
+        (
+            "from drgn.helpers.linux.mm import follow_pfn\nfrom drgn.helpers.linux.pid"
+            " import find_task\n"
+        ),
         "follow_pfn(find_task(prog, {0}).mm, {1})",
     ),
 }
@@ -97,7 +159,10 @@ _CODE = {
 def _code(what: str, where: Sequence[str]) -> str:
     """Return Python for a drgn prompt that prints what is known of the pages."""
     if len(where) != (2 if what == "task" else 1):
-        raise UsageError(f"after {what} comes {'a process id and an address' if what == 'task' else 'one number or range'}")
+        comes = (
+            "a process id and an address" if what == "task" else "one number or range"
+        )
+        raise UsageError(f"after {what} comes {comes}")
     *pid, text = where
     start, end, single = parse_range(text)
     imports, pfn = _CODE[what]
@@ -114,11 +179,20 @@ def _code(what: str, where: Sequence[str]) -> str:
             "owner = page_owner_of_pfn(prog, pfn)",
             "print(owner)",
             "if owner is not None:",
-            "    print(prog.stack_trace_from_pcs(stack_depot_fetch(prog, owner.handle)))",
+            (
+                "    print(prog.stack_trace_from_pcs(stack_depot_fetch(prog,"
+                " owner.handle)))"
+            ),
         ]
     else:
-        step = {"pfn": "1", "page": 'prog.type("struct page").size'}.get(what, 'prog["PAGE_SIZE"].value_()')
-        stop = f"{start:#x} + {end - start} * {step}" if what == "page" and "+" in text else f"{end:#x}"
+        step = {"pfn": "1", "page": 'prog.type("struct page").size'}.get(
+            what, 'prog["PAGE_SIZE"].value_()'
+        )
+        stop = (
+            f"{start:#x} + {end - start} * {step}"
+            if what == "page" and "+" in text
+            else f"{end:#x}"
+        )
         lines += [
             f"for where in range({start:#x}, {stop}, {step}):",
             f"    pfn = int({pfn.format(*pid, 'where')})",

@@ -18,12 +18,15 @@ _COLUMNS = (Column("time_ns", "ns"), Column("level", "int"), Column("message"))
 @command(
     "log",
     long_description="""
-Print the kernel's log, as dmesg does: of a dump, up to the moment of its death. What it says of failed allocations, out of memory and the panic
-is where an investigation begins.
+Print the kernel's log, as dmesg does: of a dump, up to the moment of its death. What it
+says of failed allocations, out of memory and the panic is where an investigation
+begins.
 """,
     arguments=(
         argument("--last", metavar="N", type=int, help="only the last N messages"),
-        argument("--level", choices=LEVELS, help="only messages that are as bad, or worse"),
+        argument(
+            "--level", choices=LEVELS, help="only messages that are as bad, or worse"
+        ),
     ),
     examples=(
         ("log --last 40", "what the kernel said last"),
@@ -51,16 +54,28 @@ def log(session: Session, args: argparse.Namespace) -> Table:
     except ValueError as error:
         raise PagedbgError(f"the kernel's log is damaged: {error}.") from None
     records.reverse()
-    rows: list[Row] = [(record.ts_nsec, record.level, _text(record)) for record in records]
-    notes = [f"{unreadable:,} message{'s' if unreadable > 1 else ''} could not be read."] if unreadable else []
-    nothing = "Nothing is in the log" if worst is None else f"Nothing as bad as {args.level} is in the log"
+    rows: list[Row] = [
+        (record.ts_nsec, record.level, _text(record)) for record in records
+    ]
+    notes = (
+        [f"{unreadable:,} message{'s' if unreadable > 1 else ''} could not be read."]
+        if unreadable
+        else []
+    )
+    nothing = (
+        "Nothing is in the log"
+        if worst is None
+        else f"Nothing as bad as {args.level} is in the log"
+    )
     nothing += " as far as it could be read." if unreadable else "."
     text = (line for record in records for line in _lines(record)) if records else None
     return Table.of(_COLUMNS, rows, text=text, notes=notes, empty=nothing)
 
 
 def _text(record: PrintkRecord) -> str | None:
-    return None if record.text is None else record.text.decode(errors="backslashreplace")
+    return (
+        None if record.text is None else record.text.decode(errors="backslashreplace")
+    )
 
 
 def _lines(record: PrintkRecord) -> Iterator[str]:

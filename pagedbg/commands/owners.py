@@ -18,7 +18,14 @@ from pagedbg.session import Session
 from pagedbg.shell.command import argument, command, require
 from pagedbg.shell.filter_options import FILTERS, Selection
 from pagedbg.shell.option_values import values
-from pagedbg.shell.table_options import by_parser, more_rows, parse_sort, parse_top, sort_rows, without
+from pagedbg.shell.table_options import (
+    by_parser,
+    more_rows,
+    parse_sort,
+    parse_top,
+    sort_rows,
+    without,
+)
 from pagedbg.sources.capture_blocks import CaptureLookup, capture_blocks
 from pagedbg.sources.kernel_names import Lookup
 
@@ -43,15 +50,25 @@ _COLUMNS = (
     Column("state"),
 )
 
-_AGES = (("<1s", 1), ("1s-10s", 10), ("10s-1m", 60), ("1m-10m", 600), ("10m-1h", 3600), ("1h-1d", 86400), (">=1d", None))
+_AGES = (
+    ("<1s", 1),
+    ("1s-10s", 10),
+    ("10s-1m", 60),
+    ("1m-10m", 600),
+    ("10m-1h", 3600),
+    ("1h-1d", 86400),
+    (">=1d", None),
+)
 _AGE_LIMITS = np.array([limit * 10**9 for _, limit in _AGES if limit], np.int64)
 
 
 class _Key(NamedTuple):
     """
-    Something to sum up by: which integer columns tell one value from another, and what the value of a row of them is.
+    Something to sum up by: which integer columns tell one value from another, and what
+    the value of a row of them is.
 
-    ``columns`` is given a batch of blocks; ``value`` the distinct rows of those columns.
+    ``columns`` is given a batch of blocks; ``value`` the distinct rows of those
+    columns.
     """
 
     column: Column
@@ -67,7 +84,9 @@ def _plain(lookup: Lookup, keys: Sequence[NDArray[Any]]) -> list[Any]:
     return [int(value) for value in keys[0]]
 
 
-def _through(look_up: Callable[[Lookup, int], Any]) -> Callable[[Lookup, Sequence[NDArray[Any]]], list[Any]]:
+def _through(
+    look_up: Callable[[Lookup, int], Any],
+) -> Callable[[Lookup, Sequence[NDArray[Any]]], list[Any]]:
     return lambda lookup, keys: [look_up(lookup, int(value)) for value in keys[0]]
 
 
@@ -83,27 +102,52 @@ def _comms(lookup: Lookup, keys: Sequence[NDArray[Any]]) -> list[Any]:
 def _ages(lookup: Lookup, blocks: Blocks) -> list[NDArray[Any]]:
     if lookup.now is None:
         return [np.full(len(blocks), -1)]
-    return [np.searchsorted(_AGE_LIMITS, lookup.now - blocks.column("ts_nsec").astype(np.int64), "right")]
+    return [
+        np.searchsorted(
+            _AGE_LIMITS, lookup.now - blocks.column("ts_nsec").astype(np.int64), "right"
+        )
+    ]
 
 
 _KEYS = {
-    "order": _Key(Column("order", "int"), lambda lookup, blocks: [blocks.order], _plain),
-    "comm": _Key(Column("comm"), lambda lookup, blocks: list(blocks.column("comm").T), _comms),
+    "order": _Key(
+        Column("order", "int"), lambda lookup, blocks: [blocks.order], _plain
+    ),
+    "comm": _Key(
+        Column("comm"), lambda lookup, blocks: list(blocks.column("comm").T), _comms
+    ),
     "pid": _Key(Column("pid", "int"), _record("pid"), _plain),
     "stack": _Key(Column("stack", "stack"), _record("handle"), _stacks),
     "module": _Key(Column("module"), _record("handle"), _through(Lookup.module)),
     "function": _Key(Column("function"), _record("handle"), _through(Lookup.function)),
     "gfp": _Key(Column("gfp"), _record("gfp_mask"), _through(Lookup.gfp)),
-    "migratetype": _Key(Column("migratetype"), _record("gfp_mask"), _through(Lookup.migratetype)),
+    "migratetype": _Key(
+        Column("migratetype"), _record("gfp_mask"), _through(Lookup.migratetype)
+    ),
     "zone": _Key(
         Column("zone"),
         lambda lookup, blocks: [lookup.zones(blocks.pfn)[1]],
-        _through(lambda lookup, index: None if index < 0 else lookup.zones(np.zeros(0, np.uint64))[0][index]),
+        _through(
+            lambda lookup, index: (
+                None if index < 0 else lookup.zones(np.zeros(0, np.uint64))[0][index]
+            )
+        ),
     ),
-    "node": _Key(Column("node", "int"), lambda lookup, blocks: [lookup.nodes(blocks.pfn)], _plain),
-    "age": _Key(Column("age"), _ages, _through(lambda lookup, index: None if index < 0 else _AGES[index][0])),
+    "node": _Key(
+        Column("node", "int"), lambda lookup, blocks: [lookup.nodes(blocks.pfn)], _plain
+    ),
+    "age": _Key(
+        Column("age"),
+        _ages,
+        _through(lambda lookup, index: None if index < 0 else _AGES[index][0]),
+    ),
 }
-_SUMS = (Column("blocks", "int"), Column("pages", "int"), Column("bytes", "bytes"), Column("share", "share"))
+_SUMS = (
+    Column("blocks", "int"),
+    Column("pages", "int"),
+    Column("bytes", "bytes"),
+    Column("share", "share"),
+)
 
 
 @values("--by")
@@ -113,34 +157,67 @@ def _key_names(session: Session) -> Sequence[str]:
 
 @values("--sort")
 def _sort_names(session: Session) -> Sequence[str]:
-    return (*(column.name for column in _COLUMNS if column.name != "stack"), *_KEYS, "blocks", "bytes", "share")
+    return (
+        *(column.name for column in _COLUMNS if column.name != "stack"),
+        *_KEYS,
+        "blocks",
+        "bytes",
+        "share",
+    )
 
 
 @command(
     "owners",
     long_description="""
-List what page_owner has on record: a row for each block of pages that is allocated, or with --by the sums of blocks and pages.
+List what page_owner has on record: a row for each block of pages that is allocated, or
+with --by the sums of blocks and pages.
 
-A block that was freed in part counts with the pages that are left of it. No page is counted twice.
+A block that was freed in part counts with the pages that are left of it. No page is
+counted twice.
 """,
     arguments=(
-        argument("--by", metavar="KEY", type=by_parser(_KEYS), help="sum up by KEY, or several with commas: " + ", ".join(_KEYS)),
+        argument(
+            "--by",
+            metavar="KEY",
+            type=by_parser(_KEYS),
+            help="sum up by KEY, or several with commas: " + ", ".join(_KEYS),
+        ),
         argument("--top", metavar="N", type=parse_top, help="only the first N rows"),
-        argument("--sort", metavar="COLUMN", help="sort by COLUMN, the greatest first, text from A to Z; -COLUMN turns it round"),
+        argument(
+            "--sort",
+            metavar="COLUMN",
+            help=(
+                "sort by COLUMN, the greatest first, text from A to Z; -COLUMN turns it"
+                " round"
+            ),
+        ),
         argument(
             "--state",
             choices=tuple(_STATES),
             default="allocated",
-            help="records of allocations that last (the default), of freed ones, or both",
+            help=(
+                "records of allocations that last (the default), of freed ones, or both"
+            ),
         ),
-        argument("--no-stack", action="store_true", help="leave out the stacks of the rows"),
+        argument(
+            "--no-stack", action="store_true", help="leave out the stacks of the rows"
+        ),
         FILTERS,
     ),
     examples=(
         ("owners --by comm --top 5", "which programs hold the most"),
-        ("owners --by stack --top 3 --orders '>=3'", "which call paths hold large blocks"),
-        ("owners --by module,function", "which drivers hold pages, and which of their functions asked for them"),
-        ("owners --migratetype Unmovable --by function --top 5", "who scatters unmovable pages"),
+        (
+            "owners --by stack --top 3 --orders '>=3'",
+            "which call paths hold large blocks",
+        ),
+        (
+            "owners --by module,function",
+            "which drivers hold pages, and which of their functions asked for them",
+        ),
+        (
+            "owners --migratetype Unmovable --by function --top 5",
+            "who scatters unmovable pages",
+        ),
         ("owners --orders 9 --top 1", "a block of order 9 with its stack"),
         ("owners --by order --format json", "the sums by order for a script"),
         ("owners --no-stack --top 3 --sort ts_ns", "the three youngest allocations"),
@@ -150,10 +227,21 @@ A block that was freed in part counts with the pages that are left of it. No pag
 def owners(session: Session, args: argparse.Namespace) -> Table:
     """Run the command."""
     capture = session.refresh_capture()
-    if capture is not None and not capture.page_owner and not session.target.capabilities()["page_owner"].state:
+    if (
+        capture is not None
+        and not capture.page_owner
+        and not session.target.capabilities()["page_owner"].state
+    ):
         if args.state != "allocated":
-            raise UsageError("--state: page_owner is off, and a capture has only what is allocated")
-        query = _Query(args, CaptureLookup(session, capture), lambda: session.db, capture_blocks(capture))
+            raise UsageError(
+                "--state: page_owner is off, and a capture has only what is allocated"
+            )
+        query = _Query(
+            args,
+            CaptureLookup(session, capture),
+            lambda: session.db,
+            capture_blocks(capture),
+        )
     else:
         require(session, "page_owner")
         query = _Query(args, Lookup(session), lambda: session.db)
@@ -161,9 +249,18 @@ def owners(session: Session, args: argparse.Namespace) -> Table:
 
 
 class _Query:
-    """One run of the command: the blocks that were asked for, and what went wrong on the way."""
+    """
+    One run of the command: the blocks that were asked for, and what went wrong on the
+    way.
+    """
 
-    def __init__(self, args: argparse.Namespace, lookup: Lookup, db: Callable[[], Any], captured: Blocks | None = None) -> None:
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        lookup: Lookup,
+        db: Callable[[], Any],
+        captured: Blocks | None = None,
+    ) -> None:
         """:param captured: blocks to take in place of those on record"""
         self._args = args
         self._captured = captured
@@ -173,13 +270,23 @@ class _Query:
         self._notes: list[str] = list(lookup.target.notes)
         self._unread = self._damaged = 0
         if captured is not None:
-            self._notes += ["page_owner is off: this is what was allocated since the trace began, and not freed.", *lookup.notes]
+            self._notes += [
+                (
+                    "page_owner is off: this is what was allocated since the trace"
+                    " began, and not freed."
+                ),
+                *lookup.notes,
+            ]
 
     def _blocks(self) -> Iterator[tuple[str, Blocks]]:
-        # Blocks are aligned to their size: what reaches into the range of --pfns begins at most the greatest block before it.
+        # Blocks are aligned to their size: what reaches into the range of --pfns begins
+        # at most the greatest block before it.
         start, end = 0, None
         if self._args.pfns:
-            start, end = self._args.pfns[0] >> 18 << 18, -(-self._args.pfns[1] >> 18 << 18)
+            start, end = (
+                self._args.pfns[0] >> 18 << 18,
+                -(-self._args.pfns[1] >> 18 << 18),
+            )
         if self._captured is not None:
             yield "allocated", self._selection.choose(self._captured)
             return
@@ -195,30 +302,49 @@ class _Query:
         dump = self._lookup.target.dump
         if self._unread and dump and dump.left_out_zeroes:
             self._notes.append(
-                f"The records of {self._unread} pages are not in the dump, which left out pages of zeroes: of pages that were never allocated, unless more is missing."
+                f"The records of {self._unread} pages are not in the dump, which left"
+                " out pages of zeroes: of pages that were never allocated, unless more"
+                " is missing."
             )
         elif self._unread:
-            self._notes.append(f"The records of {self._unread} pages could not be read: they are not counted.")
+            self._notes.append(
+                f"The records of {self._unread} pages could not be read: they are not"
+                " counted."
+            )
         if self._damaged:
-            self._notes.append(f"The records of {self._damaged} pages are damaged (or were being written): they are not counted.")
+            self._notes.append(
+                f"The records of {self._damaged} pages are damaged (or were being"
+                " written): they are not counted."
+            )
 
     def _note_faults(self) -> None:
         faults = {} if self._captured is not None else self._lookup.depot.faults
         if faults:
-            self._notes.append(f"{len(faults)} stacks could not be read; the first: {next(iter(faults.values()))}.")
+            self._notes.append(
+                f"{len(faults)} stacks could not be read; the first:"
+                f" {next(iter(faults.values()))}."
+            )
         self._notes.extend(self._lookup.target.symbolize.notes)
 
     # ---- a row a block ----
 
     def rows(self) -> Table:
         """A row for each block."""
-        columns = [column for column in _COLUMNS if not (self._args.no_stack and column.name == "stack")]
+        columns = [
+            column
+            for column in _COLUMNS
+            if not (self._args.no_stack and column.name == "stack")
+        ]
         sort = parse_sort(self._args.sort, without(columns, "stack"))
         batches = self._batches() if sort is None else self._sorted(*sort)
         if self._args.no_stack:
             drop = _COLUMNS.index(Column("stack", "stack"))
-            batches = ([row[:drop] + row[drop + 1 :] for row in batch] for batch in batches)
-        return Table(columns, batches, notes=self._notes, empty="No block on record matches.")
+            batches = (
+                [row[:drop] + row[drop + 1 :] for row in batch] for batch in batches
+            )
+        return Table(
+            columns, batches, notes=self._notes, empty="No block on record matches."
+        )
 
     def _batches(self) -> Iterator[list[tuple[Any, ...]]]:
         left = self._args.top
@@ -261,10 +387,17 @@ class _Query:
                 map(lookup.gfp, masks),
                 map(lookup.migratetype, masks),
                 (zone_names[i] if i >= 0 else None for i in zones.tolist()),
-                (node if node >= 0 else None for node in lookup.nodes(blocks.pfn).tolist()),
+                (
+                    node if node >= 0 else None
+                    for node in lookup.nodes(blocks.pfn).tolist()
+                ),
                 column("pid").tolist(),
                 column("tgid").tolist() if "tgid" in blocks.members else nothing,
-                map(lookup.comm, column("comm")) if "comm" in blocks.members else nothing,
+                (
+                    map(lookup.comm, column("comm"))
+                    if "comm" in blocks.members
+                    else nothing
+                ),
                 column("ts_nsec").tolist() if "ts_nsec" in blocks.members else nothing,
                 handles,
                 (stacks.get(handle) for handle in handles),
@@ -280,9 +413,16 @@ class _Query:
         keys = [_KEYS[name] for name in self._args.by]
         columns = [*(key.column for key in keys), *_SUMS]
         sort = parse_sort(self._args.sort, columns) or ("pages", True)
-        return Table(columns, self._summed(keys, *sort), notes=self._notes, empty="No block on record matches.")
+        return Table(
+            columns,
+            self._summed(keys, *sort),
+            notes=self._notes,
+            empty="No block on record matches.",
+        )
 
-    def _summed(self, keys: Sequence[_Key], sort: str, descending: bool) -> Iterator[list[Row]]:
+    def _summed(
+        self, keys: Sequence[_Key], sort: str, descending: bool
+    ) -> Iterator[list[Row]]:
         lookup, tally, widths = self._lookup, Tally(), [0] * len(keys)
         for _, blocks in self._blocks():
             columns = [key.columns(lookup, blocks) for key in keys]
@@ -314,4 +454,7 @@ class _Query:
 
 def _split(row: Row, stacks: Sequence[int]) -> Row:
     """Give a stack that was one string to the database its frames again."""
-    return tuple(value.split("\n") if i in stacks and value else [] if i in stacks else value for i, value in enumerate(row))
+    return tuple(
+        value.split("\n") if i in stacks and value else [] if i in stacks else value
+        for i, value in enumerate(row)
+    )

@@ -16,7 +16,16 @@ from pagedbg.capture.directory import Capture
 from pagedbg.capture.kernel_filter import describe
 from pagedbg.capture.recording.recording import Recording
 from pagedbg.capture.saving import keep_pages
-from pagedbg.commands.trace.trace import KERNEL_FILTERS, LIMITS, NEEDS, filter_options, hooks, pages_of, plan_of, size
+from pagedbg.commands.trace.trace import (
+    KERNEL_FILTERS,
+    LIMITS,
+    NEEDS,
+    filter_options,
+    hooks,
+    pages_of,
+    plan_of,
+    size,
+)
 from pagedbg.errors import PagedbgError
 from pagedbg.output.printable import printable, raw
 from pagedbg.session import Session
@@ -29,19 +38,40 @@ _PROGRESS_EVERY = 1.0
 @command(
     "record",
     long_description="""
-Record into a directory: while a command runs, for as long as --duration says, or until Ctrl-C or SIGTERM. What it does and says of itself goes
-to standard error. When it ends, the records of the captured pages are kept, too: correlate says of them what was still held then.
+Record into a directory: while a command runs, for as long as --duration says, or until
+Ctrl-C or SIGTERM. What it does and says of itself goes to standard error. When it ends,
+the records of the captured pages are kept, too: correlate says of them what was still
+held then.
 """,
     arguments=(
-        argument("-o", "--output", metavar="DIR", type=Path, required=True, help="the directory to write, which is made"),
-        argument("--ring", action="store_true", help="keep only what fits the rings, and write that at the end"),
+        argument(
+            "-o",
+            "--output",
+            metavar="DIR",
+            type=Path,
+            required=True,
+            help="the directory to write, which is made",
+        ),
+        argument(
+            "--ring",
+            action="store_true",
+            help="keep only what fits the rings, and write that at the end",
+        ),
         KERNEL_FILTERS,
         LIMITS,
-        argument("words", nargs="...", metavar="COMMAND", help="record while this runs (behind --)"),
+        argument(
+            "words",
+            nargs="...",
+            metavar="COMMAND",
+            help="record while this runs (behind --)",
+        ),
     ),
     needs=NEEDS,
     examples=(
-        ("record --orders '>=3' -o /var/tmp/large --duration 5m", "large blocks, for five minutes"),
+        (
+            "record --orders '>=3' -o /var/tmp/large --duration 5m",
+            "large blocks, for five minutes",
+        ),
         ("record -o /var/tmp/build -- make -j8", "everything while a build runs"),
     ),
     paged=False,
@@ -54,7 +84,10 @@ def record(session: Session, args: argparse.Namespace) -> None:
     capture = Capture(recording.directory)
     status = 0
     try:
-        _say(f"Recording {describe(plan.options)} into {capture.path}. {hooks(capture.meta.attached)}")
+        _say(
+            f"Recording {describe(plan.options)} into {capture.path}."
+            f" {hooks(capture.meta.attached)}"
+        )
         with _sigterm():
             status = _wait(recording, capture, words)
     except KeyboardInterrupt:
@@ -69,11 +102,16 @@ def record(session: Session, args: argparse.Namespace) -> None:
     for sentence in what_is_missing(capture):
         _say(sentence)
     if status:
-        raise PagedbgError(f"{words[0]} ended with status {status}; what it did is recorded.")
+        raise PagedbgError(
+            f"{words[0]} ended with status {status}; what it did is recorded."
+        )
 
 
 def _wait(recording: Recording, capture: Capture, words: list[str]) -> int:
-    """Wait for the command, or for the recorder to end by itself; returns the command's status."""
+    """
+    Wait for the command, or for the recorder to end by itself; returns the command's
+    status.
+    """
     command = None
     if words:
         try:
@@ -90,7 +128,10 @@ def _wait(recording: Recording, capture: Capture, words: list[str]) -> int:
                 capture.reload()
                 counts = capture.meta.counts
                 raw(sys.stderr).write("\r\x1b[K")
-                sys.stderr.write(f"{time.monotonic() - begun:.0f} s, {counts.kept:,} events, {counts.lost} lost")
+                sys.stderr.write(
+                    f"{time.monotonic() - begun:.0f} s, {counts.kept:,} events,"
+                    f" {counts.lost} lost"
+                )
                 sys.stderr.flush()
     except KeyboardInterrupt:
         # The terminal has told the command, too.

@@ -28,7 +28,10 @@ _PANIC = b"Kernel panic - not syncing: "
 
 @command(
     "status",
-    long_description="Say what is being looked at: the kernel, where it comes from, its memory, page_owner, and what is missing.",
+    long_description=(
+        "Say what is being looked at: the kernel, where it comes from, its memory,"
+        " page_owner, and what is missing."
+    ),
     examples=(("status", "what am I looking at"),),
     table=True,
 )
@@ -49,33 +52,61 @@ def _facts(session: Session) -> Iterator[tuple[str, str]]:
     machine = prog.platform.arch.name.lower() if prog.platform else "unknown machine"
     yield (
         "kernel",
-        f"Linux {target.release}, {machine}, {_try(lambda: num_present_cpus(prog))} CPUs, up {_try(lambda: _span(local_clock(prog)))}",
+        (
+            f"Linux {target.release}, {machine}, {_try(lambda: num_present_cpus(prog))}"
+            f" CPUs, up {_try(lambda: _span(local_clock(prog)))}"
+        ),
     )
     if target.dump is None:
         yield "target", f"the running kernel, types from {target.types}"
     else:
-        filtered = f", filtered with -d {target.dump.level}" if target.dump.left_out() else ""
-        yield "target", f"{target.dump.path} ({target.dump.format}{filtered}), types from {target.types}"
+        filtered = (
+            f", filtered with -d {target.dump.level}" if target.dump.left_out() else ""
+        )
+        yield (
+            "target",
+            (
+                f"{target.dump.path} ({target.dump.format}{filtered}), types from"
+                f" {target.types}"
+            ),
+        )
     if target.dump is not None and (panic := _panic(session)):
         yield "panic", panic
     yield "memory", str(_try(lambda: _memory(session)))
     capabilities = target.capabilities()
     owner = capabilities["page_owner"]
-    yield "page_owner", f"{owner.detail}" + (f". {owner.remedy}." if owner.remedy else "")
-    if target.dump is not None and (recording := str(_try(lambda: _recording(session)))):
+    yield (
+        "page_owner",
+        f"{owner.detail}" + (f". {owner.remedy}." if owner.remedy else ""),
+    )
+    if target.dump is not None and (
+        recording := str(_try(lambda: _recording(session)))
+    ):
         yield "recording", recording
     missing = [c.name for c in capabilities.values() if not c.state]
-    yield "missing", f"{', '.join(missing)} (doctor says more)" if missing else "nothing"
+    yield (
+        "missing",
+        f"{', '.join(missing)} (doctor says more)" if missing else "nothing",
+    )
+
+
+def _number(count: int | None) -> str:
+    return "an unknown number of" if count is None else f"{count:,}"
 
 
 def _recording(session: Session) -> str:
     found, said = session.recorders
     each = [
-        f"{'the kernel module' if one.backend == KMOD else 'BPF'}, {printable(one.filters[-1] if one.filters else UNKNOWN_FILTER)}: "
-        f"{'an unknown number of' if one.recorded is None else format(one.recorded, ',')} events"
+        f"{'the kernel module' if one.backend == KMOD else 'BPF'},"
+        f" {printable(one.filters[-1] if one.filters else UNKNOWN_FILTER)}:"
+        f" {_number(one.recorded)} events"
         for one in found
     ]
-    hint = " (trace show lists the last of them)" if len(found) == 1 else " (trace recover opens one)"
+    hint = (
+        " (trace show lists the last of them)"
+        if len(found) == 1
+        else " (trace recover opens one)"
+    )
     if session.capture is not None and session.capture is not session.recovered:
         hint = " (trace recover N opens what it left)"
     return " ".join([*([f"{' and '.join(each)}{hint}."] if each else []), *said])
@@ -87,7 +118,10 @@ def _panic(session: Session) -> str | None:
         for record in printk_records(session.prog):
             if record and record.text and record.text.startswith(_PANIC):
                 why = record.text.removeprefix(_PANIC).decode(errors="backslashreplace")
-                return f"{printable(why)} (at {seconds(record.ts_nsec)}; log --last 60 says more)"
+                return (
+                    f"{printable(why)} (at {seconds(record.ts_nsec)}; log --last 60"
+                    " says more)"
+                )
     except UNREADABLE:
         pass
     return None
@@ -101,7 +135,8 @@ def _memory(session: Session) -> str:
     zones = ", ".join(dict.fromkeys(span.name for span in spans))
     pages = int(totalram_pages(prog))
     return (
-        f"{pages * size / 2**20:,.0f} MiB in {pages:,} pages of {size // 1024} KiB, {nodes} node{'s' if nodes > 1 else ''}, zones {zones}"
+        f"{pages * size / 2**20:,.0f} MiB in {pages:,} pages of {size // 1024} KiB,"
+        f" {nodes} node{'s' if nodes > 1 else ''}, zones {zones}"
     )
 
 
@@ -110,7 +145,10 @@ def _span(nanoseconds: int) -> str:
 
 
 def _try(read: Callable[[], object]) -> object:
-    """A fact, or "?" where the dump does not hold it: status has to work where little else does."""
+    """
+    A fact, or "?" where the dump does not hold it: status has to work where little else
+    does.
+    """
     try:
         return read()
     except UNREADABLE:

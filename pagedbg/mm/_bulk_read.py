@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from pagedbg.target.links import Damaged
 
-__all__ = ("byte_order", "c_string", "number", "offset_of", "read_array", "record_dtype")
+__all__ = (
+    "byte_order",
+    "c_string",
+    "number",
+    "offset_of",
+    "read_array",
+    "record_dtype",
+)
 
 # 1-4 MiB a read are fastest.
 _PIECE = 4 << 20
@@ -34,34 +41,46 @@ def byte_order(prog: Program) -> str:
     return "<" if prog.platform.flags & PlatformFlags.IS_LITTLE_ENDIAN else ">"
 
 
-def read_array(prog: Program, address: int, count: int, dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def read_array(
+    prog: Program, address: int, count: int, dtype: np.dtype[Any]
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """
-    Read *count* records at *address*. A piece that cannot be read is tried again in smaller ones, down to 4 KiB.
+    Read *count* records at *address*. A piece that cannot be read is tried again in
+    smaller ones, down to 4 KiB.
 
-    :return: The records, and for each one whether all of it was read (if not, what is missing is zero).
+    :return: The records, and for each one whether all of it was read (if not, what is
+        missing is zero).
     :raises Damaged: if there would be more than a kernel has
     """
     size = count * dtype.itemsize
     if not 0 <= size <= _MOST:
-        raise Damaged(f"the memory of this kernel is damaged: an array in it would have {size:,} bytes")
+        raise Damaged(
+            f"the memory of this kernel is damaged: an array in it would have {size:,}"
+            " bytes"
+        )
     if address + size > 1 << 64:
         # Followed a pointer that is damaged.
         return np.zeros(count, dtype), np.zeros(count, np.bool_)
     if size <= _PIECE:
         try:
-            return np.frombuffer(prog.read(address, size), dtype), np.ones(count, np.bool_)
+            return np.frombuffer(prog.read(address, size), dtype), np.ones(
+                count, np.bool_
+            )
         except FaultError:
             pass
     data = bytearray(size)
     known = np.ones(count, np.bool_)
     # Ranges still to read, the next one last.
-    todo = [(start, min(start + _PIECE, size)) for start in range(0, size, _PIECE)][::-1]
+    todo = [(start, min(start + _PIECE, size)) for start in range(0, size, _PIECE)][
+        ::-1
+    ]
     while todo:
         start, end = todo.pop()
         try:
             data[start:end] = prog.read(address + start, end - start)
         except FaultError:
-            # Split at a multiple of the unit, so that a unit is never read in two halves.
+            # Split at a multiple of the unit, so that a unit is never read in two
+            # halves.
             half = (address + (start + end) // 2) // _UNIT * _UNIT - address
             if half <= start:
                 half += _UNIT
@@ -74,7 +93,8 @@ def read_array(prog: Program, address: int, count: int, dtype: np.dtype[Any]) ->
 
 def number(prog: Program, name: str, most: int, least: int = 0) -> int:
     """
-    Return a constant or a variable of the kernel that something is counted or shifted by.
+    Return a constant or a variable of the kernel that something is counted or shifted
+    by.
 
     :raises LookupError: if there is none of this name
     :raises Damaged: if it is not in the range that it can be in
@@ -95,7 +115,10 @@ def offset_of(kind: Type, member: str) -> int:
     try:
         offset: int = offsetof(kind, member)
     except ValueError:
-        raise Damaged(f"the types of this kernel are damaged: {member} of {kind.type_name()} begins within a byte") from None
+        raise Damaged(
+            f"the types of this kernel are damaged: {member} of {kind.type_name()}"
+            " begins within a byte"
+        ) from None
     return offset
 
 
@@ -119,14 +142,20 @@ def record_dtype(fields: Mapping[str, tuple[str, int]], size: int) -> np.dtype[A
             }
         )
     except (ValueError, TypeError, OverflowError):
-        raise Damaged(f"the types of this kernel are damaged: {', '.join(fields)} cannot be in {size:,} bytes") from None
+        raise Damaged(
+            f"the types of this kernel are damaged: {', '.join(fields)} cannot be in"
+            f" {size:,} bytes"
+        ) from None
 
 
 def c_string(pointer: Object) -> bytes:
     """
-    Read a text, or as much of it as a text of the kernel's can have: damaged memory need not have an end.
+    Read a text, or as much of it as a text of the kernel's can have: damaged memory
+    need not have an end.
 
     :param pointer: ``char *``
     """
-    text: bytes = pointer.prog_.read_c_string(pointer.value_(), False, max_size=_MOST_TEXT)
+    text: bytes = pointer.prog_.read_c_string(
+        pointer.value_(), False, max_size=_MOST_TEXT
+    )
     return text

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which free block a page is in: the buddy allocator's free areas and the lists that each CPU keeps (``include/linux/mmzone.h``)."""
+"""
+Which free block a page is in: the buddy allocator's free areas and the lists that each
+CPU keeps (``include/linux/mmzone.h``).
+"""
 
 from __future__ import annotations
 
@@ -23,15 +26,21 @@ __all__ = ("FreeBlock", "FreeBlocks", "PcpLists", "find_free_blocks")
 FreeBlock = tuple[int, int, str]
 """First page, order, words for it."""
 
-# mm/mmzone.h, PAGE_ALLOC_COSTLY_ORDER: up to it, orders have per-CPU lists of their own.
+# mm/mmzone.h, PAGE_ALLOC_COSTLY_ORDER: up to it, orders have per-CPU lists of their
+# own.
 _COSTLY_ORDER = 3
 _MAX_PCP_STEPS = 20000
 
 
 class FreeBlocks:
-    """The blocks of the buddy allocator in a piece of the memory map, found by any page in them."""
+    """
+    The blocks of the buddy allocator in a piece of the memory map, found by any page in
+    them.
+    """
 
-    def __init__(self, heads: NDArray[Any], orders: NDArray[Any], low: int, max_order: int) -> None:
+    def __init__(
+        self, heads: NDArray[Any], orders: NDArray[Any], low: int, max_order: int
+    ) -> None:
         self._heads = heads
         self._orders = orders
         self._low = low
@@ -48,7 +57,13 @@ class FreeBlocks:
         return self._low + head, order, f"order {order} of the buddy allocator"
 
 
-def find_free_blocks(types: PageTypes, pages: NDArray[Any], known: NDArray[np.bool_], low: int, max_order: int) -> FreeBlocks:
+def find_free_blocks(
+    types: PageTypes,
+    pages: NDArray[Any],
+    known: NDArray[np.bool_],
+    low: int,
+    max_order: int,
+) -> FreeBlocks:
     """
     Find the blocks of the buddy allocator in a piece of the memory map.
 
@@ -56,15 +71,22 @@ def find_free_blocks(types: PageTypes, pages: NDArray[Any], known: NDArray[np.bo
     :param known: Which of its elements could be read.
     """
     # Few pages have a type at all: most are mapped, or have a map count of -1.
-    candidates = np.flatnonzero(known & (pages["type"] >= 0x80000000) & (pages["type"] != 0xFFFFFFFF))
+    candidates = np.flatnonzero(
+        known & (pages["type"] >= 0x80000000) & (pages["type"] != 0xFFFFFFFF)
+    )
     found = pages["type"][candidates]
-    buddies = [value for value in np.unique(found).tolist() if types.name(value) == "buddy"]
+    buddies = [
+        value for value in np.unique(found).tolist() if types.name(value) == "buddy"
+    ]
     heads = candidates[np.isin(found, buddies)]
     return FreeBlocks(heads, pages["private"][heads], low, max_order)
 
 
 class PcpLists:
-    """The per-CPU lists of free pages, followed from the pages that are on them; remembers the way."""
+    """
+    The per-CPU lists of free pages, followed from the pages that are on them; remembers
+    the way.
+    """
 
     def __init__(self, prog: Program, layout: PageLayout) -> None:
         self._prog = prog
@@ -79,14 +101,20 @@ class PcpLists:
 
     def block(self, pfn: int) -> FreeBlock | None:
         """Find a page that is on no list of the buddy allocator on a per-CPU list."""
-        for order in (*range(min(_COSTLY_ORDER, self._max_order) + 1), pageblock_order(self._prog)):
+        for order in (
+            *range(min(_COSTLY_ORDER, self._max_order) + 1),
+            pageblock_order(self._prog),
+        ):
             head = pfn >> order << order
             found = self._list(head)
             if found is None:
                 continue
             cpu, nr = found
             if nr < self._pcptypes * (_COSTLY_ORDER + 1):
-                list_order, name = nr // self._pcptypes, f", {decode_migratetype(self._prog, nr % self._pcptypes)}"
+                list_order, name = (
+                    nr // self._pcptypes,
+                    f", {decode_migratetype(self._prog, nr % self._pcptypes)}",
+                )
             else:
                 list_order, name = pageblock_order(self._prog), ""
             if list_order >= order:
@@ -95,8 +123,8 @@ class PcpLists:
 
     def _list(self, pfn: int) -> tuple[int, int] | None:
         """
-        Follow the list that a free page is on to its head, and if that is one of the lists of ``struct per_cpu_pages``, return the CPU and
-        the number of the list.
+        Follow the list that a free page is on to its head, and if that is one of the
+        lists of ``struct per_cpu_pages``, return the CPU and the number of the list.
         """
         layout = self._layout
         first = address = layout.page0 + pfn * layout.size
@@ -120,7 +148,12 @@ class PcpLists:
                         result = self._area(address + lru)
                         break
                     visited.add(address)
-                    address = int.from_bytes(self._prog.read(address + lru, word), layout.byteorder) - lru
+                    address = (
+                        int.from_bytes(
+                            self._prog.read(address + lru, word), layout.byteorder
+                        )
+                        - lru
+                    )
         except FaultError:
             pass
         for address in visited or [first]:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which page frames have a ``struct page``: the memory map, its sections and subsections (``include/linux/mmzone.h``)."""
+"""
+Which page frames have a ``struct page``: the memory map, its sections and subsections
+(``include/linux/mmzone.h``).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ def segments(prog: Program, start: int, end: int) -> Iterator[tuple[int, int, st
     """
     Cut page frames into stretches (first, one after the last, kind).
 
-    :return: The kind is empty where the stretch has pages, else one of :data:`pagedbg.mm.page_state.ABSENT`.
+    :return: The kind is empty where the stretch has pages, else one of
+        :data:`pagedbg.mm.page_state.ABSENT`.
     """
     try:
         prog.symbol("mem_section")
@@ -47,11 +51,18 @@ def _absent(start: int, end: int, last_pfn: int) -> Iterator[tuple[int, int, str
         yield max(start, last_pfn), end, "beyond the end"
 
 
-def _sparse_segments(prog: Program, start: int, end: int) -> Iterator[tuple[int, int, str]]:
-    online, early = section_flag(prog, "SECTION_IS_ONLINE"), section_flag(prog, "SECTION_IS_EARLY")
+def _sparse_segments(
+    prog: Program, start: int, end: int
+) -> Iterator[tuple[int, int, str]]:
+    online, early = (
+        section_flag(prog, "SECTION_IS_ONLINE"),
+        section_flag(prog, "SECTION_IS_EARLY"),
+    )
     last_pfn = prog["max_pfn"].value_()
     shift = pages_per_section_shift(prog)
-    for nr, mem_map in sections(prog, "section_mem_map", start >> shift, ((end - 1) >> shift) + 1):
+    for nr, mem_map in sections(
+        prog, "section_mem_map", start >> shift, ((end - 1) >> shift) + 1
+    ):
         a, b = nr << shift, (nr + 1) << shift
         kind = "" if mem_map & online else "offline section"
         if mem_map & early:
@@ -62,7 +73,10 @@ def _sparse_segments(prog: Program, start: int, end: int) -> Iterator[tuple[int,
 
 
 def _subsections(prog: Program, nr: int, pages: int) -> Iterator[tuple[int, int]]:
-    """Iterate over the parts of a section, as page numbers in it, that memory was added to later (``pfn_section_valid()``)."""
+    """
+    Iterate over the parts of a section, as page numbers in it, that memory was added to
+    later (``pfn_section_valid()``).
+    """
     usage = nr_to_section(prog, nr).usage.read_()
     try:
         words = [w.value_() for w in usage.subsection_map]

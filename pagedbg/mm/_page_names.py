@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The names behind the words of a ``struct page``: slab cache, file, swap slot, memory cgroup, the machine's resource, page of zeroes."""
+"""
+The names behind the words of a ``struct page``: slab cache, file, swap slot, memory
+cgroup, the machine's resource, page of zeroes.
+"""
 
 from __future__ import annotations
 
@@ -42,10 +45,15 @@ class PageNames:
         return self._caches[address]
 
     def file(self, mapping: int) -> tuple[str, str | None]:
-        """What is mapped at a ``struct address_space *``: the kind, empty if it is no such thing, and its name."""
+        """
+        What is mapped at a ``struct address_space *``: the kind, empty if it is no such
+        thing, and its name.
+        """
         if mapping not in self._files:
             try:
-                self._files[mapping] = address_space_kind(Object(self._prog, "struct address_space *", mapping))
+                self._files[mapping] = address_space_kind(
+                    Object(self._prog, "struct address_space *", mapping)
+                )
             except UNREADABLE:
                 self._files[mapping] = ("", None)
         return self._files[mapping]
@@ -64,11 +72,14 @@ class PageNames:
 
     def swap_slot(self, entry: int) -> str:
         """The slot and the swap area of a ``swp_entry_t``."""
-        # include/linux/swapops.h: the type of a swp_entry_t is in the five highest bits of an XArray value (63 bits).
+        # include/linux/swapops.h: the type of a swp_entry_t is in the five highest bits
+        # of an XArray value (63 bits).
         shift = 8 * sizeof(self._prog.type("unsigned long")) - 1 - 5
         nr, offset = entry >> shift, entry & ((1 << shift) - 1)
         try:
-            path = limited(swap_file_path, self._prog["swap_info"][nr].read_()).decode("utf-8", "backslashreplace")
+            path = limited(swap_file_path, self._prog["swap_info"][nr].read_()).decode(
+                "utf-8", "backslashreplace"
+            )
         except UNREADABLE:
             path = f"swap area {nr}"
         return f"slot {offset} of {path}"
@@ -79,24 +90,41 @@ class PageNames:
             self._resources, self._resources_whole = _resources(self._prog)
         shift = self._prog["PAGE_SHIFT"].value_()
         start, end = pfn << shift, (pfn + 1 << shift) - 1
-        inside = [(last - first, name) for first, last, name in self._resources if first <= end and start <= last]
+        inside = [
+            (last - first, name)
+            for first, last, name in self._resources
+            if first <= end and start <= last
+        ]
         if not inside:
             return "no memory there" if self._resources_whole else None
         name = min(inside)[1]
-        return name if any(n == "System RAM" for _, n in inside) else f"no memory there: {name}"
+        return (
+            name
+            if any(n == "System RAM" for _, n in inside)
+            else f"no memory there: {name}"
+        )
 
 
 def _resources(prog: Program) -> tuple[list[tuple[int, int, str]], bool]:
-    """Return the resources of /proc/iomem as (start, end, name), and whether all could be read."""
+    """
+    Return the resources of /proc/iomem as (start, end, name), and whether all could be
+    read.
+    """
     found = []
     whole = True
     try:
-        for resource in bounded(for_each_resource(prog["iomem_resource"].address_of_())):
+        for resource in bounded(
+            for_each_resource(prog["iomem_resource"].address_of_())
+        ):
             # The root is the whole address space and says nothing.
             if not resource.parent:
                 continue
             try:
-                name = c_string(resource.name).decode("utf-8", "backslashreplace") if resource.name else "?"
+                name = (
+                    c_string(resource.name).decode("utf-8", "backslashreplace")
+                    if resource.name
+                    else "?"
+                )
             except UNREADABLE:
                 name = "?"
             found.append((resource.start.value_(), resource.end.value_(), name))
@@ -106,7 +134,10 @@ def _resources(prog: Program) -> tuple[list[tuple[int, int, str]], bool]:
 
 
 def zero_pfns(prog: Program) -> dict[int, str | None]:
-    """Return the page frames of zeroes that reads of untouched memory share, with words that tell the huge one from the small."""
+    """
+    Return the page frames of zeroes that reads of untouched memory share, with words
+    that tell the huge one from the small.
+    """
     result: dict[int, str | None] = {}
     # Since 7.x zero_pfn() is a function and the variable zero_page_pfn.
     for name in ("zero_page_pfn", "zero_pfn"):

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a page, or a whole compound page, is used for: the questions of ``stable_page_flags()`` (``fs/proc/page.c``), in its order."""
+"""
+What a page, or a whole compound page, is used for: the questions of
+``stable_page_flags()`` (``fs/proc/page.c``), in its order.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +22,25 @@ from pagedbg.mm.page_owner import GREATEST_ORDER
 
 __all__ = ("Use", "Uses")
 
-# The two low bits of page->mapping. Their names changed, their values never did: anonymous; movable by its driver (before 7.x); both: KSM.
+# The two low bits of page->mapping. Their names changed, their values never did:
+# anonymous; movable by its driver (before 7.x); both: KSM.
 _MAPPING_ANON = 0x1
 _MAPPING_MOVABLE = 0x2
 _MAPPING_FLAGS = 0x3
 
-# include/linux/poison.h: PP_SIGNATURE = 0x40 + POISON_POINTER_DELTA. Below and above bit 6, pp_magic has flags and an index of its own.
+# include/linux/poison.h: PP_SIGNATURE = 0x40 + POISON_POINTER_DELTA. Below and above
+# bit 6, pp_magic has flags and an index of its own.
 _POISON_POINTER_DELTA = 0xDEAD000000000000
 _PP_MASK = 0xFFFF00000000007C
 _PP_SIGNATURE = 0x40 + _POISON_POINTER_DELTA
 
-_TYPE_KINDS = {"table": "page table", "guard": "guard", "offline": "offline", "zsmalloc": "zsmalloc", "unaccepted": "unaccepted"}
+_TYPE_KINDS = {
+    "table": "page table",
+    "guard": "guard",
+    "offline": "offline",
+    "zsmalloc": "zsmalloc",
+    "unaccepted": "unaccepted",
+}
 
 
 class Use(NamedTuple):
@@ -52,7 +63,9 @@ class Uses:
     :param missing: The kind of a compound page whose head cannot be read.
     """
 
-    def __init__(self, prog: Program, layout: PageLayout, types: PageTypes, missing: str) -> None:
+    def __init__(
+        self, prog: Program, layout: PageLayout, types: PageTypes, missing: str
+    ) -> None:
         self._prog = prog
         self._layout = layout
         self._types = types
@@ -81,14 +94,21 @@ class Uses:
         try:
             data = self._prog.read(address, 3 * layout.size)
         except FaultError:
-            result = Use(self._missing, "its head page cannot be read", 0, 0, 0, None, 0, None)
+            result = Use(
+                self._missing, "its head page cannot be read", 0, 0, 0, None, 0, None
+            )
         else:
-            result = self.of_page(pfn, PageWords(*np.frombuffer(data, layout.page, 1)[0].item()), data)
+            result = self.of_page(
+                pfn, PageWords(*np.frombuffer(data, layout.page, 1)[0].item()), data
+            )
         self._compounds[address] = result
         return result
 
     def of_page(self, pfn: int, page: PageWords, folio: bytes | None = None) -> Use:
-        """Say what a page, or from three ``struct page`` the compound page that begins there, is."""
+        """
+        Say what a page, or from three ``struct page`` the compound page that begins
+        there, is.
+        """
         layout, pg = self._layout, self._layout.pg
         flags, mapping = page.flags, page.mapping
         order = entire = 0
@@ -116,7 +136,10 @@ class Uses:
                 file_mapping = mapping
                 detail = f"{size_text}, anonymous"
             else:
-                detail = f"{size_text}, {'in use' if page.refcount > 0 else 'free in its pool'}"
+                detail = (
+                    f"{size_text},"
+                    f" {'in use' if page.refcount > 0 else 'free in its pool'}"
+                )
         elif type_name is not None:
             kind = _TYPE_KINDS.get(type_name, type_name.replace("_", " "))
         elif pfn in self._zero_pfns:
@@ -150,16 +173,23 @@ class Uses:
         memcg = None
         if kind not in ("slab", "free", "no references", "reserved", "zero", "device"):
             memcg = self._names.memcg(page.memcg_data)
-        return Use(kind, detail, order, file_mapping, page.pgoff, memcg, entire, average)
+        return Use(
+            kind, detail, order, file_mapping, page.pgoff, memcg, entire, average
+        )
 
     def mapcount(self, value: int, use: Use) -> int:
         """``folio_precise_page_mapcount()``, and for 6.1 ``__page_mapcount()``."""
         if use.average_mapcount is not None:
             return use.average_mapcount
-        return (0 if self._types.is_type(value) else ((value + 1) & 0xFFFFFFFF)) + use.entire_mapcount
+        return (
+            0 if self._types.is_type(value) else ((value + 1) & 0xFFFFFFFF)
+        ) + use.entire_mapcount
 
     def _average_mapcount(self, folio: bytes, order: int, entire: int) -> int | None:
-        """``folio_average_page_mapcount()``, for a kernel that no longer counts page by page (CONFIG_PAGE_MAPCOUNT=n, 7.x)."""
+        """
+        ``folio_average_page_mapcount()``, for a kernel that no longer counts page by
+        page (CONFIG_PAGE_MAPCOUNT=n, 7.x).
+        """
         if self._layout.large_mapcount is None or self._page_mapcount:
             return None
         mapcount = self._layout.int32(folio, self._layout.large_mapcount) + 1
@@ -178,7 +208,8 @@ class Uses:
         return "CONFIG_NO_PAGE_MAPCOUNT" not in config
 
     def _is_slab(self, flags: int, type_name: str | None) -> bool:
-        # Since Linux kernel commit 46df8e73a4a3 ("mm: free up PG_slab") (in v6.10) it is a page type.
+        # Since Linux kernel commit 46df8e73a4a3 ("mm: free up PG_slab") (in v6.10) it
+        # is a page type.
         return type_name == "slab" or bool(flags & self._layout.pg["slab"])
 
     def _is_hugetlb(self, type_name: str | None, folio: bytes | None) -> bool:
@@ -186,16 +217,26 @@ class Uses:
             return True
         if folio is None:
             return False
-        # Before Linux kernel commit d99e3140a4d3 ("mm: turn folio_test_hugetlb into a PageType") (in v6.9), a flag of the first tail page.
-        # Before Linux kernel commit 9c5ccf2db04b ("mm: remove HUGETLB_PAGE_DTOR") (in v6.6), the compound page's destructor.
+        # Before Linux kernel commit d99e3140a4d3 ("mm: turn folio_test_hugetlb into a
+        # PageType") (in v6.9), a flag of the first tail page. Before Linux kernel
+        # commit 9c5ccf2db04b ("mm: remove HUGETLB_PAGE_DTOR") (in v6.6), the compound
+        # page's destructor.
         prog = self._prog
         try:
             dtor = prog["HUGETLB_PAGE_DTOR"].value_()
         except LookupError:
             pass
         else:
-            struct, member = ("struct folio", "_folio_dtor") if prog.type("struct folio").has_member("_folio_dtor") else ("struct page", "")
-            offset = offset_of(prog.type(struct), member) if member else self._layout.size + offset_of(prog.type(struct), "compound_dtor")
+            struct, member = (
+                ("struct folio", "_folio_dtor")
+                if prog.type("struct folio").has_member("_folio_dtor")
+                else ("struct page", "")
+            )
+            offset = (
+                offset_of(prog.type(struct), member)
+                if member
+                else self._layout.size + offset_of(prog.type(struct), "compound_dtor")
+            )
             return bool(folio[offset] == dtor)
         try:
             bit = prog["PG_hugetlb"].value_()
@@ -205,7 +246,10 @@ class Uses:
 
 
 def _order(order: int) -> int:
-    """An order; 0 for one that no block has: then the page is damaged, or was being made part of one."""
+    """
+    An order; 0 for one that no block has: then the page is damaged, or was being made
+    part of one.
+    """
     return order if order <= GREATEST_ORDER else 0
 
 

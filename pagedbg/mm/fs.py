@@ -3,7 +3,8 @@
 Files
 -----
 
-Helpers for ``include/linux/fs.h``: the names of inodes, and of what a page cache belongs to.
+Helpers for ``include/linux/fs.h``: the names of inodes, and of what a page cache
+belongs to.
 """
 
 from __future__ import annotations
@@ -26,17 +27,21 @@ def address_space_kind(mapping: Object) -> tuple[str, str | None]:
     Say what the page cache of an address space belongs to.
 
     :param mapping: ``struct address_space *``
-    :return: ``file``, ``block device`` or ``swap cache``, empty if this is no address space; and the name of the file or device.
+    :return: ``file``, ``block device`` or ``swap cache``, empty if this is no address
+        space; and the name of the file or device.
     """
     host = mapping.host.read_()
     if not host:
         return "swap cache", None
-    # Something else may be kept in page->mapping: an inode's i_mapping leads back, mostly to itself.
+    # Something else may be kept in page->mapping: an inode's i_mapping leads back,
+    # mostly to itself.
     if not host.i_mapping or not host.i_sb:
         return "", None
     if stat.S_ISBLK(host.i_mode.value_()):
         bdev = container_of(host, "struct bdev_inode", "vfs_inode").bdev
-        return "block device", limited(part_name, bdev.address_of_()).decode("utf-8", "backslashreplace")
+        return "block device", limited(part_name, bdev.address_of_()).decode(
+            "utf-8", "backslashreplace"
+        )
     try:
         return "file", inode_name(host)
     except FaultError:
@@ -45,21 +50,30 @@ def address_space_kind(mapping: Object) -> tuple[str, str | None]:
 
 def inode_name(inode: Object) -> str:
     """
-    Get a path of an inode, marked `` (deleted)`` where it is, or for want of one its number, file system and device.
+    Get a path of an inode, marked `` (deleted)`` where it is, or for want of one its
+    number, file system and device.
 
     :param inode: ``struct inode *``
     """
     sb = inode.i_sb.read_()
-    number = f"inode {inode.i_ino.value_()} of {_text(sb.s_type.name)} ({_text(sb.s_id)})"
+    number = (
+        f"inode {inode.i_ino.value_()} of {_text(sb.s_type.name)} ({_text(sb.s_id)})"
+    )
     first = inode.i_dentry.first.read_()
     if not first:
         return number
-    # Before Linux kernel commit 3b7d764a37d0 ("struct dentry: make ->d_u anonymous") (in v7.1), the union had a name.
-    member = "d_alias" if inode.prog_.type("struct dentry").has_member("d_alias") else "d_u.d_alias"
+    # Before Linux kernel commit 3b7d764a37d0 ("struct dentry: make ->d_u anonymous")
+    # (in v7.1), the union had a name.
+    member = (
+        "d_alias"
+        if inode.prog_.type("struct dentry").has_member("d_alias")
+        else "d_u.d_alias"
+    )
     dentry = container_of(first, "struct dentry", member)
     d_op = dentry.d_op.read_()
     if d_op and d_op.d_dname:
-        # A file without a directory: memfd:NAME, SYSV00000000, dev/zero. As simple_dname() in fs/d_path.c.
+        # A file without a directory: memfd:NAME, SYSV00000000, dev/zero. As
+        # simple_dname() in fs/d_path.c.
         return f"/{_text(dentry.d_name.name)} (deleted)"
     try:
         path = limited(d_path, dentry).decode("utf-8", "backslashreplace")
@@ -97,5 +111,9 @@ def _upwards(dentry: Object) -> Iterator[Object]:
 
 def _text(string: Object) -> str:
     """The text of an array or behind a pointer."""
-    chars = c_string(string) if string.type_.unaliased_kind() == TypeKind.POINTER else string.string_()
+    chars = (
+        c_string(string)
+        if string.type_.unaliased_kind() == TypeKind.POINTER
+        else string.string_()
+    )
     return str(chars.decode("utf-8", "backslashreplace"))

@@ -3,8 +3,9 @@
 Allocation flags
 ----------------
 
-Helpers for ``include/linux/gfp.h`` and ``gfp_types.h``. Every name and every mask is the kernel's own, read out of its ``gfpflag_names``
-table (``mm/debug.c``), the one that ``%pGg`` prints from.
+Helpers for ``include/linux/gfp.h`` and ``gfp_types.h``. Every name and every mask is
+the kernel's own, read out of its ``gfpflag_names`` table (``mm/debug.c``), the one that
+``%pGg`` prints from.
 """
 
 from __future__ import annotations
@@ -42,9 +43,11 @@ _GREATEST_MASK = (1 << 32) - 1
 @takes_program_or_default
 def trace_print_flags(prog: Program, name: str) -> tuple[tuple[int, str], ...]:
     """
-    Return a table of flags of ``mm/debug.c``: ``gfpflag_names``, ``pageflag_names`` or ``vmaflag_names``.
+    Return a table of flags of ``mm/debug.c``: ``gfpflag_names``, ``pageflag_names`` or
+    ``vmaflag_names``.
 
-    :return: (mask, name) of each ``struct trace_print_flags { unsigned long mask; const char *name; }`` before the one without a name.
+    :return: (mask, name) of each ``struct trace_print_flags { unsigned long mask; const
+        char *name; }`` before the one without a name.
     """
     key = f"pagedbg_{name}"
     try:
@@ -57,7 +60,9 @@ def trace_print_flags(prog: Program, name: str) -> tuple[tuple[int, str], ...]:
         flag = table[i].read_()
         if not flag.name:
             break
-        names.append((flag.mask.value_(), c_string(flag.name).decode("ascii", "replace")))
+        names.append(
+            (flag.mask.value_(), c_string(flag.name).decode("ascii", "replace"))
+        )
     result = tuple(names)
     prog.cache[key] = result
     return result
@@ -66,7 +71,8 @@ def trace_print_flags(prog: Program, name: str) -> tuple[tuple[int, str], ...]:
 @takes_program_or_default
 def gfpflag_names(prog: Program) -> tuple[tuple[int, str], ...]:
     """
-    Return the kernel's table of allocation flags, in its order: those with most bits first.
+    Return the kernel's table of allocation flags, in its order: those with most bits
+    first.
 
     >>> gfpflag_names()[6]
     (3264, 'GFP_KERNEL')
@@ -78,14 +84,18 @@ def gfpflag_names(prog: Program) -> tuple[tuple[int, str], ...]:
 
 @takes_program_or_default
 def gfp_flag_names(prog: Program) -> list[str]:
-    """Return the sorted names that :func:`parse_gfp_flags()` takes: what a prompt completes."""
+    """
+    Return the sorted names that :func:`parse_gfp_flags()` takes: what a prompt
+    completes.
+    """
     return sorted({name for _, name in gfpflag_names(prog)})
 
 
 def format_flags(names: tuple[tuple[int, str], ...], flags: int) -> str:
     """
-    Format flags as ``format_flags()`` of ``lib/vsprintf.c``: the first name that matches in full takes its bits away, and what nothing
-    names is added in hexadecimal. 0 is the empty string, as the kernel prints it.
+    Format flags as ``format_flags()`` of ``lib/vsprintf.c``: the first name that
+    matches in full takes its bits away, and what nothing names is added in hexadecimal.
+    0 is the empty string, as the kernel prints it.
 
     >>> format_flags(((0xcc0, "GFP_KERNEL"), (0x40000, "__GFP_COMP")), 0x40cc0)
     'GFP_KERNEL|__GFP_COMP'
@@ -129,8 +139,9 @@ def decode_gfp_flags(prog: Program, flags: IntegerLike) -> str:
 @takes_program_or_default
 def gfp_migratetype(prog: Program, flags: Any) -> Any:
     """
-    Return the migratetype that allocation flags ask for, as ``gfp_migratetype()`` of ``include/linux/gfp.h``:
-    ``(gfp & GFP_MOVABLE_MASK) >> GFP_MOVABLE_SHIFT``, the shift being that of the ``__GFP_MOVABLE`` bit (asserted there).
+    Return the migratetype that allocation flags ask for, as ``gfp_migratetype()`` of
+    ``include/linux/gfp.h``: ``(gfp & GFP_MOVABLE_MASK) >> GFP_MOVABLE_SHIFT``, the
+    shift being that of the ``__GFP_MOVABLE`` bit (asserted there).
 
     :param flags: ``gfp_t``, as a number or as a NumPy array of them.
     """
@@ -153,9 +164,11 @@ def gfp_migratetype(prog: Program, flags: Any) -> Any:
 
 def parse_gfp_mask(names: tuple[tuple[int, str], ...], text: str) -> int:
     """
-    Turn what a user typed, names and numbers joined by ``|``, ``,`` or ``+``, into a mask.
+    Turn what a user typed, names and numbers joined by ``|``, ``,`` or ``+``, into a
+    mask.
 
-    >>> parse_gfp_mask(((0xcc0, "GFP_KERNEL"), (0x40000, "__GFP_COMP")), "gfp_kernel|0x40000") == 0x40cc0
+    >>> names = ((0xcc0, "GFP_KERNEL"), (0x40000, "__GFP_COMP"))
+    >>> parse_gfp_mask(names, "gfp_kernel|0x40000") == 0x40cc0
     True
 
     :param names: What :func:`gfpflag_names()` returned.
@@ -172,7 +185,10 @@ def parse_gfp_mask(names: tuple[tuple[int, str], ...], text: str) -> int:
         elif word.upper() in masks:
             result |= masks[word.upper()]
         elif not word:
-            raise UsageError(f"{text!r}: an allocation flag is missing; write them like GFP_KERNEL|__GFP_COMP")
+            raise UsageError(
+                f"{text!r}: an allocation flag is missing; write them like"
+                " GFP_KERNEL|__GFP_COMP"
+            )
         else:
             near = difflib.get_close_matches(word.upper(), masks, n=3)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""

@@ -29,8 +29,8 @@ _CSS_ONLINE = 1 << 1
 
 
 def _objexts_bit(prog: Program) -> int:
-    # Since Linux kernel commit 21c690a349ba ("mm: introduce slabobj_ext to support slab object extensions") (in v6.10) the enumerator is
-    # MEMCG_DATA_OBJEXTS.
+    # Since Linux kernel commit 21c690a349ba ("mm: introduce slabobj_ext to support slab
+    # object extensions") (in v6.10) the enumerator is MEMCG_DATA_OBJEXTS.
     try:
         return int(prog["MEMCG_DATA_OBJEXTS"].value_())
     except LookupError:
@@ -48,18 +48,23 @@ def _flags_mask(prog: Program) -> int:
 @takes_program_or_default
 def memcg_data_memcg(prog: Program, memcg_data: IntegerLike) -> Object:
     """
-    Return the memory cgroup that the word ``memcg_data`` of a head page points to, as ``page_memcg_check()``.
+    Return the memory cgroup that the word ``memcg_data`` of a head page points to, as
+    ``page_memcg_check()``.
 
     :param memcg_data: ``unsigned long``
-    :return: ``struct mem_cgroup *``, ``NULL`` if not charged, or charged object by object (slab).
+    :return: ``struct mem_cgroup *``, ``NULL`` if not charged, or charged object by
+        object (slab).
     """
     data = operator.index(memcg_data)
     pointer = data & ~_flags_mask(prog)
     if not pointer or data & _objexts_bit(prog):
         return NULL(prog, "struct mem_cgroup *")
-    # In 7.x every charged page points to an object cgroup, which then has the member is_root; before that, only the kernel's own pages do,
-    # and the others to the memory cgroup itself.
-    if data & prog["MEMCG_DATA_KMEM"].value_() or prog.type("struct obj_cgroup").has_member("is_root"):
+    # In 7.x every charged page points to an object cgroup, which then has the member
+    # is_root; before that, only the kernel's own pages do, and the others to the memory
+    # cgroup itself.
+    if data & prog["MEMCG_DATA_KMEM"].value_() or prog.type(
+        "struct obj_cgroup"
+    ).has_member("is_root"):
         return Object(prog, "struct obj_cgroup *", pointer).memcg.read_()
     return Object(prog, "struct mem_cgroup *", pointer)
 
@@ -90,7 +95,8 @@ def memcg_online(memcg: Object) -> bool:
 
 def memcg_path(memcg: Object) -> str:
     """
-    Get the path of a memory cgroup, followed by `` (offline)`` if the group was removed.
+    Get the path of a memory cgroup, followed by `` (offline)`` if the group was
+    removed.
 
     :param memcg: ``struct mem_cgroup *``
     """

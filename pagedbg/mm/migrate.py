@@ -3,7 +3,8 @@
 Migration
 ---------
 
-Helpers for ``include/linux/migrate.h`` and ``migrate_mode.h``: the kernel's own names of migratetypes and of reasons to migrate.
+Helpers for ``include/linux/migrate.h`` and ``migrate_mode.h``: the kernel's own names
+of migratetypes and of reasons to migrate.
 """
 
 from __future__ import annotations
@@ -28,14 +29,20 @@ _MOST_NAMES = 64
 
 
 def _string_table(prog: Program, name: str, end: str) -> tuple[str, ...]:
-    """Read ``const char * const name[end]``, ``end`` being the enumerator that counts the entries."""
+    """
+    Read ``const char * const name[end]``, ``end`` being the enumerator that counts the
+    entries.
+    """
     key = f"pagedbg_{name}"
     try:
         return prog.cache[key]  # type: ignore[no-any-return]
     except KeyError:
         pass
     table = prog[name]
-    result = tuple(c_string(table[i]).decode("ascii", "replace") for i in range(number(prog, end, _MOST_NAMES)))
+    result = tuple(
+        c_string(table[i]).decode("ascii", "replace")
+        for i in range(number(prog, end, _MOST_NAMES))
+    )
     prog.cache[key] = result
     return result
 
@@ -43,8 +50,8 @@ def _string_table(prog: Program, name: str, end: str) -> tuple[str, ...]:
 @takes_program_or_default
 def migratetype_names(prog: Program) -> tuple[str, ...]:
     """
-    Return the names of ``enum migratetype`` in its order, from ``const char * const migratetype_names[MIGRATE_TYPES]``
-    (``mm/page_alloc.c``).
+    Return the names of ``enum migratetype`` in its order, from ``const char * const
+    migratetype_names[MIGRATE_TYPES]`` (``mm/page_alloc.c``).
 
     >>> migratetype_names()
     ('Unmovable', 'Movable', 'Reclaimable', 'HighAtomic', 'CMA', 'Isolate')
@@ -55,7 +62,8 @@ def migratetype_names(prog: Program) -> tuple[str, ...]:
 @takes_program_or_default
 def migrate_reason_names(prog: Program) -> tuple[str, ...]:
     """
-    Return the names of ``enum migrate_reason`` in its order, from ``const char *migrate_reason_names[MR_TYPES]`` (``mm/debug.c``).
+    Return the names of ``enum migrate_reason`` in its order, from ``const char
+    *migrate_reason_names[MR_TYPES]`` (``mm/debug.c``).
 
     >>> migrate_reason_names()[0]
     'compaction'

@@ -3,8 +3,8 @@
 Zones and nodes
 ---------------
 
-Helpers for ``include/linux/mmzone.h`` and ``page-flags-layout.h``: which zone and which node a page belongs to, for one page and for
-millions.
+Helpers for ``include/linux/mmzone.h`` and ``page-flags-layout.h``: which zone and which
+node a page belongs to, for one page and for millions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,14 @@ from drgn.helpers.linux.mm import page_flags, pfn_to_page
 from drgn.helpers.linux.mmzone import NODE_DATA, for_each_online_pgdat
 from numpy.typing import NDArray
 
-from pagedbg.mm._bulk_read import byte_order, c_string, number, offset_of, read_array, record_dtype
+from pagedbg.mm._bulk_read import (
+    byte_order,
+    c_string,
+    number,
+    offset_of,
+    read_array,
+    record_dtype,
+)
 from pagedbg.target.links import Damaged
 
 __all__ = (
@@ -52,7 +59,10 @@ _MOST_PFNS, _MOST_NODES = 1 << 52, 1 << 10
 
 @dataclasses.dataclass(frozen=True)
 class ZoneSpan:
-    """The page frames ``start_pfn <= pfn < end_pfn`` that one zone of one node spans; there may be holes in it."""
+    """
+    The page frames ``start_pfn <= pfn < end_pfn`` that one zone of one node spans;
+    there may be holes in it.
+    """
 
     nid: int
     zone: int
@@ -129,7 +139,8 @@ def zone_end_pfn(zone: Object) -> int:
 @takes_program_or_default
 def zone_names(prog: Program) -> list[str]:
     """
-    Return the names of the zones by ``enum zone_type``, read from ``zone::name``, which the kernel sets for empty zones too.
+    Return the names of the zones by ``enum zone_type``, read from ``zone::name``, which
+    the kernel sets for empty zones too.
 
     >>> zone_names()
     ['DMA', 'DMA32', 'Normal', 'Movable', 'Device']
@@ -158,9 +169,21 @@ def zone_spans(prog: Program) -> list[ZoneSpan]:
     """
     spans = []
     for zone in for_each_populated_zone(prog):
-        start_pfn, end_pfn, node, index = zone.zone_start_pfn.value_(), zone_end_pfn(zone), zone.zone_pgdat.node_id.value_(), zone_idx(zone)
-        if not (start_pfn <= end_pfn <= _MOST_PFNS and 0 <= node < _MOST_NODES and 0 <= index < _max_nr_zones(prog)):
-            raise Damaged(f"the memory of this kernel is damaged: zone {index} of node {node} would be {start_pfn:#x}-{end_pfn:#x}")
+        start_pfn, end_pfn, node, index = (
+            zone.zone_start_pfn.value_(),
+            zone_end_pfn(zone),
+            zone.zone_pgdat.node_id.value_(),
+            zone_idx(zone),
+        )
+        if not (
+            start_pfn <= end_pfn <= _MOST_PFNS
+            and 0 <= node < _MOST_NODES
+            and 0 <= index < _max_nr_zones(prog)
+        ):
+            raise Damaged(
+                f"the memory of this kernel is damaged: zone {index} of node {node}"
+                f" would be {start_pfn:#x}-{end_pfn:#x}"
+            )
         spans.append(ZoneSpan(node, index, zone_name(zone), start_pfn, end_pfn))
     return sorted(spans, key=lambda span: (span.start_pfn, span.end_pfn))
 
@@ -168,18 +191,24 @@ def zone_spans(prog: Program) -> list[ZoneSpan]:
 @takes_program_or_default
 def MAX_NUMNODES(prog: Program) -> int:
     """
-    Return ``MAX_NUMNODES``, a macro, from the length of an array that is made of it (``include/linux/mmzone.h``):
-    ``struct zoneref zonelist::_zonerefs[MAX_NUMNODES * MAX_NR_ZONES + 1]``.
+    Return ``MAX_NUMNODES``, a macro, from the length of an array that is made of it
+    (``include/linux/mmzone.h``): ``struct zoneref zonelist::_zonerefs[MAX_NUMNODES *
+    MAX_NR_ZONES + 1]``.
     """
     length = prog.type("struct zonelist").member("_zonerefs").type.length
     if not length:
-        raise Damaged("the types of this kernel are damaged: struct zonelist has no zones")
+        raise Damaged(
+            "the types of this kernel are damaged: struct zonelist has no zones"
+        )
     return int((length - 1) // _max_nr_zones(prog))
 
 
 @dataclasses.dataclass(frozen=True)
 class _FlagsLayout:
-    """Where ``page->flags`` keeps node and zone: ``| NODE | ZONE | ... | FLAGS |``, as ``page-flags-layout.h`` has it with a vmemmap."""
+    """
+    Where ``page->flags`` keeps node and zone: ``| NODE | ZONE | ... | FLAGS |``, as
+    ``page-flags-layout.h`` has it with a vmemmap.
+    """
 
     page: np.dtype[Any]
     node_shift: int
@@ -199,7 +228,10 @@ def _flags_layout(prog: Program) -> _FlagsLayout:
     # ZONES_SHIFT is 0, 1, 2 or 3, for up to 1, 2, 4 or 8 zones.
     zones_width = (_max_nr_zones(prog) - 1).bit_length()
     layout = _FlagsLayout(
-        page=record_dtype({"flags": (f"{byte_order(prog)}u{word}", offset_of(page_type, "flags"))}, sizeof(page_type)),
+        page=record_dtype(
+            {"flags": (f"{byte_order(prog)}u{word}", offset_of(page_type, "flags"))},
+            sizeof(page_type),
+        ),
         # A shift by the whole word is not defined, and the mask is 0 then anyway.
         node_shift=min(8 * word - nodes_width, 8 * word - 1),
         node_mask=(1 << nodes_width) - 1,
@@ -255,46 +287,78 @@ def page_zone(page: Object) -> Object:
     :param page: ``struct page *``
     :return: ``struct zone *``
     """
-    return NODE_DATA(page.prog_, page_to_nid(page)).node_zones[page_zonenum(page)].address_of_()
+    return (
+        NODE_DATA(page.prog_, page_to_nid(page))
+        .node_zones[page_zonenum(page)]
+        .address_of_()
+    )
 
 
-def _flags_of_pfns(prog: Program, pfns: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-    """Read ``page->flags`` of sorted, distinct page frames, and whether each could be read."""
+def _flags_of_pfns(
+    prog: Program, pfns: NDArray[np.uint64]
+) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+    """
+    Read ``page->flags`` of sorted, distinct page frames, and whether each could be
+    read.
+    """
     page = _flags_layout(prog).page
     page0 = pfn_to_page(prog, 0).value_()
     flags = np.zeros(len(pfns), np.uint64)
     known = np.zeros(len(pfns), np.bool_)
-    # Pages less than 4 KiB of struct pages apart are read together, and never more than a piece at once.
-    far = np.flatnonzero((np.diff(pfns) > 64) | (np.diff(pfns // np.uint64(_PAGES_PER_READ)) > 0)) + 1
+    # Pages less than 4 KiB of struct pages apart are read together, and never more than
+    # a piece at once.
+    far = (
+        np.flatnonzero(
+            (np.diff(pfns) > 64) | (np.diff(pfns // np.uint64(_PAGES_PER_READ)) > 0)
+        )
+        + 1
+    )
     for run in np.split(np.arange(len(pfns)), far):
         if not len(run):
             continue
         first = int(pfns[run[0]])
-        pages, read = read_array(prog, page0 + first * page.itemsize, int(pfns[run[-1]]) - first + 1, page)
+        pages, read = read_array(
+            prog, page0 + first * page.itemsize, int(pfns[run[-1]]) - first + 1, page
+        )
         index = (pfns[run] - np.uint64(first)).astype(np.intp)
         flags[run] = pages["flags"][index]
         known[run] = read[index]
     return flags, known
 
 
-def _span_of_pfns(spans: list[ZoneSpan], pfns: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def _span_of_pfns(
+    spans: list[ZoneSpan], pfns: NDArray[np.uint64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """
-    Find which span each page frame is in, -1 for none, and where several are, so that only the page itself can tell: the spans of nodes
-    whose memory is interleaved overlap, and those of ZONE_MOVABLE may.
+    Find which span each page frame is in, -1 for none, and where several are, so that
+    only the page itself can tell: the spans of nodes whose memory is interleaved
+    overlap, and those of ZONE_MOVABLE may.
     """
-    bounds = np.unique(np.array([pfn for span in spans for pfn in (span.start_pfn, span.end_pfn)], np.uint64))
+    bounds = np.unique(
+        np.array(
+            [pfn for span in spans for pfn in (span.start_pfn, span.end_pfn)], np.uint64
+        )
+    )
     owner = np.full(len(bounds) + 1, -1, np.int64)
     shared = np.zeros(len(bounds) + 1, np.bool_)
     for i, span in enumerate(spans):
         # Interval k lies between bounds k - 1 and k.
-        inside = slice(int(np.searchsorted(bounds, span.start_pfn)) + 1, int(np.searchsorted(bounds, span.end_pfn)) + 1)
+        inside = slice(
+            int(np.searchsorted(bounds, span.start_pfn)) + 1,
+            int(np.searchsorted(bounds, span.end_pfn)) + 1,
+        )
         shared[inside] |= owner[inside] >= 0
         owner[inside] = i
     where = np.searchsorted(bounds, pfns, side="right")
     return owner[where], shared[where]
 
 
-def _of_pfns(prog: Program, pfns: NDArray[Any], of_span: list[int], of_flags: Callable[[Program, Any], Any]) -> NDArray[np.int16]:
+def _of_pfns(
+    prog: Program,
+    pfns: NDArray[Any],
+    of_span: list[int],
+    of_flags: Callable[[Program, Any], Any],
+) -> NDArray[np.int16]:
     spans = zone_spans(prog)
     pfns = np.ascontiguousarray(pfns, np.uint64)
     owner, shared = _span_of_pfns(spans, pfns)
@@ -302,24 +366,33 @@ def _of_pfns(prog: Program, pfns: NDArray[Any], of_span: list[int], of_flags: Ca
     if shared.any():
         ask, back = np.unique(pfns[shared], return_inverse=True)
         flags, known = _flags_of_pfns(prog, ask)
-        result[shared] = np.where(known, of_flags(prog, flags).astype(np.int16), np.int16(-1))[back]
+        result[shared] = np.where(
+            known, of_flags(prog, flags).astype(np.int16), np.int16(-1)
+        )[back]
     return result
 
 
 @takes_program_or_default
-def zone_of_pfns(prog: Program, pfns: NDArray[Any]) -> tuple[list[str], NDArray[np.int8]]:
+def zone_of_pfns(
+    prog: Program, pfns: NDArray[Any]
+) -> tuple[list[str], NDArray[np.int8]]:
     """
-    Find the zones of many page frames: from the zones' spans, and where those overlap from the flags of the pages.
+    Find the zones of many page frames: from the zones' spans, and where those overlap
+    from the flags of the pages.
 
-    :return: The names of the zones by ``enum zone_type``, and for each page frame its zone, -1 for one outside of every zone.
+    :return: The names of the zones by ``enum zone_type``, and for each page frame its
+        zone, -1 for one outside of every zone.
     """
     of_span = [span.zone for span in zone_spans(prog)]
-    return zone_names(prog), _of_pfns(prog, pfns, of_span, page_flags_zonenum).astype(np.int8)
+    return zone_names(prog), _of_pfns(prog, pfns, of_span, page_flags_zonenum).astype(
+        np.int8
+    )
 
 
 @takes_program_or_default
 def node_of_pfns(prog: Program, pfns: NDArray[Any]) -> NDArray[np.int16]:
     """
-    Find the NUMA nodes of many page frames, -1 for one outside of every node, as :func:`zone_of_pfns()` finds their zones.
+    Find the NUMA nodes of many page frames, -1 for one outside of every node, as
+    :func:`zone_of_pfns()` finds their zones.
     """
     return _of_pfns(prog, pfns, [span.nid for span in zone_spans(prog)], page_flags_nid)

@@ -3,9 +3,11 @@
 Extended page data
 ------------------
 
-Helpers for ``include/linux/page_ext.h``: the per-page bytes that debugging features keep beside ``struct page``.
+Helpers for ``include/linux/page_ext.h``: the per-page bytes that debugging features
+keep beside ``struct page``.
 
-Their array is not indexed like ``struct page``: each memory section (SPARSEMEM) or node (FLATMEM) has its own.
+Their array is not indexed like ``struct page``: each memory section (SPARSEMEM) or node
+(FLATMEM) has its own.
 """
 
 from __future__ import annotations
@@ -37,15 +39,19 @@ __all__ = (
 # All clients together have some hundred bytes.
 _GREATEST_SIZE = 4096
 
-# mm/page_ext.c, PAGE_EXT_INVALID: set in the section's pointer while its memory goes offline.
+# mm/page_ext.c, PAGE_EXT_INVALID: set in the section's pointer while its memory goes
+# offline.
 _PAGE_EXT_INVALID = 0x1
 
-# One read: some 2 MiB, which processors' caches hold until they have been looked at. A section of x86-64 has as many pages.
+# One read: some 2 MiB, which processors' caches hold until they have been looked at. A
+# section of x86-64 has as many pages.
 _PAGES_PER_READ = 1 << 15
 
 
 class PageExtRange(NamedTuple):
-    """The page_ext of pages ``start_pfn <= pfn < end_pfn`` is an array at ``address``."""
+    """
+    The page_ext of pages ``start_pfn <= pfn < end_pfn`` is an array at ``address``.
+    """
 
     start_pfn: int
     end_pfn: int
@@ -54,19 +60,29 @@ class PageExtRange(NamedTuple):
 
 @takes_program_or_default
 def page_ext_size(prog: Program) -> int:
-    """Return the number of bytes kept for each page: ``struct page_ext`` and the data of its clients (``unsigned long page_ext_size``)."""
+    """
+    Return the number of bytes kept for each page: ``struct page_ext`` and the data of
+    its clients (``unsigned long page_ext_size``).
+    """
     size: int = prog["page_ext_size"].value_()
     if not 0 < size <= _GREATEST_SIZE:
-        raise PagedbgError(f"page_ext_size is {size}, which cannot be: the memory of this kernel is damaged.")
+        raise PagedbgError(
+            f"page_ext_size is {size}, which cannot be: the memory of this kernel is"
+            " damaged."
+        )
     return size
 
 
 @takes_program_or_default
-def for_each_page_ext_range(prog: Program, start_pfn: int = 0, end_pfn: int | None = None) -> Iterator[PageExtRange]:
+def for_each_page_ext_range(
+    prog: Program, start_pfn: int = 0, end_pfn: int | None = None
+) -> Iterator[PageExtRange]:
     """
-    Iterate over the arrays that hold the page_ext of the given pages, in order of page frame numbers.
+    Iterate over the arrays that hold the page_ext of the given pages, in order of page
+    frame numbers.
 
-    Sections without page_ext, or whose page_ext is being taken away, are passed over (``lookup_page_ext()`` in ``mm/page_ext.c``).
+    Sections without page_ext, or whose page_ext is being taken away, are passed over
+    (``lookup_page_ext()`` in ``mm/page_ext.c``).
     """
     size = page_ext_size(prog)
     limit = end_pfn if end_pfn is not None else 1 << 64
@@ -76,23 +92,40 @@ def for_each_page_ext_range(prog: Program, start_pfn: int = 0, end_pfn: int | No
             yield PageExtRange(start, stop, address + size * (start - first))
 
 
-def _arrays(prog: Program, size: int, start_pfn: int, end_pfn: int) -> Iterator[tuple[int, int, int]]:
+def _arrays(
+    prog: Program, size: int, start_pfn: int, end_pfn: int
+) -> Iterator[tuple[int, int, int]]:
     if _sparse(prog):
         shift = pages_per_section_shift(prog)
-        for nr, base in sections(prog, "page_ext", start_pfn >> shift, None if end_pfn == 1 << 64 else -(-end_pfn >> shift)):
+        for nr, base in sections(
+            prog,
+            "page_ext",
+            start_pfn >> shift,
+            None if end_pfn == 1 << 64 else -(-end_pfn >> shift),
+        ):
             if base and not base & _PAGE_EXT_INVALID:
-                # The stored base is biased: it is indexed by the pfn itself and may lie below zero.
+                # The stored base is biased: it is indexed by the pfn itself and may lie
+                # below zero.
                 first = nr << shift
-                yield first, (nr + 1) << shift, (base + size * first) & 0xFFFFFFFFFFFFFFFF
+                yield (
+                    first,
+                    (nr + 1) << shift,
+                    (base + size * first) & 0xFFFFFFFFFFFFFFFF,
+                )
     else:
         # CONFIG_FLATMEM
         block = 1 << max_page_order(prog)
         for pgdat in for_each_online_pgdat(prog):
             base = pgdat.node_page_ext.value_()
             if base:
-                # mm/page_ext.c, alloc_node_page_ext(): the array begins at the block that the node begins in, and holds whole blocks.
+                # mm/page_ext.c, alloc_node_page_ext(): the array begins at the block
+                # that the node begins in, and holds whole blocks.
                 first = pgdat.node_start_pfn.value_() // block * block
-                yield first, pgdat.node_start_pfn.value_() + pgdat.node_spanned_pages.value_(), base
+                yield (
+                    first,
+                    pgdat.node_start_pfn.value_() + pgdat.node_spanned_pages.value_(),
+                    base,
+                )
 
 
 def _sparse(prog: Program) -> bool:
@@ -134,11 +167,17 @@ def read_page_ext(
     Read page_ext in bulk, some 2 MiB at a time.
 
     :param dtype: how to view a page's bytes; its ``itemsize`` is :func:`page_ext_size`
-    :return: Pieces in order of page frame numbers: the first pfn, an array with an element a page, and for each whether it could be read
-        (if not, what is missing is zero)
+    :return: Pieces in order of page frame numbers: the first pfn, an array with an
+        element a page, and for each whether it could be read (if not, what is missing
+        is zero)
     """
     for found in for_each_page_ext_range(prog, start_pfn, end_pfn):
         for pfn in range(found.start_pfn, found.end_pfn, _PAGES_PER_READ):
             count = min(_PAGES_PER_READ, found.end_pfn - pfn)
-            records, known = read_array(prog, found.address + dtype.itemsize * (pfn - found.start_pfn), count, dtype)
+            records, known = read_array(
+                prog,
+                found.address + dtype.itemsize * (pfn - found.start_pfn),
+                count,
+                dtype,
+            )
             yield pfn, records, known

@@ -3,10 +3,12 @@
 The state of a page
 -------------------
 
-Helpers for ``include/linux/mm_types.h``: what a page is used for. The order of the questions is that of ``stable_page_flags()``
-(``fs/proc/page.c``), and /proc/kpageflags and /proc/kpagecount are what the answers are tested against.
+Helpers for ``include/linux/mm_types.h``: what a page is used for. The order of the
+questions is that of ``stable_page_flags()`` (``fs/proc/page.c``), and /proc/kpageflags
+and /proc/kpagecount are what the answers are tested against.
 
-``struct page`` is read in pieces of 2 MiB, never member by member; a drgn Object is made only for what has a name: a slab cache, a file.
+``struct page`` is read in pieces of 2 MiB, never member by member; a drgn Object is
+made only for what has a name: a slab cache, a file.
 """
 
 from __future__ import annotations
@@ -51,7 +53,10 @@ ABSENT = {
     "not in the dump": "its struct page is not in the dump",
     "unreadable": "its struct page cannot be read",
 }
-"""The kinds of page frames of which nothing is known, with the end of a sentence that says so."""
+"""
+The kinds of page frames of which nothing is known, with the end of a sentence that says
+so.
+"""
 
 KINDS = {
     "free": "free",
@@ -76,7 +81,10 @@ KINDS = {
     "unaccepted": "not yet accepted from the hypervisor",
     "hwpoison": "taken out of use after a memory error",
     "device": "memory of a device (ZONE_DEVICE)",
-    "no references": "on no free list and not referenced: isolated, frozen, being freed, or a tail of a block allocated without __GFP_COMP",
+    "no references": (
+        "on no free list and not referenced: isolated, frozen, being freed, or a tail"
+        " of a block allocated without __GFP_COMP"
+    ),
     **ABSENT,
 }
 """What a page can be, with words for it."""
@@ -87,7 +95,10 @@ _PAGES_PER_PIECE = 1 << 15
 
 @dataclasses.dataclass(frozen=True)
 class PageState:
-    """What one page frame is. Where there is no ``struct page`` (:data:`ABSENT`), everything but ``pfn`` and ``kind`` is None."""
+    """
+    What one page frame is. Where there is no ``struct page`` (:data:`ABSENT`),
+    everything but ``pfn`` and ``kind`` is None.
+    """
 
     pfn: int
     kind: str
@@ -102,7 +113,9 @@ class PageState:
     mapcount: int | None = None
     """How many page table entries map it, as /proc/kpagecount has it."""
     head_pfn: int | None = None
-    """The first page of the compound page or free block that it is in; itself if in none."""
+    """
+    The first page of the compound page or free block that it is in; itself if in none.
+    """
     order: int | None = None
     """The order of that compound page or free block."""
     mapping: int | None = None
@@ -128,14 +141,19 @@ def page_refcount(page: Object) -> int:
 
 
 class _Reader:
-    """Reads the memory map and says what its pages are; made for one answer and then dropped, since a live kernel changes."""
+    """
+    Reads the memory map and says what its pages are; made for one answer and then
+    dropped, since a live kernel changes.
+    """
 
     def __init__(self, prog: Program) -> None:
         self._prog = prog
         self._layout = page_layout(prog)
         self._types = page_types(prog)
         self._max_order = max_page_order(prog)
-        self._missing = "unreadable" if prog.flags & ProgramFlags.IS_LIVE else "not in the dump"
+        self._missing = (
+            "unreadable" if prog.flags & ProgramFlags.IS_LIVE else "not in the dump"
+        )
         self._uses = Uses(prog, self._layout, self._types, self._missing)
         self._pcp = PcpLists(prog, self._layout)
 
@@ -147,35 +165,58 @@ class _Reader:
                     yield PageState(pfn, kind)
                 continue
             for piece in range(a, b, _PAGES_PER_PIECE):
-                yield from self._piece(piece, min(piece + _PAGES_PER_PIECE, b), bool(kind))
+                yield from self._piece(
+                    piece, min(piece + _PAGES_PER_PIECE, b), bool(kind)
+                )
 
     def _piece(self, start: int, end: int, offline: bool) -> Iterator[PageState]:
         layout = self._layout
-        # A free block is marked on its first page only: begin where the largest one would. And one page more, for compound_head().
+        # A free block is marked on its first page only: begin where the largest one
+        # would. And one page more, for compound_head().
         low = start >> self._max_order << self._max_order
-        pages, known = read_array(self._prog, layout.page0 + low * layout.size, end + 1 - low, layout.page)
-        blocks = find_free_blocks(self._types, pages[:-1], known[:-1], low, self._max_order)
+        pages, known = read_array(
+            self._prog, layout.page0 + low * layout.size, end + 1 - low, layout.page
+        )
+        blocks = find_free_blocks(
+            self._types, pages[:-1], known[:-1], low, self._max_order
+        )
         skip = start - low
         words = [PageWords(*row) for row in pages.tolist()]
         # Everything but the words that stay zero in a page in use.
-        blank = (pages["flags"] == 0) & (pages["refcount"] == 0) & (pages["type"] == 0) & (pages["compound"] == 0) & (pages["mapping"] == 0)
+        blank = (
+            (pages["flags"] == 0)
+            & (pages["refcount"] == 0)
+            & (pages["type"] == 0)
+            & (pages["compound"] == 0)
+            & (pages["mapping"] == 0)
+        )
         poisoned = pages["flags"] == np.array(-1).astype(layout.page["flags"])
         for i in range(skip, end - low):
             pfn, page = low + i, words[i]
             address = layout.page0 + pfn * layout.size
             if not known[i]:
-                yield PageState(pfn, "offline section" if offline else self._missing, page=address)
+                yield PageState(
+                    pfn, "offline section" if offline else self._missing, page=address
+                )
                 continue
             if blank[i] or poisoned[i]:
-                kind = self._missing if blank[i] and self._missing == "not in the dump" else "not initialised"
-                yield PageState(pfn, "offline section" if offline else kind, page=address)
+                kind = (
+                    self._missing
+                    if blank[i] and self._missing == "not in the dump"
+                    else "not initialised"
+                )
+                yield PageState(
+                    pfn, "offline section" if offline else kind, page=address
+                )
                 continue
             if offline and not self._uses.is_device(page.flags):
                 yield PageState(pfn, "offline section", page=address)
                 continue
             head = self._head_address(address, page, words[i + 1])
             alone = head == address and not page.flags & layout.pg["head"]
-            use = self._uses.of_page(pfn, page) if alone else self._uses.of_compound(head)
+            use = (
+                self._uses.of_page(pfn, page) if alone else self._uses.of_compound(head)
+            )
             head_pfn = (head - layout.page0) // layout.size
             kind, detail, order = use.kind, use.detail, use.order
             block = blocks.get(i) if page.refcount == 0 else None
@@ -185,7 +226,14 @@ class _Reader:
                 head_pfn, order, detail = block
                 kind = "free"
             if page.flags & layout.pg["hwpoison"]:
-                kind, detail = "hwpoison", None if kind in ("hwpoison", "kernel", "no references") else f"was {kind}"
+                kind, detail = (
+                    "hwpoison",
+                    (
+                        None
+                        if kind in ("hwpoison", "kernel", "no references")
+                        else f"was {kind}"
+                    ),
+                )
             yield PageState(
                 pfn,
                 kind,
@@ -204,17 +252,29 @@ class _Reader:
     def _head_address(self, address: int, page: PageWords, following: PageWords) -> int:
         """``compound_head()``"""
         if page.compound & 1:
-            return address & page.compound if self._layout.compound_has_mask else page.compound - 1
-        # Before 7.1 a huge page whose memory map was freed (HVO) has pages that look like a head and are none.
-        if page.flags & self._layout.pg["head"] and following.compound & 1 and not self._layout.compound_has_mask:
+            return (
+                address & page.compound
+                if self._layout.compound_has_mask
+                else page.compound - 1
+            )
+        # Before 7.1 a huge page whose memory map was freed (HVO) has pages that look
+        # like a head and are none.
+        if (
+            page.flags & self._layout.pg["head"]
+            and following.compound & 1
+            and not self._layout.compound_has_mask
+        ):
             return following.compound - 1
         return address
 
 
 @takes_program_or_default
-def page_states(prog: Program, start_pfn: IntegerLike, end_pfn: IntegerLike) -> Iterator[PageState]:
+def page_states(
+    prog: Program, start_pfn: IntegerLike, end_pfn: IntegerLike
+) -> Iterator[PageState]:
     """
-    Say what every page frame of a range is, in order. The memory map is read in pieces of 2 MiB.
+    Say what every page frame of a range is, in order. The memory map is read in pieces
+    of 2 MiB.
 
     :param start_pfn: the first page frame number
     :param end_pfn: the one after the last

@@ -3,7 +3,8 @@
 Pageblocks
 ----------
 
-Helpers for ``include/linux/pageblock-flags.h``: the migratetype of each block of pages that the allocator groups by mobility.
+Helpers for ``include/linux/pageblock-flags.h``: the migratetype of each block of pages
+that the allocator groups by mobility.
 """
 
 from __future__ import annotations
@@ -39,10 +40,13 @@ __all__ = (
 )
 
 NO_MIGRATETYPE = 0xFF
-"""Stands for the migratetype of a pageblock that does not exist or could not be read."""
+"""
+Stands for the migratetype of a pageblock that does not exist or could not be read.
+"""
 
 
-# CONFIG_ARCH_FORCE_MAX_ORDER is 13 at most with pages of 4 KiB, and 10 with larger ones.
+# CONFIG_ARCH_FORCE_MAX_ORDER is 13 at most with pages of 4 KiB, and 10 with larger
+# ones.
 _MOST_ORDERS = 32
 
 
@@ -65,10 +69,12 @@ def _has_symbol(prog: Program, name: str) -> bool:
 
 def _block_bits(prog: Program) -> int:
     """
-    Return ``NR_PAGEBLOCK_BITS``, the bits kept for a pageblock: 4, or 8 where isolation has a bit of its own.
+    Return ``NR_PAGEBLOCK_BITS``, the bits kept for a pageblock: 4, or 8 where isolation
+    has a bit of its own.
     """
-    # Since "mm/page_isolation: make page isolation a standalone bit" (in v6.17), the enumerator is __NR_PAGEBLOCK_BITS, and
-    # NR_PAGEBLOCK_BITS the macro roundup_pow_of_two() of it.
+    # Since "mm/page_isolation: make page isolation a standalone bit" (in v6.17), the
+    # enumerator is __NR_PAGEBLOCK_BITS, and NR_PAGEBLOCK_BITS the macro
+    # roundup_pow_of_two() of it.
     try:
         bits = number(prog, "__NR_PAGEBLOCK_BITS", 8, 4)
     except LookupError:
@@ -78,8 +84,9 @@ def _block_bits(prog: Program) -> int:
 
 def _usage_stride(prog: Program) -> int | None:
     """
-    Return the size of ``struct mem_section_usage`` with its bitmap, as the distance that most early sections' have: the kernel lays them
-    out one after the other (``sparse_init_nid()``). ``None`` where there are too few sections.
+    Return the size of ``struct mem_section_usage`` with its bitmap, as the distance
+    that most early sections' have: the kernel lays them out one after the other
+    (``sparse_init_nid()``). ``None`` where there are too few sections.
     """
     usages = [usage for _, usage in sections(prog, "usage")]
     distances = Counter(b - a for a, b in itertools.pairwise(usages) if b > a)
@@ -92,11 +99,15 @@ def _usage_stride(prog: Program) -> int | None:
 @takes_program_or_default
 def max_page_order(prog: Program) -> int:
     """
-    Return ``MAX_PAGE_ORDER``, the largest order of the buddy allocator, from ``struct free_area zone::free_area[NR_PAGE_ORDERS]``.
+    Return ``MAX_PAGE_ORDER``, the largest order of the buddy allocator, from ``struct
+    free_area zone::free_area[NR_PAGE_ORDERS]``.
     """
     length = prog.type("struct zone").member("free_area").type.length
     if not length or length > _MOST_ORDERS:
-        raise Damaged("the types of this kernel are damaged: struct zone has no free areas, or too many")
+        raise Damaged(
+            "the types of this kernel are damaged: struct zone has no free areas, or"
+            " too many"
+        )
     return int(length - 1)
 
 
@@ -105,8 +116,10 @@ def pageblock_order(prog: Program) -> int:
     """
     Return ``pageblock_order``, the order of a pageblock: 9 on x86-64.
 
-    It is a variable only where huge pages vary in size (``CONFIG_HUGETLB_PAGE_SIZE_VARIABLE``). Elsewhere it is a macro, of which the size
-    of a section's bitmap tells; failing that, it is worked out as the macro does: the order of a huge page, capped.
+    It is a variable only where huge pages vary in size
+    (``CONFIG_HUGETLB_PAGE_SIZE_VARIABLE``). Elsewhere it is a macro, of which the size
+    of a section's bitmap tells; failing that, it is worked out as the macro does: the
+    order of a huge page, capped.
     """
     try:
         return prog.cache["pagedbg_pageblock_order"]  # type: ignore[no-any-return]
@@ -120,16 +133,24 @@ def pageblock_order(prog: Program) -> int:
         page_shift = prog["PAGE_SHIFT"].value_()
         # PMD_SHIFT - PAGE_SHIFT: one page of page table entries.
         pmd_order = page_shift - (sizeof(prog.type("unsigned long")).bit_length() - 1)
-        huge = _has_symbol(prog, "hugetlb_max_hstate") or _has_symbol(prog, "transparent_hugepage_flags")
+        huge = _has_symbol(prog, "hugetlb_max_hstate") or _has_symbol(
+            prog, "transparent_hugepage_flags"
+        )
         order = min(pmd_order, max_order) if huge else max_order
         stride = _usage_stride(prog) if _has_symbol(prog, "mem_section") else None
         if stride is not None:
-            # SECTION_BLOCKFLAGS_BITS = (1 << (PFN_SECTION_SHIFT - pageblock_order)) * NR_PAGEBLOCK_BITS, rounded up to whole longs
+            # SECTION_BLOCKFLAGS_BITS = (1 << (PFN_SECTION_SHIFT - pageblock_order)) *
+            # NR_PAGEBLOCK_BITS, rounded up to whole longs
             bits = (stride - sizeof(prog.type("struct mem_section_usage"))) * 8
             blocks = bits // _block_bits(prog)
             measured = pages_per_section_shift(prog) - (blocks.bit_length() - 1)
             word = 8 * sizeof(prog.type("unsigned long"))
-            if blocks > 0 and blocks & (blocks - 1) == 0 and 0 < measured <= max_order and bits > word:
+            if (
+                blocks > 0
+                and blocks & (blocks - 1) == 0
+                and 0 < measured <= max_order
+                and bits > word
+            ):
                 order = measured
     prog.cache["pagedbg_pageblock_order"] = order
     return order
@@ -153,12 +174,19 @@ def pageblock_end_pfn(prog: Program, pfn: IntegerLike) -> int:
     return pageblock_start_pfn(prog, pfn) + pageblock_nr_pages(prog)
 
 
-def _bitmaps(prog: Program, start_pfn: int, end_pfn: int) -> Iterator[tuple[int, int, int]]:
-    """Iterate over the pageblock bitmaps that cover some pages, as (first pfn, pfn after the last, address of ``unsigned long []``)."""
+def _bitmaps(
+    prog: Program, start_pfn: int, end_pfn: int
+) -> Iterator[tuple[int, int, int]]:
+    """
+    Iterate over the pageblock bitmaps that cover some pages, as (first pfn, pfn after
+    the last, address of ``unsigned long []``).
+    """
     if _has_symbol(prog, "mem_section"):
         shift = pages_per_section_shift(prog)
         offset = offset_of(prog.type("struct mem_section_usage"), "pageblock_flags")
-        for nr, usage in sections(prog, "usage", start_pfn >> shift, ((end_pfn - 1) >> shift) + 1):
+        for nr, usage in sections(
+            prog, "usage", start_pfn >> shift, ((end_pfn - 1) >> shift) + 1
+        ):
             if usage:
                 yield nr << shift, (nr + 1) << shift, usage + offset
     else:
@@ -172,13 +200,17 @@ def _bitmaps(prog: Program, start_pfn: int, end_pfn: int) -> Iterator[tuple[int,
 
 
 @takes_program_or_default
-def pageblock_migratetypes(prog: Program, start_pfn: IntegerLike, end_pfn: IntegerLike) -> NDArray[np.uint8]:
+def pageblock_migratetypes(
+    prog: Program, start_pfn: IntegerLike, end_pfn: IntegerLike
+) -> NDArray[np.uint8]:
     """
-    Return the ``enum migratetype`` of every pageblock from the one of *start_pfn* to the one of ``end_pfn - 1``, and
+    Return the ``enum migratetype`` of every pageblock from the one of *start_pfn* to
+    the one of ``end_pfn - 1``, and
     :data:`NO_MIGRATETYPE` for those that do not exist or cannot be read.
 
-    The bits are in ``mem_section_usage::pageblock_flags`` (SPARSEMEM) or ``zone::pageblock_flags`` (FLATMEM), see
-    ``get_pfnblock_migratetype()`` in ``mm/page_alloc.c``.
+    The bits are in ``mem_section_usage::pageblock_flags`` (SPARSEMEM) or
+    ``zone::pageblock_flags`` (FLATMEM), see ``get_pfnblock_migratetype()`` in
+    ``mm/page_alloc.c``.
     """
     start, end = operator.index(start_pfn), operator.index(end_pfn)
     if end <= start:
@@ -187,8 +219,9 @@ def pageblock_migratetypes(prog: Program, start_pfn: IntegerLike, end_pfn: Integ
     first_block, end_block = start >> order, -(-end >> order)
     result = np.full(end_block - first_block, NO_MIGRATETYPE, np.uint8)
     bits = _block_bits(prog)
-    # The migratetype is in the bits below the one that compaction uses, PB_migrate_0..2.
-    # In v6.17 that one was renamed, and isolation became a bit of its own that hides the migratetype.
+    # The migratetype is in the bits below the one that compaction uses,
+    # PB_migrate_0..2. In v6.17 that one was renamed, and isolation became a bit of its
+    # own that hides the migratetype.
     try:
         mask = (1 << number(prog, "PB_compact_skip", 7)) - 1
     except LookupError:
@@ -204,28 +237,41 @@ def pageblock_migratetypes(prog: Program, start_pfn: IntegerLike, end_pfn: Integ
     for bitmap_pfn, bitmap_end, address in _bitmaps(prog, start, end):
         # Blocks [a, b) of the bitmap, extended to whole words.
         a = max(first_block - (bitmap_pfn >> order), 0)
-        b = min(end_block - (bitmap_pfn >> order), -(-(bitmap_end - bitmap_pfn) >> order))
+        b = min(
+            end_block - (bitmap_pfn >> order), -(-(bitmap_end - bitmap_pfn) >> order)
+        )
         first_word, end_word = a // per_word, -(-b // per_word)
-        words, known = read_array(prog, address + first_word * word_size, end_word - first_word, word)
-        flags = (words.astype(np.uint64)[:, None] >> shifts).astype(np.uint8).reshape(-1)
+        words, known = read_array(
+            prog, address + first_word * word_size, end_word - first_word, word
+        )
+        flags = (
+            (words.astype(np.uint64)[:, None] >> shifts).astype(np.uint8).reshape(-1)
+        )
         types = flags & np.uint8(mask)
         if isolate_bit:
             types = np.where(flags & np.uint8(isolate_bit), np.uint8(isolate), types)
         types = np.where(np.repeat(known, per_word), types, np.uint8(NO_MIGRATETYPE))
         to = a + (bitmap_pfn >> order) - first_block
-        result[to : to + b - a] = types[a - first_word * per_word : b - first_word * per_word]
+        result[to : to + b - a] = types[
+            a - first_word * per_word : b - first_word * per_word
+        ]
     return result
 
 
 @takes_program_or_default
 def migratetype_of_pfns(prog: Program, pfns: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return the ``enum migratetype`` of the pageblocks of many page frames, as :func:`pageblock_migratetypes()` does."""
+    """
+    Return the ``enum migratetype`` of the pageblocks of many page frames, as
+    :func:`pageblock_migratetypes()` does.
+    """
     result = np.full(len(pfns), NO_MIGRATETYPE, np.uint8)
     if len(pfns):
         order = np.uint64(pageblock_order(prog))
         blocks = np.ascontiguousarray(pfns, np.uint64) >> order
         first = int(blocks.min())
-        types = pageblock_migratetypes(prog, first << int(order), (int(blocks.max()) + 1) << int(order))
+        types = pageblock_migratetypes(
+            prog, first << int(order), (int(blocks.max()) + 1) << int(order)
+        )
         result = types[(blocks - np.uint64(first)).astype(np.intp)]
     return result
 
@@ -233,7 +279,8 @@ def migratetype_of_pfns(prog: Program, pfns: NDArray[Any]) -> NDArray[np.uint8]:
 @takes_program_or_default
 def get_pfnblock_migratetype(prog: Program, pfn: IntegerLike) -> int:
     """
-    Return the migratetype of the pageblock that a page frame is in, or :data:`NO_MIGRATETYPE`.
+    Return the migratetype of the pageblock that a page frame is in, or
+    :data:`NO_MIGRATETYPE`.
 
     :return: ``enum migratetype``
     """
@@ -243,7 +290,8 @@ def get_pfnblock_migratetype(prog: Program, pfn: IntegerLike) -> int:
 
 def get_pageblock_migratetype(page: Object) -> int:
     """
-    Return the migratetype of the pageblock that a page is in, or :data:`NO_MIGRATETYPE`.
+    Return the migratetype of the pageblock that a page is in, or
+    :data:`NO_MIGRATETYPE`.
 
     :param page: ``struct page *``
     :return: ``enum migratetype``

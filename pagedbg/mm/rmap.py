@@ -29,15 +29,18 @@ __all__ = (
     "vma_interval_tree_for_each",
 )
 
-# The two low bits of page->mapping: anonymous, and (with it) KSM. Their names changed (PAGE_MAPPING_ANON, FOLIO_MAPPING_ANON), their values
-# never did.
+# The two low bits of page->mapping: anonymous, and (with it) KSM. Their names changed
+# (PAGE_MAPPING_ANON, FOLIO_MAPPING_ANON), their values never did.
 _MAPPING_ANON = 0x1
 _MAPPING_KSM = 0x3
 _MAPPING_FLAGS = 0x3
 
 
 class Mapping(NamedTuple):
-    """A page is mapped at ``address`` of the address space ``mm`` (``struct mm_struct *``), that of process ``pid`` (None: not known)."""
+    """
+    A page is mapped at ``address`` of the address space ``mm`` (``struct mm_struct
+    *``), that of process ``pid`` (None: not known).
+    """
 
     mm: Object
     address: int
@@ -46,19 +49,26 @@ class Mapping(NamedTuple):
 
 
 class Mappings(NamedTuple):
-    """The mappings that were found, and whether all were looked at: the search is cut short by number and by time."""
+    """
+    The mappings that were found, and whether all were looked at: the search is cut
+    short by number and by time.
+    """
 
     mappings: list[Mapping]
     complete: bool
 
 
-def _interval_tree_for_each(root: Object, entry: str, rb: str, first: int) -> Iterator[Object]:
+def _interval_tree_for_each(
+    root: Object, entry: str, rb: str, first: int
+) -> Iterator[Object]:
     """
-    Iterate over the entries of an interval tree (``include/linux/interval_tree_generic.h``), left to right, without the subtrees that
-    end before *first*. Whether an entry itself meets it is for the caller to see.
+    Iterate over the entries of an interval tree
+    (``include/linux/interval_tree_generic.h``), left to right, without the subtrees
+    that end before *first*. Whether an entry itself meets it is for the caller to see.
 
     :param root: ``struct rb_root_cached``
-    :param entry: Type of the entries, whose node is its member *rb* and whose ``rb_subtree_last`` is beside it.
+    :param entry: Type of the entries, whose node is its member *rb* and whose
+        ``rb_subtree_last`` is beside it.
     """
     subtree_last = rb.removesuffix("rb") + "rb_subtree_last"
     nodes = [root.rb_root.rb_node.read_()]
@@ -76,7 +86,10 @@ def _interval_tree_for_each(root: Object, entry: str, rb: str, first: int) -> It
 
 
 def _vma_pages(vma: Object) -> int:
-    return int((vma.vm_end.value_() - vma.vm_start.value_()) >> vma.prog_["PAGE_SHIFT"].value_())
+    return int(
+        (vma.vm_end.value_() - vma.vm_start.value_())
+        >> vma.prog_["PAGE_SHIFT"].value_()
+    )
 
 
 def _vma_anon_pgoff(vma: Object) -> int:
@@ -85,14 +98,19 @@ def _vma_anon_pgoff(vma: Object) -> int:
 
     :param vma: ``struct vm_area_struct *``
     """
-    # In 7.3 a private mapping of a file keeps a second offset, by which its anonymous pages are found.
+    # In 7.3 a private mapping of a file keeps a second offset, by which its anonymous
+    # pages are found.
     try:
-        return int(vma.__vm_anon_pgoff_hi.value_() << 32 | vma.__vm_anon_pgoff_lo.value_())
+        return int(
+            vma.__vm_anon_pgoff_hi.value_() << 32 | vma.__vm_anon_pgoff_lo.value_()
+        )
     except AttributeError:
         return int(vma.vm_pgoff.value_())
 
 
-def anon_vma_interval_tree_for_each(anon_vma: Object, index: IntegerLike) -> Iterator[tuple[Object, int]]:
+def anon_vma_interval_tree_for_each(
+    anon_vma: Object, index: IntegerLike
+) -> Iterator[tuple[Object, int]]:
     """
     Iterate over the VMAs that an anonymous page may be mapped by.
 
@@ -102,14 +120,18 @@ def anon_vma_interval_tree_for_each(anon_vma: Object, index: IntegerLike) -> Ite
     """
     index = operator.index(index)
     page_shift = anon_vma.prog_["PAGE_SHIFT"].value_()
-    for avc in bounded(_interval_tree_for_each(anon_vma.rb_root, "struct anon_vma_chain", "rb", index)):
+    for avc in bounded(
+        _interval_tree_for_each(anon_vma.rb_root, "struct anon_vma_chain", "rb", index)
+    ):
         vma = avc.vma.read_()
         start = _vma_anon_pgoff(vma)
         if start <= index < start + _vma_pages(vma):
             yield vma, vma.vm_start.value_() + ((index - start) << page_shift)
 
 
-def vma_interval_tree_for_each(mapping: Object, index: IntegerLike) -> Iterator[tuple[Object, int]]:
+def vma_interval_tree_for_each(
+    mapping: Object, index: IntegerLike
+) -> Iterator[tuple[Object, int]]:
     """
     Iterate over the VMAs that a page of a file may be mapped by.
 
@@ -119,7 +141,11 @@ def vma_interval_tree_for_each(mapping: Object, index: IntegerLike) -> Iterator[
     """
     index = operator.index(index)
     page_shift = mapping.prog_["PAGE_SHIFT"].value_()
-    for vma in bounded(_interval_tree_for_each(mapping.i_mmap, "struct vm_area_struct", "shared.rb", index)):
+    for vma in bounded(
+        _interval_tree_for_each(
+            mapping.i_mmap, "struct vm_area_struct", "shared.rb", index
+        )
+    ):
         start = vma.vm_pgoff.value_()
         if start <= index < start + _vma_pages(vma):
             yield vma, vma.vm_start.value_() + ((index - start) << page_shift)
@@ -127,13 +153,18 @@ def vma_interval_tree_for_each(mapping: Object, index: IntegerLike) -> Iterator[
 
 def _ksm_for_each(stable_node: Object) -> Iterator[tuple[Object, int]]:
     """
-    Iterate over the address spaces that a KSM page was merged in (not over those forked from them since).
+    Iterate over the address spaces that a KSM page was merged in (not over those forked
+    from them since).
 
     :param stable_node: ``struct ksm_stable_node *``
     :return: Iterator of (``struct mm_struct *``, address).
     """
     page_mask = -stable_node.prog_["PAGE_SIZE"].value_()
-    for item in bounded(hlist_for_each_entry("struct ksm_rmap_item", stable_node.hlist.address_of_(), "hlist")):
+    for item in bounded(
+        hlist_for_each_entry(
+            "struct ksm_rmap_item", stable_node.hlist.address_of_(), "hlist"
+        )
+    ):
         yield item.mm.read_(), item.address.value_() & page_mask
 
 
@@ -160,22 +191,32 @@ def _candidates(page: Object) -> Iterator[tuple[Object, int]]:
     prog = page.prog_
     head = compound_head(page)
     mapping = head.mapping.value_()
-    index = page_index(head).value_() + (page.value_() - head.value_()) // sizeof(prog.type("struct page"))
+    index = page_index(head).value_() + (page.value_() - head.value_()) // sizeof(
+        prog.type("struct page")
+    )
     if mapping & _MAPPING_FLAGS == _MAPPING_KSM:
-        yield from _ksm_for_each(Object(prog, "struct ksm_stable_node *", mapping & ~_MAPPING_FLAGS))
+        yield from _ksm_for_each(
+            Object(prog, "struct ksm_stable_node *", mapping & ~_MAPPING_FLAGS)
+        )
     elif mapping & _MAPPING_ANON:
-        for vma, address in anon_vma_interval_tree_for_each(Object(prog, "struct anon_vma *", mapping & ~_MAPPING_FLAGS), index):
+        for vma, address in anon_vma_interval_tree_for_each(
+            Object(prog, "struct anon_vma *", mapping & ~_MAPPING_FLAGS), index
+        ):
             yield vma.vm_mm.read_(), address
     elif mapping and not mapping & _MAPPING_FLAGS:
-        for vma, address in vma_interval_tree_for_each(Object(prog, "struct address_space *", mapping), index):
+        for vma, address in vma_interval_tree_for_each(
+            Object(prog, "struct address_space *", mapping), index
+        ):
             yield vma.vm_mm.read_(), address
 
 
 def page_mappings(page: Object, limit: int = 16, seconds: float = 0.5) -> Mappings:
     """
-    Find where an anonymous page or one of a file is mapped, as ``rmap_walk()`` does, and check each place in its page table.
+    Find where an anonymous page or one of a file is mapped, as ``rmap_walk()`` does,
+    and check each place in its page table.
 
-    :param page: ``struct page *``, not of the slab allocator or any other page with a type of its own
+    :param page: ``struct page *``, not of the slab allocator or any other page with a
+        type of its own
     :param limit: how many mappings to return at most
     :param seconds: how long to look
     """
@@ -191,12 +232,18 @@ def page_mappings(page: Object, limit: int = 16, seconds: float = 0.5) -> Mappin
                 if follow_pfn(mm, address).value_() != pfn:
                     continue
             except UNREADABLE as error:
-                # Mostly it is not mapped there: never touched, copied on write, or swapped out. Else the page table could not be read.
+                # Mostly it is not mapped there: never touched, copied on write, or
+                # swapped out. Else the page table could not be read.
                 complete = complete and "not mapped" in str(error)
                 continue
             task = mm_owner(mm)
             mappings.append(
-                Mapping(mm, address, task.tgid.value_(), task.comm.string_().decode("utf-8", "backslashreplace"))
+                Mapping(
+                    mm,
+                    address,
+                    task.tgid.value_(),
+                    task.comm.string_().decode("utf-8", "backslashreplace"),
+                )
                 if task
                 else Mapping(mm, address, None, None)
             )

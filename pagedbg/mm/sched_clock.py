@@ -21,13 +21,18 @@ __all__ = ("known_local_clock", "local_clock")
 @takes_program_or_default
 def local_clock(prog: Program) -> int:
     """
-    Return about what ``local_clock()`` says now, or said when the dump was taken, in nanoseconds.
+    Return about what ``local_clock()`` says now, or said when the dump was taken, in
+    nanoseconds.
 
-    The clock itself is not in memory. Each run queue keeps what it read last (``struct rq::clock``): the latest of them is at most a tick
-    old as long as one CPU is busy. Those that are offline count, too: a panic stops all but one, which may have been idle.
+    The clock itself is not in memory. Each run queue keeps what it read last (``struct
+    rq::clock``): the latest of them is at most a tick old as long as one CPU is busy.
+    Those that are offline count, too: a panic stops all but one, which may have been
+    idle.
     """
     runqueues = prog["runqueues"]
-    clocks: list[int] = [per_cpu(runqueues, cpu).clock.value_() for cpu in for_each_possible_cpu(prog)]
+    clocks: list[int] = [
+        per_cpu(runqueues, cpu).clock.value_() for cpu in for_each_possible_cpu(prog)
+    ]
     if not clocks:
         raise LookupError("there is no CPU")
     return max(clocks)

@@ -2,8 +2,8 @@
 """
 Where a command ends: at the end of its line, unless that is inside quotes.
 
-What is inside quotes belongs to a word, as in a shell. So nothing that was completed or pasted there becomes a command, ``!`` at the beginning of a
-line of it least of all.
+What is inside quotes belongs to a word, as in a shell. So nothing that was completed or
+pasted there becomes a command, ``!`` at the beginning of a line of it least of all.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ __all__ = ("LONGEST", "Gathered", "commands_in", "gather", "last_command", "open
 LONGEST = 1 << 20
 """Characters that a command may have: whoever gives more has given the wrong file."""
 
-# Up to the next quote: escaped characters, comments (they begin where a word might) and all others.
+# Up to the next quote: escaped characters, comments (they begin where a word might) and
+# all others.
 _PLAIN = re.compile(r"""(?:[^"'\\#]+|\\[^\n]|(?<![^\s|;&()<>])#[^\n]*|[\\#])*""")
 _CLOSED = {"'": re.compile(r"[^']*'"), '"': re.compile(r'(?:\\.|[^"\\])*"', re.DOTALL)}
 
@@ -33,7 +34,10 @@ class Gathered(NamedTuple):
 
 
 def open_quote(line: str, quote: str = "") -> str:
-    """Return the quote that is open at the end of a line or a word, or nothing; ``quote`` is open at its beginning."""
+    """
+    Return the quote that is open at the end of a line or a word, or nothing; ``quote``
+    is open at its beginning.
+    """
     at = 0
     while True:
         if quote:
@@ -51,7 +55,10 @@ def open_quote(line: str, quote: str = "") -> str:
 
 
 def _gather(lines: Iterable[str]) -> Iterator[tuple[Gathered, str]]:
-    """Iterate over commands, each with the quote that is open at its end: only the last may have one."""
+    """
+    Iterate over commands, each with the quote that is open at its end: only the last
+    may have one.
+    """
     first, size, quote = 1, 0, ""
     parts: list[str] = []
     for number, line in enumerate(lines, 1):
@@ -60,7 +67,10 @@ def _gather(lines: Iterable[str]) -> Iterator[tuple[Gathered, str]]:
         parts.append(line)
         size += len(line)
         if size > LONGEST:
-            raise UsageError(f"line {first:,} is too long for a command: it has more than {LONGEST:,} characters")
+            raise UsageError(
+                f"line {first:,} is too long for a command: it has more than"
+                f" {LONGEST:,} characters"
+            )
         quote = open_quote(line, quote)
         if not quote:
             yield Gathered(first, "".join(parts)), ""
@@ -71,14 +81,17 @@ def _gather(lines: Iterable[str]) -> Iterator[tuple[Gathered, str]]:
 
 def gather(lines: Iterable[str]) -> Iterator[Gathered]:
     """
-    Iterate over the commands in lines, each of which has its line feed still, but perhaps the last.
+    Iterate over the commands in lines, each of which has its line feed still, but
+    perhaps the last.
 
-    :raises UsageError: where a quote is not closed, and what follows it would be guesswork
+    :raises UsageError: where a quote is not closed, and what follows it would be
+        guesswork
     """
     for command, quote in _gather(lines):
         if quote:
             raise UsageError(
-                f"line {command.number:,} opens a quote, {quote}, that nothing closes; write \\{quote} for the character itself"
+                f"line {command.number:,} opens a quote, {quote}, that nothing closes;"
+                f" write \\{quote} for the character itself"
             )
         yield command
 
@@ -101,5 +114,8 @@ def last_command(text: str) -> str:
 
 
 def _lines(text: str) -> Iterable[str]:
-    """Lines end with a line feed, and not with one of the other characters that Python's splitlines() knows."""
+    """
+    Lines end with a line feed, and not with one of the other characters that Python's
+    splitlines() knows.
+    """
     return io.StringIO(text, newline="\n")

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where a command's output goes: straight out, through a pager if it overflows the terminal, or through the user's own ``| ...``."""
+"""
+Where a command's output goes: straight out, through a pager if it overflows the
+terminal, or through the user's own ``| ...``.
+"""
 
 from __future__ import annotations
 
@@ -18,25 +21,44 @@ from pagedbg.output.interrupt import Interrupts
 from pagedbg.output.printable import printed, raw
 
 _LESS_OPTIONS = "SRXF"
-"""Long lines are scrolled to, not wrapped; colours stay; nothing is cleared; one screenful does not stop."""
+"""
+Long lines are scrolled to, not wrapped; colours stay; nothing is cleared; one screenful
+does not stop.
+"""
 
 
 class PipelineError(PagedbgError):
-    """The shell command behind ``|`` failed; a prompt need not repeat what that command has said itself."""
+    """
+    The shell command behind ``|`` failed; a prompt need not repeat what that command
+    has said itself.
+    """
 
 
-def _start(command: str, stdout: TextIO, environment: Mapping[str, str] = os.environ) -> subprocess.Popen[str]:
+def _start(
+    command: str, stdout: TextIO, environment: Mapping[str, str] = os.environ
+) -> subprocess.Popen[str]:
     """Start a shell command that reads from us and writes where ``stdout`` goes."""
     stdout.flush()
     target: int | None = None
     with contextlib.suppress(OSError, io.UnsupportedOperation):
         target = stdout.fileno()
     env = {"LESS": _LESS_OPTIONS, **environment}
-    return subprocess.Popen(command, shell=True, stdin=subprocess.PIPE, stdout=target, text=True, errors="backslashreplace", env=env)
+    return subprocess.Popen(
+        command,
+        shell=True,
+        stdin=subprocess.PIPE,
+        stdout=target,
+        text=True,
+        errors="backslashreplace",
+        env=env,
+    )
 
 
 def _finish(process: subprocess.Popen[str], interrupts: Interrupts) -> int:
-    """Close the pipe and return the exit status, however often Ctrl-C is pressed meanwhile."""
+    """
+    Close the pipe and return the exit status, however often Ctrl-C is pressed
+    meanwhile.
+    """
     interrupts.hold()
     with contextlib.suppress(BrokenPipeError):
         cast(IO[str], process.stdin).close()
@@ -46,15 +68,23 @@ def _finish(process: subprocess.Popen[str], interrupts: Interrupts) -> int:
 @contextlib.contextmanager
 def shown(pipeline: str | None, paging: bool) -> Iterator[None]:
     """
-    Send ``sys.stdout`` where a command's output goes for the time of a block, and have it printable.
+    Send ``sys.stdout`` where a command's output goes for the time of a block, and have
+    it printable.
 
-    What goes through a shell command that the terminal belongs to will be seen there: ``| head`` lets all pass.
+    What goes through a shell command that the terminal belongs to will be seen there:
+    ``| head`` lets all pass.
 
     :param pipeline: the shell command to send it through, if any
     :param paging: whether it may go through the pager
     """
     terminal = sys.stdout.isatty()
-    way = piped(pipeline) if pipeline is not None else paged() if paging else contextlib.nullcontext()
+    way = (
+        piped(pipeline)
+        if pipeline is not None
+        else paged()
+        if paging
+        else contextlib.nullcontext()
+    )
     with way, contextlib.redirect_stdout(printed(sys.stdout, terminal=terminal)):
         yield
 
@@ -64,12 +94,17 @@ def piped(command: str) -> Iterator[None]:
     """
     Send ``sys.stdout`` through a shell command for the time of a block.
 
-    A reader that leaves early (``| head``) ends the block quietly; one that fails is a :class:`PipelineError`.
+    A reader that leaves early (``| head``) ends the block quietly; one that fails is a
+    :class:`PipelineError`.
     """
     with Interrupts() as interrupts:
         process = _start(command, sys.stdout)
         try:
-            with contextlib.redirect_stdout(process.stdin), contextlib.suppress(BrokenPipeError), interrupts.allowed():
+            with (
+                contextlib.redirect_stdout(process.stdin),
+                contextlib.suppress(BrokenPipeError),
+                interrupts.allowed(),
+            ):
                 yield
         finally:
             status = _finish(process, interrupts)
@@ -78,7 +113,10 @@ def piped(command: str) -> Iterator[None]:
 
 
 def pager_command() -> str | None:
-    """Return the user's pager, or None where there is none or the terminal cannot take one."""
+    """
+    Return the user's pager, or None where there is none or the terminal cannot take
+    one.
+    """
     if os.environ.get("TERM", "dumb") == "dumb":
         return None
     pager = trust.chosen_environment().get("PAGER")
@@ -113,7 +151,9 @@ class _Overflow(io.TextIOBase):
         # One line stays free for the prompt.
         if self._lines >= self._size.lines - 1:
             with self._interrupts.held():
-                self._process = _start(self._pager, self._terminal, trust.chosen_environment())
+                self._process = _start(
+                    self._pager, self._terminal, trust.chosen_environment()
+                )
             self._release(cast(IO[str], self._process.stdin))
         return len(text)
 
@@ -138,7 +178,10 @@ class _Overflow(io.TextIOBase):
 
 @contextlib.contextmanager
 def paged() -> Iterator[None]:
-    """Send ``sys.stdout`` through the pager for the time of a block, if it is a terminal and more is written than fits on it."""
+    """
+    Send ``sys.stdout`` through the pager for the time of a block, if it is a terminal
+    and more is written than fits on it.
+    """
     pager = pager_command() if sys.stdout.isatty() else None
     if pager is None:
         yield
@@ -147,7 +190,11 @@ def paged() -> Iterator[None]:
         overflow = _Overflow(raw(sys.stdout), pager, interrupts)
         try:
             # Leaving the pager early is no error.
-            with contextlib.redirect_stdout(cast(Any, overflow)), contextlib.suppress(BrokenPipeError), interrupts.allowed():
+            with (
+                contextlib.redirect_stdout(cast(Any, overflow)),
+                contextlib.suppress(BrokenPipeError),
+                interrupts.allowed(),
+            ):
                 yield
         finally:
             overflow.finish()

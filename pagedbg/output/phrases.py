@@ -7,7 +7,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ("age", "line", "or_unknown", "pfn_range", "pfn_ranges", "position", "seconds")
+__all__ = (
+    "age",
+    "line",
+    "or_unknown",
+    "pfn_range",
+    "pfn_ranges",
+    "position",
+    "seconds",
+)
 
 
 def line(name: str, text: str) -> str:
@@ -24,19 +32,33 @@ def position(pfn: int, head: int, pages: int) -> str:
     """Say where a page is in the block that begins at *head*."""
     if pages == 1:
         return f"{head:#x}"
-    return f"{pfn_range(head, head + pages)} ({pages} pages), this is " + ("its head" if pfn == head else f"tail {pfn - head}")
+    return f"{pfn_range(head, head + pages)} ({pages} pages), this is " + (
+        "its head" if pfn == head else f"tail {pfn - head}"
+    )
 
 
 def pfn_ranges(first: int, flags: Sequence[bool]) -> str:
-    """Write the page frames that are flagged, counted from *first*, as ranges: eight of them at most."""
+    """
+    Write the page frames that are flagged, counted from *first*, as ranges: eight of
+    them at most.
+    """
     edges = np.flatnonzero(np.diff(np.array([False, *flags, False], np.int8)))
-    ranges = [pfn_range(first + int(a), first + int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
-    return ", ".join(ranges[:8]) + (f" and {len(ranges) - 8} more" if len(ranges) > 8 else "")
+    ranges = [
+        pfn_range(first + int(a), first + int(b))
+        for a, b in zip(edges[::2], edges[1::2], strict=True)
+    ]
+    return ", ".join(ranges[:8]) + (
+        f" and {len(ranges) - 8} more" if len(ranges) > 8 else ""
+    )
 
 
 def seconds(nanoseconds: int | None) -> str:
     """Write a time since boot."""
-    return f"{nanoseconds // 10**9}.{nanoseconds % 10**9:09} s" if nanoseconds is not None else "an unknown time"
+    return (
+        f"{nanoseconds // 10**9}.{nanoseconds % 10**9:09} s"
+        if nanoseconds is not None
+        else "an unknown time"
+    )
 
 
 def age(nanoseconds: int | None) -> str:

@@ -2,10 +2,12 @@
 """
 Text that cannot drive a terminal.
 
-Names come from a dump, a capture or a task that called itself so, and may hold escape sequences, or characters that turn the direction of writing.
-:class:`Printed` stands where standard output and standard error are: what is written to it is printable, whoever writes it. What passes by it takes
-one of two doors: :func:`raw`, for text whose parts are :func:`printable` already, with our own colours between them, and for data that goes
-to no terminal.
+Names come from a dump, a capture or a task that called itself so, and may hold escape
+sequences, or characters that turn the direction of writing.
+:class:`Printed` stands where standard output and standard error are: what is written to
+it is printable, whoever writes it. What passes by it takes one of two doors:
+:func:`raw`, for text whose parts are :func:`printable` already, with our own colours
+between them, and for data that goes to no terminal.
 """
 
 from __future__ import annotations
@@ -25,17 +27,24 @@ def printable_line(text: str) -> str:
 
 
 def printable(value: object) -> str:
-    """Return text of one line: what is not printable, line breaks included, is written as Python writes it in a string (``\\x1b``)."""
+    """
+    Return text of one line: what is not printable, line breaks included, is written as
+    Python writes it in a string (``\\x1b``).
+    """
     text = str(value)
     return text if text.isprintable() else _escape(text)
 
 
 def _escape(text: str) -> str:
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 def _lines_of(text: str) -> str:
-    """Return text of several lines: as :func:`printable`, but line feeds and tabs stay."""
+    """
+    Return text of several lines: as :func:`printable`, but line feeds and tabs stay.
+    """
     return _NOT_PLAIN.sub(lambda match: _escape(match[0]), text)
 
 
@@ -46,11 +55,15 @@ class Printed:
     It has no ``buffer``, on purpose: that would be a way past it.
 
     :param stream: where the text goes
-    :param terminal: whether a terminal shows it in the end, if need be through another program
-    :param unheard: whether to go on where the text cannot be written: there is nobody to tell
+    :param terminal: whether a terminal shows it in the end, if need be through another
+        program
+    :param unheard: whether to go on where the text cannot be written: there is nobody
+        to tell
     """
 
-    def __init__(self, stream: TextIO, *, terminal: bool, unheard: bool = False) -> None:
+    def __init__(
+        self, stream: TextIO, *, terminal: bool, unheard: bool = False
+    ) -> None:
         self.stream = stream
         self.terminal = terminal
         self._failures = (OSError,) if unheard else ()
@@ -89,12 +102,27 @@ class Printed:
         return self.stream.errors
 
 
-def printed(stream: TextIO, *, terminal: bool | None = None, unheard: bool = False) -> TextIO:
-    """Return a stream of text that people read and that is written to another; :param terminal: as of :class:`Printed`, if it is known."""
+def printed(
+    stream: TextIO, *, terminal: bool | None = None, unheard: bool = False
+) -> TextIO:
+    """
+    Return a stream of text that people read and that is written to another; :param
+    terminal: as of :class:`Printed`, if it is known.
+    """
     stream = raw(stream)
-    return cast(TextIO, Printed(stream, terminal=stream.isatty() if terminal is None else terminal, unheard=unheard))
+    return cast(
+        TextIO,
+        Printed(
+            stream,
+            terminal=stream.isatty() if terminal is None else terminal,
+            unheard=unheard,
+        ),
+    )
 
 
 def raw(stream: TextIO) -> TextIO:
-    """Return the stream behind a :class:`Printed`, to write escape sequences of our own to it."""
+    """
+    Return the stream behind a :class:`Printed`, to write escape sequences of our own to
+    it.
+    """
     return stream.stream if isinstance(stream, Printed) else stream

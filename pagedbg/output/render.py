@@ -2,8 +2,9 @@
 """
 Drawing a table: text for people; JSON, JSON lines and CSV for programs.
 
-Rows are written as they come, so that a table may be larger than memory. What programs read carries plain values (numbers are
-numbers, an unknown value is null or empty) and nothing else: notes go to standard error there.
+Rows are written as they come, so that a table may be larger than memory. What programs
+read carries plain values (numbers are numbers, an unknown value is null or empty) and
+nothing else: notes go to standard error there.
 """
 
 from __future__ import annotations
@@ -30,22 +31,40 @@ def show(table: Table, format: str, out: TextIO) -> None:
     """Draw a table with the width and the colours that ``out`` can take."""
     tty = out.isatty()
     if isinstance(out, Printed) and (format == "text" or not out.terminal):
-        # Text is made printable here, cell by cell, and has our colours in it; data that no terminal shows stays as it is.
+        # Text is made printable here, cell by cell, and has our colours in it; data
+        # that no terminal shows stays as it is.
         out = raw(out)
-    render(table, format, out, width=shutil.get_terminal_size().columns if tty else None, color=tty and wants_color())
+    render(
+        table,
+        format,
+        out,
+        width=shutil.get_terminal_size().columns if tty else None,
+        color=tty and wants_color(),
+    )
 
 
 def wants_color() -> bool:
-    """Whether the user's terminal takes colours and the user wants them (NO_COLOR, TERM=dumb)."""
+    """
+    Whether the user's terminal takes colours and the user wants them (NO_COLOR,
+    TERM=dumb).
+    """
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
 
 
-def render(table: Table, format: str, out: TextIO, *, width: int | None = None, color: bool = False) -> None:
+def render(
+    table: Table,
+    format: str,
+    out: TextIO,
+    *,
+    width: int | None = None,
+    color: bool = False,
+) -> None:
     """
     Draw a table.
 
     :param format: One of :data:`pagedbg.session.FORMATS`.
-    :param width: How many columns a terminal has: long text is cut and, if that is not enough, columns are left out. None keeps everything.
+    :param width: How many columns a terminal has: long text is cut and, if that is not
+        enough, columns are left out. None keeps everything.
     :param color: Whether terminal colours may be used.
     """
     if format == "text":
@@ -56,11 +75,14 @@ def render(table: Table, format: str, out: TextIO, *, width: int | None = None, 
         print(printable(note), file=sys.stderr)
 
 
-# ---- for programs ------------------------------------------------------------------------------------------------------------------
+# ---- for programs ----------
 
 
 def _plain(value: Any) -> Any:
-    """Return the Python value of a NumPy scalar or array, or the list of a sequence; json asks for what it does not know."""
+    """
+    Return the Python value of a NumPy scalar or array, or the list of a sequence; json
+    asks for what it does not know.
+    """
     return value.tolist() if hasattr(value, "tolist") else list(value)
 
 
@@ -68,12 +90,17 @@ _encoder = json.JSONEncoder(allow_nan=False, default=_plain)
 
 
 def _encode(value: Any) -> str:
-    """Return a value as JSON in printable ASCII; json itself leaves the one control character above it."""
+    """
+    Return a value as JSON in printable ASCII; json itself leaves the one control
+    character above it.
+    """
     return _encoder.encode(value).replace("\x7f", "\\u007f")
 
 
 def _json_cells(kind: Kind, values: Sequence[Any]) -> list[str]:
-    """Return the JSON of a column. Of text and stacks, which repeat, each is encoded once."""
+    """
+    Return the JSON of a column. Of text and stacks, which repeat, each is encoded once.
+    """
     if kind == "str":
         texts = {value: _encode(value) for value in set(values)}
         return [texts[value] for value in values]
@@ -86,9 +113,20 @@ def _json_cells(kind: Kind, values: Sequence[Any]) -> list[str]:
 
 def _json_lines(table: Table) -> Iterator[list[str]]:
     """Iterate over the batches of a table as one JSON object a row."""
-    template = "{" + ", ".join(_encode(column.name).replace("%", "%%") + ": %s" for column in table.columns) + "}"
+    template = (
+        "{"
+        + ", ".join(
+            _encode(column.name).replace("%", "%%") + ": %s" for column in table.columns
+        )
+        + "}"
+    )
     for rows in table.batches:
-        cells = [_json_cells(column.kind, values) for column, values in zip(table.columns, _transposed(table, rows), strict=True)]
+        cells = [
+            _json_cells(column.kind, values)
+            for column, values in zip(
+                table.columns, _transposed(table, rows), strict=True
+            )
+        ]
         yield [template % row for row in zip(*cells, strict=True)]
 
 
@@ -113,19 +151,26 @@ def _jsonl(table: Table, out: TextIO) -> None:
 
 def _csv(table: Table, out: TextIO) -> None:
     writer = csv.writer(out, lineterminator="\n")
-    # Python 3.11 leaves a lone carriage return unquoted, and a reader takes it for the end of the row.
+    # Python 3.11 leaves a lone carriage return unquoted, and a reader takes it for the
+    # end of the row.
     careful = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow([column.name for column in table.columns])
     stacks = [i for i, column in enumerate(table.columns) if column.kind == "stack"]
-    texts = [i for i, column in enumerate(table.columns) if column.kind in ("str", "stack")]
+    texts = [
+        i for i, column in enumerate(table.columns) if column.kind in ("str", "stack")
+    ]
     for batch in table.batches:
         rows = list(_joined(batch, stacks)) if stacks else batch
-        returns = any("\r" in text for i in texts for text in {row[i] for row in rows} if text)
+        returns = any(
+            "\r" in text for i in texts for text in {row[i] for row in rows} if text
+        )
         (careful if returns else writer).writerows(rows)
 
 
 def _joined(rows: Sequence[Row], stacks: Sequence[int]) -> Iterator[Row]:
-    """Iterate over rows with their stacks as text. Rows share stacks: each is joined once."""
+    """
+    Iterate over rows with their stacks as text. Rows share stacks: each is joined once.
+    """
     texts: dict[int, str] = {}
     for row in rows:
         cells = list(row)
@@ -138,7 +183,7 @@ def _joined(rows: Sequence[Row], stacks: Sequence[int]) -> Iterator[Row]:
         yield cells
 
 
-# ---- for people --------------------------------------------------------------------------------------------------------------------
+# ---- for people ----------
 
 
 def _size(value: float) -> str:
@@ -166,7 +211,8 @@ def _columns_of(text: str) -> int:
     """Return how many terminal columns a text takes."""
     if text.isascii():
         return len(text)
-    # Imported for those who need it: most names are ASCII, and a first answer is to come at once.
+    # Imported for those who need it: most names are ASCII, and a first answer is to
+    # come at once.
     from rich.cells import cell_len
 
     return cell_len(text)
@@ -184,7 +230,9 @@ def _cut(text: str, width: int) -> str:
 def _text_cells(kind: Kind, values: Sequence[Any]) -> list[str]:
     """Return a column as text; of text, which repeats, each is looked at once."""
     if kind == "str":
-        texts = {value: "-" if value is None else printable(value) for value in set(values)}
+        texts = {
+            value: "-" if value is None else printable(value) for value in set(values)
+        }
         return [texts[value] for value in values]
     form = _FORMAT[kind]
     return ["-" if value is None else form(value) for value in values]
@@ -203,12 +251,25 @@ class _Layout:
     @property
     def hidden(self) -> list[str]:
         """The names of the columns that have no room."""
-        return [] if self._shown is None else [column.name for i, column in enumerate(self._columns) if i not in self._shown]
+        return (
+            []
+            if self._shown is None
+            else [
+                column.name
+                for i, column in enumerate(self._columns)
+                if i not in self._shown
+            ]
+        )
 
     def fit(self, cells: Sequence[Sequence[str]]) -> None:
-        """Widen the columns to hold more rows; which of them are shown is settled by the first rows."""
+        """
+        Widen the columns to hold more rows; which of them are shown is settled by the
+        first rows.
+        """
         for i, column_cells in enumerate(cells):
-            self._natural[i] = max(self._natural[i], max(map(_columns_of, set(column_cells))))
+            self._natural[i] = max(
+                self._natural[i], max(map(_columns_of, set(column_cells)))
+            )
         self._widths = list(self._natural)
         if self._shown is None:
             self._shown = self._choose()
@@ -216,11 +277,18 @@ class _Layout:
             self._shrink(self._shown, self._room)
 
     def _choose(self) -> list[int]:
-        """Return the leading columns that fit when each text column is cut as far as it may be."""
+        """
+        Return the leading columns that fit when each text column is cut as far as it
+        may be.
+        """
         shown: list[int] = []
         used = -len(_GAP)
         for i, column in enumerate(self._columns):
-            least = min(self._natural[i], _NARROWEST) if column.kind == "str" else self._natural[i]
+            least = (
+                min(self._natural[i], _NARROWEST)
+                if column.kind == "str"
+                else self._natural[i]
+            )
             used += least + len(_GAP)
             if self._room is not None and used > self._room and shown:
                 break
@@ -228,7 +296,10 @@ class _Layout:
         return shown
 
     def _shrink(self, shown: Sequence[int], room: int) -> None:
-        """Take from the widest text column until the line fits or nothing can be taken any more."""
+        """
+        Take from the widest text column until the line fits or nothing can be taken any
+        more.
+        """
         excess = sum(self._widths[i] + len(_GAP) for i in shown) - len(_GAP) - room
         texts = [i for i in shown if self._columns[i].kind == "str"]
         while excess > 0 and texts:
@@ -239,7 +310,9 @@ class _Layout:
             excess -= 1
 
     def lines(self, cells: Sequence[Sequence[str]]) -> Iterator[str]:
-        """Iterate over the lines of rows that were given to :meth:`fit`, column by column."""
+        """
+        Iterate over the lines of rows that were given to :meth:`fit`, column by column.
+        """
         assert self._shown is not None
         padded = [self._padded(i, cells[i]) for i in self._shown]
         for row in zip(*padded, strict=True):
@@ -266,7 +339,10 @@ def _text(table: Table, out: TextIO, width: int | None, color: bool) -> None:
     # Only now: notes may be added until the last row is taken.
     notes = list(table.notes)
     if hidden:
-        notes.append(f"No room for {', '.join(hidden)}: widen the terminal, or use --format or | less -S.")
+        notes.append(
+            f"No room for {', '.join(hidden)}: widen the terminal, or use --format or |"
+            " less -S."
+        )
     out.writelines(f"{dim}{printable(note)}{reset}\n" for note in notes)
 
 
@@ -290,13 +366,17 @@ def _text_rows(table: Table, out: TextIO, width: int | None, color: bool) -> lis
             out.write(f"{bold}{header}{reset}\n")
             any_row = True
         # One write for a batch: standard output may be unbuffered.
-        out.write("".join(_row_lines(layout.lines(cells), [values[i] for i in stacks], frame)))
+        out.write(
+            "".join(_row_lines(layout.lines(cells), [values[i] for i in stacks], frame))
+        )
     if not any_row:
         out.write(printable(table.empty) + "\n")
     return layout.hidden
 
 
-def _row_lines(lines: Iterable[str], stacks: Sequence[Sequence[Any]], frame_line: str) -> Iterator[str]:
+def _row_lines(
+    lines: Iterable[str], stacks: Sequence[Sequence[Any]], frame_line: str
+) -> Iterator[str]:
     """Iterate over a batch's lines: each row, and below it its stacks."""
     for number, line in enumerate(lines):
         yield line + "\n"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-What ``meta.json`` of a capture says. A capture may be from a stranger: all of it is checked when it is read, against the types and bounds here.
+What ``meta.json`` of a capture says. A capture may be from a stranger: all of it is
+checked when it is read, against the types and bounds here.
 
 ``contrib/capture-format.md`` says what each key means.
 """
@@ -67,7 +68,10 @@ class Names(msgspec.Struct):
 
 
 class Since(msgspec.Struct):
-    """A filter, as ``trace set`` would be told it, and since when it was in force (nanoseconds of CLOCK_MONOTONIC)."""
+    """
+    A filter, as ``trace set`` would be told it, and since when it was in force
+    (nanoseconds of CLOCK_MONOTONIC).
+    """
 
     since_ns: _Time
     filter: _Text
@@ -92,8 +96,9 @@ class Ended(msgspec.Struct):
 
 class Cpu(msgspec.Struct, array_like=True):
     """
-    Of one CPU: ``next``, the number of the first record that was not read from its ring yet; ``lost``, how many were overwritten before that;
-    ``written``, how many are in ``events.bin``.
+    Of one CPU: ``next``, the number of the first record that was not read from its ring
+    yet; ``lost``, how many were overwritten before that; ``written``, how many are in
+    ``events.bin``.
     """
 
     next: _Number
@@ -111,8 +116,12 @@ class Counts(msgspec.Struct):
     cleared: _Number = 0
     missed: _Number = 0
     forgotten: _Number = 0
-    seen: _ByEvent = msgspec.field(default_factory=lambda: [[0] * ORDERS for _ in range(EVENTS)])
-    recorded_by: _ByEvent = msgspec.field(default_factory=lambda: [[0] * ORDERS for _ in range(EVENTS)])
+    seen: _ByEvent = msgspec.field(
+        default_factory=lambda: [[0] * ORDERS for _ in range(EVENTS)]
+    )
+    recorded_by: _ByEvent = msgspec.field(
+        default_factory=lambda: [[0] * ORDERS for _ in range(EVENTS)]
+    )
     left_out: _Number = 0
     damaged: _Number = 0
     cpus: Annotated[list[Cpu], msgspec.Meta(max_length=1 << 16)] = []
@@ -140,7 +149,10 @@ class Process(msgspec.Struct):
 
 
 class Attached(msgspec.Struct):
-    """What records, and on what: which functions by event, and why others are not among them."""
+    """
+    What records, and on what: which functions by event, and why others are not among
+    them.
+    """
 
     backend: Backend
     attach: Attach
@@ -183,30 +195,40 @@ class _Head(msgspec.Struct):
 
 
 class MetaError(PagedbgError):
-    """It is none, or damaged; the text goes on after "is no capture of pagedbg: " or the like."""
+    """
+    It is none, or damaged; the text goes on after "is no capture of pagedbg: " or the
+    like.
+    """
 
 
 def decode(data: bytes) -> Meta:
     """
     Return what ``meta.json`` says.
 
-    :raises MetaError: if it says nothing of a capture, is of another version, or is damaged, in words that go on a sentence
+    :raises MetaError: if it says nothing of a capture, is of another version, or is
+        damaged, in words that go on a sentence
     """
     try:
         head = msgspec.json.decode(data, type=_Head)
     except msgspec.ValidationError:
-        raise MetaError("is no capture of pagedbg: meta.json says nothing of one") from None
+        raise MetaError(
+            "is no capture of pagedbg: meta.json says nothing of one"
+        ) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise MetaError("is no capture of pagedbg: meta.json is damaged") from None
     if head.format != FORMAT:
         raise MetaError("is no capture of pagedbg: meta.json says nothing of one")
     if (head.version, head.record_size) != (VERSION, RECORD.itemsize):
         version = head.version if type(head.version) is int else "(unreadable)"
-        raise MetaError(f"has version {version} of the format, and this pagedbg reads {VERSION}")
+        raise MetaError(
+            f"has version {version} of the format, and this pagedbg reads {VERSION}"
+        )
     try:
         return msgspec.json.decode(data, type=Meta)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MetaError(f"is no capture of pagedbg: meta.json is damaged ({error})") from None
+        raise MetaError(
+            f"is no capture of pagedbg: meta.json is damaged ({error})"
+        ) from None
 
 
 def encode(meta: Meta) -> bytes:

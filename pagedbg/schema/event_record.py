@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-The structures of ``bpf/ring.h`` as NumPy views them, member for member; a test compares them with what a compiler makes of the header.
+The structures of ``bpf/ring.h`` as NumPy views them, member for member; a test compares
+them with what a compiler makes of the header.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ ORDERS = 32
 RANGES, PIDS, COMMS, OWN = 16, 8, 8, 4
 
 MOST_ORDER = 20
-"""No allocation is larger: a gigantic page of 16 GiB has order 18 with pages of 64 KiB."""
+"""
+No allocation is larger: a gigantic page of 16 GiB has order 18 with pages of 64 KiB.
+"""
 
 NO_PFN = (1 << 64) - 1
 """The pfn of an event that is about no page."""
@@ -41,7 +44,8 @@ NO_PFN = (1 << 64) - 1
 MOST_RECORDS = 1 << 56
 """No machine lives to see so many in one ring."""
 
-# Physical addresses have 52 bits, and pages 4096 bytes at least. No machine lives to see later times.
+# Physical addresses have 52 bits, and pages 4096 bytes at least. No machine lives to
+# see later times.
 _MOST_PFN, _MOST_TIME = 1 << 40, 1 << 62
 
 RECORD: np.dtype[Any] = np.dtype(
@@ -72,10 +76,18 @@ RECORD: np.dtype[Any] = np.dtype(
         ("check", "<u8"),
     ]
 )
-"""``struct pagedbg_record``; ``comm`` as two words (:func:`pagedbg.mm.page_owner.decode_comm`)."""
+"""
+``struct pagedbg_record``; ``comm`` as two words
+(:func:`pagedbg.mm.page_owner.decode_comm`).
+"""
 
 CPU: np.dtype[Any] = np.dtype(
-    [("head", "<u8"), ("forgotten", "<u8"), ("seen", "<u8", (EVENTS, ORDERS)), ("recorded", "<u8", (EVENTS, ORDERS))]
+    [
+        ("head", "<u8"),
+        ("forgotten", "<u8"),
+        ("seen", "<u8", (EVENTS, ORDERS)),
+        ("recorded", "<u8", (EVENTS, ORDERS)),
+    ]
 )
 """``struct pagedbg_cpu``"""
 
@@ -122,7 +134,12 @@ HEADER: np.dtype[Any] = np.dtype(
 )
 """``struct pagedbg_header``"""
 
-STRUCTURES = {"pagedbg_record": RECORD, "pagedbg_cpu": CPU, "pagedbg_filter": FILTER, "pagedbg_header": HEADER}
+STRUCTURES = {
+    "pagedbg_record": RECORD,
+    "pagedbg_cpu": CPU,
+    "pagedbg_filter": FILTER,
+    "pagedbg_header": HEADER,
+}
 
 
 def check_of(records: NDArray[Any]) -> NDArray[np.uint64]:
@@ -140,11 +157,17 @@ def check_of(records: NDArray[Any]) -> NDArray[np.uint64]:
 
 def plausible(records: NDArray[Any]) -> NDArray[np.bool_]:
     """
-    Whether each record says what one can say: who adds up or allocates by it need not look again.
+    Whether each record says what one can say: who adds up or allocates by it need not
+    look again.
 
     :param records: an array of :data:`RECORD`
     """
-    sane: NDArray[np.bool_] = (records["seq"] > 0) & (records["seq"] < MOST_RECORDS) & (records["event"] > 0) & (records["event"] < EVENTS)
+    sane: NDArray[np.bool_] = (
+        (records["seq"] > 0)
+        & (records["seq"] < MOST_RECORDS)
+        & (records["event"] > 0)
+        & (records["event"] < EVENTS)
+    )
     for name in ("order", "record_order", "new_order"):
         sane &= records[name] <= MOST_ORDER
     for name in ("pfn", "other_pfn"):
@@ -155,7 +178,10 @@ def plausible(records: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def summed(cpus: NDArray[Any]) -> dict[str, Any]:
-    """What all CPUs have counted, from an array of :data:`CPU`, as ``counts`` of a capture's ``meta.json`` has it."""
+    """
+    What all CPUs have counted, from an array of :data:`CPU`, as ``counts`` of a
+    capture's ``meta.json`` has it.
+    """
     return {
         "forgotten": int(cpus["forgotten"].sum()),
         "seen": cpus["seen"].sum(axis=0, dtype=np.uint64).tolist(),
@@ -165,7 +191,8 @@ def summed(cpus: NDArray[Any]) -> dict[str, Any]:
 
 def most_slots(cpus: int, memory: int) -> int:
     """
-    How many slots the rings of a machine may have at most (``kmod/rings.c``): all together take no more than a sixteenth of its memory.
+    How many slots the rings of a machine may have at most (``kmod/rings.c``): all
+    together take no more than a sixteenth of its memory.
 
     :param memory: in bytes
     """
@@ -173,5 +200,8 @@ def most_slots(cpus: int, memory: int) -> int:
 
 
 def is_ring_size(slots: int) -> bool:
-    """Whether a CPU's ring may have so many slots (``kmod/rings.c``: a power of two, ``FEWEST_SLOTS`` to ``MOST_SLOTS``)."""
+    """
+    Whether a CPU's ring may have so many slots (``kmod/rings.c``: a power of two,
+    ``FEWEST_SLOTS`` to ``MOST_SLOTS``).
+    """
     return 64 <= slots <= 1 << 20 and not slots & (slots - 1)

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The filters that are the same words in every command: their grammar, and how they choose rows of NumPy columns."""
+"""
+The filters that are the same words in every command: their grammar, and how they choose
+rows of NumPy columns.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,16 @@ from pagedbg.errors import UsageError
 Mask = NDArray[np.bool_]
 
 _GOLDEN_RATIO_64 = np.uint64(0x61C8864680B583EB)  # include/linux/hash.h
-_UNITS = {"": 10**9, "ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
+_UNITS = {
+    "": 10**9,
+    "ns": 1,
+    "us": 10**3,
+    "ms": 10**6,
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "h": 3600 * 10**9,
+    "d": 86400 * 10**9,
+}
 _HIGHEST = (1 << 63) - 1
 _PFN_LIMIT = 1 << 52  # 64 bits of address with pages of 4 KiB
 
@@ -56,7 +68,12 @@ def parse_numbers(text: str) -> Ranges:
 def _range(text: str) -> tuple[int, int]:
     if match := re.fullmatch(r"(>=|<=|>|<)\s*(\w+)", text):
         limit = number(match[2])
-        pair = {">=": (limit, _HIGHEST), ">": (limit + 1, _HIGHEST), "<=": (0, limit), "<": (0, limit - 1)}[match[1]]
+        pair = {
+            ">=": (limit, _HIGHEST),
+            ">": (limit + 1, _HIGHEST),
+            "<=": (0, limit),
+            "<": (0, limit - 1),
+        }[match[1]]
     else:
         low, dash, high = text.partition("-")
         pair = number(low), number(high) if dash else number(low)
@@ -75,7 +92,8 @@ class Orders:
         """
         Which allocations take part.
 
-        :param keys: what chooses an allocation: its time stamp, or its pfn where there is none
+        :param keys: what chooses an allocation: its time stamp, or its pfn where there
+            is none
         """
         chosen = np.zeros(len(orders), np.bool_)
         for low, high, percent in self.parts:
@@ -86,9 +104,11 @@ class Orders:
 
 def participates(keys: NDArray[np.uint64], percent: float) -> Mask:
     """
-    Which allocations are among a percentage of all, the same for whatever happens to one of them.
+    Which allocations are among a percentage of all, the same for whatever happens to
+    one of them.
 
-    A key takes part if its :func:`participation_hash` is below ``percent`` of 2\N{SUPERSCRIPT THREE}\N{SUPERSCRIPT TWO}.
+    A key takes part if its :func:`participation_hash` is below ``percent`` of
+    2\N{SUPERSCRIPT THREE}\N{SUPERSCRIPT TWO}.
     """
     chosen: Mask = participation_hash(keys) < np.uint64(int((1 << 32) * percent / 100))
     return chosen
@@ -96,9 +116,11 @@ def participates(keys: NDArray[np.uint64], percent: float) -> Mask:
 
 def participation_hash(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """
-    32 bits of each key, by which BPF programs and the module choose, too: ``pagedbg_hash()`` of ``bpf/ring.h``.
+    32 bits of each key, by which BPF programs and the module choose, too:
+    ``pagedbg_hash()`` of ``bpf/ring.h``.
 
-    The kernel's ``hash_64()`` is the last of its three steps. Alone, it leaves the times of a loop that allocates as regular as they were.
+    The kernel's ``hash_64()`` is the last of its three steps. Alone, it leaves the
+    times of a loop that allocates as regular as they were.
     """
     mixed = keys.astype(np.uint64) * _GOLDEN_RATIO_64
     mixed ^= mixed >> np.uint64(32)
@@ -106,7 +128,10 @@ def participation_hash(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def parse_orders(text: str) -> Orders:
-    """``4``, ``4-9``, ``>=3``, ``0:20,1:50,4``: what follows a colon is the percentage that takes part."""
+    """
+    ``4``, ``4-9``, ``>=3``, ``0:20,1:50,4``: what follows a colon is the percentage
+    that takes part.
+    """
     parts = []
     for part in text.split(","):
         orders, colon, percent = part.strip().partition(":")
@@ -114,15 +139,24 @@ def parse_orders(text: str) -> Orders:
             low, high = _range(orders)
             share = float(percent) if colon else 100.0
         except (UsageError, ValueError):
-            raise UsageError(f"{part.strip()!r} names no orders; write 4, 4-9, '>=3' or 0:20,1:50,4 (order:percent)") from None
+            raise UsageError(
+                f"{part.strip()!r} names no orders; write 4, 4-9, '>=3' or 0:20,1:50,4"
+                " (order:percent)"
+            ) from None
         if not 0 <= share <= 100:
-            raise UsageError(f"{percent} is no percentage; write a number from 0 to 100 behind the colon")
+            raise UsageError(
+                f"{percent} is no percentage; write a number from 0 to 100 behind the"
+                " colon"
+            )
         parts.append((low, high, share))
     return Orders(tuple(parts))
 
 
 def parse_pfns(text: str) -> tuple[int, int]:
-    """``A``, ``A-B`` (both included) or ``A+N`` as the half-open range of page frame numbers ``(start, end)``."""
+    """
+    ``A``, ``A-B`` (both included) or ``A+N`` as the half-open range of page frame
+    numbers ``(start, end)``.
+    """
     if "+" in text:
         first, _, count = text.partition("+")
         start, end = number(first), number(first) + number(count)
@@ -130,7 +164,9 @@ def parse_pfns(text: str) -> tuple[int, int]:
         first, dash, last = text.partition("-")
         start, end = number(first), (number(last) if dash else number(first)) + 1
     if end <= start:
-        raise UsageError(f"{text!r} is an empty range of pages; write 0x1000-0x1fff or 0x1000+512")
+        raise UsageError(
+            f"{text!r} is an empty range of pages; write 0x1000-0x1fff or 0x1000+512"
+        )
     if end > _PFN_LIMIT:
         raise UsageError(f"{text!r} lies beyond all page frame numbers")
     return start, end
@@ -150,7 +186,10 @@ class Age:
 
 
 def parse_age(text: str) -> Age:
-    """``>10s``, ``<5m``, ``10s-1m``; ``10s`` alone is the least age. Units: ns, us, ms, s, m, h, d."""
+    """
+    ``>10s``, ``<5m``, ``10s-1m``; ``10s`` alone is the least age. Units: ns, us, ms, s,
+    m, h, d.
+    """
     stripped = text.strip()
     if match := re.fullmatch(r"(>=|>|<=|<)\s*(.+)", stripped):
         limit = duration(match[2])
@@ -181,7 +220,10 @@ class Names:
         if name is None:
             return False
         if self.ignore_case:
-            return any(fnmatch.fnmatchcase(name.lower(), pattern.lower()) for pattern in self.patterns)
+            return any(
+                fnmatch.fnmatchcase(name.lower(), pattern.lower())
+                for pattern in self.patterns
+            )
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.patterns)
 
 
@@ -194,11 +236,16 @@ def parse_names(text: str, ignore_case: bool = False) -> Names:
 
 
 def parse_kinds(text: str, known: Sequence[str], what: str) -> Names:
-    """Like :func:`parse_names` for names of which all are known: one that matches none of them is refused."""
+    """
+    Like :func:`parse_names` for names of which all are known: one that matches none of
+    them is refused.
+    """
     names = parse_names(text, ignore_case=True)
     for pattern in names.patterns:
         if not any(Names((pattern,), True)(name) for name in known):
-            raise UsageError(f"there is no {what} {pattern!r} here, only {', '.join(known)}")
+            raise UsageError(
+                f"there is no {what} {pattern!r} here, only {', '.join(known)}"
+            )
     return names
 
 

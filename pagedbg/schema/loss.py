@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a capture has lost: of which kind, and how much. Whoever shows it makes sentences."""
+"""
+What a capture has lost: of which kind, and how much. Whoever shows it makes sentences.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,11 @@ class Loss:
     count: int | None
 
 
-INCOMPLETE = frozenset(LossKind) - {LossKind.REPEATED, LossKind.UNCOUNTED, LossKind.FORGOTTEN}
+INCOMPLETE = frozenset(LossKind) - {
+    LossKind.REPEATED,
+    LossKind.UNCOUNTED,
+    LossKind.FORGOTTEN,
+}
 """The kinds by which events are missing."""
 
 
@@ -53,7 +59,9 @@ def losses_of(meta: Meta, contents: Contents, *, abandoned: bool) -> list[Loss]:
     if abandoned and counts.cpus:
         # What came after the last count shows by the gaps in the numbers.
         for cpu, count in enumerate(counts.cpus):
-            if (newer := int(contents.newer[cpu])) and (last := int(contents.last[cpu])) >= count.next:
+            if (newer := int(contents.newer[cpu])) and (
+                last := int(contents.last[cpu])
+            ) >= count.next:
                 overwritten += last + 1 - count.next - newer
     gone, more = _compared(meta, contents)
     found = [
@@ -78,7 +86,10 @@ def losses_of(meta: Meta, contents: Contents, *, abandoned: bool) -> list[Loss]:
 
 
 def _compared(meta: Meta, contents: Contents) -> tuple[int, int]:
-    """How many records are not in the file that should be, and how many are that should not."""
+    """
+    How many records are not in the file that should be, and how many are that should
+    not.
+    """
     cpus = meta.counts.cpus
     if not cpus:
         # Of a recorder that did not count by CPU.

@@ -9,17 +9,21 @@ from typing import Any, Literal
 
 Kind = Literal["int", "hex", "str", "bytes", "share", "ns", "stack"]
 """
-What a column holds, hence how text shows it (JSON and CSV always carry the plain value):
+What a column holds, hence how text shows it (JSON and CSV always carry the plain
+value):
 
-``int`` a number, ``hex`` a number written in hexadecimal, ``str`` text, ``bytes`` a size in bytes (text: KiB, MiB),
-``share`` per cent as a float, ``ns`` a time in nanoseconds (text: seconds), ``stack`` a list of frames, innermost first.
-Any value may be None: not known.
+``int`` a number, ``hex`` a number written in hexadecimal, ``str`` text, ``bytes`` a
+size in bytes (text: KiB, MiB), ``share`` per cent as a float, ``ns`` a time in
+nanoseconds (text: seconds), ``stack`` a list of frames, innermost first. Any value may
+be None: not known.
 """
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """One column: the ``name`` that scripts use and the ``kind`` that says how to draw it."""
+    """
+    One column: the ``name`` that scripts use and the ``kind`` that says how to draw it.
+    """
 
     name: str
     kind: Kind = "str"
@@ -33,9 +37,11 @@ class Table:
     """
     Rows under named columns, perhaps too many to hold at once.
 
-    ``batches`` is consumed once: an iterable of lists of rows, each row as long as ``columns``. ``notes`` are sentences said after the
-    last row (what could not be read, what was left out); a producer may append to them until its last batch is taken. ``text`` is what to
-    print instead of a table where the format is text, an iterable of lines (it may consume ``batches`` itself). ``empty`` is the sentence for
+    ``batches`` is consumed once: an iterable of lists of rows, each row as long as
+    ``columns``. ``notes`` are sentences said after the last row (what could not be
+    read, what was left out); a producer may append to them until its last batch is
+    taken. ``text`` is what to print instead of a table where the format is text, an
+    iterable of lines (it may consume ``batches`` itself). ``empty`` is the sentence for
     a table without rows.
     """
 

@@ -2,7 +2,8 @@
 """
 Completion of a line: commands, their words and options, the options' values, and files.
 
-Values and files are named by strangers. Only printable text is offered, and as one word whatever it holds: nobody reads it again before it is run.
+Values and files are named by strangers. Only printable text is offered, and as one word
+whatever it holds: nobody reads it again before it is run.
 """
 
 from __future__ import annotations
@@ -14,7 +15,12 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
 from drgn.commands import argument, unquote_shell_word
-from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
+from prompt_toolkit.completion import (
+    CompleteEvent,
+    Completer,
+    Completion,
+    PathCompleter,
+)
 from prompt_toolkit.document import Document
 
 from pagedbg.output.lines import last_command, open_quote
@@ -23,15 +29,30 @@ from pagedbg.shell.command import NAMESPACE, flat_arguments
 from pagedbg.shell.option_values import PATTERNS, VALUES
 from pagedbg.shell.registry import COMMANDS, GROUPS, command_of
 
-_TOKEN = re.compile(r"""\s+|[0-9]*[<>]+|\||(?:\\.?|"(?:\\.|[^"])*"?|'[^']*'?|[^\s<>|"'\\])+""")
-_VALUELESS_ACTIONS = frozenset({"store_true", "store_false", "store_const", "append_const", "count", "help", "version"})
+_TOKEN = re.compile(
+    r"""\s+|[0-9]*[<>]+|\||(?:\\.?|"(?:\\.|[^"])*"?|'[^']*'?|[^\s<>|"'\\])+"""
+)
+_VALUELESS_ACTIONS = frozenset(
+    {
+        "store_true",
+        "store_false",
+        "store_const",
+        "append_const",
+        "count",
+        "help",
+        "version",
+    }
+)
 # What has a meaning in a list of patterns.
 _SYNTAX = frozenset(",[*?")
 
 
 @dataclasses.dataclass
 class _Place:
-    """Where the cursor is: behind ``words``, in the unfinished ``word``, which is a file's name if ``file``."""
+    """
+    Where the cursor is: behind ``words``, in the unfinished ``word``, which is a file's
+    name if ``file``.
+    """
 
     words: list[str]
     word: str
@@ -60,7 +81,10 @@ def _place(text: str) -> _Place | None:
 
 
 def _takes_value(arg: argument) -> bool:
-    return arg.kwargs.get("action") not in _VALUELESS_ACTIONS and arg.kwargs.get("nargs") != 0
+    return (
+        arg.kwargs.get("action") not in _VALUELESS_ACTIONS
+        and arg.kwargs.get("nargs") != 0
+    )
 
 
 def _is_option(arg: argument) -> bool:
@@ -76,24 +100,33 @@ def _offered(name: str, patterns: bool) -> str | None:
     """
     A name as it may be written where several can stand; None if it cannot.
 
-    :param patterns: whether ``?`` matches any character there, so that it can stand for one that nobody can type
+    :param patterns: whether ``?`` matches any character there, so that it can stand for
+        one that nobody can type
     """
     last = len(name) - 1
     odd = [
-        not c.isprintable() or c in _SYNTAX or (c == " " and i in (0, last)) or (c == "-" and i == 0 and not name[1:].isdigit())
+        not c.isprintable()
+        or c in _SYNTAX
+        or (c == " " and i in (0, last))
+        or (c == "-" and i == 0 and not name[1:].isdigit())
         for i, c in enumerate(name)
     ]
     if not any(odd):
         return name or None
-    return "".join("?" if no else c for c, no in zip(name, odd, strict=True)) if patterns else None
+    return (
+        "".join("?" if no else c for c, no in zip(name, odd, strict=True))
+        if patterns
+        else None
+    )
 
 
 class LineCompleter(Completer):
     """
     Complete a line of our prompt.
 
-    Values that come from the target are read when they are first asked for and kept until :meth:`forget`; always in the calling
-    thread, since a drgn program belongs to one.
+    Values that come from the target are read when they are first asked for and kept
+    until :meth:`forget`; always in the calling thread, since a drgn program belongs to
+    one.
     """
 
     def __init__(self, session: Session) -> None:
@@ -105,7 +138,9 @@ class LineCompleter(Completer):
         """Forget what was read from the target."""
         self._kept.clear()
 
-    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+    def get_completions(
+        self, document: Document, complete_event: CompleteEvent
+    ) -> Iterable[Completion]:
         """Iterate over what may stand at the cursor."""
         text = last_command(document.text_before_cursor).lstrip()
         place = None if text.startswith(("!", "#")) else _place(text)
@@ -116,8 +151,15 @@ class LineCompleter(Completer):
         elif not place.words:
             yield from _matching(place.word, _first_words())
         elif place.words[0] in GROUPS and len(place.words) == 1:
-            known = {name: entry.description for name, entry in COMMANDS.items() if name.startswith(place.words[0] + " ")}
-            yield from _matching(place.word, {name.partition(" ")[2]: text for name, text in known.items()})
+            known = {
+                name: entry.description
+                for name, entry in COMMANDS.items()
+                if name.startswith(place.words[0] + " ")
+            }
+            yield from _matching(
+                place.word,
+                {name.partition(" ")[2]: text for name, text in known.items()},
+            )
         elif command_of(place.words) in COMMANDS:
             yield from self._arguments(place, complete_event)
 
@@ -125,7 +167,9 @@ class LineCompleter(Completer):
         name = command_of(place.words)
         command = NAMESPACE.get(name)
         arguments = list(flat_arguments(command.arguments))
-        options = {name: arg for arg in arguments if _is_option(arg) for name in arg.args}
+        options = {
+            name: arg for arg in arguments if _is_option(arg) for name in arg.args
+        }
         before = place.words[len(name.split()) :]
         option, equals, value = place.word.partition("=")
         if equals and option in options:
@@ -139,16 +183,25 @@ class LineCompleter(Completer):
             if place.word.startswith("-") or not place.word:
                 yield from _matching(place.word, _options_left(arguments, before))
 
-    def _values(self, arg: argument, word: str, event: CompleteEvent) -> Iterator[Completion]:
+    def _values(
+        self, arg: argument, word: str, event: CompleteEvent
+    ) -> Iterator[Completion]:
         if arg.kwargs.get("metavar") in ("FILE", "CORE"):
             yield from self._files(word, event)
         elif "choices" in arg.kwargs:
-            yield from _matching(word, dict.fromkeys(map(str, arg.kwargs["choices"]), ""))
+            yield from _matching(
+                word, dict.fromkeys(map(str, arg.kwargs["choices"]), "")
+            )
         else:
-            # Of a list, complete its last member. The word is written anew, since it may have been quoted, or has to be now.
+            # Of a list, complete its last member. The word is written anew, since it
+            # may have been quoted, or has to be now.
             before, comma, member = _unquoted(word).rpartition(",")
             for name in _those_like(member, self._known(arg)):
-                yield Completion(shlex.quote(before + comma + name), start_position=-len(word), display=name)
+                yield Completion(
+                    shlex.quote(before + comma + name),
+                    start_position=-len(word),
+                    display=name,
+                )
 
     def _known(self, arg: argument) -> Sequence[str]:
         """Return the values that an argument may have on this target."""
@@ -156,10 +209,16 @@ class LineCompleter(Completer):
             if key in VALUES:
                 if key not in self._kept:
                     try:
-                        offered = (_offered(name, key in PATTERNS) for name in VALUES[key](self._session))
-                        self._kept[key] = list(dict.fromkeys(name for name in offered if name is not None))
+                        offered = (
+                            _offered(name, key in PATTERNS)
+                            for name in VALUES[key](self._session)
+                        )
+                        self._kept[key] = list(
+                            dict.fromkeys(name for name in offered if name is not None)
+                        )
                     except Exception:
-                        # Completion has nobody to complain to: the command itself will say what is wrong.
+                        # Completion has nobody to complain to: the command itself will
+                        # say what is wrong.
                         self._kept[key] = ()
                 return self._kept[key]
         return ()
@@ -172,7 +231,9 @@ class LineCompleter(Completer):
             path = begun + found.text
             if path.isprintable():
                 yield Completion(
-                    shlex.quote(f"./{path}" if path.startswith("-") else path), start_position=-len(word), display=found.display
+                    shlex.quote(f"./{path}" if path.startswith("-") else path),
+                    start_position=-len(word),
+                    display=found.display,
                 )
 
 
@@ -184,7 +245,9 @@ def _first_words() -> dict[str, str]:
     return words
 
 
-def _positional(arguments: Sequence[argument], options: dict[str, argument], before: Sequence[str]) -> argument | None:
+def _positional(
+    arguments: Sequence[argument], options: dict[str, argument], before: Sequence[str]
+) -> argument | None:
     """Return the positional argument that the next word is for."""
     count = 0
     skip = False
@@ -204,22 +267,36 @@ def _positional(arguments: Sequence[argument], options: dict[str, argument], bef
     return None
 
 
-def _options_left(arguments: Sequence[argument], before: Sequence[str]) -> dict[str, str]:
+def _options_left(
+    arguments: Sequence[argument], before: Sequence[str]
+) -> dict[str, str]:
     """Return the long options that were not given yet, with their help."""
     left = {}
     for arg in arguments:
-        if _is_option(arg) and (arg.kwargs.get("action") == "append" or not set(arg.args) & set(before)):
+        if _is_option(arg) and (
+            arg.kwargs.get("action") == "append" or not set(arg.args) & set(before)
+        ):
             left[arg.args[-1]] = str(arg.kwargs.get("help") or "")
     left["--help"] = "show this help"
     return left
 
 
 def _those_like(word: str, known: Iterable[str]) -> list[str]:
-    """Return the known words that begin with a word; where none does, those that contain it."""
-    return [name for name in known if name.startswith(word)] or [name for name in known if word.lower() in name.lower()]
+    """
+    Return the known words that begin with a word; where none does, those that contain
+    it.
+    """
+    return [name for name in known if name.startswith(word)] or [
+        name for name in known if word.lower() in name.lower()
+    ]
 
 
 def _matching(word: str, known: dict[str, str]) -> Iterator[Completion]:
-    """Iterate over those like a word of our own words, which need no quotes, with what is said of each."""
+    """
+    Iterate over those like a word of our own words, which need no quotes, with what is
+    said of each.
+    """
     for name in _those_like(word, known):
-        yield Completion(name, start_position=-len(word), display=name, display_meta=known[name])
+        yield Completion(
+            name, start_position=-len(word), display=name, display_meta=known[name]
+        )

@@ -20,25 +20,38 @@ __all__ = ("did_you_mean", "exit_status", "explain")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return `` ; did you mean ...?`` for a mistyped word, or nothing where no known word is near."""
+    """
+    Return `` ; did you mean ...?`` for a mistyped word, or nothing where no known word
+    is near.
+    """
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]}?" if near else ""
 
 
 def explain(error: BaseException, name: str = "") -> PagedbgError:
-    """Turn an exception into one sentence, which is printable, begun with the name of the command where one is given."""
+    """
+    Turn an exception into one sentence, which is printable, begun with the name of the
+    command where one is given.
+    """
     if isinstance(error, ExceptionGroup):
         return explain(error.exceptions[0], name)
     if isinstance(error, PagedbgError):
         kind, said = type(error), str(error)
     elif isinstance(error, CommandNotFoundError):
-        return UsageError(printable(f"{error.name}: no such command{did_you_mean(error.name, COMMANDS) or ' (help lists them)'}"))
+        return UsageError(
+            printable(
+                f"{error.name}: no such"
+                f" command{did_you_mean(error.name, COMMANDS) or ' (help lists them)'}"
+            )
+        )
     elif isinstance(error, SyntaxError):
         kind, said = UsageError, error.msg
     else:
         kind, said = PagedbgError, _sentence(error)
     prefix = f"{name}: " if name else ""
-    return kind(printable(said if said.startswith(prefix) or not said else prefix + said))
+    return kind(
+        printable(said if said.startswith(prefix) or not said else prefix + said)
+    )
 
 
 def _sentence(error: BaseException) -> str:
@@ -48,21 +61,35 @@ def _sentence(error: BaseException) -> str:
         return f"this kernel has no {error.name!r}"
     if isinstance(error, drgn.MissingDebugInfoError):
         return f"debugging information is missing: {error}"
-    if isinstance(error, AttributeError) and re.fullmatch("'.+' has no member '.+'", str(error)):
-        # drgn's, of a kernel where it has another name; or of one whose types are damaged.
+    if isinstance(error, AttributeError) and re.fullmatch(
+        "'.+' has no member '.+'", str(error)
+    ):
+        # drgn's, of a kernel where it has another name; or of one whose types are
+        # damaged.
         return f"this kernel's {error}"
     if type(error) is LookupError:
         # drgn's; a KeyError or an IndexError is a mistake of ours.
         return str(error)
-    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("pagedbg"):
+    if (
+        isinstance(error, ModuleNotFoundError)
+        and error.name
+        and not error.name.startswith("pagedbg")
+    ):
         return f"the Python package {error.name} is not installed"
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+        return (
+            f"{error.filename}: {error.strerror}"
+            if error.filename is not None
+            else error.strerror
+        )
     if isinstance(error, MemoryError):
         return "out of memory"
     if os.environ.get("PAGEDBG_DEBUG"):
         traceback.print_exception(error)
-    return f"this is a bug in pagedbg: {type(error).__name__}: {error} (PAGEDBG_DEBUG=1 shows where)"
+    return (
+        f"this is a bug in pagedbg: {type(error).__name__}: {error} (PAGEDBG_DEBUG=1"
+        " shows where)"
+    )
 
 
 def exit_status(error: PagedbgError) -> int:

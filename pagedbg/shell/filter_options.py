@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The filter options, the same words in every command that looks at allocations, and what they choose among blocks."""
+"""
+The filter options, the same words in every command that looks at allocations, and what
+they choose among blocks.
+"""
 
 from __future__ import annotations
 
@@ -29,23 +32,59 @@ FILTERS = argument_group(
         type=filter_words.parse_orders,
         help="4, 4-9, '>=3', or 0:20,1:50,4 (order:percent of its allocations)",
     ),
-    argument("--gfp", metavar="FLAGS", help="all of these flags: GFP_KERNEL, '__GFP_COMP|__GFP_ZERO'"),
-    argument("--migratetype", metavar="TYPE", help="what the allocation asked for: Unmovable, Movable, Reclaimable"),
+    argument(
+        "--gfp",
+        metavar="FLAGS",
+        help="all of these flags: GFP_KERNEL, '__GFP_COMP|__GFP_ZERO'",
+    ),
+    argument(
+        "--migratetype",
+        metavar="TYPE",
+        help="what the allocation asked for: Unmovable, Movable, Reclaimable",
+    ),
     argument("--zone", metavar="ZONE", help="Normal, DMA32, ..."),
-    argument("--node", metavar="NODE", type=filter_words.parse_numbers, help="0, 0-3, 1,3"),
-    argument("--pid", metavar="PID", type=filter_words.parse_numbers, help="allocated by this process or thread"),
+    argument(
+        "--node", metavar="NODE", type=filter_words.parse_numbers, help="0, 0-3, 1,3"
+    ),
+    argument(
+        "--pid",
+        metavar="PID",
+        type=filter_words.parse_numbers,
+        help="allocated by this process or thread",
+    ),
     argument(
         "--comm",
         metavar="NAME",
         type=filter_words.parse_names,
-        help="allocated by this program; * and ? match as in a shell (Tab writes ? for what cannot be typed)",
+        help=(
+            "allocated by this program; * and ? match as in a shell (Tab writes ? for"
+            " what cannot be typed)"
+        ),
     ),
-    argument("--stack", metavar="REGEX", type=filter_words.parse_regex, help="a frame of the allocation's stack matches"),
     argument(
-        "--module", metavar="NAME", type=filter_words.parse_names, help="the first frame that belongs to a module belongs to this one"
+        "--stack",
+        metavar="REGEX",
+        type=filter_words.parse_regex,
+        help="a frame of the allocation's stack matches",
     ),
-    argument("--age", metavar="AGE", type=filter_words.parse_age, help="'>10s', '<5m', 10s-1h; 10s is at least 10s"),
-    argument("--pfns", metavar="RANGE", type=filter_words.parse_pfns, help="blocks with a page in A-B, or A+N"),
+    argument(
+        "--module",
+        metavar="NAME",
+        type=filter_words.parse_names,
+        help="the first frame that belongs to a module belongs to this one",
+    ),
+    argument(
+        "--age",
+        metavar="AGE",
+        type=filter_words.parse_age,
+        help="'>10s', '<5m', 10s-1h; 10s is at least 10s",
+    ),
+    argument(
+        "--pfns",
+        metavar="RANGE",
+        type=filter_words.parse_pfns,
+        help="blocks with a page in A-B, or A+N",
+    ),
     title="filters",
 )
 
@@ -66,21 +105,44 @@ def _gfp_flags(session: Session) -> Sequence[str]:
 
 
 class Selection:
-    """The filters of one command line, as a mask over blocks; cheap ones first, stacks last and only for what is left."""
+    """
+    The filters of one command line, as a mask over blocks; cheap ones first, stacks
+    last and only for what is left.
+    """
 
     def __init__(self, args: argparse.Namespace, lookup: Lookup) -> None:
         self._args = args
         self._lookup = lookup
         self._handles: dict[int, bool] = {}
-        self._gfp_mask = named("--gfp", lambda: parse_gfp_flags(lookup.prog, args.gfp)) if args.gfp else 0
-        self._zone = named("--zone", lambda: filter_words.parse_kinds(args.zone, zone_names(lookup.prog), "zone")) if args.zone else None
+        self._gfp_mask = (
+            named("--gfp", lambda: parse_gfp_flags(lookup.prog, args.gfp))
+            if args.gfp
+            else 0
+        )
+        self._zone = (
+            named(
+                "--zone",
+                lambda: filter_words.parse_kinds(
+                    args.zone, zone_names(lookup.prog), "zone"
+                ),
+            )
+            if args.zone
+            else None
+        )
         self._migratetype = (
-            named("--migratetype", lambda: filter_words.parse_kinds(args.migratetype, migratetype_names(lookup.prog), "migratetype"))
+            named(
+                "--migratetype",
+                lambda: filter_words.parse_kinds(
+                    args.migratetype, migratetype_names(lookup.prog), "migratetype"
+                ),
+            )
             if args.migratetype
             else None
         )
         if args.age and lookup.now is None:
-            raise PagedbgError("ages are not known here: the run queues' clocks cannot be read.")
+            raise PagedbgError(
+                "ages are not known here: the run queues' clocks cannot be read."
+            )
 
     def choose(self, blocks: Blocks) -> Blocks:
         """The blocks that pass."""
@@ -96,28 +158,50 @@ class Selection:
         args, column = self._args, blocks.column
         masks = []
         if args.orders:
-            masks.append(args.orders.mask(blocks.order, column("ts_nsec") if "ts_nsec" in blocks.members else blocks.pfn))
+            masks.append(
+                args.orders.mask(
+                    blocks.order,
+                    column("ts_nsec") if "ts_nsec" in blocks.members else blocks.pfn,
+                )
+            )
         if args.pfns:
-            masks.append((blocks.pfn < np.uint64(args.pfns[1])) & (blocks.end_pfn > np.uint64(args.pfns[0])))
+            masks.append(
+                (blocks.pfn < np.uint64(args.pfns[1]))
+                & (blocks.end_pfn > np.uint64(args.pfns[0]))
+            )
         if args.gfp:
             wanted = np.uint32(self._gfp_mask)
             masks.append((column("gfp_mask") & wanted) == wanted)
         if args.pid:
             mask = args.pid.mask(column("pid"))
-            masks.append(mask | args.pid.mask(column("tgid")) if "tgid" in blocks.members else mask)
+            masks.append(
+                mask | args.pid.mask(column("tgid"))
+                if "tgid" in blocks.members
+                else mask
+            )
         if args.age:
             assert self._lookup.now is not None
-            masks.append(args.age.mask(self._lookup.now - column("ts_nsec").astype(np.int64)))
+            masks.append(
+                args.age.mask(self._lookup.now - column("ts_nsec").astype(np.int64))
+            )
         return np.logical_and.reduce(masks) if masks else None
 
     def _names(self, blocks: Blocks) -> NDArray[np.bool_] | None:
         masks = []
-        if self._migratetype:
-            masks.append(_each(blocks.column("gfp_mask"), lambda mask: self._migratetype(self._lookup.migratetype(int(mask)))))  # type: ignore[misc]
+        if (wanted := self._migratetype) is not None:
+            name = self._lookup.migratetype
+            masks.append(
+                _each(blocks.column("gfp_mask"), lambda mask: wanted(name(int(mask))))
+            )
         if self._args.comm:
             words = blocks.column("comm")
             first, which = group(list(words.T))
-            masks.append(np.array([self._args.comm(self._lookup.comm(words[i])) for i in first], np.bool_)[which])
+            masks.append(
+                np.array(
+                    [self._args.comm(self._lookup.comm(words[i])) for i in first],
+                    np.bool_,
+                )[which]
+            )
         return np.logical_and.reduce(masks) if masks else None
 
     def _places(self, blocks: Blocks) -> NDArray[np.bool_] | None:
@@ -141,9 +225,9 @@ class Selection:
         number = int(handle)
         if number not in self._handles:
             args, lookup = self._args, self._lookup
-            self._handles[number] = (not args.stack or args.stack(lookup.stack(number))) and (
-                not args.module or args.module(lookup.module(number))
-            )
+            self._handles[number] = (
+                not args.stack or args.stack(lookup.stack(number))
+            ) and (not args.module or args.module(lookup.module(number)))
         return self._handles[number]
 
 

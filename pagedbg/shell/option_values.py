@@ -2,10 +2,11 @@
 """
 What the values of options may be, for completion.
 
-:data:`VALUES` maps an option (``--zone``) or the metavar of a positional (``COMMAND``) to a function that lists its values on a
-session's target. It is called when Tab is pressed there, from the thread that owns the target, and its answer is kept; if it fails,
-nothing is offered. An argument with ``choices`` needs no entry; a value may be a comma-separated list. A command file adds what
-only it knows::
+:data:`VALUES` maps an option (``--zone``) or the metavar of a positional (``COMMAND``)
+to a function that lists its values on a session's target. It is called when Tab is
+pressed there, from the thread that owns the target, and its answer is kept; if it
+fails, nothing is offered. An argument with ``choices`` needs no entry; a value may be a
+comma-separated list. A command file adds what only it knows::
 
     from pagedbg.shell.option_values import values
 
@@ -26,11 +27,17 @@ ValuesFunc = Callable[[Session], Sequence[str]]
 VALUES: dict[str, ValuesFunc] = {}
 
 PATTERNS: set[str] = set()
-"""Options whose values are patterns: there a name that nobody can type is offered with ``?`` for what is odd in it, elsewhere not at all."""
+"""
+Options whose values are patterns: there a name that nobody can type is offered with
+``?`` for what is odd in it, elsewhere not at all.
+"""
 
 
 def values(*options: str, patterns: bool = False) -> Callable[[ValuesFunc], ValuesFunc]:
-    """Declare a function that lists the values of options; :param patterns: whether they are matched as in a shell."""
+    """
+    Declare a function that lists the values of options; :param patterns: whether they
+    are matched as in a shell.
+    """
 
     def decorator(func: ValuesFunc) -> ValuesFunc:
         for option in options:

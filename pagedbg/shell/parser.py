@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The words of a command: arguments as :mod:`drgn.commands` declares them, and a parser whose errors are one sentence."""
+"""
+The words of a command: arguments as :mod:`drgn.commands` declares them, and a parser
+whose errors are one sentence.
+"""
 
 from __future__ import annotations
 
@@ -54,15 +57,25 @@ class Parser(argparse.ArgumentParser):
             # Help in colours: escape sequences that are not let through.
             self.color = False
         _add_all(self, arguments)
-        self.add_argument("-h", "--help", action=_HelpAction, nargs=0, help="show this help")
+        self.add_argument(
+            "-h", "--help", action=_HelpAction, nargs=0, help="show this help"
+        )
 
     def parse_line(self, words: Sequence[str]) -> argparse.Namespace:
-        """Parse the words of a command; a word that has no place is answered with the nearest that has."""
+        """
+        Parse the words of a command; a word that has no place is answered with the
+        nearest that has.
+        """
         try:
             args, rest = self.parse_known_args(words)
         except UsageError:
-            # Python 3.13 gives a positional argument what follows an unknown option, and may refuse it as that.
-            self._refuse_unknown(word for word in itertools.takewhile("--".__ne__, words) if not self._may_be_known(word))
+            # Python 3.13 gives a positional argument what follows an unknown option,
+            # and may refuse it as that.
+            self._refuse_unknown(
+                word
+                for word in itertools.takewhile("--".__ne__, words)
+                if not self._may_be_known(word)
+            )
             raise
         if rest:
             self._refuse_unknown(rest)
@@ -80,7 +93,8 @@ class Parser(argparse.ArgumentParser):
         """Whether a word may be an option or its beginning, or a negative number."""
         name = word.split("=")[0]
         return word[1:2].isdigit() or any(
-            option.startswith(name) or (len(option) == 2 and word.startswith(option)) for option in self.options()
+            option.startswith(name) or (len(option) == 2 and word.startswith(option))
+            for option in self.options()
         )
 
     def options(self) -> list[str]:
@@ -106,7 +120,10 @@ def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
 
     def chosen(text: str) -> str:
         if text not in choices:
-            raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from {', '.join(map(repr, choices))})")
+            raise argparse.ArgumentTypeError(
+                f"invalid choice: {text!r} (choose from"
+                f" {', '.join(map(repr, choices))})"
+            )
         return text
 
     return chosen
@@ -114,9 +131,14 @@ def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
 
 def _add(parser: Any, arg: Argument) -> None:
     if isinstance(arg, argument_group):
-        _add_all(parser.add_argument_group(title=arg.title, description=arg.description), arg.arguments)
+        _add_all(
+            parser.add_argument_group(title=arg.title, description=arg.description),
+            arg.arguments,
+        )
     elif isinstance(arg, mutually_exclusive_group):
-        _add_all(parser.add_mutually_exclusive_group(required=arg.required), arg.arguments)
+        _add_all(
+            parser.add_mutually_exclusive_group(required=arg.required), arg.arguments
+        )
     else:
         options = dict(arg.kwargs)
         # argparse formats help strings with %.

@@ -2,8 +2,10 @@
 """
 The list of commands.
 
-The list is plain data: ``pagedbg --help``, ``help`` and completion read it without importing any command, and
-:data:`pagedbg.shell.command.NAMESPACE` imports a command's module only when that command is run.
+The list is plain data: ``pagedbg --help``, ``help`` and completion read it without
+importing any command, and
+:data:`pagedbg.shell.command.NAMESPACE` imports a command's module only when that
+command is run.
 """
 
 from __future__ import annotations
@@ -13,7 +15,10 @@ from typing import NamedTuple
 
 
 class Entry(NamedTuple):
-    """Where a command lives, the group that ``help`` lists it in, and its one-line description."""
+    """
+    Where a command lives, the group that ``help`` lists it in, and its one-line
+    description.
+    """
 
     module: str
     group: str
@@ -21,25 +26,89 @@ class Entry(NamedTuple):
 
 
 COMMANDS: dict[str, Entry] = {
-    "status": Entry("pagedbg.commands.status", "The target", "say in a few lines what is being looked at"),
-    "doctor": Entry("pagedbg.commands.doctor", "The target", "list what works here, what does not, and how to get it"),
-    "log": Entry("pagedbg.commands.log", "The target", "print what the kernel has logged"),
-    "inspect": Entry("pagedbg.commands.inspect", "Pages", "show all that is known of a page and of who holds it"),
-    "owners": Entry("pagedbg.commands.owners", "Pages", "list who holds pages, block by block or summed up"),
-    "trace set": Entry("pagedbg.commands.trace.trace", "Events", "say which events are recorded: orders, participation, programs"),
-    "trace start": Entry("pagedbg.commands.trace.trace", "Events", "record what happens to pages from now on"),
-    "trace attach": Entry("pagedbg.commands.trace.trace", "Events", "take over what records with no pagedbg"),
-    "trace stop": Entry("pagedbg.commands.trace.trace", "Events", "stop recording and keep what was recorded"),
-    "trace status": Entry("pagedbg.commands.trace.trace", "Events", "say what is recorded, how, and what was lost"),
-    "trace show": Entry("pagedbg.commands.trace.show", "Events", "list recorded events"),
-    "trace follow": Entry("pagedbg.commands.trace.show", "Events", "show events as they happen, until Ctrl-C"),
-    "trace clear": Entry("pagedbg.commands.trace.trace", "Events", "forget the events recorded so far"),
-    "trace save": Entry("pagedbg.commands.trace.trace", "Events", "keep the capture in a directory"),
-    "trace load": Entry("pagedbg.commands.trace.trace", "Events", "open a capture that was saved"),
-    "trace recover": Entry("pagedbg.commands.trace.recover", "Events", "list what was recording in a dump"),
-    "correlate": Entry("pagedbg.commands.correlate", "Events", "say what became of the allocations that were recorded"),
-    "record": Entry("pagedbg.commands.record", "Events", "record into a directory without a prompt, or while a command runs"),
-    "help": Entry("pagedbg.commands.help", "The prompt", "list the commands, or explain one with examples"),
+    "status": Entry(
+        "pagedbg.commands.status",
+        "The target",
+        "say in a few lines what is being looked at",
+    ),
+    "doctor": Entry(
+        "pagedbg.commands.doctor",
+        "The target",
+        "list what works here, what does not, and how to get it",
+    ),
+    "log": Entry(
+        "pagedbg.commands.log", "The target", "print what the kernel has logged"
+    ),
+    "inspect": Entry(
+        "pagedbg.commands.inspect",
+        "Pages",
+        "show all that is known of a page and of who holds it",
+    ),
+    "owners": Entry(
+        "pagedbg.commands.owners",
+        "Pages",
+        "list who holds pages, block by block or summed up",
+    ),
+    "trace set": Entry(
+        "pagedbg.commands.trace.trace",
+        "Events",
+        "say which events are recorded: orders, participation, programs",
+    ),
+    "trace start": Entry(
+        "pagedbg.commands.trace.trace",
+        "Events",
+        "record what happens to pages from now on",
+    ),
+    "trace attach": Entry(
+        "pagedbg.commands.trace.trace",
+        "Events",
+        "take over what records with no pagedbg",
+    ),
+    "trace stop": Entry(
+        "pagedbg.commands.trace.trace",
+        "Events",
+        "stop recording and keep what was recorded",
+    ),
+    "trace status": Entry(
+        "pagedbg.commands.trace.trace",
+        "Events",
+        "say what is recorded, how, and what was lost",
+    ),
+    "trace show": Entry(
+        "pagedbg.commands.trace.show", "Events", "list recorded events"
+    ),
+    "trace follow": Entry(
+        "pagedbg.commands.trace.show",
+        "Events",
+        "show events as they happen, until Ctrl-C",
+    ),
+    "trace clear": Entry(
+        "pagedbg.commands.trace.trace", "Events", "forget the events recorded so far"
+    ),
+    "trace save": Entry(
+        "pagedbg.commands.trace.trace", "Events", "keep the capture in a directory"
+    ),
+    "trace load": Entry(
+        "pagedbg.commands.trace.trace", "Events", "open a capture that was saved"
+    ),
+    "trace recover": Entry(
+        "pagedbg.commands.trace.recover", "Events", "list what was recording in a dump"
+    ),
+    "correlate": Entry(
+        "pagedbg.commands.correlate",
+        "Events",
+        "say what became of the allocations that were recorded",
+    ),
+    "record": Entry(
+        "pagedbg.commands.record",
+        "Events",
+        "record into a directory without a prompt, or while a command runs",
+    ),
+    "help": Entry(
+        "pagedbg.commands.help",
+        "The prompt",
+        "list the commands, or explain one with examples",
+    ),
     "exit": Entry("pagedbg.commands.help", "The prompt", "leave (also quit, Ctrl-D)"),
     "quit": Entry("pagedbg.commands.help", "The prompt", "leave"),
 }

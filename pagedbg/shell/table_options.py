@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What ``--by``, ``--top`` and ``--sort`` say, for commands that list rows or sum them up."""
+"""
+What ``--by``, ``--top`` and ``--sort`` say, for commands that list rows or sum them up.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ def by_parser(keys: Collection[str]) -> Callable[[str], list[str]]:
         names = [part.strip() for part in text.split(",")]
         for name in names:
             if name not in keys:
-                raise UsageError(f"{name!r} is nothing to sum up by; choose from {', '.join(keys)}")
+                raise UsageError(
+                    f"{name!r} is nothing to sum up by; choose from {', '.join(keys)}"
+                )
         return list(dict.fromkeys(names))
 
     return parse
@@ -34,21 +38,31 @@ def parse_sort(text: str | None, columns: Iterable[Column]) -> tuple[str, bool] 
     """
     Take ``--sort`` apart.
 
-    :return: the column, and whether the greatest comes first, as it does unless it holds text or ``-`` stands before it; None for no ``--sort``
+    :return: the column, and whether the greatest comes first, as it does unless it
+        holds text or ``-`` stands before it; None for no ``--sort``
     """
     if not text:
         return None
     kinds = {column.name: column.kind for column in columns}
     name = text.removeprefix("-")
     if name not in kinds:
-        raise UsageError(f"--sort: there is no column {name!r}; choose from {', '.join(kinds)}")
+        raise UsageError(
+            f"--sort: there is no column {name!r}; choose from {', '.join(kinds)}"
+        )
     return name, (kinds[name] in ("str", "stack")) == text.startswith("-")
 
 
-def sort_rows(rows: list[tuple[Any, ...]], index: int, descending: bool, top: int | None = None) -> list[tuple[Any, ...]]:
-    """Sort rows by a column, in place; what is not known comes last whichever way. Returns the first *top* of them."""
+def sort_rows(
+    rows: list[tuple[Any, ...]], index: int, descending: bool, top: int | None = None
+) -> list[tuple[Any, ...]]:
+    """
+    Sort rows by a column, in place; what is not known comes last whichever way. Returns
+    the first *top* of them.
+    """
     # Twice, since a sort keeps the order of equals.
-    rows.sort(key=lambda row: 0 if row[index] is None else row[index], reverse=descending)
+    rows.sort(
+        key=lambda row: 0 if row[index] is None else row[index], reverse=descending
+    )
     rows.sort(key=lambda row: row[index] is None)
     return rows if top is None else rows[:top]
 

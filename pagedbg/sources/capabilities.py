@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-What a target offers, each question asked once and in one place: commands declare what they need, ``doctor`` prints the lot.
+What a target offers, each question asked once and in one place: commands declare what
+they need, ``doctor`` prints the lot.
 
-A probe is a function of the target; it returns whether the thing is there and, in a few words, what was found. What to do about it when it
-is not there stands beside it.
+A probe is a function of the target; it returns whether the thing is there and, in a few
+words, what was found. What to do about it when it is not there stands beside it.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ class Capability:
     """
     The answer to one question.
 
-    ``state``: whether the target has it. ``detail``: what was found. ``cost``: what does not work without it. ``remedy``: how to get it;
-    both empty where ``state`` is true.
+    ``state``: whether the target has it. ``detail``: what was found. ``cost``: what
+    does not work without it. ``remedy``: how to get it; both empty where ``state`` is
+    true.
     """
 
     name: str
@@ -51,7 +53,9 @@ class _Probe(NamedTuple):
 _PROBES: dict[str, _Probe] = {}
 
 
-def _probe(name: str, *, cost: str, remedy: str, only_live: bool = False) -> Callable[[Callable[[Target], tuple[bool, str]]], None]:
+def _probe(
+    name: str, *, cost: str, remedy: str, only_live: bool = False
+) -> Callable[[Callable[[Target], tuple[bool, str]]], None]:
     def register(ask: Callable[[Target], tuple[bool, str]]) -> None:
         _PROBES[name] = _Probe(ask, cost, remedy, only_live)
 
@@ -59,7 +63,10 @@ def _probe(name: str, *, cost: str, remedy: str, only_live: bool = False) -> Cal
 
 
 class Capabilities(Mapping[str, Capability]):
-    """The capabilities of a target by name, each probed when it is first asked for. A dump has none of those of a running kernel."""
+    """
+    The capabilities of a target by name, each probed when it is first asked for. A dump
+    has none of those of a running kernel.
+    """
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -75,11 +82,19 @@ class Capabilities(Mapping[str, Capability]):
                 remedy = probe.remedy
             except (*UNREADABLE, OSError) as error:
                 state, detail, remedy = False, f"could not be asked ({error})", ""
-            self._known[name] = Capability(name, state, detail) if state else Capability(name, state, detail, probe.cost, remedy)
+            self._known[name] = (
+                Capability(name, state, detail)
+                if state
+                else Capability(name, state, detail, probe.cost, remedy)
+            )
         return self._known[name]
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name, probe in _PROBES.items() if self._target.live or not probe.only_live)
+        return (
+            name
+            for name, probe in _PROBES.items()
+            if self._target.live or not probe.only_live
+        )
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -99,7 +114,14 @@ def _types(target: Target) -> tuple[bool, str]:
     remedy="Linux 6.0 and later put into vmcoreinfo where kallsyms is",
 )
 def _kallsyms(target: Target) -> tuple[bool, str]:
-    return target.has_kallsyms, "the kernel's own" if target.has_kallsyms else "not found; symbols come from debug info"
+    return (
+        target.has_kallsyms,
+        (
+            "the kernel's own"
+            if target.has_kallsyms
+            else "not found; symbols come from debug info"
+        ),
+    )
 
 
 @_probe(
@@ -108,7 +130,11 @@ def _kallsyms(target: Target) -> tuple[bool, str]:
     remedy="Build with CONFIG_KALLSYMS_ALL=y, or give the vmlinux with -s",
 )
 def _kallsyms_all(target: Target) -> tuple[bool, str]:
-    return (True, "data symbols are there") if target.has_symbol("init_task") else (False, "only functions are there")
+    return (
+        (True, "data symbols are there")
+        if target.has_symbol("init_task")
+        else (False, "only functions are there")
+    )
 
 
 @_probe(
@@ -125,19 +151,31 @@ def _kptr(target: Target) -> tuple[bool, str]:
 @_probe(
     "page_owner_compiled",
     cost="nobody knows who holds a page",
-    remedy="Build the kernel with CONFIG_PAGE_OWNER=y (Fedora, openSUSE and AlmaLinux do)",
+    remedy=(
+        "Build the kernel with CONFIG_PAGE_OWNER=y (Fedora, openSUSE and AlmaLinux do)"
+    ),
 )
 def _page_owner_compiled(target: Target) -> tuple[bool, str]:
-    return (True, "CONFIG_PAGE_OWNER=y") if page_owner_compiled(target.prog) else (False, "this kernel was built without CONFIG_PAGE_OWNER")
+    return (
+        (True, "CONFIG_PAGE_OWNER=y")
+        if page_owner_compiled(target.prog)
+        else (False, "this kernel was built without CONFIG_PAGE_OWNER")
+    )
 
 
 @_probe(
-    "page_owner", cost="owners has nothing to list, inspect shows no owner", remedy="Boot with page_owner=on on the kernel's command line"
+    "page_owner",
+    cost="owners has nothing to list, inspect shows no owner",
+    remedy="Boot with page_owner=on on the kernel's command line",
 )
 def _page_owner(target: Target) -> tuple[bool, str]:
     if not page_owner_compiled(target.prog):
         return False, "this kernel was built without CONFIG_PAGE_OWNER"
-    return (True, "on since boot") if page_owner_inited(target.prog) else (False, "page_owner is off")
+    return (
+        (True, "on since boot")
+        if page_owner_inited(target.prog)
+        else (False, "page_owner is off")
+    )
 
 
 @_probe(
@@ -152,7 +190,10 @@ def _complete(target: Target) -> tuple[bool, str]:
     if dump.missing:
         return False, f"the file is cut short by {dump.missing} bytes"
     if dump.left_out():
-        return False, f"left out: {', '.join(dump.left_out())} (makedumpfile -d {dump.level})"
+        return (
+            False,
+            f"left out: {', '.join(dump.left_out())} (makedumpfile -d {dump.level})",
+        )
     if dump.holes:
         return False, f"{len(dump.holes)} ranges of memory are left out"
     return True, f"{dump.format}, nothing left out"
@@ -161,7 +202,9 @@ def _complete(target: Target) -> tuple[bool, str]:
 # ---- what tracing will need ----
 
 
-@_probe("root", cost="kernel memory cannot be read", remedy="sudo pagedbg", only_live=True)
+@_probe(
+    "root", cost="kernel memory cannot be read", remedy="sudo pagedbg", only_live=True
+)
 def _root(target: Target) -> tuple[bool, str]:
     return os.geteuid() == 0, f"uid {os.geteuid()}"
 
@@ -175,49 +218,115 @@ def _root(target: Target) -> tuple[bool, str]:
 def _lockdown(target: Target) -> tuple[bool, str]:
     path = Path("/sys/kernel/security/lockdown")
     mode = re.search(r"\[(\w+)\]", path.read_text()) if path.exists() else None
-    return mode is None or mode[1] == "none", f"lockdown={mode[1]}" if mode else "no lockdown in this kernel"
+    return mode is None or mode[1] == "none", (
+        f"lockdown={mode[1]}" if mode else "no lockdown in this kernel"
+    )
 
 
-@_probe("kprobes", cost="no tracing with a kernel module", remedy="Build the kernel with CONFIG_KPROBES=y", only_live=True)
+@_probe(
+    "kprobes",
+    cost="no tracing with a kernel module",
+    remedy="Build the kernel with CONFIG_KPROBES=y",
+    only_live=True,
+)
 def _kprobes(target: Target) -> tuple[bool, str]:
-    return (True, "CONFIG_KPROBES=y") if target.has_symbol("register_kprobe") else (False, "this kernel has no kprobes")
+    return (
+        (True, "CONFIG_KPROBES=y")
+        if target.has_symbol("register_kprobe")
+        else (False, "this kernel has no kprobes")
+    )
 
 
-@_probe("ftrace on", cost="only tracepoints see anything: trace start --attach tracepoint", remedy=WAYS_OUT[FTRACE], only_live=True)
+@_probe(
+    "ftrace on",
+    cost="only tracepoints see anything: trace start --attach tracepoint",
+    remedy=WAYS_OUT[FTRACE],
+    only_live=True,
+)
 def _ftrace_on(target: Target) -> tuple[bool, str]:
-    return not is_off(FTRACE), "kernel.ftrace_enabled is 0" if is_off(FTRACE) else "not switched off"
+    return not is_off(FTRACE), (
+        "kernel.ftrace_enabled is 0" if is_off(FTRACE) else "not switched off"
+    )
 
 
-@_probe("kprobes on", cost="the kernel module and kprobes of BPF see nothing", remedy=WAYS_OUT[KPROBES], only_live=True)
+@_probe(
+    "kprobes on",
+    cost="the kernel module and kprobes of BPF see nothing",
+    remedy=WAYS_OUT[KPROBES],
+    only_live=True,
+)
 def _kprobes_on(target: Target) -> tuple[bool, str]:
-    return not is_off(KPROBES), f"{KPROBES} is 0" if is_off(KPROBES) else "not switched off"
+    return not is_off(KPROBES), (
+        f"{KPROBES} is 0" if is_off(KPROBES) else "not switched off"
+    )
 
 
-@_probe("BPF", cost="no tracing with BPF", remedy="Build the kernel with CONFIG_BPF_SYSCALL=y and CONFIG_BPF_EVENTS=y", only_live=True)
+@_probe(
+    "BPF",
+    cost="no tracing with BPF",
+    remedy="Build the kernel with CONFIG_BPF_SYSCALL=y and CONFIG_BPF_EVENTS=y",
+    only_live=True,
+)
 def _bpf(target: Target) -> tuple[bool, str]:
-    return (True, "CONFIG_BPF_EVENTS=y") if target.has_symbol("bpf_trace_run1") else (False, "this kernel has no BPF tracing")
+    return (
+        (True, "CONFIG_BPF_EVENTS=y")
+        if target.has_symbol("bpf_trace_run1")
+        else (False, "this kernel has no BPF tracing")
+    )
 
 
-@_probe("bcc", cost="no tracing with BPF", remedy="apt install python3-bpfcc (the bcc on PyPI is something else)", only_live=True)
+@_probe(
+    "bcc",
+    cost="no tracing with BPF",
+    remedy="apt install python3-bpfcc (the bcc on PyPI is something else)",
+    only_live=True,
+)
 def _bcc(target: Target) -> tuple[bool, str]:
     # bcc is looked for and not imported: that loads all of LLVM.
     found = importlib.util.find_spec("bcc")
-    real = found is not None and any((Path(place) / "libbcc.py").exists() for place in found.submodule_search_locations or ())
-    return real, "installed" if real else "not installed" if found is None else "another package of that name is installed"
+    real = found is not None and any(
+        (Path(place) / "libbcc.py").exists()
+        for place in found.submodule_search_locations or ()
+    )
+    return (
+        real,
+        (
+            "installed"
+            if real
+            else (
+                "not installed"
+                if found is None
+                else "another package of that name is installed"
+            )
+        ),
+    )
 
 
 @_probe(
     "kernel headers",
     cost="the kernel module cannot be built",
-    remedy="apt install linux-headers-$(uname -r), or your distribution's package of that name",
+    remedy=(
+        "apt install linux-headers-$(uname -r), or your distribution's package of that"
+        " name"
+    ),
     only_live=True,
 )
 def _headers(target: Target) -> tuple[bool, str]:
     build = Path("/lib/modules", os.uname().release, "build")
-    return (build / "Makefile").exists(), str(build) if build.exists() else f"{build} is not there"
+    return (build / "Makefile").exists(), (
+        str(build) if build.exists() else f"{build} is not there"
+    )
 
 
-@_probe("compiler", cost="the kernel module cannot be built", remedy="apt install build-essential", only_live=True)
+@_probe(
+    "compiler",
+    cost="the kernel module cannot be built",
+    remedy="apt install build-essential",
+    only_live=True,
+)
 def _compiler(target: Target) -> tuple[bool, str]:
     missing = [tool for tool in ("gcc", "make") if trust.program(tool) is None]
-    return not missing, f"{' and '.join(missing)} not found" if missing else "gcc and make"
+    return (
+        not missing,
+        f"{' and '.join(missing)} not found" if missing else "gcc and make",
+    )

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a capture from tracepoints knows of who holds pages: in place of page_owner's records where it is off."""
+"""
+What a capture from tracepoints knows of who holds pages: in place of page_owner's
+records where it is off.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,25 @@ from pagedbg.sources.kernel_names import Lookup
 
 
 def capture_blocks(capture: Capture) -> Blocks:
-    """The allocations of a capture that were not seen to be freed, as blocks of pages."""
+    """
+    The allocations of a capture that were not seen to be freed, as blocks of pages.
+    """
     allocations = correlate(capture.events()).allocations
     live = allocations[allocations["state"] == LIVE]
-    return Blocks(live["pfn"].copy(), live["order"].copy(), live["held"].copy(), live, np.arange(len(live)))
+    return Blocks(
+        live["pfn"].copy(),
+        live["order"].copy(),
+        live["held"].copy(),
+        live,
+        np.arange(len(live)),
+    )
 
 
 class CaptureLookup(Lookup):
-    """Look-ups for these: stacks are the capture's, and so is the clock; zones and names the kernel's."""
+    """
+    Look-ups for these: stacks are the capture's, and so is the clock; zones and names
+    the kernel's.
+    """
 
     def __init__(self, session: Session, capture: Capture) -> None:
         # Not the superclass's: this kernel may have no stack depot at all.
@@ -32,7 +46,11 @@ class CaptureLookup(Lookup):
         self.prog = session.prog
         self.page_size = self.prog["PAGE_SIZE"].value_()
         self.notes = what_is_missing(capture)
-        self.now = time.monotonic_ns() if capture.meta.ended is None else capture.meta.ended.mono_ns
+        self.now = (
+            time.monotonic_ns()
+            if capture.meta.ended is None
+            else capture.meta.ended.mono_ns
+        )
         self.special = {}
         self._gfp = {}
         self._captured = Captured(session, capture)

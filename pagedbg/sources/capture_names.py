@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the numbers in a capture's events stand for: from the capture itself, or from the kernel that is open if it is the same."""
+"""
+What the numbers in a capture's events stand for: from the capture itself, or from the
+kernel that is open if it is the same.
+"""
 
 from __future__ import annotations
 
@@ -40,11 +43,19 @@ def need_capture(session: Session) -> Capture:
         return capture
     recorders, said = session.recorders
     if recorders:
-        raise PagedbgError(f"{len(recorders)} recorders were at work in {session.target.name}: trace recover lists them, and opens one.")
+        raise PagedbgError(
+            f"{len(recorders)} recorders were at work in {session.target.name}: trace"
+            " recover lists them, and opens one."
+        )
     if session.target.dump is not None:
         none = " ".join(said) or f"Nothing was recording in {session.target.name}."
-        raise PagedbgError(f"{none} trace load DIR (or pagedbg --capture DIR) opens a capture.")
-    raise PagedbgError("there is no capture yet: trace start records one, trace load DIR (or pagedbg --capture DIR) opens one.")
+        raise PagedbgError(
+            f"{none} trace load DIR (or pagedbg --capture DIR) opens a capture."
+        )
+    raise PagedbgError(
+        "there is no capture yet: trace start records one, trace load DIR (or pagedbg"
+        " --capture DIR) opens one."
+    )
 
 
 class Captured:
@@ -57,20 +68,36 @@ class Captured:
         self._reasons: Sequence[str] = capture.meta.names.migrate_reason
         self._functions = frozenset(capture.meta.functions.values())
         masks = {name: mask for mask, name in capture.gfp_names}
-        self._movable, self._reclaimable = masks.get("__GFP_MOVABLE", 0x8), masks.get("__GFP_RECLAIMABLE", 0x10)
+        self._movable, self._reclaimable = (
+            masks.get("__GFP_MOVABLE", 0x8),
+            masks.get("__GFP_RECLAIMABLE", 0x10),
+        )
 
     @functools.cached_property
     def same_boot(self) -> bool:
-        """Whether the kernel that is open is known to be the one that the capture is of, in this boot of it."""
+        """
+        Whether the kernel that is open is known to be the one that the capture is of,
+        in this boot of it.
+        """
         session = self._session
         if self.capture is session.recovered:
             return True
-        return session.target.has_kernel and session.target.boot_id == self.capture.meta.kernel.boot_id != ""
+        return (
+            session.target.has_kernel
+            and session.target.boot_id == self.capture.meta.kernel.boot_id != ""
+        )
 
     @functools.cached_property
     def now(self) -> int | None:
-        """The time of now in the clock of the events, or of the end of the capture; None if not known."""
-        if self.same_boot and self._session.target.live and self.capture.clock == "monotonic":
+        """
+        The time of now in the clock of the events, or of the end of the capture; None
+        if not known.
+        """
+        if (
+            self.same_boot
+            and self._session.target.live
+            and self.capture.clock == "monotonic"
+        ):
             return time.monotonic_ns()
         if self._lookup is not None:
             here: int | None = self._lookup.now
@@ -82,7 +109,11 @@ class Captured:
         from pagedbg.sources.kernel_names import Lookup
 
         try:
-            return Lookup(self._session) if self.same_boot and self.capture.page_owner else None
+            return (
+                Lookup(self._session)
+                if self.same_boot and self.capture.page_owner
+                else None
+            )
         except (LookupError, FaultError):
             return None
 
@@ -96,33 +127,50 @@ class Captured:
             found = self.kernel_stack(handle)
         elif found is None and self.capture.at_work:
             found = self._awaited(handle)
-        return [f"(the stack {handle:#x} was not saved)"] if found is None else self._without_tracing(found)
+        return (
+            [f"(the stack {handle:#x} was not saved)"]
+            if found is None
+            else self._without_tracing(found)
+        )
 
     @functools.cached_property
     def _deadline(self) -> float:
         return time.monotonic() + _PATIENCE
 
     def _awaited(self, handle: int) -> list[str] | None:
-        """A stack that only the recorder can tell, and writes a moment after the event."""
-        while (found := self.capture.stack(handle)) is None and time.monotonic() < self._deadline:
+        """
+        A stack that only the recorder can tell, and writes a moment after the event.
+        """
+        while (
+            found := self.capture.stack(handle)
+        ) is None and time.monotonic() < self._deadline:
             time.sleep(0.05)
         return found
 
     def kernel_stack(self, handle: int) -> list[str]:
-        """The stack of a handle as the kernel that is open has it; empty if it has none."""
-        stack: list[str] = self._lookup.stack(handle) if self._lookup is not None else []
+        """
+        The stack of a handle as the kernel that is open has it; empty if it has none.
+        """
+        stack: list[str] = (
+            self._lookup.stack(handle) if self._lookup is not None else []
+        )
         return stack
 
     def _without_tracing(self, stack: list[str]) -> list[str]:
         """
-        Leave out what tracing has put on top of a stack. A BPF trampoline calls the function, which thereby appears with it in the stack that
-        the function takes; a program on a tracepoint that takes the stack itself is in it, with what has called it.
+        Leave out what tracing has put on top of a stack. A BPF trampoline calls the
+        function, which thereby appears with it in the stack that the function takes; a
+        program on a tracepoint that takes the stack itself is in it, with what has
+        called it.
         """
         for index in range(min(len(stack), 4) - 1, -1, -1):
             function = stack[index].partition("+")[0]
-            # 7.3 leaves the function out, so that the trampoline comes first: by name, or by address where its name was not known any more.
+            # 7.3 leaves the function out, so that the trampoline comes first: by name,
+            # or by address where its name was not known any more.
             in_trampoline = (
-                function in self._functions or function.startswith("bpf_trampoline_") or (index == 0 and function.startswith("0x"))
+                function in self._functions
+                or function.startswith("bpf_trampoline_")
+                or (index == 0 and function.startswith("0x"))
             )
             if (self.capture.meta.attach == "trampoline" and in_trampoline) or (
                 not self.capture.page_owner and function.startswith(_TRACEPOINT_FRAMES)
@@ -145,15 +193,21 @@ class Captured:
 
     @functools.cache  # noqa: B019
     def migratetype(self, mask: int) -> str:
-        """The name of the migratetype that a gfp mask asks for (``gfp_migratetype()``)."""
-        number = (mask & (self._movable | self._reclaimable)) >> (self._movable.bit_length() - 1)
+        """
+        The name of the migratetype that a gfp mask asks for (``gfp_migratetype()``).
+        """
+        number = (mask & (self._movable | self._reclaimable)) >> (
+            self._movable.bit_length() - 1
+        )
         return self._names[number] if number < len(self._names) else str(number)
 
     def reason(self, number: int) -> str | None:
         """The name of a reason to migrate; None for never."""
         return self._reasons[number] if 0 <= number < len(self._reasons) else None
 
-    def zones(self, pfns: NDArray[np.uint64]) -> tuple[list[str | None], list[int | None]]:
+    def zones(
+        self, pfns: NDArray[np.uint64]
+    ) -> tuple[list[str | None], list[int | None]]:
         """The zone and the node of each page, as far as the spans of the zones tell."""
         names: NDArray[Any] = np.full(len(pfns), None, object)
         nodes: NDArray[Any] = np.full(len(pfns), None, object)
@@ -169,13 +223,18 @@ class Captured:
 
 
 def what_is_missing(capture: Capture) -> list[str]:
-    """Sentences that say which events are not in a capture, and which are that should not."""
+    """
+    Sentences that say which events are not in a capture, and which are that should not.
+    """
     said = [_SENTENCES[loss.kind](capture, loss.count or 0) for loss in capture.losses]
     if capture.meta.failed:
         said.append(f"Not attached: {', '.join(capture.meta.failed)}.")
     if recovered := capture.meta.recovered:
         if not recovered.counters:
-            said.append("What the CPUs counted is damaged or not in the dump: how many events are missing is not known.")
+            said.append(
+                "What the CPUs counted is damaged or not in the dump: how many events"
+                " are missing is not known."
+            )
         if not recovered.missed:
             said.append("How many events the kernel missed could not be read.")
         said += recovered.said
@@ -184,30 +243,63 @@ def what_is_missing(capture: Capture) -> list[str]:
 
 def _overwritten(capture: Capture, count: int) -> str:
     if capture.meta.recovered:
-        return f"{count} earlier events were overwritten in the rings; what a recorder had read by then is in its capture, as far as it has reached that machine's disk."
+        return (
+            f"{count} earlier events were overwritten in the rings; what a recorder had"
+            " read by then is in its capture, as far as it has reached that machine's"
+            " disk."
+        )
     return f"{count} events were overwritten before they could be read."
 
 
 def _missed(capture: Capture, count: int) -> str:
     if capture.meta.backend == KMOD:
-        return f"{count} events were missed by the kernel, whose probes do not run inside of each other."
-    return f"{count} events were missed by the kernel, which runs no BPF program inside of itself."
+        return (
+            f"{count} events were missed by the kernel, whose probes do not run inside"
+            " of each other."
+        )
+    return (
+        f"{count} events were missed by the kernel, which runs no BPF program inside of"
+        " itself."
+    )
 
 
 _SENTENCES: dict[LossKind, Callable[[Capture, int], str]] = {
     LossKind.OVERWRITTEN: _overwritten,
     LossKind.MISSED: _missed,
-    LossKind.LEFT_OUT: lambda capture, count: f"{count} events lie in pages that the dump left out.",
-    LossKind.RING_DAMAGED: lambda capture, count: f"{count} events in the rings are damaged, or were just being written.",
-    LossKind.NO_ROOM: lambda capture, count: f"{count} events found no room in the capture.",
-    LossKind.FORGOTTEN: lambda capture, count: f"{count} splits were not remembered: frees of their pieces may be missing.",
+    LossKind.LEFT_OUT: lambda capture, count: (
+        f"{count} events lie in pages that the dump left out."
+    ),
+    LossKind.RING_DAMAGED: lambda capture, count: (
+        f"{count} events in the rings are damaged, or were just being written."
+    ),
+    LossKind.NO_ROOM: lambda capture, count: (
+        f"{count} events found no room in the capture."
+    ),
+    LossKind.FORGOTTEN: lambda capture, count: (
+        f"{count} splits were not remembered: frees of their pieces may be missing."
+    ),
     LossKind.DAMAGED: lambda capture, count: f"{count} events in the file are damaged.",
-    LossKind.GONE: lambda capture, count: f"{count} events were written and are gone from the file: it was cut, or a disk has lost them.",
-    LossKind.REPEATED: lambda capture, count: f"{count} events are in the file a second time, or out of order: they are left out.",
-    LossKind.UNCOUNTED: lambda capture, count: f"{count} events are in the file that its recorder did not count.",
-    LossKind.KILLED: lambda capture, count: "The recorder was killed: what it had not written yet is not here.",
-    LossKind.SILENCED: lambda capture, count: f"Events may be missing without a count: {capture.meta.silenced}.",
-    LossKind.CONTRADICTED: lambda capture, count: "What the recorder counted contradicts itself: how many events are missing is not known.",
+    LossKind.GONE: lambda capture, count: (
+        f"{count} events were written and are gone from the file: it was cut, or a disk"
+        " has lost them."
+    ),
+    LossKind.REPEATED: lambda capture, count: (
+        f"{count} events are in the file a second time, or out of order: they are left"
+        " out."
+    ),
+    LossKind.UNCOUNTED: lambda capture, count: (
+        f"{count} events are in the file that its recorder did not count."
+    ),
+    LossKind.KILLED: lambda capture, count: (
+        "The recorder was killed: what it had not written yet is not here."
+    ),
+    LossKind.SILENCED: lambda capture, count: (
+        f"Events may be missing without a count: {capture.meta.silenced}."
+    ),
+    LossKind.CONTRADICTED: lambda capture, count: (
+        "What the recorder counted contradicts itself: how many events are missing is"
+        " not known."
+    ),
 }
 
 

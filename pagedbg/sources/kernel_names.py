@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the numbers in a record stand for on one target: names, stacks, the time of now; each worked out once."""
+"""
+What the numbers in a record stand for on one target: names, stacks, the time of now;
+each worked out once.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ from pagedbg.mm.stackdepot import StackDepot
 from pagedbg.session import Session
 from pagedbg.sources.stack_frames import function_of, module_of
 
-# What it means that a record has one of the stacks that page_owner made for itself when it started.
+# What it means that a record has one of the stacks that page_owner made for itself when
+# it started.
 _SPECIAL = {
     "dummy": "(allocated by page_owner itself)",
     "failure": "(the stack depot was full)",
@@ -28,7 +32,9 @@ _SPECIAL = {
 
 
 class Lookup:
-    """Look-ups on a session's target, for one run of a command: a running kernel changes."""
+    """
+    Look-ups on a session's target, for one run of a command: a running kernel changes.
+    """
 
     def __init__(self, session: Session) -> None:
         self.target = session.target
@@ -52,9 +58,14 @@ class Lookup:
         return special_handles(self.prog)
 
     def stacks(self, handles: Iterable[int]) -> dict[int, list[str]]:
-        """The stack of each handle as the kernel prints it, innermost frame first; empty for none."""
+        """
+        The stack of each handle as the kernel prints it, innermost frame first; empty
+        for none.
+        """
         wanted = set(handles)
-        for handle, pcs in self.depot.fetch_many(wanted.difference(self._stacks)).items():
+        for handle, pcs in self.depot.fetch_many(
+            wanted.difference(self._stacks)
+        ).items():
             self._stacks[handle] = self.target.symbolize(pcs)
         return {handle: self._stacks[handle] for handle in wanted}
 
@@ -67,11 +78,16 @@ class Lookup:
         return module_of(self.stack(handle))
 
     def function(self, handle: int) -> str | None:
-        """The innermost function that is not the allocator's own; words in parentheses where the stack is not of the allocation."""
+        """
+        The innermost function that is not the allocator's own; words in parentheses
+        where the stack is not of the allocation.
+        """
         return self.label(handle) or function_of(self.stack(handle))
 
     def label(self, handle: int) -> str | None:
-        """What it means that a record has this handle, if it is one of page_owner's own."""
+        """
+        What it means that a record has this handle, if it is one of page_owner's own.
+        """
         kind = self.special.get(handle)
         return _SPECIAL[kind] if kind else None
 

@@ -42,10 +42,18 @@ def history(session: Session, pfn: int) -> Iterator[str]:
         yield line("captured", f"{error}")
         return
     page = np.uint64(pfn)
-    size = np.uint64(1) << np.maximum(events["order"], events["record_order"]).astype(np.uint64)
-    size[events["event"] == event_record.RESET] = np.uint64(1) << events["order"][events["event"] == event_record.RESET].astype(np.uint64)
+    size = np.uint64(1) << np.maximum(events["order"], events["record_order"]).astype(
+        np.uint64
+    )
+    size[events["event"] == event_record.RESET] = np.uint64(1) << events["order"][
+        events["event"] == event_record.RESET
+    ].astype(np.uint64)
     about = (events["pfn"] <= page) & (page - events["pfn"] < size)
-    about |= (events["event"] == event_record.COPY) & (events["other_pfn"] <= page) & (page - events["other_pfn"] < size)
+    about |= (
+        (events["event"] == event_record.COPY)
+        & (events["other_pfn"] <= page)
+        & (page - events["other_pfn"] < size)
+    )
     chosen = events[about]
     if len(chosen):
         more = f", the last {_MOST}" if len(chosen) > _MOST else ""
@@ -63,7 +71,11 @@ def history(session: Session, pfn: int) -> Iterator[str]:
 def _told(captured: Captured, record: Any) -> str:
     event = int(record["event"])
     who = f"{printable(captured.comm(record['comm']))} ({int(record['pid'])})"
-    function = function_of(captured.stack(int(record["handle"]))) if event == event_record.SET else None
+    function = (
+        function_of(captured.stack(int(record["handle"])))
+        if event == event_record.SET
+        else None
+    )
     where = f" in {function}" if function else ""
     order = int(record["order"])
     match event:
@@ -71,12 +83,17 @@ def _told(captured: Captured, record: Any) -> str:
             return f"allocated, order {order}, by {who}{where}"
         case event_record.RESET:
             lived = int(record["time_nsec"]) - int(record["ts_nsec"])
-            after = f" after {seconds(lived)}" if record["ts_nsec"] and lived >= 0 else ""
+            after = (
+                f" after {seconds(lived)}" if record["ts_nsec"] and lived >= 0 else ""
+            )
             return f"freed, order {order},{after} by {who}"
         case event_record.SPLIT:
             return f"split from order {order} to {int(record['new_order'])} by {who}"
         case event_record.COPY:
-            return f"moved from {int(record['other_pfn']):#x} to {int(record['pfn']):#x} by {who}"
+            return (
+                f"moved from {int(record['other_pfn']):#x} to {int(record['pfn']):#x}"
+                f" by {who}"
+            )
         case event_record.SET_MIGRATE:
             return f"to be moved ({captured.reason(int(record['reason']))}) by {who}"
         case _:

@@ -72,7 +72,8 @@ class PageRows:
     """
     Draws rows of pages, for one run of a command.
 
-    :param notes: Where to add what the rows do not say: owners that are not tracked, records that cannot be read.
+    :param notes: Where to add what the rows do not say: owners that are not tracked,
+        records that cannot be read.
     """
 
     def __init__(self, session: Session, notes: list[str]) -> None:
@@ -84,16 +85,22 @@ class PageRows:
         self.tracked = page_owner_inited(self._prog)
         if not self.tracked:
             why = (
-                "page_owner=on is not on its command line" if page_owner_compiled(self._prog) else "it was built without CONFIG_PAGE_OWNER"
+                "page_owner=on is not on its command line"
+                if page_owner_compiled(self._prog)
+                else "it was built without CONFIG_PAGE_OWNER"
             )
-            self.notes.append(f"The kernel does not track page owners: {why} (doctor says more).")
+            self.notes.append(
+                f"The kernel does not track page owners: {why} (doctor says more)."
+            )
 
     def batches(self, ranges: Iterable[tuple[int, int]]) -> Iterator[list[Row]]:
         """Draw rows of ranges of page frames, a batch at a time."""
         states: list[PageState] = []
         for start, end in ranges:
             for state in page_states(self._prog, start, end):
-                if states and (len(states) == _PAGES_PER_BATCH or state.pfn != states[-1].pfn + 1):
+                if states and (
+                    len(states) == _PAGES_PER_BATCH or state.pfn != states[-1].pfn + 1
+                ):
                     yield self.rows(states)
                     states = []
                 states.append(state)
@@ -104,10 +111,15 @@ class PageRows:
     def note(self) -> None:
         """Add what could not be read to the notes."""
         if self.unread:
-            self.notes.append(f"page_owner's records of {self.unread} pages could not be read.")
+            self.notes.append(
+                f"page_owner's records of {self.unread} pages could not be read."
+            )
         faults = self.lookup.depot.faults
         if faults:
-            self.notes.append(f"{len(faults)} stacks could not be read; the first: {next(iter(faults.values()))}.")
+            self.notes.append(
+                f"{len(faults)} stacks could not be read; the first:"
+                f" {next(iter(faults.values()))}."
+            )
 
     def rows(self, states: Sequence[PageState]) -> list[Row]:
         """Draw rows of pages that follow each other."""
@@ -115,7 +127,13 @@ class PageRows:
         first, end = states[0].pfn, states[-1].pfn + 1
         pfns = np.arange(first, end, dtype=np.uint64)
         records = self.records(first, end)
-        handles = {record[name] for record in records if record for name in ("handle", "free_handle") if record.get(name)}
+        handles = {
+            record[name]
+            for record in records
+            if record
+            for name in ("handle", "free_handle")
+            if record.get(name)
+        }
         stacks = lookup.stacks(handles)
         zone_names, zones = lookup.zones(pfns)
         nodes = lookup.nodes(pfns)
@@ -129,7 +147,9 @@ class PageRows:
             head = state.pfn >> order << order if order is not None else state.head_pfn
             kind, detail = _kind(state, owner, head)
 
-            def of(name: str, owner: dict[str, Any] = owner, recorded: bool = recorded) -> Any:
+            def of(
+                name: str, owner: dict[str, Any] = owner, recorded: bool = recorded
+            ) -> Any:
                 return owner.get(name) if recorded else None
 
             mask, ts = of("gfp_mask"), of("ts_nsec")
@@ -157,28 +177,51 @@ class PageRows:
                     detail,
                     state.pfn << self._shift,
                     state.page,
-                    None if state.flags is None else decode_page_flags(prog, state.flags),
+                    None
+                    if state.flags is None
+                    else decode_page_flags(prog, state.flags),
                     state.refcount,
                     state.mapcount,
-                    None if blocks[i] == NO_MIGRATETYPE or not known else decode_migratetype(prog, blocks[i]),
+                    (
+                        None
+                        if blocks[i] == NO_MIGRATETYPE or not known
+                        else decode_migratetype(prog, blocks[i])
+                    ),
                     state.memcg,
                     free_handle,
                     stacks.get(free_handle) if free_handle else None,
                     of("free_pid") if free_handle else None,
                     of("free_tgid") if free_handle else None,
-                    decode_migrate_reason(prog, owner["last_migrate_reason"]) if recorded else None,
-                    lookup.now - ts if recorded and lookup.now is not None and ts is not None else None,
+                    (
+                        decode_migrate_reason(prog, owner["last_migrate_reason"])
+                        if recorded
+                        else None
+                    ),
+                    (
+                        lookup.now - ts
+                        if recorded and lookup.now is not None and ts is not None
+                        else None
+                    ),
                 )
             )
         return rows
 
     def records(self, start: int, end: int) -> list[dict[str, Any] | None]:
-        """Read page_owner's records of pages as plain values, None for a page that has none or whose record cannot be read."""
+        """
+        Read page_owner's records of pages as plain values, None for a page that has
+        none or whose record cannot be read.
+        """
         result: list[dict[str, Any] | None] = [None] * (end - start)
         if not self.tracked:
             return result
-        for first, records, known in read_page_owners(self._prog, start, min(end, 1 << 52)):
-            columns = {name: records[name].tolist() for name in records.dtype.names or () if name not in ("flags", "comm")}
+        for first, records, known in read_page_owners(
+            self._prog, start, min(end, 1 << 52)
+        ):
+            columns = {
+                name: records[name].tolist()
+                for name in records.dtype.names or ()
+                if name not in ("flags", "comm")
+            }
             columns["state"] = page_owner_states(self._prog, records).tolist()
             if "comm" in (records.dtype.fields or {}):
                 columns["comm"] = [self.lookup.comm(words) for words in records["comm"]]
@@ -190,15 +233,21 @@ class PageRows:
         return result
 
     def compact(self, ranges: Iterable[tuple[int, int]]) -> Iterator[str]:
-        """Draw ranges for people: a line for each page, with the columns that matter most."""
+        """
+        Draw ranges for people: a line for each page, with the columns that matter most.
+        """
         widths = (10, 9, 5, 9, 15, 34)
         names = ("pfn", "state", "order", "pid", "comm", "function", "what it is")
-        yield "  ".join(name.ljust(width) for name, width in zip(names, (*widths, 0), strict=True)).rstrip()
+        yield "  ".join(
+            name.ljust(width) for name, width in zip(names, (*widths, 0), strict=True)
+        ).rstrip()
         at = {column.name: i for i, column in enumerate(COLUMNS)}
         for rows in self.batches(ranges):
             for row in rows:
                 handle = row[at["handle"]]
-                what = row[at["kind"]] + (f": {printable(row[at['detail']])}" if row[at["detail"]] else "")
+                what = row[at["kind"]] + (
+                    f": {printable(row[at['detail']])}" if row[at["detail"]] else ""
+                )
                 cells = (
                     f"{row[at['pfn']]:#x}",
                     row[at["state"]],
@@ -209,12 +258,23 @@ class PageRows:
                     what,
                 )
                 yield "  ".join(
-                    ("-" if cell is None else str(cell)).ljust(width) for cell, width in zip(cells, (*widths, 0), strict=True)
+                    ("-" if cell is None else str(cell)).ljust(width)
+                    for cell, width in zip(cells, (*widths, 0), strict=True)
                 ).rstrip()
 
 
-def _kind(state: PageState, owner: dict[str, Any], head: int | None) -> tuple[str, str | None]:
-    """What a page is, with what page_owner knows and the page does not: a tail of a block without __GFP_COMP looks like a free page."""
-    if state.kind == "no references" and owner.get("state") == ALLOCATED and head is not None and head != state.pfn:
+def _kind(
+    state: PageState, owner: dict[str, Any], head: int | None
+) -> tuple[str, str | None]:
+    """
+    What a page is, with what page_owner knows and the page does not: a tail of a block
+    without __GFP_COMP looks like a free page.
+    """
+    if (
+        state.kind == "no references"
+        and owner.get("state") == ALLOCATED
+        and head is not None
+        and head != state.pfn
+    ):
         return "kernel", f"tail of the block at {head:#x}, allocated without __GFP_COMP"
     return state.kind, state.detail

@@ -11,16 +11,19 @@ from pagedbg.session import Session
 from pagedbg.sources.capture_names import Captured
 from pagedbg.sources.kernel_names import Lookup
 
-# As many allocations of a capture are looked up in a dump that does not tell which boot it is of.
+# As many allocations of a capture are looked up in a dump that does not tell which boot
+# it is of.
 _SAMPLE = 4096
 
-# What local_clock() of a dump may be behind: a run queue's clock stands still while its CPU is idle.
+# What local_clock() of a dump may be behind: a run queue's clock stands still while its
+# CPU is idle.
 _SLACK_NS = 10**9
 
 
 def check_same_boot(session: Session, capture: Capture) -> None:
     """
-    Refuse the dump that is open if a capture is of another kernel or another boot, as far as both tell.
+    Refuse the dump that is open if a capture is of another kernel or another boot, as
+    far as both tell.
 
     :raises PagedbgError: with the way out
     """
@@ -29,10 +32,17 @@ def check_same_boot(session: Session, capture: Capture) -> None:
         return
     way_out = f"open the capture alone, with pagedbg --capture {capture.path}"
     build = target.vmcoreinfo.get("BUILD-ID", "")
-    if target.release != kernel.release or (build and kernel.build_id and build != kernel.build_id):
-        raise PagedbgError(f"{capture.path} is of kernel {kernel.release}, and {target.name} of another build: {way_out}.")
+    if target.release != kernel.release or (
+        build and kernel.build_id and build != kernel.build_id
+    ):
+        raise PagedbgError(
+            f"{capture.path} is of kernel {kernel.release}, and {target.name} of"
+            f" another build: {way_out}."
+        )
     if target.boot_id and kernel.boot_id:
-        raise PagedbgError(f"{capture.path} is of another boot than {target.name}: {way_out}.")
+        raise PagedbgError(
+            f"{capture.path} is of another boot than {target.name}: {way_out}."
+        )
     if not capture.page_owner or not page_owner_inited(session.prog):
         return
     events = capture.events()
@@ -40,8 +50,15 @@ def check_same_boot(session: Session, capture: Capture) -> None:
     if not len(sets):
         return
     records = page_owners_of_pfns(session.prog, sets["pfn"][-_SAMPLE:])
-    if (records["known"] & (records["state"] > 0) & (records["ts_nsec"] == sets["ts_nsec"][-_SAMPLE:])).any():
+    if (
+        records["known"]
+        & (records["state"] > 0)
+        & (records["ts_nsec"] == sets["ts_nsec"][-_SAMPLE:])
+    ).any():
         return
     now = Lookup(session).now
     if now is None or int(sets["ts_nsec"].max()) > now + _SLACK_NS:
-        raise PagedbgError(f"{capture.path} is of another boot than {target.name}, which has none of its allocations: {way_out}.")
+        raise PagedbgError(
+            f"{capture.path} is of another boot than {target.name}, which has none of"
+            f" its allocations: {way_out}."
+        )

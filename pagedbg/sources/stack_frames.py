@@ -1,15 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a stack says: which function asked for the memory, and on behalf of which module."""
+"""
+What a stack says: which function asked for the memory, and on behalf of which module.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-_FRAME = re.compile(r"(?P<function>[^+\s]+)\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[(?P<module>[^\]\s]+)[^\]]*\])?")
+_FRAME = re.compile(
+    r"(?P<function>[^+\s]+)\+0x[0-9a-f]+/0x[0-9a-f]+(?:"
+    r" \[(?P<module>[^\]\s]+)[^\]]*\])?"
+)
 
-# Functions that hand out memory and are never the reason for it: the page allocator, slab, vmalloc, per-CPU memory, page fragments, and
-# page_owner's own for what was allocated before it was ready. What the compiler appends (.isra.0) and _noprof of 6.10 and later are cut off.
+# Functions that hand out memory and are never the reason for it: the page allocator,
+# slab, vmalloc, per-CPU memory, page fragments, and page_owner's own for what was
+# allocated before it was ready. What the compiler appends (.isra.0) and _noprof of 6.10
+# and later are cut off.
 _ALLOCATOR = re.compile(
     r"""
     _*(alloc|get|free)_(frozen_|zeroed_)?pages?(_\w+)? | post_alloc_hook | prep_new_page | _*rmqueue\w* | get_page_from_freelist
@@ -20,22 +27,32 @@ _ALLOCATOR = re.compile(
     | kv?asprintf\w* | mempool_\w+ | slob_\w+ | \w*_prefill_sheaf\w* | execmem_\w+ | module_alloc
     | _*vmalloc\w* | vzalloc\w* | vm_area_alloc_pages | _*pcpu_(?!balance_)\w+ | _*page_frag_\w+ | alloc_page_interleave
     | register_(early|dummy)_stack | init_page_owner | init_early_allocated_pages | init_pages_in_zone | save_stack | _*set_page_owner | create_dummy_stack
-    """,
+    """,  # noqa: E501
     re.VERBOSE,
 )
 _SUFFIX = re.compile(r"(\.(isra|constprop|part|cold|llvm)(\.\d+)?)+$|_noprof(?=\.|$)")
 
 
 def module_of(stack: Sequence[str]) -> str | None:
-    """The module of the innermost frame that belongs to one; None if the kernel image has them all. BPF programs only look on."""
+    """
+    The module of the innermost frame that belongs to one; None if the kernel image has
+    them all. BPF programs only look on.
+    """
     for frame in stack:
-        if (match := _FRAME.fullmatch(frame)) and match["module"] and match["module"] != "bpf":
+        if (
+            (match := _FRAME.fullmatch(frame))
+            and match["module"]
+            and match["module"] != "bpf"
+        ):
             return match["module"]
     return None
 
 
 def function_of(stack: Sequence[str]) -> str | None:
-    """The innermost function that is not the allocator's own; the outermost one if all are, None for an empty stack."""
+    """
+    The innermost function that is not the allocator's own; the outermost one if all
+    are, None for an empty stack.
+    """
     name = None
     for frame in stack:
         match = _FRAME.fullmatch(frame)

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-Read BTF, the type information that a kernel carries in its own memory, and hand it to drgn.
+Read BTF, the type information that a kernel carries in its own memory, and hand it to
+drgn.
 
-The format is the kernel's ``Documentation/bpf/btf.rst``. A distribution kernel has 80 to 150 thousand types of which a session uses a few
-dozen: the records are indexed in bulk and a ``drgn.Type`` is built when somebody asks for it.
+The format is the kernel's ``Documentation/bpf/btf.rst``. A distribution kernel has 80
+to 150 thousand types of which a session uses a few dozen: the records are indexed in
+bulk and a ``drgn.Type`` is built when somebody asks for it.
 """
 
 from __future__ import annotations
@@ -12,7 +14,17 @@ import struct
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from drgn import Object, Program, Qualifiers, Type, TypeEnumerator, TypeKind, TypeKindSet, TypeMember, TypeParameter
+from drgn import (
+    Object,
+    Program,
+    Qualifiers,
+    Type,
+    TypeEnumerator,
+    TypeKind,
+    TypeKindSet,
+    TypeMember,
+    TypeParameter,
+)
 
 from pagedbg.target.links import Damaged
 
@@ -21,10 +33,25 @@ _HEADER = struct.Struct("<HBBIIIII")
 _VOID = 0
 
 # enum in include/uapi/linux/btf.h
-_INT, _PTR, _ARRAY, _STRUCT, _UNION, _ENUM, _FWD, _TYPEDEF, _VOLATILE, _CONST, _RESTRICT = range(1, 12)
-_FUNC, _FUNC_PROTO, _VAR, _DATASEC, _FLOAT, _DECL_TAG, _TYPE_TAG, _ENUM64 = range(12, 20)
+(
+    _INT,
+    _PTR,
+    _ARRAY,
+    _STRUCT,
+    _UNION,
+    _ENUM,
+    _FWD,
+    _TYPEDEF,
+    _VOLATILE,
+    _CONST,
+    _RESTRICT,
+) = range(1, 12)
+_FUNC, _FUNC_PROTO, _VAR, _DATASEC, _FLOAT, _DECL_TAG, _TYPE_TAG, _ENUM64 = range(
+    12, 20
+)
 
-# 32-bit words behind the three of struct btf_type: a fixed number, and a number for each of vlen.
+# 32-bit words behind the three of struct btf_type: a fixed number, and a number for
+# each of vlen.
 _FIXED = np.zeros(128, np.int64)
 _FIXED[[_INT, _ARRAY, _VAR, _DECL_TAG]] = 1, 3, 1, 1
 _EACH = np.zeros(128, np.int64)
@@ -36,7 +63,11 @@ _UNKNOWN = -1
 _INT_SIGNED = 1 << 24
 _INT_BOOL = 4 << 24
 
-_QUALIFIERS = {_VOLATILE: Qualifiers.VOLATILE, _CONST: Qualifiers.CONST, _RESTRICT: Qualifiers.RESTRICT}
+_QUALIFIERS = {
+    _VOLATILE: Qualifiers.VOLATILE,
+    _CONST: Qualifiers.CONST,
+    _RESTRICT: Qualifiers.RESTRICT,
+}
 
 _KINDS = {
     TypeKind.INT: (_INT,),
@@ -48,10 +79,12 @@ _KINDS = {
     TypeKind.TYPEDEF: (_TYPEDEF,),
 }
 
-# What everything else is read by, on x86-64 and arm64: C's names of integers without "unsigned", "signed" and what else may stand there.
+# What everything else is read by, on x86-64 and arm64: C's names of integers without
+# "unsigned", "signed" and what else may stand there.
 _C_SIZES = {"char": 1, "short": 2, "": 4, "long": 8, "long long": 8}
 
-# A structure of a kernel has some hundred members at most, and an enum some thousand constants.
+# A structure of a kernel has some hundred members at most, and an enum some thousand
+# constants.
 _MOST_MEMBERS = 1 << 16
 
 # What drgn and Python say of records that are formed well and mean nothing.
@@ -66,7 +99,8 @@ class Btf:
     """
     The types in one BTF blob, for one program.
 
-    :param data: the blob: ``/sys/kernel/btf/vmlinux``, or ``__start_BTF`` to ``__stop_BTF``
+    :param data: the blob: ``/sys/kernel/btf/vmlinux``, or ``__start_BTF`` to
+        ``__stop_BTF``
     :raises BtfError: if the blob is damaged or has a record that is not known
     """
 
@@ -91,7 +125,10 @@ class Btf:
     # ---- look-up ----
 
     def find(self, kinds: tuple[int, ...], name: str) -> int | None:
-        """Return the id of the first type of one of ``kinds`` (``BTF_KIND_*``) called ``name``."""
+        """
+        Return the id of the first type of one of ``kinds`` (``BTF_KIND_*``) called
+        ``name``.
+        """
         offset = self._string_offset(name)
         if offset is None:
             return None
@@ -100,7 +137,9 @@ class Btf:
                 return int(index)
         return None
 
-    def find_type(self, prog: Program, kinds: TypeKindSet, name: str, filename: str | None) -> Type | None:
+    def find_type(
+        self, prog: Program, kinds: TypeKindSet, name: str, filename: str | None
+    ) -> Type | None:
         """A drgn type finder."""
         if filename is not None:
             return None
@@ -140,12 +179,17 @@ class Btf:
         """Return the type with this id."""
         if index not in self._types:
             if index in self._building:
-                raise BtfError(f"The kernel's BTF is damaged: type {index} contains itself.")
+                raise BtfError(
+                    f"The kernel's BTF is damaged: type {index} contains itself."
+                )
             self._building.add(index)
             try:
                 self._types[index] = self._build(index)
             except _NONSENSE as error:
-                raise BtfError(f"The kernel's BTF is damaged: type {index} makes no sense ({error}).") from None
+                raise BtfError(
+                    f"The kernel's BTF is damaged: type {index} makes no sense"
+                    f" ({error})."
+                ) from None
             finally:
                 self._building.remove(index)
         return self._types[index]
@@ -156,7 +200,8 @@ class Btf:
         return self._strings[offset : self._strings.index(b"\0", offset)].decode()
 
     def _string_offset(self, name: str) -> int | None:
-        # libbpf's deduplication leaves each string once, so the first match is the only one.
+        # libbpf's deduplication leaves each string once, so the first match is the only
+        # one.
         at = self._strings.find(b"\0" + name.encode() + b"\0")
         return None if at < 0 else at + 1
 
@@ -168,7 +213,11 @@ class Btf:
                     start, count = int(self._start[index]) + 3, self._vlen(int(index))
                     names.append(self._words[start : start + count * each : each])
                     owners.append(np.full(count, index))
-            self._enumerators = (np.concatenate(names), np.concatenate(owners)) if names else (np.zeros(0), np.zeros(0))
+            self._enumerators = (
+                (np.concatenate(names), np.concatenate(owners))
+                if names
+                else (np.zeros(0), np.zeros(0))
+            )
         return self._enumerators
 
     def _vlen(self, index: int) -> int:
@@ -204,9 +253,16 @@ class Btf:
     def _int(self, index: int, name: str) -> Type:
         encoding = int(self._words[self._start[index] + 3])
         size = self._referred(index)
-        words = [word for word in name.split() if word not in ("int", "unsigned", "signed")]
-        if name.replace(" ", "").isalpha() and _C_SIZES.get(" ".join(words), size) != size:
-            raise BtfError(f"The kernel's BTF is damaged: {name} would have {size} bytes.")
+        words = [
+            word for word in name.split() if word not in ("int", "unsigned", "signed")
+        ]
+        if (
+            name.replace(" ", "").isalpha()
+            and _C_SIZES.get(" ".join(words), size) != size
+        ):
+            raise BtfError(
+                f"The kernel's BTF is damaged: {name} would have {size} bytes."
+            )
         if encoding & _INT_BOOL:
             return self._prog.bool_type(name, size)
         return self._prog.int_type(name, size, bool(encoding & _INT_SIGNED))
@@ -224,17 +280,31 @@ class Btf:
         return self._prog.array_type(self.type(element), length or None)
 
     def _compound(self, index: int, name: str) -> Type:
-        make = self._prog.struct_type if self._kind[index] == _STRUCT else self._prog.union_type
+        make = (
+            self._prog.struct_type
+            if self._kind[index] == _STRUCT
+            else self._prog.union_type
+        )
         bitfields, size = self._flag(index), self._referred(index)
         members = []
         if self._vlen(index) > _MOST_MEMBERS:
-            raise BtfError(f"The kernel's BTF is damaged: {name or index} would have {self._vlen(index):,} members.")
+            raise BtfError(
+                f"The kernel's BTF is damaged: {name or index} would have"
+                f" {self._vlen(index):,} members."
+            )
         for name_offset, member, offset in self._extra(index, 3):
             bits = offset >> 24 if bitfields else 0
             at = offset & 0xFFFFFF if bitfields else offset
             if at > 8 * size:
-                raise BtfError(f"The kernel's BTF is damaged: a member of {name or index} lies outside of it.")
-            members.append(TypeMember(self._member(member, bits), self._string(name_offset) or None, at))
+                raise BtfError(
+                    f"The kernel's BTF is damaged: a member of {name or index} lies"
+                    " outside of it."
+                )
+            members.append(
+                TypeMember(
+                    self._member(member, bits), self._string(name_offset) or None, at
+                )
+            )
         return make(name or None, size, members)
 
     def _member(self, index: int, bits: int) -> Callable[[], Object]:
@@ -246,28 +316,41 @@ class Btf:
                 error: object = "it has no size"
             except _NONSENSE as reason:
                 error = reason
-            raise BtfError(f"The kernel's BTF is damaged: no member can be of type {index} ({error}).") from None
+            raise BtfError(
+                f"The kernel's BTF is damaged: no member can be of type {index}"
+                f" ({error})."
+            ) from None
 
         return member
 
     def _enum(self, index: int, name: str) -> Type:
         signed, size = self._flag(index), self._referred(index)
         if size not in (1, 2, 4, 8, 16):
-            raise BtfError(f"The kernel's BTF is damaged: enum {name or index} has {size} bytes.")
+            raise BtfError(
+                f"The kernel's BTF is damaged: enum {name or index} has {size} bytes."
+            )
         bits = 8 * size
         enumerators = []
-        for name_offset, *words in self._extra(index, 2 if self._kind[index] == _ENUM else 3):
+        for name_offset, *words in self._extra(
+            index, 2 if self._kind[index] == _ENUM else 3
+        ):
             value = words[0] if len(words) == 1 else words[0] | words[1] << 32
             if signed and value >> (8 * 4 * len(words) - 1):
                 value -= 1 << (8 * 4 * len(words))
             enumerators.append(TypeEnumerator(self._string(name_offset), value))
-        compatible = self._prog.int_type({1: "char", 2: "short", 4: "int", 8: "long"}.get(size, f"int{bits}"), size, signed)
+        compatible = self._prog.int_type(
+            {1: "char", 2: "short", 4: "int", 8: "long"}.get(size, f"int{bits}"),
+            size,
+            signed,
+        )
         if not enumerators:
             return self._prog.enum_type(name or None)
         return self._prog.enum_type(name or None, compatible, enumerators)
 
     def _forward(self, index: int, name: str) -> Type:
-        return (self._prog.union_type if self._flag(index) else self._prog.struct_type)(name)
+        return (self._prog.union_type if self._flag(index) else self._prog.struct_type)(
+            name
+        )
 
     def _typedef(self, index: int, name: str) -> Type:
         return self._prog.typedef_type(name, self.type(self._referred(index)))
@@ -279,7 +362,9 @@ class Btf:
             TypeParameter(self._member(parameter, 0), self._string(name_offset) or None)
             for name_offset, parameter in (pairs[:-1] if variadic else pairs)
         ]
-        return self._prog.function_type(self.type(self._referred(index)), parameters, variadic)
+        return self._prog.function_type(
+            self.type(self._referred(index)), parameters, variadic
+        )
 
 
 _BUILDERS: dict[int, Callable[[Btf, int, str], Type]] = {
@@ -301,31 +386,49 @@ def _sections(data: bytes) -> tuple[bytes, bytes]:
     """Split a blob into its type records and its strings."""
     if len(data) < _HEADER.size:
         raise BtfError("The kernel's BTF is too short to have a header.")
-    magic, _version, _flags, header, type_offset, type_size, string_offset, string_size = _HEADER.unpack_from(data)
+    (
+        magic,
+        _version,
+        _flags,
+        header,
+        type_offset,
+        type_size,
+        string_offset,
+        string_size,
+    ) = _HEADER.unpack_from(data)
     if magic != _MAGIC:
         raise BtfError("The kernel's BTF does not begin with BTF's magic number.")
     # hdr_len and not a constant: 7.x headers are longer.
     types = data[header + type_offset : header + type_offset + type_size]
     strings = data[header + string_offset : header + string_offset + string_size]
-    if len(types) < type_size or len(strings) < string_size or type_size % 4 or not strings.endswith(b"\0"):
+    if (
+        len(types) < type_size
+        or len(strings) < string_size
+        or type_size % 4
+        or not strings.endswith(b"\0")
+    ):
         raise BtfError("The kernel's BTF is cut short.")
     return types, strings
 
 
 def _record_starts(words: np.ndarray) -> np.ndarray:
     """
-    Return the index of each record's first word, with type 0 (void, which has none) standing at the first record.
+    Return the index of each record's first word, with type 0 (void, which has none)
+    standing at the first record.
 
-    The length of a would-be record at *every* word is computed in bulk, which leaves one list look-up a record for the chain.
+    The length of a would-be record at *every* word is computed in bulk, which leaves
+    one list look-up a record for the chain.
     """
     if len(words) < 3:
         raise BtfError("The kernel's BTF has no types.")
     info = words[1:-1].astype(np.int64)
-    # Since 7.x a vlen has 24 bits and a kind 7; older kernels leave the further bits zero.
+    # Since 7.x a vlen has 24 bits and a kind 7; older kernels leave the further bits
+    # zero.
     kind = (info >> 24) & 0x7F
     after = np.arange(len(info)) + 3 + _FIXED[kind] + _EACH[kind] * (info & 0xFFFFFF)
     after[(kind < 1) | (kind > _ENUM64)] = _UNKNOWN
-    # A memoryview makes an int of only those that are looked at, some forty thousand of a million.
+    # A memoryview makes an int of only those that are looked at, some forty thousand of
+    # a million.
     following = memoryview(after)
     starts = [0]
     at, end, last = 0, len(words), len(following)
@@ -333,7 +436,10 @@ def _record_starts(words: np.ndarray) -> np.ndarray:
         starts.append(at)
         at = following[at] if at < last else _UNKNOWN
         if at == _UNKNOWN:
-            raise BtfError(f"The kernel's BTF has a record of an unknown kind (type {len(starts) - 1}).")
+            raise BtfError(
+                "The kernel's BTF has a record of an unknown kind (type"
+                f" {len(starts) - 1})."
+            )
     if at != end:
         raise BtfError("The kernel's BTF ends inside a record.")
     return np.array(starts)

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-The kernel's global variables, which BTF does not describe: their C types by hand, their addresses from kallsyms.
+The kernel's global variables, which BTF does not describe: their C types by hand, their
+addresses from kallsyms.
 
-drgn's helpers ask for a variable and take ``LookupError`` for "this kernel has no such thing", then do something else. A variable that the
-kernel has and nobody declared would thus give *wrong data*: CPU 0's template for every CPU where ``__per_cpu_offset`` is not known. So the
-finder here raises :class:`UndeclaredGlobal`, which is no ``LookupError``, for a name that kallsyms has as data and :data:`GLOBALS` has not.
+drgn's helpers ask for a variable and take ``LookupError`` for "this kernel has no such
+thing", then do something else. A variable that the kernel has and nobody declared would
+thus give *wrong data*: CPU 0's template for every CPU where ``__per_cpu_offset`` is not
+known. So the finder here raises :class:`UndeclaredGlobal`, which is no ``LookupError``,
+for a name that kallsyms has as data and :data:`GLOBALS` has not.
 """
 
 from __future__ import annotations
@@ -16,7 +19,8 @@ from drgn import FindObjectFlags, Object, Program, Symbol, SymbolKind, Type
 from pagedbg.errors import PagedbgError
 from pagedbg.target.btf import Btf
 
-# ``{NAME}`` is the value of an enumerator. ``[]`` where no helper asks for the length: none is better than a wrong one.
+# ``{NAME}`` is the value of an enumerator. ``[]`` where no helper asks for the length:
+# none is better than a wrong one.
 GLOBALS = {
     "__cpu_online_mask": "struct cpumask",
     "__cpu_possible_mask": "struct cpumask",
@@ -106,28 +110,40 @@ class UndeclaredGlobal(PagedbgError):
     """The kernel has this variable, but without debug info its type is not known."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"the type of the kernel's variable {name} is not known without debug info: give a vmlinux with -s.")
+        super().__init__(
+            f"the type of the kernel's variable {name} is not known without debug info:"
+            " give a vmlinux with -s."
+        )
 
 
 class GlobalFinder:
-    """drgn object finder for a program whose types come from BTF and whose symbols come from kallsyms."""
+    """
+    drgn object finder for a program whose types come from BTF and whose symbols come
+    from kallsyms.
+    """
 
     def __init__(self, btf: Btf) -> None:
         self._btf = btf
         self._text: list[tuple[int, int]] | None = None
         self._found: dict[tuple[str, FindObjectFlags], Object | None] = {}
 
-    def __call__(self, prog: Program, name: str, flags: FindObjectFlags, filename: str | None) -> Object | None:
+    def __call__(
+        self, prog: Program, name: str, flags: FindObjectFlags, filename: str | None
+    ) -> Object | None:
         if filename is not None:
             return None
-        # Helpers look up the same few names for every page, and to find that there is no such constant takes a search of all strings.
+        # Helpers look up the same few names for every page, and to find that there is
+        # no such constant takes a search of all strings.
         key = (name, flags)
         if key not in self._found:
             self._found[key] = self._find(prog, name, flags)
         return self._found[key]
 
     def _find(self, prog: Program, name: str, flags: FindObjectFlags) -> Object | None:
-        if flags & FindObjectFlags.CONSTANT and (constant := self._btf.enumerator(name)) is not None:
+        if (
+            flags & FindObjectFlags.CONSTANT
+            and (constant := self._btf.enumerator(name)) is not None
+        ):
             return constant
         symbol = _symbol(prog, name)
         if symbol is None:
@@ -137,32 +153,47 @@ class GlobalFinder:
             if kind is not None:
                 return Object(prog, kind, address=symbol.address)
         if not self._is_text(prog, symbol):
-            if flags & FindObjectFlags.VARIABLE and symbol.kind in (SymbolKind.OBJECT, SymbolKind.FUNC):
+            if flags & FindObjectFlags.VARIABLE and symbol.kind in (
+                SymbolKind.OBJECT,
+                SymbolKind.FUNC,
+            ):
                 raise UndeclaredGlobal(name)
             return None
         if flags & FindObjectFlags.FUNCTION:
-            kind = self._btf.function_type(name) or prog.function_type(prog.void_type(), ())
+            kind = self._btf.function_type(name) or prog.function_type(
+                prog.void_type(), ()
+            )
             return Object(prog, kind, address=symbol.address)
         return None
 
     def _variable_type(self, prog: Program, name: str) -> Type | None:
         declaration = self._declaration(prog, name)
-        return prog.type(declaration) if declaration is not None else self._btf.variable_type(name)
+        return (
+            prog.type(declaration)
+            if declaration is not None
+            else self._btf.variable_type(name)
+        )
 
     def _is_text(self, prog: Program, symbol: Symbol) -> bool:
         """
-        Whether a symbol is a function's. Its letter in kallsyms does not tell: in 7.3 much of .data is "T".
+        Whether a symbol is a function's. Its letter in kallsyms does not tell: in 7.3
+        much of .data is "T".
         """
         if self._text is None:
             bounds = (("_stext", "_etext"), ("_sinittext", "_einittext"))
-            pairs = [(_symbol(prog, start), _symbol(prog, end)) for start, end in bounds]
-            self._text = [(start.address, end.address) for start, end in pairs if start and end]
+            pairs = [
+                (_symbol(prog, start), _symbol(prog, end)) for start, end in bounds
+            ]
+            self._text = [
+                (start.address, end.address) for start, end in pairs if start and end
+            ]
         if not self._text:
             return bool(symbol.kind == SymbolKind.FUNC)
         return any(start <= symbol.address < end for start, end in self._text)
 
     def _declaration(self, prog: Program, name: str) -> str | None:
-        # Where the greatest number of pools is a boot parameter (7.x), and so a variable, the array is allocated and this is a pointer.
+        # Where the greatest number of pools is a boot parameter (7.x), and so a
+        # variable, the array is allocated and this is a pointer.
         if name == "stack_pools":
             return "void **" if _symbol(prog, "stack_max_pools") else "void *[]"
         declaration = GLOBALS.get(name)

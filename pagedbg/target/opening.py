@@ -2,8 +2,9 @@
 """
 Open a kernel for drgn: this machine's or a dump's.
 
-Where no debug info is given, symbols come from kallsyms and types from BTF, both of which the kernel carries in its own memory
-(:mod:`pagedbg.target.btf`, :mod:`pagedbg.target.globals`).
+Where no debug info is given, symbols come from kallsyms and types from BTF, both of
+which the kernel carries in its own memory (:mod:`pagedbg.target.btf`,
+:mod:`pagedbg.target.globals`).
 """
 
 from __future__ import annotations
@@ -18,13 +19,25 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drgn import BadDataError, FaultError, MissingDebugInfoError, Program, ProgramFlags, Symbol, SymbolIndex
+from drgn import (
+    BadDataError,
+    FaultError,
+    MissingDebugInfoError,
+    Program,
+    ProgramFlags,
+    Symbol,
+    SymbolIndex,
+)
 
 from pagedbg.errors import PagedbgError
 from pagedbg.target.btf import Btf
 from pagedbg.target.dumpfile import DumpFile, open_file, recognize, recognize_open
 from pagedbg.target.globals import GlobalFinder
-from pagedbg.target.kallsyms import load_dumped_symbols, load_hidden_symbols, load_symbols
+from pagedbg.target.kallsyms import (
+    load_dumped_symbols,
+    load_hidden_symbols,
+    load_symbols,
+)
 from pagedbg.target.symbols import Symbolizer
 
 if TYPE_CHECKING:
@@ -36,8 +49,9 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # Has drgn look up virtual addresses, and not libkdumpfile.
 _BY_PAGE_TABLES = "DRGN_PREFER_PGTABLE_READER"
 
-# Which of drgn's plugins it is not to load when it opens a kernel. These define commands of drgn's own prompt, which takes a quarter of the time that
-# opening a dump takes; others may know where there is debug info.
+# Which of drgn's plugins it is not to load when it opens a kernel. These define
+# commands of drgn's own prompt, which takes a quarter of the time that opening a dump
+# takes; others may know where there is debug info.
 _WITHOUT_PLUGINS = "DRGN_DISABLE_PLUGINS"
 _COMMANDS = ("builtin_commands", "crash_commands", "pagedbg")
 
@@ -50,7 +64,10 @@ class TargetError(PagedbgError):
 
 
 class Target:
-    """A kernel, open: ``prog`` is its drgn program, ``dump`` the file it came from, ``notes`` what was found amiss on opening."""
+    """
+    A kernel, open: ``prog`` is its drgn program, ``dump`` the file it came from,
+    ``notes`` what was found amiss on opening.
+    """
 
     def __init__(self, prog: Program, dump: DumpFile | None = None) -> None:
         self.prog = prog
@@ -62,7 +79,10 @@ class Target:
 
     @classmethod
     def of(cls, prog: Program) -> Target:
-        """Take over a program that drgn's own command line opened, with the debug info that it found or without."""
+        """
+        Take over a program that drgn's own command line opened, with the debug info
+        that it found or without.
+        """
         path = prog.core_dump_path
         dump = recognize(path) if path and not path.startswith("/proc/") else None
         target = cls(prog, dump)
@@ -81,7 +101,10 @@ class Target:
 
     @functools.cached_property
     def vmcoreinfo(self) -> Mapping[str, str]:
-        """What the kernel says of itself for dump tools, by key (``OSRELEASE``, ``BUILD-ID``, ``SYMBOL(_stext)``, …)."""
+        """
+        What the kernel says of itself for dump tools, by key (``OSRELEASE``,
+        ``BUILD-ID``, ``SYMBOL(_stext)``, …).
+        """
         try:
             text = self.prog["VMCOREINFO"].string_().decode(errors="replace")
         except (LookupError, FaultError):
@@ -95,7 +118,10 @@ class Target:
 
     @functools.cached_property
     def boot_id(self) -> str:
-        """What tells this boot from every other; empty if it is not known: a kernel makes it up when somebody first asks."""
+        """
+        What tells this boot from every other; empty if it is not known: a kernel makes
+        it up when somebody first asks.
+        """
         if self.live:
             return _BOOT_ID.read_text().strip()
         try:
@@ -109,7 +135,11 @@ class Target:
         """What the bottom line of the prompt says."""
         if not self.has_kernel:
             return "no kernel"
-        return f"{self.release} live" if self.dump is None else f"{Path(self.dump.path).name} ({self.release})"
+        return (
+            f"{self.release} live"
+            if self.dump is None
+            else f"{Path(self.dump.path).name} ({self.release})"
+        )
 
     @functools.cached_property
     def symbolize(self) -> Symbolizer:
@@ -130,7 +160,9 @@ class Target:
         return self._index is not None
 
     def capabilities(self) -> Mapping[str, Capability]:
-        """What this kernel offers, by name; each is asked once, when it is looked up."""
+        """
+        What this kernel offers, by name; each is asked once, when it is looked up.
+        """
         if self._capabilities is None:
             from pagedbg.sources.capabilities import Capabilities
 
@@ -149,19 +181,38 @@ class Target:
         if _has_types(self.prog):
             return
         if self._index is None:
-            raise TargetError(f"The symbols of {self.name} cannot be found: {damage}. Give its vmlinux with -s.")
-        self.prog.register_symbol_finder("pagedbg kallsyms", self._index, enable_index=-1)
+            raise TargetError(
+                f"The symbols of {self.name} cannot be found: {damage}. Give its"
+                " vmlinux with -s."
+            )
+        self.prog.register_symbol_finder(
+            "pagedbg kallsyms", self._index, enable_index=-1
+        )
         btf = Btf(self.prog, self._btf())
         self.types = "BTF"
         self.prog.register_type_finder("pagedbg BTF", btf.find_type, enable_index=-1)
-        self.prog.register_object_finder("pagedbg globals", GlobalFinder(btf), enable_index=-1)
-        # Without a range for the main module drgn's ORC unwinder goes astray after a few frames.
+        self.prog.register_object_finder(
+            "pagedbg globals", GlobalFinder(btf), enable_index=-1
+        )
+        # Without a range for the main module drgn's ORC unwinder goes astray after a
+        # few frames.
         module = self.prog.main_module("kernel", create=True)
-        if module.address_range is None and self.has_symbol("_text") and self.has_symbol("_end"):
-            module.address_range = (self.prog.symbol("_text").address, self.prog.symbol("_end").address)
+        if (
+            module.address_range is None
+            and self.has_symbol("_text")
+            and self.has_symbol("_end")
+        ):
+            module.address_range = (
+                self.prog.symbol("_text").address,
+                self.prog.symbol("_end").address,
+            )
 
     def _image_symbols(self) -> Iterable[Symbol]:
-        symbols: Iterable[Symbol] = self._index(self.prog, None, None, False) if self._index is not None else self.prog.symbols()
+        symbols: Iterable[Symbol] = (
+            self._index(self.prog, None, None, False)
+            if self._index is not None
+            else self.prog.symbols()
+        )
         return symbols
 
     def _kallsyms(self) -> tuple[SymbolIndex | None, str]:
@@ -173,31 +224,49 @@ class Target:
                 return load_dumped_symbols(self.prog, self.vmcoreinfo), ""
             index = load_symbols(self.prog)
             if not any(s.address for s in index(self.prog, "_stext", None, False)):
-                # kernel.kptr_restrict=2 blanks /proc/kallsyms even for root; kernel memory has the table all the same.
+                # kernel.kptr_restrict=2 blanks /proc/kallsyms even for root; kernel
+                # memory has the table all the same.
                 index = load_hidden_symbols(self.prog)
-                self.notes.append("kernel.kptr_restrict hides /proc/kallsyms: symbols were read from kernel memory.")
+                self.notes.append(
+                    "kernel.kptr_restrict hides /proc/kallsyms: symbols were read from"
+                    " kernel memory."
+                )
             return index, ""
-        except (BadDataError, LookupError, FaultError, OverflowError, ValueError, OSError) as error:
+        except (
+            BadDataError,
+            LookupError,
+            FaultError,
+            OverflowError,
+            ValueError,
+            OSError,
+        ) as error:
             return None, f"its kallsyms cannot be read ({error})"
 
     def _btf(self) -> bytes:
         if self.live and _LIVE_BTF.exists():
             return _LIVE_BTF.read_bytes()
         try:
-            start, stop = (self.prog.symbol(name).address for name in ("__start_BTF", "__stop_BTF"))
+            start, stop = (
+                self.prog.symbol(name).address for name in ("__start_BTF", "__stop_BTF")
+            )
         except LookupError:
             raise TargetError(
-                f"{self.name} carries no type information (CONFIG_DEBUG_INFO_BTF, and CONFIG_KALLSYMS_ALL to find it in a dump). Give its vmlinux with -s."
+                f"{self.name} carries no type information (CONFIG_DEBUG_INFO_BTF, and"
+                " CONFIG_KALLSYMS_ALL to find it in a dump). Give its vmlinux with -s."
             ) from None
         if not 0 < stop - start < _MOST_BTF:
             raise TargetError(
-                f"The symbols of {self.name} are damaged: its type information would have {stop - start} bytes. Give its vmlinux with -s."
+                f"The symbols of {self.name} are damaged: its type information would"
+                f" have {stop - start} bytes. Give its vmlinux with -s."
             )
         try:
             data: bytes = self.prog.read(start, stop - start)
             return data
         except FaultError as error:
-            raise TargetError(f"The type information of {self.name} is not in the dump ({error}). Give its vmlinux with -s.") from None
+            raise TargetError(
+                f"The type information of {self.name} is not in the dump ({error})."
+                " Give its vmlinux with -s."
+            ) from None
 
 
 def open_target(core: str | None = None, symbols: Sequence[str] = ()) -> Target:
@@ -208,7 +277,8 @@ def open_target(core: str | None = None, symbols: Sequence[str] = ()) -> Target:
     :param symbols: files with debug info, preferred over what the kernel carries
     :raises PagedbgError: with a sentence for the user
     """
-    # What drgn warns of while it looks for modules' debug info is nothing that was asked for here.
+    # What drgn warns of while it looks for modules' debug info is nothing that was
+    # asked for here.
     logging.getLogger("drgn").setLevel(logging.ERROR)
     target = _open_live() if core is None else _open_dump(core)
     if symbols:
@@ -229,16 +299,26 @@ def _open_live() -> Target:
             prog.set_kernel()
     except PermissionError:
         if os.geteuid():
-            raise TargetError("Only root can read the memory of the running kernel: try `sudo pagedbg`, or open a dump with -c.") from None
+            raise TargetError(
+                "Only root can read the memory of the running kernel: try `sudo"
+                " pagedbg`, or open a dump with -c."
+            ) from None
         raise TargetError(
-            "The kernel refuses /proc/kcore: it is locked down (see /sys/kernel/security/lockdown) or this is an unprivileged container."
+            "The kernel refuses /proc/kcore: it is locked down (see"
+            " /sys/kernel/security/lockdown) or this is an unprivileged container."
         ) from None
     except FileNotFoundError:
-        raise TargetError("This kernel has no /proc/kcore (CONFIG_PROC_KCORE): open a dump with -c.") from None
+        raise TargetError(
+            "This kernel has no /proc/kcore (CONFIG_PROC_KCORE): open a dump with -c."
+        ) from None
     except (OSError, ValueError, Exception) as error:
-        if not isinstance(error, (OSError, ValueError)) and type(error).__module__ not in ("_drgn", "drgn", "builtins"):
+        if not isinstance(error, (OSError, ValueError)) and type(
+            error
+        ).__module__ not in ("_drgn", "drgn", "builtins"):
             raise
-        raise TargetError(f"The memory of the running kernel cannot be read: {error}.") from None
+        raise TargetError(
+            f"The memory of the running kernel cannot be read: {error}."
+        ) from None
     return Target(prog)
 
 
@@ -270,18 +350,28 @@ def _program(fd: int, dump: DumpFile) -> Program:
             # What was looked at, not whatever has that name by now.
             prog.set_core_dump(fd)
     except OSError as error:
-        raise TargetError(f"{dump.path} cannot be read: {error.strerror or error}.") from None
+        raise TargetError(
+            f"{dump.path} cannot be read: {error.strerror or error}."
+        ) from None
     except Exception as error:
         raise TargetError(f"{dump.path} is damaged or cut short: {error}.") from None
     if not prog.flags & ProgramFlags.IS_LINUX_KERNEL:
-        raise TargetError(f"{dump.path} is not a dump of a Linux kernel: it has no vmcoreinfo.")
+        raise TargetError(
+            f"{dump.path} is not a dump of a Linux kernel: it has no vmcoreinfo."
+        )
     dump.guard(prog)
     return prog
 
 
 def _few_plugins() -> dict[str, str]:
     chosen = os.environ.get(_WITHOUT_PLUGINS)
-    return {_WITHOUT_PLUGINS: ",".join([*([chosen] if chosen else []), *_COMMANDS]) if chosen != "*" else chosen}
+    return {
+        _WITHOUT_PLUGINS: (
+            ",".join([*([chosen] if chosen else []), *_COMMANDS])
+            if chosen != "*"
+            else chosen
+        )
+    }
 
 
 @contextlib.contextmanager
@@ -301,9 +391,11 @@ def _environment(settings: Mapping[str, str]) -> Iterator[None]:
 
 def _survives(fd: int, dump: DumpFile) -> bool:
     """
-    Whether a dump that ends in a page can be opened without reading that page, which libkdumpfile does not survive; another process tries.
+    Whether a dump that ends in a page can be opened without reading that page, which
+    libkdumpfile does not survive; another process tries.
 
-    What it reads for itself, page tables of the kernel's, it has read when it has read anything.
+    What it reads for itself, page tables of the kernel's, it has read when it has read
+    anything.
     """
     pid = os.fork()
     if pid:
@@ -328,11 +420,14 @@ def _load(target: Target, symbols: Sequence[str]) -> None:
     except MissingDebugInfoError:
         pass
     except Exception as error:
-        raise TargetError(f"{', '.join(symbols)} cannot be taken as debug info: {error}.") from None
+        raise TargetError(
+            f"{', '.join(symbols)} cannot be taken as debug info: {error}."
+        ) from None
     if not _has_types(prog):
         wanted = target.vmcoreinfo.get("BUILD-ID", "unknown")
         raise TargetError(
-            f"{', '.join(symbols)} has no debug info for {target.name}, whose build id is {wanted}: give that kernel's own vmlinux, or leave -s out."
+            f"{', '.join(symbols)} has no debug info for {target.name}, whose build id"
+            f" is {wanted}: give that kernel's own vmlinux, or leave -s out."
         )
 
 

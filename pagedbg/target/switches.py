@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-What an administrator can switch off in a running kernel, and with it what probes see. They stay attached then, and nothing counts what they miss.
+What an administrator can switch off in a running kernel, and with it what probes see.
+They stay attached then, and nothing counts what they miss.
 """
 
 from __future__ import annotations
@@ -8,7 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 FTRACE = Path("/proc/sys/kernel/ftrace_enabled")
-"""Whether functions call what is attached to them: BPF trampolines, and kprobes at their beginning. Tracepoints do not ask it."""
+"""
+Whether functions call what is attached to them: BPF trampolines, and kprobes at their
+beginning. Tracepoints do not ask it.
+"""
 
 KPROBES = Path("/sys/kernel/debug/kprobes/enabled")
 """Whether kprobes are armed. It is seen only where debugfs is mounted."""

@@ -2,8 +2,9 @@
 """
 A dump and captures in which every name is an attack.
 
-A name ends lines and quotes, runs the program ``x`` in all the ways that a shell or our prompt has, and drives the terminal that shows it. The tests
-put an ``x`` on the PATH that leaves a mark.
+A name ends lines and quotes, runs the program ``x`` in all the ways that a shell or our
+prompt has, and drives the terminal that shows it. The tests put an ``x`` on the PATH
+that leaves a mark.
 """
 
 from __future__ import annotations
@@ -39,14 +40,32 @@ ATTACKS = (
 DRIVES = ("\x1bc", "\x1b]", "\x1b[8m", "\x9b", "\x07", "\x7f", "\u2028", "\u202e")
 """What no terminal may get: neither we nor prompt_toolkit send any of it."""
 
-FILES = (b"f\n!x\n", b"f'\"$(x)`x`|x", b"f\x1bc\x1b[8m", b"-f x\\", "f\u202e\u2028!x".encode())
+FILES = (
+    b"f\n!x\n",
+    b"f'\"$(x)`x`|x",
+    b"f\x1bc\x1b[8m",
+    b"-f x\\",
+    "f\u202e\u2028!x".encode(),
+)
 """Files that a stranger may have in a directory."""
 
-# Strings that lie in the dump as they are: names in the modules' tables, of files and of resources, and the log.
+# Strings that lie in the dump as they are: names in the modules' tables, of files and
+# of resources, and the log.
 _IN_PLACE = (
     *(b"leaky_tx_buffer\0", b"leaky_rx_refill\0", b"leaky_write\0"),
-    *(b"libc.so.6\0", b"traffic\0", b"Kernel code\0", b"System RAM\0", b"PCI Bus 0000:00\0"),
-    *(b"leaky: no receive buffer", b"Linux version ", b"page allocation failure", b"Call Trace:"),
+    *(
+        b"libc.so.6\0",
+        b"traffic\0",
+        b"Kernel code\0",
+        b"System RAM\0",
+        b"PCI Bus 0000:00\0",
+    ),
+    *(
+        b"leaky: no receive buffer",
+        b"Linux version ",
+        b"page allocation failure",
+        b"Call Trace:",
+    ),
 )
 
 
@@ -57,21 +76,35 @@ def _names(size: int, numbers: Iterator[int]) -> bytes:
 
 
 def hostile_dump(prog: Program, path: Path) -> Path:
-    """Write the dump that ``prog`` is to an ELF core, with all the names changed that commands show."""
+    """
+    Write the dump that ``prog`` is to an ELF core, with all the names changed that
+    commands show.
+    """
     core = ElfCore(prog, path)
     numbers = itertools.count()
     strings = [
-        *(node.node_zones[i].name for node in for_each_online_pgdat(prog) for i in range(len(node.node_zones))),
+        *(
+            node.node_zones[i].name
+            for node in for_each_online_pgdat(prog)
+            for i in range(len(node.node_zones))
+        ),
         *prog["migratetype_names"],
         *prog["migrate_reason_names"],
-        *(flag.name for table in ("gfpflag_names", "pageflag_names") for flag in _flags(prog, table)),
+        *(
+            flag.name
+            for table in ("gfpflag_names", "pageflag_names")
+            for flag in _flags(prog, table)
+        ),
         *(cache.name for cache in for_each_slab_cache(prog)),
     ]
     # Two caches may have one name.
-    for address, name in {string.value_(): string.string_() for string in strings if string}.items():
+    for address, name in {
+        string.value_(): string.string_() for string in strings if string
+    }.items():
         core.write(address, _names(len(name), numbers))
     for module in for_each_module(prog):
-        # By this name ours is found, with what it has recorded; and drgn reads ASCII there, too.
+        # By this name ours is found, with what it has recorded; and drgn reads ASCII
+        # there, too.
         if module.name.string_() != b"pagedbg":
             core.write(module.name.address_, ATTACKS[0] + b"\0")
     data = path.read_bytes()
@@ -91,7 +124,12 @@ def hostile_dump(prog: Program, path: Path) -> Path:
     # A line feed would end the release, not be in it; and drgn reads ASCII there.
     release = f"OSRELEASE={_vmcoreinfo(prog)['OSRELEASE']}\n".encode()
     assert data.count(release) >= 1
-    data = data.replace(release, b"OSRELEASE=" + b"6\x1bc\x1b[8m\r!x'\x07\x7f".ljust(len(release) - 11, b"z") + b"\n")
+    data = data.replace(
+        release,
+        b"OSRELEASE="
+        + b"6\x1bc\x1b[8m\r!x'\x07\x7f".ljust(len(release) - 11, b"z")
+        + b"\n",
+    )
     path.write_bytes(data)
     return path
 
@@ -105,7 +143,11 @@ def _flags(prog: Program, table: str) -> Iterator[Any]:
 
 
 def _vmcoreinfo(prog: Program) -> dict[str, str]:
-    return dict(line.split("=", 1) for line in prog["VMCOREINFO"].string_().decode().splitlines() if "=" in line)
+    return dict(
+        line.split("=", 1)
+        for line in prog["VMCOREINFO"].string_().decode().splitlines()
+        if "=" in line
+    )
 
 
 def _symbol(prog: Program, name: str) -> int:
@@ -113,7 +155,10 @@ def _symbol(prog: Program, name: str) -> int:
 
 
 def with_mark(directory: Path) -> Path:
-    """Make a directory for the PATH with the program ``x``, and return the file that is there once it has run."""
+    """
+    Make a directory for the PATH with the program ``x``, and return the file that is
+    there once it has run.
+    """
     directory.mkdir()
     mark = directory / "mark"
     program = directory / "x"
@@ -126,7 +171,13 @@ def with_mark(directory: Path) -> Path:
 
 
 def _text(number: int) -> str:
-    return ATTACKS[number % len(ATTACKS)].decode(errors="surrogateescape").encode(errors="backslashreplace").decode() + "\u2028\u202e\x9b8m"
+    return (
+        ATTACKS[number % len(ATTACKS)]
+        .decode(errors="surrogateescape")
+        .encode(errors="backslashreplace")
+        .decode()
+        + "\u2028\u202e\x9b8m"
+    )
 
 
 def _change(value: Any, change: Callable[[str], str]) -> Any:
@@ -142,9 +193,11 @@ def _change(value: Any, change: Callable[[str], str]) -> Any:
 
 def captures(saved: Path, directory: Path) -> dict[str, Path]:
     """
-    Write captures that differ from one that was saved in their strings: each in one part, by the name of the part.
+    Write captures that differ from one that was saved in their strings: each in one
+    part, by the name of the part.
 
-    Some may be refused; ``stacks``, ``comm`` and ``kernel.release`` hold nothing but what a machine that was recorded can name so.
+    Some may be refused; ``stacks``, ``comm`` and ``kernel.release`` hold nothing but
+    what a machine that was recorded can name so.
     """
     meta = json.loads((saved / "meta.json").read_text())
     numbers = itertools.count()
@@ -164,14 +217,28 @@ def captures(saved: Path, directory: Path) -> dict[str, Path]:
         if changed != meta:
             (copy(part) / "meta.json").write_text(json.dumps(changed))
     for part in ("release", "boot_id", "build_id"):
-        (copy(f"kernel.{part}") / "meta.json").write_text(json.dumps({**meta, "kernel": {**meta["kernel"], part: attack("")}}))
-    for name, value in {"version": attack(""), "failed": {attack(""): attack("")}, "left_over": attack("")}.items():
-        (copy(f"{name} in words") / "meta.json").write_text(json.dumps({**meta, name: value}))
-    stacks = [json.loads(line) for line in (saved / "stacks.jsonl").read_text().splitlines()]
+        (copy(f"kernel.{part}") / "meta.json").write_text(
+            json.dumps({**meta, "kernel": {**meta["kernel"], part: attack("")}})
+        )
+    for name, value in {
+        "version": attack(""),
+        "failed": {attack(""): attack("")},
+        "left_over": attack(""),
+    }.items():
+        (copy(f"{name} in words") / "meta.json").write_text(
+            json.dumps({**meta, name: value})
+        )
+    stacks = [
+        json.loads(line) for line in (saved / "stacks.jsonl").read_text().splitlines()
+    ]
     for stack in stacks:
         stack["stack"] = [_text(next(numbers)) for _ in stack["stack"]]
-    (copy("stacks") / "stacks.jsonl").write_text("".join(json.dumps(stack) + "\n" for stack in stacks))
+    (copy("stacks") / "stacks.jsonl").write_text(
+        "".join(json.dumps(stack) + "\n" for stack in stacks)
+    )
     events = saved.joinpath("events.bin").read_bytes()
     assert b"traffic\0" in events
-    (copy("comm") / "events.bin").write_bytes(events.replace(b"traffic".ljust(16, b"\0"), _names(15, numbers) + b"\0"))
+    (copy("comm") / "events.bin").write_bytes(
+        events.replace(b"traffic".ljust(16, b"\0"), _names(15, numbers) + b"\0")
+    )
     return made

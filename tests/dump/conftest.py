@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-The dump of an ordinary machine, and what is known of it from elsewhere: from drgn with debug info, a page at a time
-(``contrib/lab/oracle.py``), and from the guest itself just before it was stopped.
+The dump of an ordinary machine, and what is known of it from elsewhere: from drgn with
+debug info, a page at a time (``contrib/lab/oracle.py``), and from the guest itself just
+before it was stopped.
 """
 
 from __future__ import annotations
@@ -23,8 +24,16 @@ def oracle() -> Oracle:
 
 @pytest.fixture(scope="session")
 def said_by_the_kernel() -> list[Record]:
-    """What the guest's debugfs page_owner said shortly before the dump: some of it has changed since."""
-    with lzma.open(DATA / "ordinary.page_owner.xz", "rt", encoding="utf-8", errors="backslashreplace") as file:
+    """
+    What the guest's debugfs page_owner said shortly before the dump: some of it has
+    changed since.
+    """
+    with lzma.open(
+        DATA / "ordinary.page_owner.xz",
+        "rt",
+        encoding="utf-8",
+        errors="backslashreplace",
+    ) as file:
         return parse(file.read())
 
 

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-The dumps of an ordinary machine and, bundled, of an incident; what ``contrib/lab/oracle.py`` found in them with debug info; and pagedbg as
-a program to run on them.
+The dumps of an ordinary machine and, bundled, of an incident; what
+``contrib/lab/oracle.py`` found in them with debug info; and pagedbg as a program to run
+on them.
 
-Beside the ``conftest.py`` that makes fixtures of them, since tests of several directories cannot each import a module of that name.
+Beside the ``conftest.py`` that makes fixtures of them, since tests of several
+directories cannot each import a module of that name.
 """
 
 from __future__ import annotations
@@ -24,7 +26,17 @@ import pytest
 
 from pagedbg.cli import SAMPLE
 
-__all__ = ("DATA", "ORDINARY", "SAMPLE", "Block", "Oracle", "Result", "Run", "check", "look_at")
+__all__ = (
+    "DATA",
+    "ORDINARY",
+    "SAMPLE",
+    "Block",
+    "Oracle",
+    "Result",
+    "Run",
+    "check",
+    "look_at",
+)
 
 DATA = Path(__file__).parent / "data"
 ORDINARY = DATA / "ordinary.vmcore"
@@ -32,7 +44,10 @@ ORDINARY = DATA / "ordinary.vmcore"
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """A block put together from the oracle's pages: its first page's record, and how many of its pages are in that state."""
+    """
+    A block put together from the oracle's pages: its first page's record, and how many
+    of its pages are in that state.
+    """
 
     pfn: int
     pages: int
@@ -48,10 +63,14 @@ class Oracle:
         self.release: str = said["release"]
         self.special: dict[str, int] = said["special"]
         self.stacks: dict[int, list[tuple[int, str | None]]] = {
-            int(handle): [tuple(f) for f in frames] for handle, frames in said["stacks"].items()
+            int(handle): [tuple(f) for f in frames]
+            for handle, frames in said["stacks"].items()
         }
         self.zones: list[dict[str, Any]] = said["zones"]
-        self.pages: dict[int, dict[str, Any]] = {row[0]: dict(zip(said["columns"], row, strict=True)) for row in said["records"]}
+        self.pages: dict[int, dict[str, Any]] = {
+            row[0]: dict(zip(said["columns"], row, strict=True))
+            for row in said["records"]
+        }
 
     @functools.cache  # noqa: B019 - there is one oracle
     def blocks(self, state: str = "allocated") -> Sequence[Block]:
@@ -59,22 +78,42 @@ class Oracle:
         found: dict[tuple[int, int], list[dict[str, Any]]] = {}
         for pfn, record in sorted(self.pages.items()):
             if record["state"] == state:
-                found.setdefault((pfn - pfn % (1 << record["order"]), record["order"]), []).append(record)
+                found.setdefault(
+                    (pfn - pfn % (1 << record["order"]), record["order"]), []
+                ).append(record)
         return [Block(pfn, len(pages), pages[0]) for (pfn, _), pages in found.items()]
 
     def zone(self, pfn: int) -> str:
         """The zone that a page lies in."""
-        return next(zone["name"] for zone in self.zones if zone["start_pfn"] <= pfn < zone["start_pfn"] + zone["spanned"])
+        return next(
+            zone["name"]
+            for zone in self.zones
+            if zone["start_pfn"] <= pfn < zone["start_pfn"] + zone["spanned"]
+        )
 
 
 class Run:
-    """Runs pagedbg, in a process forked for that; with ``starting``, the program as it starts."""
+    """
+    Runs pagedbg, in a process forked for that; with ``starting``, the program as it
+    starts.
+    """
 
-    def __call__(self, *args: str | os.PathLike[str], starting: bool = False, **more: Any) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *args: str | os.PathLike[str], starting: bool = False, **more: Any
+    ) -> subprocess.CompletedProcess[str]:
         """Run it with some arguments; it never ends with a traceback."""
-        program = [sys.executable, "-m", "pagedbg"] if starting else [forkserver.pagedbg()]
+        program = (
+            [sys.executable, "-m", "pagedbg"] if starting else [forkserver.pagedbg()]
+        )
         more.setdefault("stdin", subprocess.DEVNULL)
-        done = subprocess.run([*program, *map(os.fspath, args)], capture_output=True, text=True, timeout=120, check=False, **more)
+        done = subprocess.run(
+            [*program, *map(os.fspath, args)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            **more,
+        )
         assert "Traceback" not in done.stderr
         assert "bug in pagedbg" not in done.stderr, done.stderr
         return done
@@ -86,7 +125,8 @@ class Run:
         return json.loads(done.stdout)
 
 
-# Runs several commands on one dump, whatever becomes of each, and says what came of them.
+# Runs several commands on one dump, whatever becomes of each, and says what came of
+# them.
 DRIVER = """
 import contextlib, io, json, sys
 from pagedbg.shell.command import execute, explain
@@ -113,7 +153,13 @@ Result = tuple[int, str, str]
 
 def look_at(core: Path, *lines: str) -> list[Result]:
     """Run commands on a dump, in one process."""
-    done = subprocess.run([forkserver.python(), "-c", DRIVER, core, *lines], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [forkserver.python(), "-c", DRIVER, core, *lines],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return [tuple(result) for result in json.loads(done.stdout)]  # type: ignore[misc]

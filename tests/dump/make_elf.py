@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""An ELF core made of a dump, uncompressed, so that a test can change what lies at a physical address."""
+"""
+An ELF core made of a dump, uncompressed, so that a test can change what lies at a
+physical address.
+"""
 
 from __future__ import annotations
 
@@ -41,9 +44,17 @@ def runs(pages: Iterable[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
 
 
 class ElfCore:
-    """An ELF core of the memory of a program; where it has no memory, the file says that there is some and holds none."""
+    """
+    An ELF core of the memory of a program; where it has no memory, the file says that
+    there is some and holds none.
+    """
 
-    def __init__(self, prog: Program, path: Path, without: Callable[[int], bool] = lambda pfn: False) -> None:
+    def __init__(
+        self,
+        prog: Program,
+        path: Path,
+        without: Callable[[int], bool] = lambda pfn: False,
+    ) -> None:
         """:param without: which page frames to leave out"""
         self.path = path
         self._prog = prog
@@ -51,19 +62,27 @@ class ElfCore:
         note = prog["VMCOREINFO"].string_()
         note += b"\n" * (-len(note) % 4)
         note = struct.pack("<III", 11, len(note), 0) + b"VMCOREINFO\0\0" + note
-        parts = runs((pfn, data) for pfn, data in present_pages(prog) if not without(pfn))
+        parts = runs(
+            (pfn, data) for pfn, data in present_pages(prog) if not without(pfn)
+        )
         count = 1 + len(parts)
         at = -(-(_HEADER.size + _SEGMENT.size * count) // PAGE) * PAGE
         segments = [_SEGMENT.pack(_PT_NOTE, 0, at, 0, 0, len(note), 0, 0)]
         at += -(-len(note) // PAGE) * PAGE
         following = [pfn for pfn, _ in parts[1:]] + [prog["max_pfn"].value_()]
         for (pfn, data), end in zip(parts, following, strict=True):
-            segments.append(_SEGMENT.pack(_PT_LOAD, 0, at, 0, pfn * PAGE, len(data), (end - pfn) * PAGE, 0))
+            segments.append(
+                _SEGMENT.pack(
+                    _PT_LOAD, 0, at, 0, pfn * PAGE, len(data), (end - pfn) * PAGE, 0
+                )
+            )
             self._where.append((pfn * PAGE, len(data), at))
             at += len(data)
         ident = b"\x7fELF\2\1\1" + bytes(9)
         with path.open("wb") as file:
-            file.write(_HEADER.pack(ident, 4, 62, 1, 0, 64, 0, 0, 64, 56, count, 0, 0, 0))
+            file.write(
+                _HEADER.pack(ident, 4, 62, 1, 0, 64, 0, 0, 64, 56, count, 0, 0, 0)
+            )
             file.write(b"".join(segments))
             file.seek(-(-file.tell() // PAGE) * PAGE)
             file.write(note)
@@ -74,10 +93,20 @@ class ElfCore:
     def virtual(self, address: int) -> int | None:
         """The file's offset of a kernel address; None if it is not in the file."""
         physical = follow_phys(self._prog["init_mm"].address_of_(), address).value_()
-        return next((offset + physical - start for start, size, offset in self._where if start <= physical < start + size), None)
+        return next(
+            (
+                offset + physical - start
+                for start, size, offset in self._where
+                if start <= physical < start + size
+            ),
+            None,
+        )
 
     def write(self, address: int, data: bytes) -> list[tuple[int, bytes]]:
-        """Overwrite kernel memory, as far as the file has it; returns what was there, for :meth:`restore`."""
+        """
+        Overwrite kernel memory, as far as the file has it; returns what was there, for
+        :meth:`restore`.
+        """
         before = []
         with self.path.open("r+b") as file:
             done = 0
@@ -91,7 +120,10 @@ class ElfCore:
         return before
 
     def noise(self, seed: int, times: int) -> list[tuple[int, bytes]]:
-        """Overwrite 16 bytes in so many places of the memory; returns what was there, for :meth:`restore`."""
+        """
+        Overwrite 16 bytes in so many places of the memory; returns what was there, for
+        :meth:`restore`.
+        """
         choice = random.Random(seed)
         size = self.path.stat().st_size
         before = []

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Damaged dumps, wrong symbols, a garbage page, an unwritable home: one sentence on standard error, the right exit status, no traceback."""
+"""
+Damaged dumps, wrong symbols, a garbage page, an unwritable home: one sentence on
+standard error, the right exit status, no traceback.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,14 @@ from pagedbg.mm.page_state import page_states
 from pagedbg.target.kallsyms import load_hidden_symbols
 from pagedbg.target.opening import Target
 
-COMMANDS = ("status", "doctor", "owners --by stack", "owners --by comm,order,zone,age", "owners --orders '>=3'", "inspect pfn 0x2b80")
+COMMANDS = (
+    "status",
+    "doctor",
+    "owners --by stack",
+    "owners --by comm,order,zone,age",
+    "owners --orders '>=3'",
+    "inspect pfn 0x2b80",
+)
 
 
 def refused(done: subprocess.CompletedProcess[str], status: int = 1) -> str:
@@ -41,7 +51,7 @@ def refused(done: subprocess.CompletedProcess[str], status: int = 1) -> str:
     return done.stderr.removeprefix("pagedbg: ").rstrip("\n")
 
 
-# ---- the file itself ---------------------------------------------------------------------------------------------------------------------
+# ---- the file itself ----------
 
 
 @pytest.fixture
@@ -50,14 +60,40 @@ def copy(tmp_path: Path) -> Path:
     return Path(shutil.copy(ORDINARY, tmp_path / "vmcore"))
 
 
-@pytest.mark.parametrize("keep", [0, 7, 100, 4096, 4200, 8192, 12_000, 16_000, 17_000, 20_000, 0.05, 0.5, 0.9, 0.99, 0.9999])
+@pytest.mark.parametrize(
+    "keep",
+    [
+        0,
+        7,
+        100,
+        4096,
+        4200,
+        8192,
+        12_000,
+        16_000,
+        17_000,
+        20_000,
+        0.05,
+        0.5,
+        0.9,
+        0.99,
+        0.9999,
+    ],
+)
 @pytest.mark.once
-def test_a_dump_that_is_cut_short_says_so(copy: Path, pagedbg: Run, keep: float) -> None:
+def test_a_dump_that_is_cut_short_says_so(
+    copy: Path, pagedbg: Run, keep: float
+) -> None:
     size = copy.stat().st_size
     os.truncate(copy, int(keep if keep > 1 or not keep else size * keep))
     done = pagedbg("-c", copy, "-e", "owners --by order")
     said = done.stderr + done.stdout
-    assert "is cut short" in said or "is empty" in said or "is no dump" in said or "cannot be read" in said
+    assert (
+        "is cut short" in said
+        or "is empty" in said
+        or "is no dump" in said
+        or "cannot be read" in said
+    )
     if done.returncode:
         assert done.returncode == 1
         assert done.stdout == ""
@@ -103,7 +139,7 @@ def test_what_is_no_dump(tmp_path: Path, pagedbg: Run) -> None:
         assert said.startswith(str(name))
 
 
-# ---- what is in it -----------------------------------------------------------------------------------------------------------------------
+# ---- what is in it ----------
 
 
 @pytest.fixture(scope="module")
@@ -149,11 +185,18 @@ def test_a_copy_in_another_format_says_the_same(elf: ElfCore, pagedbg: Run) -> N
     assert json.loads(done.stdout) == pagedbg.json("owners", "--by", "stack,order")
 
 
-def test_stacks_of_a_zeroed_depot_are_missing_and_counted(sample: Target, elf: ElfCore, damage: Damage) -> None:
+def test_stacks_of_a_zeroed_depot_are_missing_and_counted(
+    sample: Target, elf: ElfCore, damage: Damage
+) -> None:
     (_, whole, _), _ = look_at(elf.path, "owners --by order", "status")
     for pool in pools(sample):
         damage(pool, bytes(1 << 14))
-    (sums, by_stack, block) = look_at(elf.path, "owners --by order", "owners --by stack --format json", "owners --orders 9 --format json")
+    sums, by_stack, block = look_at(
+        elf.path,
+        "owners --by order",
+        "owners --by stack --format json",
+        "owners --orders 9 --format json",
+    )
     assert sums == (0, whole, "")
     status, out, said = by_stack
     assert status == 0
@@ -163,7 +206,9 @@ def test_stacks_of_a_zeroed_depot_are_missing_and_counted(sample: Target, elf: E
     assert [row["stack"] for row in json.loads(block[1])] == [[], [], []]
 
 
-def test_a_depot_pool_that_points_nowhere(sample: Target, elf: ElfCore, damage: Damage) -> None:
+def test_a_depot_pool_that_points_nowhere(
+    sample: Target, elf: ElfCore, damage: Damage
+) -> None:
     damage(symbol(sample, "stack_pools"), struct.pack("<Q", 0xDEAD_BEEF_0000_0000))
     (result,) = look_at(elf.path, "owners --by stack")
     check(result)
@@ -171,16 +216,25 @@ def test_a_depot_pool_that_points_nowhere(sample: Target, elf: ElfCore, damage: 
     assert "stacks could not be read" in result[1]
 
 
-def test_more_pools_than_memory_holds(sample: Target, elf: ElfCore, damage: Damage) -> None:
+def test_more_pools_than_memory_holds(
+    sample: Target, elf: ElfCore, damage: Damage
+) -> None:
     damage(symbol(sample, "pools_num"), struct.pack("<i", 0x7FFFFFFF))
     for result in look_at(elf.path, *COMMANDS):
         check(result)
 
 
-@pytest.mark.parametrize("pattern", [b"\xff", b"\0", None], ids=["ones", "zeroes", "noise"])
-def test_page_ext_overwritten(sample: Target, elf: ElfCore, damage: Damage, pattern: bytes | None) -> None:
+@pytest.mark.parametrize(
+    "pattern", [b"\xff", b"\0", None], ids=["ones", "zeroes", "noise"]
+)
+def test_page_ext_overwritten(
+    sample: Target, elf: ElfCore, damage: Damage, pattern: bytes | None
+) -> None:
     size = 64 * PAGE
-    damage(pfn_to_page_ext(sample.prog, 0x2800).value_(), pattern * size if pattern else random.Random(1).randbytes(size))
+    damage(
+        pfn_to_page_ext(sample.prog, 0x2800).value_(),
+        pattern * size if pattern else random.Random(1).randbytes(size),
+    )
     results = look_at(elf.path, *COMMANDS)
     for result in results:
         check(result)
@@ -189,21 +243,38 @@ def test_page_ext_overwritten(sample: Target, elf: ElfCore, damage: Damage, patt
         assert re.search(r"The records of \d+ pages are damaged", results[2][1])
 
 
-def test_records_that_the_dump_left_out_are_counted_and_not_taken_for_free_pages(sample: Target, oracle: Oracle, tmp_path: Path) -> None:
+def test_records_that_the_dump_left_out_are_counted_and_not_taken_for_free_pages(
+    sample: Target, oracle: Oracle, tmp_path: Path
+) -> None:
     start = pfn_to_page_ext(sample.prog, 0x2800).value_()
     first = start // PAGE * PAGE
     end = first + 4 * PAGE
-    gone = {follow_phys(sample.prog["init_mm"].address_of_(), address).value_() // PAGE for address in range(first, end, PAGE)}
+    gone = {
+        follow_phys(sample.prog["init_mm"].address_of_(), address).value_() // PAGE
+        for address in range(first, end, PAGE)
+    }
     core = ElfCore(sample.prog, tmp_path / "vmcore", gone.__contains__)
     stride = sample.prog["page_ext_size"].value_()
     lost = [
-        pfn for pfn in range(0x2000, 0x3000) if (record := pfn_to_page_ext(sample.prog, pfn).value_()) < end and record + stride > first
+        pfn
+        for pfn in range(0x2000, 0x3000)
+        if (record := pfn_to_page_ext(sample.prog, pfn).value_()) < end
+        and record + stride > first
     ]
     assert len(lost) > 200
-    sums, rows, inside = look_at(core.path, "owners --by order", "owners --format json", f"inspect pfn {lost[100]:#x}")
-    assert f"The records of {len(lost)} pages could not be read: they are not counted." in sums[1]
+    sums, rows, inside = look_at(
+        core.path,
+        "owners --by order",
+        "owners --format json",
+        f"inspect pfn {lost[100]:#x}",
+    )
+    assert (
+        f"The records of {len(lost)} pages could not be read: they are not counted."
+        in sums[1]
+    )
     assert sum(row["pages"] for row in json.loads(rows[1])) == sum(
-        record["state"] == "allocated" and pfn not in lost for pfn, record in oracle.pages.items()
+        record["state"] == "allocated" and pfn not in lost
+        for pfn, record in oracle.pages.items()
     )
     check(inside)
     assert "never" not in inside[1]
@@ -237,7 +308,9 @@ def test_records_that_the_dump_left_out_are_counted_and_not_taken_for_free_pages
     ],
 )
 @pytest.mark.once
-def test_a_kernel_variable_overwritten(sample: Target, elf: ElfCore, damage: Damage, name: str, data: bytes, sentence: str) -> None:
+def test_a_kernel_variable_overwritten(
+    sample: Target, elf: ElfCore, damage: Damage, name: str, data: bytes, sentence: str
+) -> None:
     damage(symbol(sample, name), data)
     results = look_at(elf.path, *COMMANDS)
     for result in results:
@@ -257,7 +330,9 @@ def test_noise_all_over_memory(elf: ElfCore, seed: int) -> None:
         elf.restore(before)
 
 
-def test_a_kernel_booted_without_page_owner(sample: Target, elf: ElfCore, damage: Damage) -> None:
+def test_a_kernel_booted_without_page_owner(
+    sample: Target, elf: ElfCore, damage: Damage
+) -> None:
     damage(symbol(sample, "page_owner_inited"), bytes(4))
     status, doctor, *owners, inspect = look_at(elf.path, *COMMANDS)
     assert status[0] == 0
@@ -273,21 +348,33 @@ def test_a_kernel_booted_without_page_owner(sample: Target, elf: ElfCore, damage
     assert inspect[0] == 0
 
 
-# ---- what has no end ---------------------------------------------------------------------------------------------------------------------
+# ---- what has no end ----------
 
 
 def file_page(sample: Target) -> tuple[int, Any]:
     """A page of a file, and the dentry of the file."""
     prog = sample.prog
     for state in page_states(prog, 0, prog["max_pfn"].value_()):
-        if state.kind == "file" and state.mapping and (state.detail or "").startswith("/"):
+        if (
+            state.kind == "file"
+            and state.mapping
+            and (state.detail or "").startswith("/")
+        ):
             inode = Object(prog, "struct address_space *", state.mapping).host
-            member = "d_alias" if prog.type("struct dentry").has_member("d_alias") else "d_u.d_alias"
-            return state.pfn, container_of(inode.i_dentry.first, "struct dentry", member)
+            member = (
+                "d_alias"
+                if prog.type("struct dentry").has_member("d_alias")
+                else "d_u.d_alias"
+            )
+            return state.pfn, container_of(
+                inode.i_dentry.first, "struct dentry", member
+            )
     raise AssertionError("no page of this dump is a file's")
 
 
-def test_a_directory_that_is_in_itself_has_no_path(sample: Target, elf: ElfCore, damage: Damage) -> None:
+def test_a_directory_that_is_in_itself_has_no_path(
+    sample: Target, elf: ElfCore, damage: Damage
+) -> None:
     pfn, dentry = file_page(sample)
     directory = dentry.d_parent
     damage(directory.d_parent.address_, struct.pack("<Q", dentry.value_()))
@@ -296,11 +383,21 @@ def test_a_directory_that_is_in_itself_has_no_path(sample: Target, elf: ElfCore,
     assert result[0] == 0
 
 
-def test_a_cgroup_that_is_in_itself_has_no_path(sample: Target, elf: ElfCore, damage: Damage) -> None:
+def test_a_cgroup_that_is_in_itself_has_no_path(
+    sample: Target, elf: ElfCore, damage: Damage
+) -> None:
     prog = sample.prog
     node = prog["cgrp_dfl_root"].cgrp.kn
-    parent = "__parent" if prog.type("struct kernfs_node").has_member("__parent") else "parent"
-    pfn = next(state.pfn for state in page_states(prog, 0, prog["max_pfn"].value_()) if state.memcg == "/")
+    parent = (
+        "__parent"
+        if prog.type("struct kernfs_node").has_member("__parent")
+        else "parent"
+    )
+    pfn = next(
+        state.pfn
+        for state in page_states(prog, 0, prog["max_pfn"].value_())
+        if state.memcg == "/"
+    )
     # Not the root any more, and its own parent.
     damage(node.dir.root.kn.address_, struct.pack("<Q", node.value_() + 8))
     damage(node.member_(parent).address_, struct.pack("<Q", node.value_()))
@@ -309,17 +406,25 @@ def test_a_cgroup_that_is_in_itself_has_no_path(sample: Target, elf: ElfCore, da
     assert result[0] == 0
 
 
-def test_a_tree_of_process_ids_that_leads_back_to_its_root_is_refused(sample: Target, elf: ElfCore, damage: Damage) -> None:
+def test_a_tree_of_process_ids_that_leads_back_to_its_root_is_refused(
+    sample: Target, elf: ElfCore, damage: Damage
+) -> None:
     head = sample.prog["init_pid_ns"].idr.idr_rt.xa_head.value_()
     node = Object(sample.prog, "struct xa_node *", head - 2)
     assert node.shift.value_() > 0
     damage(node.slots[0].address_, struct.pack("<Q", head))
     ((status, out, said),) = look_at(elf.path, "inspect task 1 0x1000")
     assert (status, out) == (1, "")
-    assert said == "inspect: task 1 cannot be looked for: the memory of this kernel is damaged: the tree of process ids has no end\n"
+    assert (
+        said
+        == "inspect: task 1 cannot be looked for: the memory of this kernel is damaged:"
+        " the tree of process ids has no end\n"
+    )
 
 
-def test_resources_that_go_round_in_circles_are_no_trap(sample: Target, elf: ElfCore, damage: Damage) -> None:
+def test_resources_that_go_round_in_circles_are_no_trap(
+    sample: Target, elf: ElfCore, damage: Damage
+) -> None:
     first = sample.prog["iomem_resource"].child
     damage(first.sibling.address_, struct.pack("<Q", first.value_()))
     (result,) = look_at(elf.path, "inspect pfn 0+512")
@@ -347,13 +452,15 @@ def test_a_table_of_symbols_that_no_kernel_has_is_refused(
     assert why in said
 
 
-def test_symbols_hidden_from_a_drgn_that_cannot_find_them_are_said_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_symbols_hidden_from_a_drgn_that_cannot_find_them_are_said_with_a_way_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delattr(kallsyms, "_load_builtin_kallsyms")
     with pytest.raises(PagedbgError, match=r"sysctl kernel.kptr_restrict=1"):
         load_hidden_symbols(Program())
 
 
-# ---- symbols -----------------------------------------------------------------------------------------------------------------------------
+# ---- symbols ----------
 
 
 def test_symbols_that_cannot_be_used_are_refused(tmp_path: Path, pagedbg: Run) -> None:
@@ -370,32 +477,48 @@ def test_symbols_that_cannot_be_used_are_refused(tmp_path: Path, pagedbg: Run) -
         assert sentence.lower() in said.lower()
 
 
-# ---- who runs it, and where --------------------------------------------------------------------------------------------------------------
+# ---- who runs it, and where ----------
 
 
 @pytest.mark.parametrize("home", ["/proc/self", "/nonexistent", None])
-def test_a_home_that_cannot_be_written_to_keeps_nothing_from_working(pagedbg: Run, home: str | None) -> None:
+def test_a_home_that_cannot_be_written_to_keeps_nothing_from_working(
+    pagedbg: Run, home: str | None
+) -> None:
     environment = {
-        name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")
     }
     if home is not None:
         environment["HOME"] = home
-    done = pagedbg("-c", ORDINARY, "owners", "--by", "order", "--top", "1", env=environment)
+    done = pagedbg(
+        "-c", ORDINARY, "owners", "--by", "order", "--top", "1", env=environment
+    )
     assert done.returncode == 0
     assert done.stderr == ""
     assert done.stdout.startswith("order")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_somebody_who_is_not_root_is_told_how_to_look_at_the_running_kernel(tmp_path: Path) -> None:
-    # An interpreter in root's own directory is out of reach for others: it is imported first.
+def test_somebody_who_is_not_root_is_told_how_to_look_at_the_running_kernel(
+    tmp_path: Path,
+) -> None:
+    # An interpreter in root's own directory is out of reach for others: it is imported
+    # first.
     code = """
 import os, sys
 import drgn, pagedbg.cli, pagedbg.target, pagedbg.shell.command, pagedbg.commands.status
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 sys.exit(pagedbg.cli.main(["-e", "status"]))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
     said = refused(done)
     if os.path.exists("/proc/kcore"):
         assert said.startswith("Only root can read the memory of the running kernel")
@@ -413,18 +536,34 @@ pagedbg.shell.command.load_commands()
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 os.chdir("/")
 sys.exit(pagedbg.cli.main(["-c", sys.argv[1], "-e", "status", "-e", "owners --by stack --top 1", "-e", "inspect pfn 0x2b80"]))
-"""
+"""  # noqa: E501
     with tempfile.TemporaryDirectory() as directory:
         os.chmod(directory, 0o755)
         core = shutil.copy(ORDINARY, directory)
         os.chmod(core, 0o444)
-        done = subprocess.run([sys.executable, "-c", code, core], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code, core],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
     assert (done.returncode, done.stderr) == (0, ""), done
     assert "page_owner" in done.stdout
 
 
 @pytest.mark.parametrize(
-    "line", ["inspect pfn x", "inspect pfn", "inspect pfn -1", "inspect nonsense 5", "owners --pfns x", "ownres", "owners |", "owners 'x"]
+    "line",
+    [
+        "inspect pfn x",
+        "inspect pfn",
+        "inspect pfn -1",
+        "inspect nonsense 5",
+        "owners --pfns x",
+        "ownres",
+        "owners |",
+        "owners 'x",
+    ],
 )
 def test_what_is_mistyped_is_a_usage_error(pagedbg: Run, line: str) -> None:
     done = pagedbg("-c", ORDINARY, "-e", line)
@@ -437,4 +576,6 @@ def test_a_page_that_is_not_there_is_an_answer_or_one_sentence(pagedbg: Run) -> 
     for pfn in ("0xffffffffffffffff", "0x10000000000", "99999999999999999999999", "0"):
         done = pagedbg("-c", ORDINARY, "-e", f"inspect pfn {pfn}")
         assert done.returncode in (0, 1, 2), done
-        assert (done.stdout and not done.stderr) or (done.stderr.count("\n") == 1 and not done.stdout)
+        assert (done.stdout and not done.stderr) or (
+            done.stderr.count("\n") == 1 and not done.stdout
+        )

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Filters as they are typed, and what the kernel is told; the words are those of the dump's kernel."""
+"""
+Filters as they are typed, and what the kernel is told; the words are those of the
+dump's kernel.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from known import ORDINARY
 
-from pagedbg.capture.kernel_filter import OPTIONS, build_filter, describe, describe_filter, everything
+from pagedbg.capture.kernel_filter import (
+    OPTIONS,
+    build_filter,
+    describe,
+    describe_filter,
+    everything,
+)
 from pagedbg.errors import UsageError
 from pagedbg.schema import event_record
-from pagedbg.schema.filter_words import parse_names, parse_orders, participates, participation_hash
+from pagedbg.schema.filter_words import (
+    parse_names,
+    parse_orders,
+    participates,
+    participation_hash,
+)
 from pagedbg.target.opening import open_target
 
 
@@ -28,8 +42,15 @@ def test_no_options_let_everything_pass(prog: Program) -> None:
     assert build_filter(prog, {}) == everything()
 
 
-@given(st.integers(0, 10), st.integers(0, 10), st.floats(0, 100), st.lists(st.integers(0, 2**63), min_size=1, max_size=50))
-def test_a_threshold_chooses_whom_the_other_commands_choose(low: int, more: int, percent: float, keys: list[int]) -> None:
+@given(
+    st.integers(0, 10),
+    st.integers(0, 10),
+    st.floats(0, 100),
+    st.lists(st.integers(0, 2**63), min_size=1, max_size=50),
+)
+def test_a_threshold_chooses_whom_the_other_commands_choose(
+    low: int, more: int, percent: float, keys: list[int]
+) -> None:
     text = f"{low}-{low + more}:{percent:f}"
     filter_ = build_filter(None, {"orders": text})  # type: ignore[arg-type]
     orders = parse_orders(text)
@@ -46,15 +67,22 @@ def test_the_greatest_order_is_noted(prog: Program) -> None:
 
 
 def test_the_larger_share_counts_where_two_name_an_order(prog: Program) -> None:
-    assert build_filter(prog, {"orders": "0-3:10,2:50"})["threshold"][:4].tolist() == [int(2**32 * p / 100) for p in (10, 10, 50, 10)]
+    assert build_filter(prog, {"orders": "0-3:10,2:50"})["threshold"][:4].tolist() == [
+        int(2**32 * p / 100) for p in (10, 10, 50, 10)
+    ]
 
 
 def test_events_become_a_mask(prog: Program) -> None:
-    assert build_filter(prog, {"events": "set, migrate"})["events"] == 1 << event_record.SET | 1 << event_record.SET_MIGRATE
+    assert (
+        build_filter(prog, {"events": "set, migrate"})["events"]
+        == 1 << event_record.SET | 1 << event_record.SET_MIGRATE
+    )
 
 
 def test_flags_and_migratetypes_are_the_kernels(prog: Program) -> None:
-    filter_ = build_filter(prog, {"gfp": "__GFP_COMP|__GFP_ZERO", "migratetype": "movable"})
+    filter_ = build_filter(
+        prog, {"gfp": "__GFP_COMP|__GFP_ZERO", "migratetype": "movable"}
+    )
     assert filter_["gfp_mask"].item().bit_count() == 2
     assert filter_["migratetypes"] == 2
     assert filter_["more"]
@@ -83,17 +111,23 @@ def matches(pattern: str, comm: str) -> bool:
     """As bpf/capture.bpf.c compares."""
     filter_ = build_filter(None, {"comm": pattern})  # type: ignore[arg-type]
     words = np.frombuffer(comm.encode()[:15].ljust(16, b"\0"), "<u8")
-    return any(((words & name["mask"]) == name["value"]).all() for name in filter_["comm"][: int(filter_["comms"])])
+    return any(
+        ((words & name["mask"]) == name["value"]).all()
+        for name in filter_["comm"][: int(filter_["comms"])]
+    )
 
 
 NAMES = st.text(st.sampled_from("ab?"), min_size=1, max_size=16)
 
 
 @given(NAMES, st.booleans(), st.text(st.sampled_from("abc"), min_size=1, max_size=15))
-def test_names_match_in_the_kernel_as_elsewhere(pattern: str, star: bool, comm: str) -> None:
+def test_names_match_in_the_kernel_as_elsewhere(
+    pattern: str, star: bool, comm: str
+) -> None:
     typed = pattern + "*" * star
     if len(pattern) <= 15:
-        # A "?" may also stand for the end of the name, which no filter of a shell's kind can say of a fixed number of bytes.
+        # A "?" may also stand for the end of the name, which no filter of a shell's
+        # kind can say of a fixed number of bytes.
         if "?" in pattern[len(comm) :]:
             return
         assert matches(typed, comm) == parse_names(typed)(comm)
@@ -115,12 +149,18 @@ def test_a_name_that_is_too_long_is_cut_as_the_kernel_cuts_it() -> None:
         ("pid", ",".join(map(str, range(9))), "--pid: 9 ranges are more than the 8"),
         ("pid", str(1 << 80), "is more than any process can have for a number"),
         ("gfp", "0x100000000", "has more than the 32 bits"),
-        ("migratetype", "CMA", "--migratetype: there is no migratetype that an allocation asks for 'CMA'"),
+        (
+            "migratetype",
+            "CMA",
+            "--migratetype: there is no migratetype that an allocation asks for 'CMA'",
+        ),
         ("zone", "Nowhere", "there is no zone 'Nowhere' here"),
         ("gfp", "__GFP_NONSENSE", "--gfp: "),
     ],
 )
-def test_what_cannot_be_told_is_refused_in_a_sentence(prog: Program, option: str, text: str, said: str) -> None:
+def test_what_cannot_be_told_is_refused_in_a_sentence(
+    prog: Program, option: str, text: str, said: str
+) -> None:
     with pytest.raises(UsageError) as refused:
         build_filter(prog, {option: text})
     assert said in str(refused.value)
@@ -145,9 +185,18 @@ def test_options_are_described_as_they_would_be_typed() -> None:
         {"orders": "4", "pfns": "0x100-0x10f"},
     ],
 )
-def test_a_filter_in_a_dump_is_described_as_it_would_be_typed(prog: Program, options: dict[str, str]) -> None:
+def test_a_filter_in_a_dump_is_described_as_it_would_be_typed(
+    prog: Program, options: dict[str, str]
+) -> None:
     filter_ = build_filter(prog, options)
     words = describe_filter(prog, filter_)
     assert words == describe(options)
-    typed = {name.removeprefix("--"): text for name, text in zip(*[iter(shlex.split(words))] * 2, strict=True)} if options else {}
+    typed = (
+        {
+            name.removeprefix("--"): text
+            for name, text in zip(*[iter(shlex.split(words))] * 2, strict=True)
+        }
+        if options
+        else {}
+    )
     assert build_filter(prog, typed) == filter_

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Captures from strangers: whatever takes the place of a file, a value or a record, there is an answer or one sentence, and nothing else is touched."""
+"""
+Captures from strangers: whatever takes the place of a file, a value or a record, there
+is an answer or one sentence, and nothing else is touched.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,10 @@ COMMANDS = (
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A capture: what the sample's machine had recorded when it died, with pages saved beside it."""
+    """
+    A capture: what the sample's machine had recorded when it died, with pages saved
+    beside it.
+    """
     path = tmp_path_factory.mktemp("hostile") / "saved"
     done = Run()("--sample", "trace", "save", path)
     assert done.returncode == 0, done.stderr
@@ -51,7 +57,10 @@ def capture(saved: Path, tmp_path: Path) -> Path:
 
 
 def answers(path: Path) -> list[tuple[int, str, str]]:
-    """What the commands say of a capture: exit status, standard output, standard error; of one that cannot be opened, that."""
+    """
+    What the commands say of a capture: exit status, standard output, standard error; of
+    one that cannot be opened, that.
+    """
     try:
         opened = Capture(path)
     except CaptureError as error:
@@ -73,11 +82,15 @@ def check(path: Path) -> list[tuple[int, str, str]]:
     for status, out, err in found:
         assert status in (0, 1)
         assert "bug in pagedbg" not in err, err
-        assert out if status == 0 else (not out and err.count("\n") == 1), (status, out, err)
+        assert out if status == 0 else (not out and err.count("\n") == 1), (
+            status,
+            out,
+            err,
+        )
     return found
 
 
-# ---- what may be in the place of a file ------------------------------------------------------------------------------------------------------
+# ---- what may be in the place of a file ----------
 
 FILES = (META, EVENTS, STACKS, PAGES)
 
@@ -113,7 +126,9 @@ def unreadable(path: Path) -> None:
 
 @pytest.mark.parametrize("what", [fifo, device, link, directory, socket, unreadable])
 @pytest.mark.parametrize("name", FILES)
-def test_only_regular_files_are_read(capture: Path, tmp_path: Path, pagedbg: Run, name: str, what: Any) -> None:
+def test_only_regular_files_are_read(
+    capture: Path, tmp_path: Path, pagedbg: Run, name: str, what: Any
+) -> None:
     (capture / name).unlink()
     what(capture / name)
     said = check(capture)
@@ -126,25 +141,66 @@ def test_only_regular_files_are_read(capture: Path, tmp_path: Path, pagedbg: Run
         assert b"root:secret" not in path.read_bytes()
 
 
-def test_what_is_no_part_of_a_capture_is_not_copied(capture: Path, tmp_path: Path, pagedbg: Run) -> None:
+def test_what_is_no_part_of_a_capture_is_not_copied(
+    capture: Path, tmp_path: Path, pagedbg: Run
+) -> None:
     (capture / "extra").symlink_to("/etc/shadow")
     (capture / "more").write_text("x")
-    assert pagedbg("--capture", capture, "trace", "save", tmp_path / "copy").returncode == 0
-    assert {path.name for path in (tmp_path / "copy").iterdir()} == {META, EVENTS, STACKS}
+    assert (
+        pagedbg("--capture", capture, "trace", "save", tmp_path / "copy").returncode
+        == 0
+    )
+    assert {path.name for path in (tmp_path / "copy").iterdir()} == {
+        META,
+        EVENTS,
+        STACKS,
+    }
 
 
-def test_every_command_that_looks_at_a_capture_says_how_many_events_are_gone(capture: Path, tmp_path: Path, pagedbg: Run) -> None:
-    os.truncate(capture / EVENTS, (capture / EVENTS).stat().st_size - 1000 * RECORD.itemsize)
-    commands = ("trace status", "trace show --last 1", "correlate --by state", f"trace load {capture}", f"trace save {tmp_path / 'copy'}")
+def test_every_command_that_looks_at_a_capture_says_how_many_events_are_gone(
+    capture: Path, tmp_path: Path, pagedbg: Run
+) -> None:
+    os.truncate(
+        capture / EVENTS, (capture / EVENTS).stat().st_size - 1000 * RECORD.itemsize
+    )
+    commands = (
+        "trace status",
+        "trace show --last 1",
+        "correlate --by state",
+        f"trace load {capture}",
+        f"trace save {tmp_path / 'copy'}",
+    )
     for command in commands:
-        assert "1000 events were written and are gone from the file" in pagedbg("--capture", capture, "-e", command).stdout, command
+        assert (
+            "1000 events were written and are gone from the file"
+            in pagedbg("--capture", capture, "-e", command).stdout
+        ), command
     # A copy has lost what was lost before.
-    assert "1000 events were written and are gone from the file" in pagedbg("--capture", tmp_path / "copy", "trace", "status").stdout
+    assert (
+        "1000 events were written and are gone from the file"
+        in pagedbg("--capture", tmp_path / "copy", "trace", "status").stdout
+    )
 
 
-# ---- what may be in meta.json ----------------------------------------------------------------------------------------------------------------
+# ---- what may be in meta.json ----------
 
-VALUES: tuple[Any, ...] = (None, True, -1, 1 << 61, 1 << 70, 0.5, "", "x", "\x1b]0;x\x07", "x" * 70000, [], [[]], {}, {"x": 1}, [None] * 9)
+VALUES: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    1 << 61,
+    1 << 70,
+    0.5,
+    "",
+    "x",
+    "\x1b]0;x\x07",
+    "x" * 70000,
+    [],
+    [[]],
+    {},
+    {"x": 1},
+    [None] * 9,
+)
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -159,7 +215,10 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def put(meta: Any, path: tuple[Any, ...], value: Any) -> Any:
-    """A copy of some JSON with another value in a place; with ``...``, without what is there."""
+    """
+    A copy of some JSON with another value in a place; with ``...``, without what is
+    there.
+    """
     if not path:
         return value
     changed = dict(meta) if isinstance(meta, dict) else list(meta)
@@ -194,7 +253,8 @@ def test_whatever_meta_says_there_is_an_answer_or_a_sentence(capture: Path) -> N
         "",
         "{",
         "[" * 1_000_000,
-        '{"format": "pagedbg capture", "version": 2, "record_size": 128, "kernel": ' + "[" * 1_000_000,
+        '{"format": "pagedbg capture", "version": 2, "record_size": 128, "kernel": '
+        + "[" * 1_000_000,
         '{"format": "pagedbg capture", "version": NaN, "record_size": 128}',
         "\0" * 5000,
         '"\\ud800"',
@@ -212,7 +272,7 @@ def test_a_meta_of_a_terabyte_is_not_read(capture: Path) -> None:
     assert "is more than it can need" in err
 
 
-# ---- what may be in the other files ----------------------------------------------------------------------------------------------------------
+# ---- what may be in the other files ----------
 
 
 @pytest.mark.parametrize(
@@ -234,7 +294,9 @@ def test_a_meta_of_a_terabyte_is_not_read(capture: Path) -> None:
         ("seq", 0),
     ],
 )
-def test_a_record_that_no_kernel_can_have_written_is_left_out_and_counted(capture: Path, member: str, value: int) -> None:
+def test_a_record_that_no_kernel_can_have_written_is_left_out_and_counted(
+    capture: Path, member: str, value: int
+) -> None:
     records = np.fromfile(capture / EVENTS, RECORD)
     records[member][5] = value
     records["check"] = event_record.check_of(records)
@@ -259,7 +321,9 @@ def test_records_that_hold_more_than_a_machine_has_are_refused(capture: Path) ->
 def test_records_that_are_all_of_one_time_are_refused(capture: Path) -> None:
     records = np.zeros(60_000, RECORD)
     records["seq"] = np.arange(1, len(records) + 1)
-    records["event"] = np.resize([event_record.SET, event_record.COPY, event_record.RESET], len(records))
+    records["event"] = np.resize(
+        [event_record.SET, event_record.COPY, event_record.RESET], len(records)
+    )
     records["ts_nsec"] = records["time_nsec"] = 7
     records["check"] = event_record.check_of(records)
     records.tofile(capture / EVENTS)
@@ -282,10 +346,14 @@ def test_records_that_are_all_of_one_time_are_refused(capture: Path) -> None:
         b"\0" * 5000,
     ],
 )
-def test_a_line_of_stacks_that_is_damaged_costs_itself_alone(capture: Path, line: bytes) -> None:
+def test_a_line_of_stacks_that_is_damaged_costs_itself_alone(
+    capture: Path, line: bytes
+) -> None:
     good = b'{"handle": 77, "stack": ["f+0x1/0x2"]}\n'
     text = (capture / STACKS).read_bytes()
-    (capture / STACKS).write_bytes(text + line + (b"" if line.endswith(b"\n") else b"\n") + good)
+    (capture / STACKS).write_bytes(
+        text + line + (b"" if line.endswith(b"\n") else b"\n") + good
+    )
     check(capture)
     assert Capture(capture).stack(77) == ["f+0x1/0x2"]
 

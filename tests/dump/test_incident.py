@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The bundled dump: a driver has left a page in so many places that no 16 pages lie together, and what there is to find it out by is in the dump."""
+"""
+The bundled dump: a driver has left a page in so many places that no 16 pages lie
+together, and what there is to find it out by is in the dump.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +35,18 @@ def known() -> Oracle:
 @pytest.fixture(scope="module")
 def leaked(known: Oracle) -> np.ndarray:
     """The pages that were forgotten, as drgn knows them."""
-    stacks = {handle for handle, frames in known.stacks.items() if LEAK in {name for _, name in frames}}
-    return np.array([pfn for pfn, page in known.pages.items() if page["state"] == "allocated" and page["handle"] in stacks])
+    stacks = {
+        handle
+        for handle, frames in known.stacks.items()
+        if LEAK in {name for _, name in frames}
+    }
+    return np.array(
+        [
+            pfn
+            for pfn, page in known.pages.items()
+            if page["state"] == "allocated" and page["handle"] in stacks
+        ]
+    )
 
 
 def test_the_log_ends_with_the_failure(incident: Target) -> None:
@@ -43,26 +56,44 @@ def test_the_log_ends_with_the_failure(incident: Target) -> None:
 
 
 def test_most_memory_is_free_and_in_small_pieces(known: Oracle) -> None:
-    free = sum(count << order for zone in known.zones for order, count in enumerate(zone["nr_free"]))
+    free = sum(
+        count << order
+        for zone in known.zones
+        for order, count in enumerate(zone["nr_free"])
+    )
     assert free > sum(zone["managed"] for zone in known.zones) / 2
     for zone in known.zones:
         assert not any(zone["nr_free"][ORDER:])
 
 
-def test_what_was_forgotten_is_a_page_of_each_buffer(incident: Target, leaked: np.ndarray) -> None:
+def test_what_was_forgotten_is_a_page_of_each_buffer(
+    incident: Target, leaked: np.ndarray
+) -> None:
     assert len(leaked) > 500
     assert len(np.unique(leaked >> ORDER)) == len(leaked)
     neighbours = (leaked[:, None] + np.arange(1, 1 << ORDER)).ravel().astype(np.uint64)
-    assert np.mean(page_owners_of_pfns(incident.prog, neighbours)["state"] == ALLOCATED) < 0.1
+    assert (
+        np.mean(page_owners_of_pfns(incident.prog, neighbours)["state"] == ALLOCATED)
+        < 0.1
+    )
 
 
-def test_the_owners_of_the_driver_are_the_leak_and_what_is_not_sent_yet(pagedbg: Run, leaked: np.ndarray) -> None:
-    rows = {row["function"]: row for row in pagedbg.json("owners", "--module", "leaky", "--by", "function", core=SAMPLE)}
+def test_the_owners_of_the_driver_are_the_leak_and_what_is_not_sent_yet(
+    pagedbg: Run, leaked: np.ndarray
+) -> None:
+    rows = {
+        row["function"]: row
+        for row in pagedbg.json(
+            "owners", "--module", "leaky", "--by", "function", core=SAMPLE
+        )
+    }
     assert rows[LEAK]["blocks"] == rows[LEAK]["pages"] == len(leaked)
     assert 0 < rows["leaky_tx_buffer"]["blocks"] <= 8
 
 
-def test_the_flight_recorder_saw_the_buffers_that_were_split_and_of_which_a_page_stayed(incident: Target, leaked: np.ndarray) -> None:
+def test_the_flight_recorder_saw_the_buffers_that_were_split_and_of_which_a_page_stayed(
+    incident: Target, leaked: np.ndarray
+) -> None:
     (recorder,), _ = find_recorders(incident)
     events = np.concatenate([ring.records for _, ring in recorder.rings()])
     assert set(events["order"][np.isin(events["event"], (SET, SPLIT))]) == {ORDER}

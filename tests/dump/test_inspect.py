@@ -39,7 +39,12 @@ def run(sample: Target) -> Run:
 def block(sample: Target) -> int:
     """The head of an allocated block of several pages."""
     for blocks in for_each_block(sample.prog, ALLOCATED):
-        for pfn, order, pages in zip(blocks.pfn.tolist(), blocks.order.tolist(), blocks.pages.tolist(), strict=True):
+        for pfn, order, pages in zip(
+            blocks.pfn.tolist(),
+            blocks.order.tolist(),
+            blocks.pages.tolist(),
+            strict=True,
+        ):
             if order and pages == 1 << order:
                 return int(pfn)
     pytest.skip("no block")
@@ -53,12 +58,35 @@ def test_one_page(sample: Target, run: Run, block: int) -> None:
     (row,) = rows(run(f"inspect pfn {block:#x} --format json"))
     owner = page_owner_of_pfn(sample.prog, block)
     assert owner is not None
-    assert (row["pfn"], row["head"], row["pages"], row["state"]) == (block, block, 1, "allocated")
-    assert (row["order"], row["gfp_mask"], row["pid"], row["tgid"]) == (owner.order, owner.gfp_mask, owner.pid, owner.tgid)
-    assert (row["comm"], row["ts_ns"], row["handle"]) == (owner.comm, owner.ts_nsec, owner.handle)
+    assert (row["pfn"], row["head"], row["pages"], row["state"]) == (
+        block,
+        block,
+        1,
+        "allocated",
+    )
+    assert (row["order"], row["gfp_mask"], row["pid"], row["tgid"]) == (
+        owner.order,
+        owner.gfp_mask,
+        owner.pid,
+        owner.tgid,
+    )
+    assert (row["comm"], row["ts_ns"], row["handle"]) == (
+        owner.comm,
+        owner.ts_nsec,
+        owner.handle,
+    )
     assert row["phys"] == block << 12
     text = run(f"inspect pfn {block}")
-    for word in ("struct page", "pageblock", "counts", "use", "owner: allocated", f"order {owner.order}", row["gfp"], "this is its head"):
+    for word in (
+        "struct page",
+        "pageblock",
+        "counts",
+        "use",
+        "owner: allocated",
+        f"order {owner.order}",
+        row["gfp"],
+        "this is its head",
+    ):
         assert word in text
 
 
@@ -67,7 +95,12 @@ def test_every_way_to_the_same_page(sample: Target, run: Run, block: int) -> Non
     pfn = block + 1
     expected = rows(run(f"inspect pfn {pfn} --format json"))
     page, virt = pfn_to_page(prog, pfn).value_(), pfn_to_virt(prog, pfn).value_()
-    for line in (f"page {page:#x}", f"page {page:x}", f"phys {(pfn << 12) + 5}", f"virt {virt + 4095:#x}"):
+    for line in (
+        f"page {page:#x}",
+        f"page {page:x}",
+        f"phys {(pfn << 12) + 5}",
+        f"virt {virt + 4095:#x}",
+    ):
         assert rows(run(f"inspect {line} --format json")) == expected
 
 
@@ -75,7 +108,11 @@ def test_ranges(sample: Target, run: Run, block: int) -> None:
     prog = sample.prog
     expected = rows(run(f"inspect pfn {block}+4 --format json"))
     assert [row["pfn"] for row in expected] == list(range(block, block + 4))
-    page, virt, phys = pfn_to_page(prog, block).value_(), pfn_to_virt(prog, block).value_(), block << 12
+    page, virt, phys = (
+        pfn_to_page(prog, block).value_(),
+        pfn_to_virt(prog, block).value_(),
+        block << 12,
+    )
     for line in (
         f"pfn {block:#x}-{block + 3:#x}",
         f"page {page:#x}+4",
@@ -89,12 +126,23 @@ def test_ranges(sample: Target, run: Run, block: int) -> None:
 
 def test_all_pages(sample: Target, run: Run) -> None:
     end = sample.prog["max_pfn"].value_()
-    found = [json.loads(line) for line in run(f"inspect pfn 0-{end + 4} --format jsonl").splitlines()]
+    found = [
+        json.loads(line)
+        for line in run(f"inspect pfn 0-{end + 4} --format jsonl").splitlines()
+    ]
     assert [row["pfn"] for row in found] == list(range(end + 5))
     assert [row["kind"] for row in found[-5:]] == ["beyond the end"] * 5
     assert found[-1]["state"] is None
-    heads = {row["pfn"] for row in found if row["state"] == "allocated" and row["head"] == row["pfn"]}
-    blocks = {int(pfn) for piece in for_each_block(sample.prog, ALLOCATED) for pfn in piece.pfn}
+    heads = {
+        row["pfn"]
+        for row in found
+        if row["state"] == "allocated" and row["head"] == row["pfn"]
+    }
+    blocks = {
+        int(pfn)
+        for piece in for_each_block(sample.prog, ALLOCATED)
+        for pfn in piece.pfn
+    }
     assert heads <= blocks
 
 

@@ -7,11 +7,26 @@ from collections import Counter
 
 import pytest
 from drgn import FaultError
-from drgn.helpers.linux.mm import PageSlab, compound_head, compound_order, page_to_pfn, pfn_to_page, virt_to_page
+from drgn.helpers.linux.mm import (
+    PageSlab,
+    compound_head,
+    compound_order,
+    page_to_pfn,
+    pfn_to_page,
+    virt_to_page,
+)
 from drgn.helpers.linux.pid import find_task
 
 from pagedbg.mm.mmzone import for_each_populated_zone
-from pagedbg.mm.page_state import ABSENT, KINDS, PageState, decode_page_flags, page_state, page_states, pfn_state
+from pagedbg.mm.page_state import (
+    ABSENT,
+    KINDS,
+    PageState,
+    decode_page_flags,
+    page_state,
+    page_states,
+    pfn_state,
+)
 from pagedbg.mm.rmap import page_mappings
 from pagedbg.target.opening import Target
 
@@ -28,7 +43,9 @@ def whole(states: list[PageState]) -> None:
 
 
 def test_every_page_once(sample: Target, states: list[PageState]) -> None:
-    assert [state.pfn for state in states] == list(range(sample.prog["max_pfn"].value_()))
+    assert [state.pfn for state in states] == list(
+        range(sample.prog["max_pfn"].value_())
+    )
     assert {state.kind for state in states} <= set(KINDS)
 
 
@@ -36,7 +53,11 @@ def test_every_page_once(sample: Target, states: list[PageState]) -> None:
 def test_free_blocks_as_counted(sample: Target, states: list[PageState]) -> None:
     """``free_area[order].nr_free`` of all zones."""
     found = Counter(
-        state.order for state in states if state.kind == "free" and "buddy" in (state.detail or "") and state.head_pfn == state.pfn
+        state.order
+        for state in states
+        if state.kind == "free"
+        and "buddy" in (state.detail or "")
+        and state.head_pfn == state.pfn
     )
     expected: Counter[int | None] = Counter()
     for zone in for_each_populated_zone(sample.prog):
@@ -56,10 +77,15 @@ def test_pcp_pages_as_counted(sample: Target, states: list[PageState]) -> None:
         for zone in for_each_populated_zone(sample.prog)
         for cpu in for_each_possible_cpu(sample.prog)
     )
-    assert sum("list" in (state.detail or "") for state in states if state.kind == "free") == expected
+    assert (
+        sum("list" in (state.detail or "") for state in states if state.kind == "free")
+        == expected
+    )
 
 
-def test_compound_and_slab_as_drgn_says(sample: Target, states: list[PageState]) -> None:
+def test_compound_and_slab_as_drgn_says(
+    sample: Target, states: list[PageState]
+) -> None:
     prog = sample.prog
     for state in states[::13]:
         if state.kind in ABSENT:
@@ -82,7 +108,10 @@ def test_a_page_by_itself_is_the_same(sample: Target, states: list[PageState]) -
 
 def test_ranges_that_begin_anywhere(sample: Target, states: list[PageState]) -> None:
     for start in (1, 4097, 32767, len(states) - 3):
-        assert list(page_states(sample.prog, start, min(start + 700, len(states)))) == states[start : start + 700]
+        assert (
+            list(page_states(sample.prog, start, min(start + 700, len(states))))
+            == states[start : start + 700]
+        )
 
 
 def test_known_pages(sample: Target) -> None:
@@ -91,19 +120,35 @@ def test_known_pages(sample: Target) -> None:
         # Not with CONFIG_SLOB, which has no caches.
         state = page_state(virt_to_page(find_task(prog, 1)))
         assert (state.kind, state.detail) == ("slab", "task_struct")
-    names = decode_page_flags(prog, 1 << prog["PG_lru"].value_() | 1 << prog["PG_uptodate"].value_())
+    names = decode_page_flags(
+        prog, 1 << prog["PG_lru"].value_() | 1 << prog["PG_uptodate"].value_()
+    )
     assert names == "uptodate|lru"
 
 
 def test_beyond_the_end(sample: Target) -> None:
     end = sample.prog["max_pfn"].value_()
-    assert [state.kind for state in page_states(sample.prog, end, end + 3)] == ["beyond the end"] * 3
+    assert [state.kind for state in page_states(sample.prog, end, end + 3)] == [
+        "beyond the end"
+    ] * 3
     assert pfn_state(sample.prog, 1 << 40).kind == "beyond the end"
 
 
-def test_anonymous_pages_are_mapped_as_often_as_they_count(sample: Target, states: list[PageState]) -> None:
-    """Address spaces and page tables may be missing from a dump; then the search must not claim to be complete."""
-    some = [state for state in states if state.kind == "anon" and state.mapcount and state.mapcount < 10 and not state.order][::50]
+def test_anonymous_pages_are_mapped_as_often_as_they_count(
+    sample: Target, states: list[PageState]
+) -> None:
+    """
+    Address spaces and page tables may be missing from a dump; then the search must not
+    claim to be complete.
+    """
+    some = [
+        state
+        for state in states
+        if state.kind == "anon"
+        and state.mapcount
+        and state.mapcount < 10
+        and not state.order
+    ][::50]
     for state in some:
         found = page_mappings(pfn_to_page(sample.prog, state.pfn), seconds=10)
         assert len(found.mappings) == state.mapcount or not found.complete

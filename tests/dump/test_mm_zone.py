@@ -54,7 +54,10 @@ def test_spans_agree_with_the_pages(sample: Target) -> None:
 
 def test_outside(sample: Target) -> None:
     end = max(span.end_pfn for span in zone_spans(sample.prog))
-    assert zone_of_pfns(sample.prog, np.array([end, end + 1000]))[1].tolist() == [-1, -1]
+    assert zone_of_pfns(sample.prog, np.array([end, end + 1000]))[1].tolist() == [
+        -1,
+        -1,
+    ]
     assert node_of_pfns(sample.prog, np.array([], np.uint64)).tolist() == []
 
 
@@ -84,8 +87,19 @@ def test_pageblocks(sample: Target) -> None:
     assert set(types.tolist()) <= {*range(len(migratetype_names(prog))), NO_MIGRATETYPE}
     # In pieces that begin anywhere, the same.
     for start in (1, 511, 512, 5000, end - 1):
-        assert pageblock_migratetypes(prog, start, end).tolist() == types[start // 512 :].tolist()
-    assert migratetype_of_pfns(prog, np.array([end - 1, 0, 512])).tolist() == [types[-1], types[0], types[1]]
-    assert get_pfnblock_migratetype(prog, 5000) == types[5000 // 512] == get_pageblock_migratetype(pfn_to_page(prog, 5000))
+        assert (
+            pageblock_migratetypes(prog, start, end).tolist()
+            == types[start // 512 :].tolist()
+        )
+    assert migratetype_of_pfns(prog, np.array([end - 1, 0, 512])).tolist() == [
+        types[-1],
+        types[0],
+        types[1],
+    ]
+    assert (
+        get_pfnblock_migratetype(prog, 5000)
+        == types[5000 // 512]
+        == get_pageblock_migratetype(pfn_to_page(prog, 5000))
+    )
     assert get_pfnblock_migratetype(prog, 1 << 40) == NO_MIGRATETYPE
     assert len(pageblock_migratetypes(prog, 5, 5)) == 0

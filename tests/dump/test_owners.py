@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``owners`` on a dump: every record, stack, count, filter and sum against what drgn with debug info and plain Python make of the same dump."""
+"""
+``owners`` on a dump: every record, stack, count, filter and sum against what drgn with
+debug info and plain Python make of the same dump.
+"""
 
 from __future__ import annotations
 
@@ -75,27 +78,45 @@ def freed(owners: Owners) -> list[Row]:
     return owners("--state freed")
 
 
-# ---- every record ------------------------------------------------------------------------------------------------------------------------
+# ---- every record ----------
 
 
 def of_oracle(blocks: Iterable[Block]) -> list[tuple[Any, ...]]:
     """Blocks as rows of numbers."""
     names = ("order", "gfp_mask", "pid", "tgid", "comm", "ts_nsec", "handle", "state")
-    return [(block.pfn, block.pages, *(block.record[name] for name in names)) for block in blocks]
+    return [
+        (block.pfn, block.pages, *(block.record[name] for name in names))
+        for block in blocks
+    ]
 
 
 def of_rows(rows: Iterable[Row]) -> list[tuple[Any, ...]]:
     """The same of what ``owners`` printed."""
-    names = ("pfn", "pages", "order", "gfp_mask", "pid", "tgid", "comm", "ts_ns", "handle", "state")
+    names = (
+        "pfn",
+        "pages",
+        "order",
+        "gfp_mask",
+        "pid",
+        "tgid",
+        "comm",
+        "ts_ns",
+        "handle",
+        "state",
+    )
     return [tuple(row[name] for name in names) for row in rows]
 
 
-def test_every_block_is_listed_once_with_all_that_its_record_says(rows: list[Row], oracle: Oracle) -> None:
+def test_every_block_is_listed_once_with_all_that_its_record_says(
+    rows: list[Row], oracle: Oracle
+) -> None:
     assert sorted(of_rows(rows)) == sorted(of_oracle(oracle.blocks()))
     assert len(rows) > 1000
 
 
-def test_blocks_of_freed_pages_are_listed_the_same_way(freed: list[Row], oracle: Oracle) -> None:
+def test_blocks_of_freed_pages_are_listed_the_same_way(
+    freed: list[Row], oracle: Oracle
+) -> None:
     assert sorted(of_rows(freed)) == sorted(of_oracle(oracle.blocks("freed")))
     assert len(freed) > 100
 
@@ -109,16 +130,22 @@ def test_rows_come_in_order_of_page_frame_numbers(rows: list[Row]) -> None:
 
 
 def test_no_page_is_counted_twice(rows: list[Row], oracle: Oracle) -> None:
-    assert sum(row["pages"] for row in rows) == sum(record["state"] == "allocated" for record in oracle.pages.values())
+    assert sum(row["pages"] for row in rows) == sum(
+        record["state"] == "allocated" for record in oracle.pages.values()
+    )
 
 
-def test_zone_and_node_are_those_that_the_page_lies_in(rows: list[Row], oracle: Oracle) -> None:
+def test_zone_and_node_are_those_that_the_page_lies_in(
+    rows: list[Row], oracle: Oracle
+) -> None:
     assert {row["zone"] for row in rows} <= {zone["name"] for zone in oracle.zones}
     assert all(row["zone"] == oracle.zone(row["pfn"]) for row in rows)
     assert {row["node"] for row in rows} == {0}
 
 
-def test_each_stack_has_the_frames_that_drgn_walks_to(sample: Target, rows: list[Row], oracle: Oracle) -> None:
+def test_each_stack_has_the_frames_that_drgn_walks_to(
+    sample: Target, rows: list[Row], oracle: Oracle
+) -> None:
     stacks = {row["handle"]: row["stack"] for row in rows}
     assert len(stacks) > 300
     for handle, frames in stacks.items():
@@ -138,7 +165,11 @@ def addresses(target: Target, frame: str) -> set[int]:
     assert 0 <= offset <= size
     if match[4]:
         assert match[4] == " [pagedbg_blocks]"
-        found = [symbol.address for symbol in module_symbols(target) if symbol.name == match[1]]
+        found = [
+            symbol.address
+            for symbol in module_symbols(target)
+            if symbol.name == match[1]
+        ]
     else:
         found = [symbol.address for symbol in target.prog.symbols(match[1])]
     return {address + offset for address in found}
@@ -149,10 +180,16 @@ def module_symbols(target: Target) -> Any:
     from drgn.helpers.linux.kallsyms import module_kallsyms
     from drgn.helpers.linux.module import for_each_module
 
-    return [symbol for module in for_each_module(target.prog) for symbol in module_kallsyms(module)]
+    return [
+        symbol
+        for module in for_each_module(target.prog)
+        for symbol in module_kallsyms(module)
+    ]
 
 
-def test_the_kernels_own_text_says_the_same_letter_for_letter(rows: list[Row], oracle: Oracle, said_by_the_kernel: list[Record]) -> None:
+def test_the_kernels_own_text_says_the_same_letter_for_letter(
+    rows: list[Row], oracle: Oracle, said_by_the_kernel: list[Record]
+) -> None:
     by_key = {(row["pfn"], row["ts_ns"], row["order"]): row for row in rows}
     compared, stacks = 0, 0
     zones = [zone["name"] for zone in oracle.zones]
@@ -161,8 +198,29 @@ def test_the_kernels_own_text_says_the_same_letter_for_letter(rows: list[Row], o
         if row is None:
             continue
         compared += 1
-        mine = tuple(row[name] for name in ("gfp_mask", "gfp", "pid", "tgid", "comm", "migratetype", "node", "zone"))
-        assert mine == (said.gfp_mask, said.gfp, said.pid, said.tgid, said.comm, said.migratetype, said.node, zones[said.zone]), said
+        mine = tuple(
+            row[name]
+            for name in (
+                "gfp_mask",
+                "gfp",
+                "pid",
+                "tgid",
+                "comm",
+                "migratetype",
+                "node",
+                "zone",
+            )
+        )
+        assert mine == (
+            said.gfp_mask,
+            said.gfp,
+            said.pid,
+            said.tgid,
+            said.comm,
+            said.migratetype,
+            said.node,
+            zones[said.zone],
+        ), said
         assert tuple(row["stack"]) == said.stack, said
         stacks += 1
     # Between the text and the dump lies a moment.
@@ -170,17 +228,26 @@ def test_the_kernels_own_text_says_the_same_letter_for_letter(rows: list[Row], o
     assert stacks > 1000
 
 
-# ---- the known blocks --------------------------------------------------------------------------------------------------------------------
+# ---- the known blocks ----------
 
 
 @pytest.fixture(scope="session")
 def known() -> dict[str, tuple[int, int, int]]:
-    """(order, pfn, pages still allocated) of each block that the test module in the guest holds."""
+    """
+    (order, pfn, pages still allocated) of each block that the test module in the guest
+    holds.
+    """
     lines = (DATA / "ordinary.pagedbg_blocks").read_text().split("\n")
-    return {name: (int(order), int(pfn), int(pages)) for name, order, pfn, pages in (line.split() for line in lines if line)}
+    return {
+        name: (int(order), int(pfn), int(pages))
+        for name, order, pfn, pages in (line.split() for line in lines if line)
+    }
 
 
-@pytest.mark.parametrize("name", ["order0", "order3", "order4", "order9", "compound", "tails_freed", "half_freed"])
+@pytest.mark.parametrize(
+    "name",
+    ["order0", "order3", "order4", "order9", "compound", "tails_freed", "half_freed"],
+)
 def test_a_block_of_the_test_module_is_found_where_it_says_with_the_pages_it_says(
     rows: list[Row], known: dict[str, tuple[int, int, int]], name: str
 ) -> None:
@@ -196,7 +263,11 @@ def test_a_split_block_of_which_one_page_was_freed_is_three_blocks_of_one_page(
     rows: list[Row], known: dict[str, tuple[int, int, int]]
 ) -> None:
     _, pfn, pages = known["split"]
-    found = [row for row in rows if pfn <= row["pfn"] < pfn + 4 and module_of(row["stack"]) == "pagedbg_blocks"]
+    found = [
+        row
+        for row in rows
+        if pfn <= row["pfn"] < pfn + 4 and module_of(row["stack"]) == "pagedbg_blocks"
+    ]
     assert [row["pfn"] for row in found] == [pfn, pfn + 2, pfn + 3]
     assert {(row["order"], row["pages"]) for row in found} == {(0, 1)}
     assert pages == 3
@@ -213,7 +284,7 @@ def test_a_freed_block_is_no_longer_allocated_and_keeps_its_record(
         assert function_of(here[0]["stack"]) == "pagedbg_alloc_freed"
 
 
-# ---- filters -----------------------------------------------------------------------------------------------------------------------------
+# ---- filters ----------
 
 MIDDLE = 0x2A80
 
@@ -239,62 +310,101 @@ FILTERS: dict[str, Callable[[Row, int], bool]] = {
     "--orders 3": lambda row, now: row["order"] == 3,
     "--orders 1-2,9": lambda row, now: row["order"] in (1, 2, 9),
     "--orders '>=4'": lambda row, now: row["order"] >= 4,
-    "--orders 0:25": lambda row, now: row["order"] == 0 and bool(participates(key(row), 25)[0]),
-    "--orders 0:50,9": lambda row, now: row["order"] == 9 or (row["order"] == 0 and bool(participates(key(row), 50)[0])),
+    "--orders 0:25": lambda row, now: (
+        row["order"] == 0 and bool(participates(key(row), 25)[0])
+    ),
+    "--orders 0:50,9": lambda row, now: (
+        row["order"] == 9 or (row["order"] == 0 and bool(participates(key(row), 50)[0]))
+    ),
     "--gfp GFP_KERNEL": lambda row, now: row["gfp_mask"] & 0xCC0 == 0xCC0,
-    "--gfp '__GFP_COMP|__GFP_ZERO'": lambda row, now: {"__GFP_COMP", "__GFP_ZERO"} <= set(row["gfp"].split("|")),
+    "--gfp '__GFP_COMP|__GFP_ZERO'": lambda row, now: (
+        {"__GFP_COMP", "__GFP_ZERO"} <= set(row["gfp"].split("|"))
+    ),
     "--gfp 0xcc0": lambda row, now: row["gfp_mask"] & 0xCC0 == 0xCC0,
     "--migratetype Movable": lambda row, now: row["migratetype"] == "Movable",
-    "--migratetype unmovable,reclaimable": lambda row, now: row["migratetype"] in ("Unmovable", "Reclaimable"),
+    "--migratetype unmovable,reclaimable": lambda row, now: (
+        row["migratetype"] in ("Unmovable", "Reclaimable")
+    ),
     "--zone DMA": lambda row, now: row["zone"] == "DMA",
     "--zone dma32": lambda row, now: row["zone"] == "DMA32",
     "--zone 'DMA*'": lambda row, now: True,
     "--node 0": lambda row, now: True,
     "--node 1-3": lambda row, now: False,
     "--pid 1": lambda row, now: 1 in (row["pid"], row["tgid"]),
-    "--pid 0,2-9": lambda row, now: any(n == 0 or 2 <= n <= 9 for n in (row["pid"], row["tgid"])),
+    "--pid 0,2-9": lambda row, now: any(
+        n == 0 or 2 <= n <= 9 for n in (row["pid"], row["tgid"])
+    ),
     "--comm insmod": lambda row, now: row["comm"] == "insmod",
-    "--comm 'kworker/*,sh'": lambda row, now: row["comm"].startswith("kworker/") or row["comm"] == "sh",
+    "--comm 'kworker/*,sh'": lambda row, now: (
+        row["comm"].startswith("kworker/") or row["comm"] == "sh"
+    ),
     "--comm nobody": lambda row, now: False,
     "--stack vmalloc": lambda row, now: holds(row["stack"], "vmalloc"),
-    "--stack '^copy_process[+]'": lambda row, now: holds(row["stack"], "^copy_process[+]"),
+    "--stack '^copy_process[+]'": lambda row, now: holds(
+        row["stack"], "^copy_process[+]"
+    ),
     "--stack '[[]pagedbg_'": lambda row, now: holds(row["stack"], r"\[pagedbg_"),
-    "--module pagedbg_blocks": lambda row, now: module_of(row["stack"]) == "pagedbg_blocks",
+    "--module pagedbg_blocks": lambda row, now: (
+        module_of(row["stack"]) == "pagedbg_blocks"
+    ),
     "--module '*'": lambda row, now: module_of(row["stack"]) is not None,
     "--age '>30s'": lambda row, now: age(row, now) >= 30,
     "--age '<10s'": lambda row, now: age(row, now) <= 10,
     "--age 10s-40s": lambda row, now: 10 <= age(row, now) <= 40,
-    f"--pfns {MIDDLE:#x}": lambda row, now: row["pfn"] <= MIDDLE < row["pfn"] + (1 << row["order"]),
-    f"--pfns {MIDDLE:#x}+513": lambda row, now: row["pfn"] < MIDDLE + 513 and row["pfn"] + (1 << row["order"]) > MIDDLE,
-    f"--pfns {MIDDLE}-{MIDDLE + 99}": lambda row, now: row["pfn"] < MIDDLE + 100 and row["pfn"] + (1 << row["order"]) > MIDDLE,
-    "--orders 0 --comm insmod --gfp GFP_KERNEL --zone DMA32 --stack load_module": lambda row, now: (
-        row["order"] == 0 and row["comm"] == "insmod" and row["gfp_mask"] & 0xCC0 == 0xCC0 and holds(row["stack"], "load_module")
+    f"--pfns {MIDDLE:#x}": lambda row, now: (
+        row["pfn"] <= MIDDLE < row["pfn"] + (1 << row["order"])
+    ),
+    f"--pfns {MIDDLE:#x}+513": lambda row, now: (
+        row["pfn"] < MIDDLE + 513 and row["pfn"] + (1 << row["order"]) > MIDDLE
+    ),
+    f"--pfns {MIDDLE}-{MIDDLE + 99}": lambda row, now: (
+        row["pfn"] < MIDDLE + 100 and row["pfn"] + (1 << row["order"]) > MIDDLE
+    ),
+    "--orders 0 --comm insmod --gfp GFP_KERNEL --zone DMA32 --stack load_module": (
+        lambda row, now: (
+            row["order"] == 0
+            and row["comm"] == "insmod"
+            and row["gfp_mask"] & 0xCC0 == 0xCC0
+            and holds(row["stack"], "load_module")
+        )
     ),
 }
 
 
 @pytest.mark.parametrize("options", FILTERS)
-def test_a_filter_leaves_exactly_the_blocks_that_it_names(sample: Target, owners: Owners, rows: list[Row], options: str) -> None:
+def test_a_filter_leaves_exactly_the_blocks_that_it_names(
+    sample: Target, owners: Owners, rows: list[Row], options: str
+) -> None:
     now = local_clock(sample.prog)
     assert owners(options) == [row for row in rows if FILTERS[options](row, now)]
 
 
-def test_the_filters_are_tried_on_blocks_that_tell_them_apart(sample: Target, rows: list[Row]) -> None:
+def test_the_filters_are_tried_on_blocks_that_tell_them_apart(
+    sample: Target, rows: list[Row]
+) -> None:
     now = local_clock(sample.prog)
-    nothing = {options for options, test in FILTERS.items() if not any(test(row, now) for row in rows)}
+    nothing = {
+        options
+        for options, test in FILTERS.items()
+        if not any(test(row, now) for row in rows)
+    }
     assert nothing == {"--zone DMA", "--node 1-3", "--comm nobody"}
 
 
 def test_filters_choose_among_freed_pages_too(owners: Owners, freed: list[Row]) -> None:
-    assert owners("--state freed --orders 0 --comm sh") == [row for row in freed if row["order"] == 0 and row["comm"] == "sh"]
+    assert owners("--state freed --orders 0 --comm sh") == [
+        row for row in freed if row["order"] == 0 and row["comm"] == "sh"
+    ]
 
 
-def test_the_sample_was_alive_until_about_the_last_allocation(sample: Target, rows: list[Row], freed: list[Row]) -> None:
+def test_the_sample_was_alive_until_about_the_last_allocation(
+    sample: Target, rows: list[Row], freed: list[Row]
+) -> None:
     last = max(row["ts_ns"] for row in rows + freed)
     assert 0 <= local_clock(sample.prog) - last < 60 * 10**9
 
 
-# ---- sums --------------------------------------------------------------------------------------------------------------------------------
+# ---- sums ----------
 
 # Stacks that page_owner made for itself when it started.
 OWN_STACKS = {
@@ -316,7 +426,9 @@ KEYS: dict[str, Callable[[Row, int], Any]] = {
     "pid": lambda row, now: row["pid"],
     "stack": lambda row, now: tuple(row["stack"]),
     "module": lambda row, now: module_of(row["stack"]),
-    "function": lambda row, now: OWN_STACKS.get(row["stack"][0].split("+")[0]) or function_of(row["stack"]),
+    "function": lambda row, now: (
+        OWN_STACKS.get(row["stack"][0].split("+")[0]) or function_of(row["stack"])
+    ),
     "gfp": lambda row, now: row["gfp"],
     "migratetype": lambda row, now: row["migratetype"],
     "zone": lambda row, now: row["zone"],
@@ -325,7 +437,9 @@ KEYS: dict[str, Callable[[Row, int], Any]] = {
 }
 
 
-def summed(rows: Iterable[Row], by: list[str], now: int) -> dict[tuple[Any, ...], tuple[int, int]]:
+def summed(
+    rows: Iterable[Row], by: list[str], now: int
+) -> dict[tuple[Any, ...], tuple[int, int]]:
     """Blocks and pages by key, in a loop."""
     sums: dict[tuple[Any, ...], list[int]] = collections.defaultdict(lambda: [0, 0])
     for row in rows:
@@ -337,13 +451,31 @@ def summed(rows: Iterable[Row], by: list[str], now: int) -> dict[tuple[Any, ...]
 
 def told(found: list[Row], by: list[str]) -> dict[tuple[Any, ...], tuple[int, int]]:
     """The same of what ``owners --by`` printed."""
-    sums = {tuple(tuple(row[name]) if name == "stack" else row[name] for name in by): (row["blocks"], row["pages"]) for row in found}
+    sums = {
+        tuple(tuple(row[name]) if name == "stack" else row[name] for name in by): (
+            row["blocks"],
+            row["pages"],
+        )
+        for row in found
+    }
     assert len(sums) == len(found)
     return sums
 
 
-@pytest.mark.parametrize("by", [*KEYS, "order,comm", "zone,migratetype,order", "module,function", "comm,stack", ",".join(KEYS)])
-def test_sums_are_those_of_a_loop_over_all_blocks(sample: Target, owners: Owners, rows: list[Row], by: str) -> None:
+@pytest.mark.parametrize(
+    "by",
+    [
+        *KEYS,
+        "order,comm",
+        "zone,migratetype,order",
+        "module,function",
+        "comm,stack",
+        ",".join(KEYS),
+    ],
+)
+def test_sums_are_those_of_a_loop_over_all_blocks(
+    sample: Target, owners: Owners, rows: list[Row], by: str
+) -> None:
     names = by.split(",")
     found = owners(f"--by {by}")
     assert told(found, names) == summed(rows, names, local_clock(sample.prog))
@@ -352,21 +484,33 @@ def test_sums_are_those_of_a_loop_over_all_blocks(sample: Target, owners: Owners
     for row in found:
         assert row["bytes"] == row["pages"] * PAGE
         assert abs(row["share"] - 100 * row["pages"] / total) <= 0.00501
-    assert [row["pages"] for row in found] == sorted((row["pages"] for row in found), reverse=True)
+    assert [row["pages"] for row in found] == sorted(
+        (row["pages"] for row in found), reverse=True
+    )
 
 
-def test_filters_come_before_sums(sample: Target, owners: Owners, rows: list[Row]) -> None:
+def test_filters_come_before_sums(
+    sample: Target, owners: Owners, rows: list[Row]
+) -> None:
     chosen = [row for row in rows if row["order"] >= 1 and row["comm"] != "sh"]
     chosen = [row for row in chosen if row["comm"] in ("insmod", "swapper/0")]
-    assert told(owners("--by comm --orders '>=1' --comm insmod,swapper/0"), ["comm"]) == summed(chosen, ["comm"], 0)
+    assert told(
+        owners("--by comm --orders '>=1' --comm insmod,swapper/0"), ["comm"]
+    ) == summed(chosen, ["comm"], 0)
 
 
-def test_sums_of_freed_and_of_all_records(owners: Owners, rows: list[Row], freed: list[Row]) -> None:
-    assert told(owners("--by order,comm --state freed"), ["order", "comm"]) == summed(freed, ["order", "comm"], 0)
-    assert told(owners("--by order,comm --state any"), ["order", "comm"]) == summed(rows + freed, ["order", "comm"], 0)
+def test_sums_of_freed_and_of_all_records(
+    owners: Owners, rows: list[Row], freed: list[Row]
+) -> None:
+    assert told(owners("--by order,comm --state freed"), ["order", "comm"]) == summed(
+        freed, ["order", "comm"], 0
+    )
+    assert told(owners("--by order,comm --state any"), ["order", "comm"]) == summed(
+        rows + freed, ["order", "comm"], 0
+    )
 
 
-# ---- top and sort ------------------------------------------------------------------------------------------------------------------------
+# ---- top and sort ----------
 
 
 @pytest.mark.parametrize("count", [1, 7, 100_000])
@@ -378,31 +522,45 @@ def test_top_is_the_beginning(owners: Owners, rows: list[Row], count: int) -> No
 def ordered(found: list[Row], column: str, descending: bool) -> bool:
     """Whether rows are sorted, those without a value last."""
     values = [row[column] for row in found if row[column] is not None]
-    return values == sorted(values, reverse=descending) and all(row[column] is None for row in found[len(values) :])
+    return values == sorted(values, reverse=descending) and all(
+        row[column] is None for row in found[len(values) :]
+    )
 
 
 @pytest.mark.parametrize("column", [name for name in COLUMNS if name != "stack"])
-def test_rows_are_sorted_numbers_from_the_greatest_and_text_from_a_to_z(owners: Owners, rows: list[Row], column: str) -> None:
+def test_rows_are_sorted_numbers_from_the_greatest_and_text_from_a_to_z(
+    owners: Owners, rows: list[Row], column: str
+) -> None:
     chosen = [row for row in rows if row["order"] >= 1]
-    for option, descending in ((column, column not in TEXT), (f"-{column}", column in TEXT)):
+    for option, descending in (
+        (column, column not in TEXT),
+        (f"-{column}", column in TEXT),
+    ):
         found = owners(f"--orders '>=1' --sort={option}")
         assert ordered(found, column, descending)
         assert sorted(of_rows(found)) == sorted(of_rows(chosen))
-        assert [row[column] for row in owners(f"--orders '>=1' --sort={option} --top 9")] == [row[column] for row in found[:9]]
+        assert [
+            row[column] for row in owners(f"--orders '>=1' --sort={option} --top 9")
+        ] == [row[column] for row in found[:9]]
 
 
 @pytest.mark.parametrize("column", ["order", "comm", "zone", *SUMS])
 def test_sums_are_sorted_too(owners: Owners, column: str) -> None:
-    for option, descending in ((column, column not in TEXT), (f"-{column}", column in TEXT)):
+    for option, descending in (
+        (column, column not in TEXT),
+        (f"-{column}", column in TEXT),
+    ):
         found = owners(f"--by order,comm,zone --sort={option}")
         assert ordered(found, column, descending)
         assert len(found) == len(owners("--by order,comm,zone"))
 
 
-# ---- what scripts rely on ----------------------------------------------------------------------------------------------------------------
+# ---- what scripts rely on ----------
 
 
-def test_the_columns_of_a_block_and_their_types(rows: list[Row], owners: Owners) -> None:
+def test_the_columns_of_a_block_and_their_types(
+    rows: list[Row], owners: Owners
+) -> None:
     for row in rows:
         assert list(row) == COLUMNS
         for name, value in row.items():
@@ -411,7 +569,9 @@ def test_the_columns_of_a_block_and_their_types(rows: list[Row], owners: Owners)
                 assert all(isinstance(frame, str) for frame in value)
             else:
                 assert type(value) is (str if name in TEXT else int), name
-    assert list(owners("--no-stack --top 1")[0]) == [name for name in COLUMNS if name != "stack"]
+    assert list(owners("--no-stack --top 1")[0]) == [
+        name for name in COLUMNS if name != "stack"
+    ]
 
 
 def test_the_columns_of_sums_and_their_types(owners: Owners) -> None:
@@ -419,7 +579,13 @@ def test_the_columns_of_sums_and_their_types(owners: Owners) -> None:
         assert list(row) == ["stack", "order", "module", *SUMS]
         assert isinstance(row["stack"], list)
         assert row["module"] is None or isinstance(row["module"], str)
-        assert [type(row[name]) for name in ("order", *SUMS)] == [int, int, int, int, float]
+        assert [type(row[name]) for name in ("order", *SUMS)] == [
+            int,
+            int,
+            int,
+            int,
+            float,
+        ]
 
 
 def test_every_format_carries_the_same_values(pagedbg: Run, rows: list[Row]) -> None:
@@ -428,17 +594,31 @@ def test_every_format_carries_the_same_values(pagedbg: Run, rows: list[Row]) -> 
     assert pagedbg.json(*command) == chosen
     lines = pagedbg("-c", ORDINARY, "--format", "jsonl", *command).stdout.splitlines()
     assert [json.loads(line) for line in lines] == chosen
-    table = list(csv.reader(io.StringIO(pagedbg("-c", ORDINARY, "--format", "csv", *command).stdout)))
+    table = list(
+        csv.reader(
+            io.StringIO(pagedbg("-c", ORDINARY, "--format", "csv", *command).stdout)
+        )
+    )
     assert table[0] == COLUMNS
-    assert table[1:] == [[";".join(row[name]) if name == "stack" else str(row[name]) for name in COLUMNS] for row in chosen]
+    assert table[1:] == [
+        [";".join(row[name]) if name == "stack" else str(row[name]) for name in COLUMNS]
+        for row in chosen
+    ]
 
 
-def test_text_shows_a_stack_a_line_a_frame(pagedbg: Run, known: dict[str, tuple[int, int, int]]) -> None:
-    done = pagedbg("-c", ORDINARY, "owners", "--pfns", f"{known['order9'][1]:#x}", "--orders", "9")
+def test_text_shows_a_stack_a_line_a_frame(
+    pagedbg: Run, known: dict[str, tuple[int, int, int]]
+) -> None:
+    done = pagedbg(
+        "-c", ORDINARY, "owners", "--pfns", f"{known['order9'][1]:#x}", "--orders", "9"
+    )
     assert done.returncode == 0
     lines = done.stdout.splitlines()
     assert f"{known['order9'][1]:#x}" in lines[1]
-    assert any(re.fullmatch(r" +pagedbg_alloc_order9\+0x\w+/0x\w+ \[pagedbg_blocks\]", line) for line in lines[2:])
+    assert any(
+        re.fullmatch(r" +pagedbg_alloc_order9\+0x\w+/0x\w+ \[pagedbg_blocks\]", line)
+        for line in lines[2:]
+    )
 
 
 def test_nothing_found_is_said_in_text_and_is_empty_for_a_script(pagedbg: Run) -> None:
@@ -448,7 +628,9 @@ def test_nothing_found_is_said_in_text_and_is_empty_for_a_script(pagedbg: Run) -
     assert "No block on record matches." in text.stdout
     assert pagedbg.json(*command) == []
     assert pagedbg("-c", ORDINARY, "--format", "jsonl", *command).stdout == ""
-    assert pagedbg("-c", ORDINARY, "--format", "csv", *command).stdout.splitlines() == [",".join(COLUMNS)]
+    assert pagedbg("-c", ORDINARY, "--format", "csv", *command).stdout.splitlines() == [
+        ",".join(COLUMNS)
+    ]
     assert pagedbg.json("owners", "--by", "comm", "--comm", "nobody") == []
 
 
@@ -465,7 +647,10 @@ def test_nothing_found_is_said_in_text_and_is_empty_for_a_script(pagedbg: Run) -
         ("--orders x", "--orders: 'x' names no orders"),
         ("--gfp GFP_NONSENSE", "--gfp: 'GFP_NONSENSE' is no allocation flag"),
         ("--zone Highmem", "--zone: there is no zone 'Highmem' here, only"),
-        ("--migratetype Sideways", "--migratetype: there is no migratetype 'Sideways' here, only"),
+        (
+            "--migratetype Sideways",
+            "--migratetype: there is no migratetype 'Sideways' here, only",
+        ),
         ("--node x", "--node: 'x' is not a number"),
         ("--pid x", "--pid: 'x' is not a number"),
         ("--comm ''", "--comm: a name is missing"),
@@ -481,7 +666,9 @@ def test_nothing_found_is_said_in_text_and_is_empty_for_a_script(pagedbg: Run) -
         ("nonsense", "unexpected 'nonsense'"),
     ],
 )
-def test_what_means_nothing_is_refused_and_says_which_option(owners: Owners, options: str, sentence: str) -> None:
+def test_what_means_nothing_is_refused_and_says_which_option(
+    owners: Owners, options: str, sentence: str
+) -> None:
     with pytest.raises(UsageError) as refusal:
         owners(options)
     assert str(refusal.value).startswith("owners: ")

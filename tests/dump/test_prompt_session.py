@@ -18,16 +18,32 @@ PROMPT = "pagedbg>"
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[pexpect.spawn[str]]:
     """pagedbg at its prompt."""
-    environment = {**os.environ, "TERM": "xterm", "XDG_STATE_HOME": str(tmp_path), "PROMPT_TOOLKIT_NO_CPR": "1", "PAGER": "cat"}
+    environment = {
+        **os.environ,
+        "TERM": "xterm",
+        "XDG_STATE_HOME": str(tmp_path),
+        "PROMPT_TOOLKIT_NO_CPR": "1",
+        "PAGER": "cat",
+    }
     command = ["-m", "pagedbg", "-c", str(ORDINARY)]
-    child = pexpect.spawn(sys.executable, command, env=environment, dimensions=(40, 120), encoding="utf-8", timeout=60, cwd=tmp_path)
+    child = pexpect.spawn(
+        sys.executable,
+        command,
+        env=environment,
+        dimensions=(40, 120),
+        encoding="utf-8",
+        timeout=60,
+        cwd=tmp_path,
+    )
     child.expect_exact(ORDINARY.name)
     child.expect_exact(PROMPT)
     yield child
     child.close(force=True)
 
 
-def test_from_the_first_look_to_one_page(terminal: pexpect.spawn[str], tmp_path: Path) -> None:
+def test_from_the_first_look_to_one_page(
+    terminal: pexpect.spawn[str], tmp_path: Path
+) -> None:
     terminal.sendline("owners --orders 9 --module pagedbg_blocks --by function")
     terminal.expect(r"pagedbg_alloc_order9 +1 +512 +2\.0 MiB")
     terminal.expect_exact(PROMPT)
@@ -51,7 +67,9 @@ def test_from_the_first_look_to_one_page(terminal: pexpect.spawn[str], tmp_path:
     assert (tmp_path / "blocks").read_text().count("\n") == 3
 
 
-def test_tab_offers_the_zones_and_the_flags_of_this_kernel(terminal: pexpect.spawn[str]) -> None:
+def test_tab_offers_the_zones_and_the_flags_of_this_kernel(
+    terminal: pexpect.spawn[str],
+) -> None:
     terminal.send("owners --zone DMA\t")
     terminal.expect_exact("DMA32")
     terminal.sendcontrol("u")

@@ -15,17 +15,25 @@ PROMPT = "    pagedbg> "
 
 def shown() -> dict[str, list[str]]:
     """The lines under each command in the section on the incident."""
-    section = README.read_text(encoding="utf-8").partition("\n## An incident\n")[2].partition("\n## ")[0]
+    section = (
+        README.read_text(encoding="utf-8")
+        .partition("\n## An incident\n")[2]
+        .partition("\n## ")[0]
+    )
     found: dict[str, list[str]] = {}
     for block in re.findall(r"(?:^ {4}.*\n)+", section, re.MULTILINE):
         command, *lines = block.splitlines()
         assert command.startswith(PROMPT), command
-        found[command.removeprefix(PROMPT)] = [line.removeprefix("    ") for line in lines]
+        found[command.removeprefix(PROMPT)] = [
+            line.removeprefix("    ") for line in lines
+        ]
     return found
 
 
 @pytest.mark.parametrize(("command", "lines"), shown().items(), ids=shown())
-def test_what_the_readme_shows_is_what_is_printed(command: str, lines: list[str], pagedbg: Run) -> None:
+def test_what_the_readme_shows_is_what_is_printed(
+    command: str, lines: list[str], pagedbg: Run
+) -> None:
     done = pagedbg("-c", SAMPLE.name, "--no-pager", "-e", command, cwd=SAMPLE.parent)
     assert done.returncode == 0, done.stderr
     printed = iter(done.stdout.splitlines())
@@ -35,7 +43,9 @@ def test_what_the_readme_shows_is_what_is_printed(command: str, lines: list[str]
             skipping = True
             continue
         start = line.removesuffix("...").rstrip()
-        here = next((each for each in printed if not skipping or each.startswith(start)), None)
+        here = next(
+            (each for each in printed if not skipping or each.startswith(start)), None
+        )
         assert here is not None, f"{line!r} was not printed"
         assert here.startswith(start)
         assert line.endswith(" ...") or here.rstrip() == start

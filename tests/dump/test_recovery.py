@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The flight recorder in the bundled dump: what is in its rings, and what is said of rings that are damaged or not all there."""
+"""
+The flight recorder in the bundled dump: what is in its rings, and what is said of rings
+that are damaged or not all there.
+"""
 
 from __future__ import annotations
 
@@ -63,14 +66,21 @@ def events_of(recorder: Recorder) -> np.ndarray[Any, Any]:
     return np.concatenate([ring.records for _, ring in recorder.rings()])
 
 
-# ---- as it is ----------------------------------------------------------------------------------------------------------------------------
+# ---- as it is ----------
 
 
 def test_the_flight_recorder_is_found_and_described(recorder: Recorder) -> None:
-    assert (recorder.backend, recorder.attach, recorder.filters) == ("kmod", "module", ["--orders 4"])
+    assert (recorder.backend, recorder.attach, recorder.filters) == (
+        "kmod",
+        "module",
+        ["--orders 4"],
+    )
     assert {"set", "reset", "split"} <= recorder.functions.keys()
     assert recorder.recorded == sum(ring.newest for _, ring in recorder.rings())
-    assert all((ring.left_out, ring.damaged, ring.head_damaged) == (0, 0, False) for _, ring in recorder.rings())
+    assert all(
+        (ring.left_out, ring.damaged, ring.head_damaged) == (0, 0, False)
+        for _, ring in recorder.rings()
+    )
 
 
 def test_of_each_order_no_more_is_recorded_than_was_seen(recorder: Recorder) -> None:
@@ -79,17 +89,30 @@ def test_of_each_order_no_more_is_recorded_than_was_seen(recorder: Recorder) -> 
     assert (counters["recorded"] <= counters["seen"]).all()
     events = events_of(recorder)
     for event in event_record.EVENT_NAMES:
-        assert np.count_nonzero(events["event"] == event) <= counters["recorded"][:, event].sum()
+        assert (
+            np.count_nonzero(events["event"] == event)
+            <= counters["recorded"][:, event].sum()
+        )
 
 
 def test_status_says_that_it_was_recorded(pagedbg: Run) -> None:
-    (row,) = [row for row in pagedbg.json("status", core=SAMPLE) if row["what"] == "recording"]
+    (row,) = [
+        row for row in pagedbg.json("status", core=SAMPLE) if row["what"] == "recording"
+    ]
     assert row["value"].startswith("the kernel module, --orders 4: ")
 
 
-def test_what_was_recovered_can_be_saved_and_opened_without_the_dump(pagedbg: Run, tmp_path: Path) -> None:
+def test_what_was_recovered_can_be_saved_and_opened_without_the_dump(
+    pagedbg: Run, tmp_path: Path
+) -> None:
     saved, here = tmp_path / "saved", tmp_path / "here"
-    done = pagedbg("--sample", "-e", f"trace save {saved}", "-e", f"correlate --format jsonl -o {here}")
+    done = pagedbg(
+        "--sample",
+        "-e",
+        f"trace save {saved}",
+        "-e",
+        f"correlate --format jsonl -o {here}",
+    )
     assert done.returncode == 0, done.stderr
     there = pagedbg("--capture", saved, "correlate", "--format", "jsonl")
     rows = [json.loads(line) for line in here.read_text().splitlines()]
@@ -100,7 +123,12 @@ def test_what_was_recovered_can_be_saved_and_opened_without_the_dump(pagedbg: Ru
 def test_what_was_recovered_is_of_no_other_dump(pagedbg: Run, tmp_path: Path) -> None:
     saved = tmp_path / "saved"
     assert pagedbg("--sample", "-e", f"trace save {saved}").returncode == 0
-    other = ("-c", Path(__file__).parent / "data" / "ordinary.vmcore", "--capture", saved)
+    other = (
+        "-c",
+        Path(__file__).parent / "data" / "ordinary.vmcore",
+        "--capture",
+        saved,
+    )
     assert "of another boot" in pagedbg(*other, "inspect", "pfn", "0xef0").stdout
     done = pagedbg(*other, "correlate")
     assert (done.returncode, done.stdout) == (1, "")
@@ -111,11 +139,26 @@ def test_a_full_disk_is_said_in_a_sentence(pagedbg: Run, tmp_path: Path) -> None
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
-    done = pagedbg("--sample", "trace", "status", starting=True, preexec_fn=limit, env={**os.environ, "TMPDIR": str(tmp_path)})
+    done = pagedbg(
+        "--sample",
+        "trace",
+        "status",
+        starting=True,
+        preexec_fn=limit,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert f"cannot be written to {tmp_path}" in done.stderr
-    done = pagedbg("--sample", "inspect", "pfn", "0xef0", starting=True, preexec_fn=limit, env={**os.environ, "TMPDIR": str(tmp_path)})
+    done = pagedbg(
+        "--sample",
+        "inspect",
+        "pfn",
+        "0xef0",
+        starting=True,
+        preexec_fn=limit,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
     assert done.returncode == 0
     assert "leaky_rx_refill" in done.stdout
     assert list(tmp_path.iterdir()) == []
@@ -123,10 +166,26 @@ def test_a_full_disk_is_said_in_a_sentence(pagedbg: Run, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.once
-def test_whoever_ends_it_finds_no_files_left(number: signal.Signals, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pagedbg", "--sample", "-e", "trace status", "-e", "!sleep 100"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "TMPDIR": str(tmp_path)}) as process:
-        while not any(path.name.startswith("pagedbg-") and (path / "stacks.jsonl").exists() for path in tmp_path.iterdir()):
+def test_whoever_ends_it_finds_no_files_left(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "pagedbg",
+        "--sample",
+        "-e",
+        "trace status",
+        "-e",
+        "!sleep 100",
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, env={**os.environ, "TMPDIR": str(tmp_path)}
+    ) as process:
+        while not any(
+            path.name.startswith("pagedbg-") and (path / "stacks.jsonl").exists()
+            for path in tmp_path.iterdir()
+        ):
             assert process.poll() is None
             time.sleep(0.05)
         time.sleep(1)
@@ -143,7 +202,7 @@ def test_a_dump_with_no_recorder_in_it_says_so(pagedbg: Run) -> None:
     assert "Nothing was recording" in pagedbg("-c", ORDINARY, "trace", "recover").stdout
 
 
-# ---- damaged in memory -------------------------------------------------------------------------------------------------------------------
+# ---- damaged in memory ----------
 
 
 class Overlay:
@@ -151,7 +210,9 @@ class Overlay:
 
     def __init__(self, target: Target, recorder: Recorder) -> None:
         self._base, self.size = base_of(recorder), int(recorder.header["size"])
-        found, known = read_array(target.prog, self._base, self.size, np.dtype(np.uint8))
+        found, known = read_array(
+            target.prog, self._base, self.size, np.dtype(np.uint8)
+        )
         self._whole, self._absent = found.copy(), ~known
         self.restore()
         target.prog.add_memory_segment(self._base, self.size, self._read, False)
@@ -191,7 +252,9 @@ def recovered(target: Target) -> tuple[list[Recorder], list[str], set[bytes], in
 
 @FUZZ
 @given(st.floats(0, 1), st.binary(min_size=1, max_size=5000))
-def test_noise_in_the_rings_makes_no_event(damaged: Damaged, where: float, noise: bytes) -> None:
+def test_noise_in_the_rings_makes_no_event(
+    damaged: Damaged, where: float, noise: bytes
+) -> None:
     target, overlay, events = damaged
     overlay.restore()
     at = int(where * (overlay.size - len(noise)))
@@ -199,13 +262,19 @@ def test_noise_in_the_rings_makes_no_event(damaged: Damaged, where: float, noise
     recorders, said, found, missing = recovered(target)
     assert found <= {record.tobytes() for record in events}
     # What is not there is counted, or it is said that there is nothing to count.
-    counted = missing or said or any(ring.head_damaged for each in recorders for _, ring in each.rings())
+    counted = (
+        missing
+        or said
+        or any(ring.head_damaged for each in recorders for _, ring in each.rings())
+    )
     assert len(found) == len(events) or counted
 
 
 @FUZZ
 @given(st.integers(0, HEADER.itemsize - 1), st.integers(0, 255))
-def test_a_header_with_another_byte_is_refused_or_does_no_harm(damaged: Damaged, at: int, byte: int) -> None:
+def test_a_header_with_another_byte_is_refused_or_does_no_harm(
+    damaged: Damaged, at: int, byte: int
+) -> None:
     target, overlay, events = damaged
     overlay.restore()
     overlay.memory[at] = byte
@@ -216,14 +285,19 @@ def test_a_header_with_another_byte_is_refused_or_does_no_harm(damaged: Damaged,
 
 @FUZZ
 @given(st.sets(st.floats(0, 1, exclude_max=True), min_size=1, max_size=20))
-def test_pages_that_the_dump_left_out_are_counted(damaged: Damaged, pages: set[float]) -> None:
+def test_pages_that_the_dump_left_out_are_counted(
+    damaged: Damaged, pages: set[float]
+) -> None:
     target, overlay, events = damaged
     overlay.restore()
     for page in {int(page * overlay.size) // PAGE for page in pages}:
         overlay.missing[page * PAGE : (page + 1) * PAGE] = True
     recorders, said, found, missing = recovered(target)
     if not recorders:
-        assert said == ["The kernel module pagedbg was recording, but the header of its rings is not in the dump."]
+        assert said == [
+            "The kernel module pagedbg was recording, but the header of its rings is"
+            " not in the dump."
+        ]
         return
     whole = {record.tobytes() for record in events}
     assert found <= whole
@@ -232,7 +306,9 @@ def test_pages_that_the_dump_left_out_are_counted(damaged: Damaged, pages: set[f
 
 
 @pytest.mark.parametrize("off", [3000, -3000, 1 << 40])
-def test_a_wrong_number_of_the_newest_loses_no_record(damaged: Damaged, off: int) -> None:
+def test_a_wrong_number_of_the_newest_loses_no_record(
+    damaged: Damaged, off: int
+) -> None:
     target, overlay, events = damaged
     overlay.restore()
     (recorder,), _ = find_recorders(target)
@@ -244,23 +320,41 @@ def test_a_wrong_number_of_the_newest_loses_no_record(damaged: Damaged, off: int
     assert [ring.head_damaged for _, ring in recorder.rings()] == [True, False]
 
 
-def test_a_filter_that_was_changed_is_told_with_the_one_before(damaged: Damaged) -> None:
+def test_a_filter_that_was_changed_is_told_with_the_one_before(
+    damaged: Damaged,
+) -> None:
     target, overlay, _ = damaged
     overlay.restore()
     (recorder,), _ = find_recorders(target)
-    filters = overlay.memory[int(recorder.header["filters_at"]) :][: 2 * event_record.FILTER.itemsize].view(event_record.FILTER)
+    filters = overlay.memory[int(recorder.header["filters_at"]) :][
+        : 2 * event_record.FILTER.itemsize
+    ].view(event_record.FILTER)
     active = int(recorder.header["active"])
     filters[1 - active] = filters[active]
     filters["events"][1 - active] = 1 << event_record.SET
-    assert find_recorders(target)[0][0].filters == ["--orders 4 --events set", "--orders 4"]
+    assert find_recorders(target)[0][0].filters == [
+        "--orders 4 --events set",
+        "--orders 4",
+    ]
 
 
-@pytest.mark.parametrize(("member", "value"), [("slots", 4096), ("slots", 64), ("slots", 1 << 20), ("cpus", 1), ("cpus", 4096)])
-def test_a_header_of_other_rings_is_refused(damaged: Damaged, member: str, value: int) -> None:
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [("slots", 4096), ("slots", 64), ("slots", 1 << 20), ("cpus", 1), ("cpus", 4096)],
+)
+def test_a_header_of_other_rings_is_refused(
+    damaged: Damaged, member: str, value: int
+) -> None:
     target, overlay, _ = damaged
     overlay.restore()
     overlay.memory[: HEADER.itemsize].view(HEADER)[member] = value
-    assert find_recorders(target) == ([], ["The kernel module pagedbg was recording, but the header of its rings is damaged."])
+    assert find_recorders(target) == (
+        [],
+        [
+            "The kernel module pagedbg was recording, but the header of its rings is"
+            " damaged."
+        ],
+    )
 
 
 def test_a_ring_that_was_never_used_is_empty(damaged: Damaged) -> None:
@@ -273,7 +367,7 @@ def test_a_ring_that_was_never_used_is_empty(damaged: Damaged) -> None:
     assert (said, found, missing) == ([], set(), 0)
 
 
-# ---- damaged in the file -----------------------------------------------------------------------------------------------------------------
+# ---- damaged in the file ----------
 
 
 @pytest.fixture(scope="module")
@@ -294,7 +388,12 @@ def restored(elf: ElfCore) -> Iterator[list[Any]]:
 def test_without_the_list_of_modules_the_rings_are_found_by_how_they_begin(
     target: Target, recorder: Recorder, elf: ElfCore, restored: list[Any]
 ) -> None:
-    restored.append(elf.write(target.prog.symbol("modules").address, struct.pack("<QQ", 0xDEAD_0000_0000_0000, 0xDEAD_0000_0000_0000)))
+    restored.append(
+        elf.write(
+            target.prog.symbol("modules").address,
+            struct.pack("<QQ", 0xDEAD_0000_0000_0000, 0xDEAD_0000_0000_0000),
+        )
+    )
     (again,), said = find_recorders(open_target(str(elf.path)))
     assert said == []
     assert events_of(again).tobytes() == events_of(recorder).tobytes()
@@ -302,7 +401,9 @@ def test_without_the_list_of_modules_the_rings_are_found_by_how_they_begin(
     assert again.missed is None
 
 
-def test_a_list_that_goes_round_in_circles_is_no_trap(target: Target, recorder: Recorder, elf: ElfCore, restored: list[Any]) -> None:
+def test_a_list_that_goes_round_in_circles_is_no_trap(
+    target: Target, recorder: Recorder, elf: ElfCore, restored: list[Any]
+) -> None:
     first = target.prog.read_u64(target.prog.symbol("modules").address)
     restored.append(elf.write(first, struct.pack("<Q", first)))
     results = look_at(elf.path, *COMMANDS)
@@ -311,16 +412,30 @@ def test_a_list_that_goes_round_in_circles_is_no_trap(target: Target, recorder: 
     assert f"{recorder.recorded:,} events" in results[0][1]
 
 
-def test_a_log_that_goes_round_in_circles_is_refused(target: Target, elf: ElfCore, restored: list[Any]) -> None:
-    restored.append(elf.write(target.prog["prb"].desc_ring.head_id.counter.address_, struct.pack("<Q", 0x1234)))
+def test_a_log_that_goes_round_in_circles_is_refused(
+    target: Target, elf: ElfCore, restored: list[Any]
+) -> None:
+    restored.append(
+        elf.write(
+            target.prog["prb"].desc_ring.head_id.counter.address_,
+            struct.pack("<Q", 0x1234),
+        )
+    )
     ((status, _, said),) = look_at(elf.path, "log --last 1")
     assert (status, said.count("\n")) == (1, 1)
     assert "the kernel's log is damaged" in said
 
 
-def test_a_pointer_that_is_damaged_is_not_all_there_is(target: Target, recorder: Recorder, elf: ElfCore, restored: list[Any]) -> None:
-    symbols = {symbol.name: symbol.address for symbol in module_symbols(find_module(target.prog, b"pagedbg"))}
-    restored.append(elf.write(symbols["pagedbg_rings"], struct.pack("<Q", 0x4141_4141_4141_4141)))
+def test_a_pointer_that_is_damaged_is_not_all_there_is(
+    target: Target, recorder: Recorder, elf: ElfCore, restored: list[Any]
+) -> None:
+    symbols = {
+        symbol.name: symbol.address
+        for symbol in module_symbols(find_module(target.prog, b"pagedbg"))
+    }
+    restored.append(
+        elf.write(symbols["pagedbg_rings"], struct.pack("<Q", 0x4141_4141_4141_4141))
+    )
     (again,), said = find_recorders(open_target(str(elf.path)))
     assert (said, events_of(again).tobytes()) == ([], events_of(recorder).tobytes())
 
@@ -332,32 +447,48 @@ def test_noise_all_over_memory(elf: ElfCore, restored: list[Any], seed: int) -> 
         check(result)
 
 
-def test_an_overwritten_header_is_said_and_the_rest_still_answers(recorder: Recorder, elf: ElfCore, restored: list[Any]) -> None:
+def test_an_overwritten_header_is_said_and_the_rest_still_answers(
+    recorder: Recorder, elf: ElfCore, restored: list[Any]
+) -> None:
     restored.append(elf.write(base_of(recorder), bytes(64)))
     results = look_at(elf.path, *COMMANDS, "owners --by order")
     for result in results:
         check(result)
     status, _, _, show, *_, owners = results
     assert status[0] == owners[0] == 0
-    assert "The kernel module pagedbg was recording, but the header of its rings is damaged." in status[1]
+    assert (
+        "The kernel module pagedbg was recording, but the header of its rings is"
+        " damaged." in status[1]
+    )
     assert show[0] == 1
     assert "the header of its rings is damaged" in show[2]
 
 
-def test_overwritten_records_are_counted_and_left_out(recorder: Recorder, elf: ElfCore, restored: list[Any]) -> None:
+def test_overwritten_records_are_counted_and_left_out(
+    recorder: Recorder, elf: ElfCore, restored: list[Any]
+) -> None:
     _, ring = max(recorder.rings(), key=lambda each: len(each[1].records))
     cpu = int(ring.records["cpu"][0])
     start = recorder._address(RECORD)[0] + cpu * recorder.slots * RECORD.itemsize
     # The pfn in one, and all of another.
-    first, second = (int(number - 1) % recorder.slots for number in ring.records["seq"][:2])
+    first, second = (
+        int(number - 1) % recorder.slots for number in ring.records["seq"][:2]
+    )
     restored.append(elf.write(start + first * RECORD.itemsize + 8, b"\x55" * 8))
-    restored.append(elf.write(start + second * RECORD.itemsize, b"\xaa" * RECORD.itemsize))
-    whole, less = (look_at(path, "trace show --no-stack --format jsonl", "trace status") for path in (SAMPLE, elf.path))
+    restored.append(
+        elf.write(start + second * RECORD.itemsize, b"\xaa" * RECORD.itemsize)
+    )
+    whole, less = (
+        look_at(path, "trace show --no-stack --format jsonl", "trace status")
+        for path in (SAMPLE, elf.path)
+    )
     assert len(less[0][1].splitlines()) == len(whole[0][1].splitlines()) - 2
     assert "2 events in the rings are damaged" in less[1][1]
 
 
-def test_counters_that_are_not_in_the_dump_are_not_taken_for_none(target: Target, recorder: Recorder, tmp_path: Path) -> None:
+def test_counters_that_are_not_in_the_dump_are_not_taken_for_none(
+    target: Target, recorder: Recorder, tmp_path: Path
+) -> None:
     address = base_of(recorder) + int(recorder.header["cpus_at"])
     gone = follow_phys(target.prog["init_mm"].address_of_(), address).value_() // PAGE
     core = ElfCore(target.prog, tmp_path / "vmcore", {gone}.__contains__)
@@ -368,15 +499,21 @@ def test_counters_that_are_not_in_the_dump_are_not_taken_for_none(target: Target
     assert "how many events are missing is not known" in status[1]
 
 
-def test_probes_that_cannot_be_counted_are_said(target: Target, elf: ElfCore, restored: list[Any]) -> None:
-    restored.append(elf.write(target.prog.symbol("kprobe_table").address, b"\x11" * 512))
-    (show, *_) = results = look_at(elf.path, "trace status", *COMMANDS)
+def test_probes_that_cannot_be_counted_are_said(
+    target: Target, elf: ElfCore, restored: list[Any]
+) -> None:
+    restored.append(
+        elf.write(target.prog.symbol("kprobe_table").address, b"\x11" * 512)
+    )
+    show, *_ = results = look_at(elf.path, "trace status", *COMMANDS)
     for result in results:
         check(result)
     assert "How many events the kernel missed could not be read." in show[1]
 
 
-def test_a_module_that_is_not_ours_by_its_memory_is_left_alone(target: Target, elf: ElfCore, restored: list[Any]) -> None:
+def test_a_module_that_is_not_ours_by_its_memory_is_left_alone(
+    target: Target, elf: ElfCore, restored: list[Any]
+) -> None:
     module = find_module(target.prog, b"pagedbg")
     restored.append(elf.write(module.name.address_, b"another\0"))
     recorders, said = find_recorders(open_target(str(elf.path)))

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A dump, opened without debug info: its symbols, its types, and what ``status`` and ``doctor`` say of it."""
+"""
+A dump, opened without debug info: its symbols, its types, and what ``status`` and
+``doctor`` say of it.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,21 @@ from drgn import FaultError, ProgramFlags
 from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms
 from known import ORDINARY, SAMPLE, Oracle, Run
 
-from pagedbg.mm.page_owner import page_owner_compiled, page_owner_inited, special_handles
+from pagedbg.mm.page_owner import (
+    page_owner_compiled,
+    page_owner_inited,
+    special_handles,
+)
 from pagedbg.target.dumpfile import recognize
 from pagedbg.target.globals import GLOBALS, UndeclaredGlobal
 from pagedbg.target.opening import Target, open_target
 
-# ---- types and variables -----------------------------------------------------------------------------------------------------------------
+# ---- types and variables ----------
 
 
-def test_types_come_from_btf_and_symbols_from_kallsyms(sample: Target, oracle: Oracle) -> None:
+def test_types_come_from_btf_and_symbols_from_kallsyms(
+    sample: Target, oracle: Oracle
+) -> None:
     assert sample.types == "BTF"
     assert sample.has_kallsyms
     assert not sample.live
@@ -32,32 +41,67 @@ def test_types_come_from_btf_and_symbols_from_kallsyms(sample: Target, oracle: O
 
 
 @pytest.mark.parametrize(
-    "name", ["struct page", "struct page_owner", "struct page_ext", "struct stack_record", "struct task_struct", "struct zone"]
+    "name",
+    [
+        "struct page",
+        "struct page_owner",
+        "struct page_ext",
+        "struct stack_record",
+        "struct task_struct",
+        "struct zone",
+    ],
 )
 @pytest.mark.once
-def test_bpftool_reads_the_same_structs_out_of_the_dump(sample: Target, tmp_path: Path, name: str) -> None:
-    start, stop = (sample.prog.symbol(symbol).address for symbol in ("__start_BTF", "__stop_BTF"))
+def test_bpftool_reads_the_same_structs_out_of_the_dump(
+    sample: Target, tmp_path: Path, name: str
+) -> None:
+    start, stop = (
+        sample.prog.symbol(symbol).address for symbol in ("__start_BTF", "__stop_BTF")
+    )
     (tmp_path / "btf").write_bytes(sample.prog.read(start, stop - start))
-    command = ["bpftool", "-j", "btf", "dump", "file", tmp_path / "btf", "format", "raw"]
-    types = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["types"]
-    entry = next(entry for entry in types if entry["kind"] == "STRUCT" and f"struct {entry['name']}" == name)
+    command = [
+        "bpftool",
+        "-j",
+        "btf",
+        "dump",
+        "file",
+        tmp_path / "btf",
+        "format",
+        "raw",
+    ]
+    types = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)[
+        "types"
+    ]
+    entry = next(
+        entry
+        for entry in types
+        if entry["kind"] == "STRUCT" and f"struct {entry['name']}" == name
+    )
     type_ = sample.prog.type(name)
     assert type_.size == entry["size"]
-    members = [(None if m["name"] == "(anon)" else m["name"], m["bits_offset"]) for m in entry["members"]]
+    members = [
+        (None if m["name"] == "(anon)" else m["name"], m["bits_offset"])
+        for m in entry["members"]
+    ]
     assert [(m.name, m.bit_offset) for m in type_.members or ()] == members
 
 
 def test_every_declared_variable_that_the_kernel_has_is_one(sample: Target) -> None:
     index = load_vmlinux_kallsyms(sample.prog)
-    known = {symbol.name: symbol.address for symbol in index(sample.prog, None, None, False)}
+    known = {
+        symbol.name: symbol.address for symbol in index(sample.prog, None, None, False)
+    }
     there = [name for name in GLOBALS if name in known]
     assert len(there) > 50
     for name in there:
         assert sample.prog[name].address_ == known[name]
 
 
-def test_a_variable_that_nobody_declared_is_refused_and_not_taken_for_missing(sample: Target) -> None:
-    # A LookupError would tell drgn's helpers that this kernel has no such thing, and they would do something else.
+def test_a_variable_that_nobody_declared_is_refused_and_not_taken_for_missing(
+    sample: Target,
+) -> None:
+    # A LookupError would tell drgn's helpers that this kernel has no such thing, and
+    # they would do something else.
     for name in ("sysctl_oom_dump_tasks", "vm_swappiness"):
         assert sample.has_symbol(name)
         with pytest.raises(UndeclaredGlobal) as refusal:
@@ -75,51 +119,91 @@ def test_what_the_kernel_has_not_is_a_lookup_error(sample: Target) -> None:
 def test_functions_constants_and_per_cpu_variables_are_found(sample: Target) -> None:
     prog = sample.prog
     assert prog.function("vfs_read").address_ == prog.symbol("vfs_read").address
-    assert [parameter.name for parameter in prog["vfs_read"].type_.parameters] == ["file", "buf", "count", "pos"]
+    assert [parameter.name for parameter in prog["vfs_read"].type_.parameters] == [
+        "file",
+        "buf",
+        "count",
+        "pos",
+    ]
     assert prog["PAGE_EXT_OWNER"].value_() == 0
     assert prog["PAGE_SIZE"].value_() == 4096
     assert prog["runqueues"].type_.type_name() == "struct rq"
 
 
-def test_page_owner_is_on_and_its_special_handles_are_the_oracles(sample: Target, oracle: Oracle) -> None:
+def test_page_owner_is_on_and_its_special_handles_are_the_oracles(
+    sample: Target, oracle: Oracle
+) -> None:
     assert page_owner_compiled(sample.prog)
     assert page_owner_inited(sample.prog)
-    handles = {name.removesuffix("_handle"): handle for name, handle in oracle.special.items() if handle}
-    assert special_handles(sample.prog) == {handle: name for name, handle in handles.items()}
+    handles = {
+        name.removesuffix("_handle"): handle
+        for name, handle in oracle.special.items()
+        if handle
+    }
+    assert special_handles(sample.prog) == {
+        handle: name for name, handle in handles.items()
+    }
 
 
-def test_the_current_task_of_each_cpu_is_not_that_of_cpu_0s_template(sample: Target) -> None:
-    # drgn's per_cpu() silently uses CPU 0's initial data where it does not find __per_cpu_offset.
+def test_the_current_task_of_each_cpu_is_not_that_of_cpu_0s_template(
+    sample: Target,
+) -> None:
+    # drgn's per_cpu() silently uses CPU 0's initial data where it does not find
+    # __per_cpu_offset.
     from drgn.helpers.linux.cpumask import for_each_online_cpu
     from drgn.helpers.linux.percpu import per_cpu
 
-    addresses = [per_cpu(sample.prog["runqueues"], cpu).address_ for cpu in for_each_online_cpu(sample.prog)]
+    addresses = [
+        per_cpu(sample.prog["runqueues"], cpu).address_
+        for cpu in for_each_online_cpu(sample.prog)
+    ]
     assert len(addresses) == len(set(addresses)) == 2
-    assert [per_cpu(sample.prog["runqueues"], cpu).cpu.value_() for cpu in for_each_online_cpu(sample.prog)] == [0, 1]
+    assert [
+        per_cpu(sample.prog["runqueues"], cpu).cpu.value_()
+        for cpu in for_each_online_cpu(sample.prog)
+    ] == [0, 1]
 
 
-# ---- the file ----------------------------------------------------------------------------------------------------------------------------
+# ---- the file ----------
 
 
 def test_the_dump_is_what_its_header_says() -> None:
     dump = recognize(str(ORDINARY))
-    assert (dump.format, dump.machine, dump.missing, dump.holes) == ("kdump", "x86_64", 0, ())
+    assert (dump.format, dump.machine, dump.missing, dump.holes) == (
+        "kdump",
+        "x86_64",
+        0,
+        (),
+    )
     assert dump.level is not None
     assert "free pages" in dump.left_out()
 
 
-def test_what_was_left_out_is_a_fault_and_not_zeroes(sample: Target, oracle: Oracle) -> None:
-    free = next(pfn for pfn, record in oracle.pages.items() if record["state"] == "freed")
+def test_what_was_left_out_is_a_fault_and_not_zeroes(
+    sample: Target, oracle: Oracle
+) -> None:
+    free = next(
+        pfn for pfn, record in oracle.pages.items() if record["state"] == "freed"
+    )
     with pytest.raises(FaultError):
         sample.prog.read(free * 4096, 4096, True)
 
 
-# ---- capabilities ------------------------------------------------------------------------------------------------------------------------
+# ---- capabilities ----------
 
 
-def test_a_dump_is_asked_nothing_that_only_a_running_kernel_could_answer(sample: Target) -> None:
+def test_a_dump_is_asked_nothing_that_only_a_running_kernel_could_answer(
+    sample: Target,
+) -> None:
     capabilities = sample.capabilities()
-    assert list(capabilities) == ["types", "kallsyms", "kallsyms_all", "page_owner_compiled", "page_owner", "complete dump"]
+    assert list(capabilities) == [
+        "types",
+        "kallsyms",
+        "kallsyms_all",
+        "page_owner_compiled",
+        "page_owner",
+        "complete dump",
+    ]
     assert len(capabilities) == 6
     for name in ("root", "bcc", "kernel headers", "nonsense"):
         with pytest.raises(KeyError):
@@ -133,7 +217,9 @@ def test_a_dump_is_asked_nothing_that_only_a_running_kernel_could_answer(sample:
 def test_only_what_is_missing_has_a_cost_and_a_remedy(sample: Target) -> None:
     for capability in sample.capabilities().values():
         assert capability.detail
-        assert bool(capability.cost) == bool(capability.remedy) == (not capability.state)
+        assert (
+            bool(capability.cost) == bool(capability.remedy) == (not capability.state)
+        )
 
 
 def test_each_thing_is_asked_once(sample: Target) -> None:
@@ -141,10 +227,16 @@ def test_each_thing_is_asked_once(sample: Target) -> None:
     assert sample.capabilities()["page_owner"] is sample.capabilities()["page_owner"]
 
 
-def test_doctor_names_each_thing_and_what_to_do_about_it(pagedbg: Run, sample: Target) -> None:
+def test_doctor_names_each_thing_and_what_to_do_about_it(
+    pagedbg: Run, sample: Target
+) -> None:
     rows = pagedbg.json("doctor")
-    assert [list(row) for row in rows] == [["capability", "state", "detail", "cost", "remedy"]] * len(rows)
-    assert {row["capability"]: row["state"] for row in rows} == {c.name: "yes" if c.state else "no" for c in sample.capabilities().values()}
+    assert [list(row) for row in rows] == [
+        ["capability", "state", "detail", "cost", "remedy"]
+    ] * len(rows)
+    assert {row["capability"]: row["state"] for row in rows} == {
+        c.name: "yes" if c.state else "no" for c in sample.capabilities().values()
+    }
     text = pagedbg("-c", ORDINARY, "doctor").stdout.splitlines()
     assert [line[:2] for line in text if line[:2].strip()] == ["ok"] * 5 + ["NO"]
     assert any("without it:" in line for line in text)
@@ -155,29 +247,41 @@ def test_status_says_it_in_five_lines(pagedbg: Run, oracle: Oracle) -> None:
     done = pagedbg("-c", ORDINARY, "status")
     assert (done.returncode, done.stderr) == (0, "")
     kernel, target, memory, owner, missing = done.stdout.splitlines()
-    assert re.fullmatch(rf"kernel: +Linux {re.escape(oracle.release)}, x86_64, 2 CPUs, up 0:0\d:\d\d", kernel)
+    assert re.fullmatch(
+        rf"kernel: +Linux {re.escape(oracle.release)}, x86_64, 2 CPUs, up 0:0\d:\d\d",
+        kernel,
+    )
     assert str(ORDINARY) in target
     assert target.endswith("types from BTF")
-    assert re.fullmatch(r"memory: +\d+ MiB in [\d,]+ pages of 4 KiB, 1 node, zones DMA, DMA32", memory)
+    assert re.fullmatch(
+        r"memory: +\d+ MiB in [\d,]+ pages of 4 KiB, 1 node, zones DMA, DMA32", memory
+    )
     assert re.fullmatch(r"page_owner: +on since boot", owner)
     assert re.fullmatch(r"missing: +complete dump \(doctor says more\)", missing)
 
 
 def test_status_knows_how_much_memory_the_guest_had(pagedbg: Run) -> None:
-    (total,) = re.findall(r"MemTotal: +(\d+) kB", (Path(__file__).parent / "data/ordinary.meminfo").read_text())
+    (total,) = re.findall(
+        r"MemTotal: +(\d+) kB",
+        (Path(__file__).parent / "data/ordinary.meminfo").read_text(),
+    )
     facts = {row["what"]: row["value"] for row in pagedbg.json("status")}
     pages = int(re.search(r"in ([\d,]+) pages", facts["memory"])[1].replace(",", ""))  # type: ignore[index]
     assert pages * 4 == int(total)
 
 
-# ---- opening ----------------------------------------------------------------------------------------------------------------------------
+# ---- opening ----------
 
 
 def test_the_sample_needs_no_path(pagedbg: Run) -> None:
-    assert pagedbg("--sample", "status").stdout == pagedbg("-c", SAMPLE, "status").stdout
+    assert (
+        pagedbg("--sample", "status").stdout == pagedbg("-c", SAMPLE, "status").stdout
+    )
 
 
-def test_a_dump_can_be_opened_again_and_by_a_relative_path(sample: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dump_can_be_opened_again_and_by_a_relative_path(
+    sample: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(ORDINARY.parent)
     again = open_target(ORDINARY.name)
     assert again.release == sample.release

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Nothing in a dump or a capture becomes a command or drives the terminal, whatever is done with it there."""
+"""
+Nothing in a dump or a capture becomes a command or drives the terminal, whatever is
+done with it there.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +88,10 @@ ERRORS = (
 
 
 class Place(NamedTuple):
-    """A directory full of strange files, where ``x`` would leave a mark; and the environment of what runs there."""
+    """
+    A directory full of strange files, where ``x`` would leave a mark; and the
+    environment of what runs there.
+    """
 
     directory: Path
     mark: Path
@@ -95,7 +101,10 @@ class Place(NamedTuple):
 @pytest.fixture(scope="module")
 def dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dump with a recorder in it and hostile names everywhere."""
-    return hostile_dump(open_target(str(SAMPLE)).prog, tmp_path_factory.mktemp("dump") / f"vm{FILES[0].decode()}core")
+    return hostile_dump(
+        open_target(str(SAMPLE)).prog,
+        tmp_path_factory.mktemp("dump") / f"vm{FILES[0].decode()}core",
+    )
 
 
 @pytest.fixture
@@ -104,7 +113,11 @@ def place(tmp_path: Path) -> Place:
     mark = with_mark(tmp_path / "bin")
     for name in FILES:
         (tmp_path / os.fsdecode(name)).touch()
-    kept = {name: value for name, value in os.environ.items() if name not in ("LESS", "NO_COLOR", "PAGEDBG_DEBUG")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("LESS", "NO_COLOR", "PAGEDBG_DEBUG")
+    }
     more = {
         "PATH": f"{mark.parent}:{os.environ['PATH']}",
         "TERM": "xterm",
@@ -117,14 +130,27 @@ def place(tmp_path: Path) -> Place:
 
 
 def spawn(place: Place, program: str, *args: str) -> pexpect.spawn[str]:
-    """Start a program in a terminal; what it writes is kept as it is, bytes that are no text included."""
+    """
+    Start a program in a terminal; what it writes is kept as it is, bytes that are no
+    text included.
+    """
     return pexpect.spawn(
-        program, list(args), env=place.environment, cwd=place.directory, dimensions=(30, 200), encoding="utf-8", codec_errors="surrogateescape", timeout=20
-    )  # fmt: skip
+        program,
+        list(args),
+        env=place.environment,
+        cwd=place.directory,
+        dimensions=(30, 200),
+        encoding="utf-8",
+        codec_errors="surrogateescape",
+        timeout=20,
+    )
 
 
 def on_a_terminal(place: Place, *args: str, failing: bool = True) -> str:
-    """What pagedbg writes to a terminal; :param failing: whether it may fail, with what it says of that"""
+    """
+    What pagedbg writes to a terminal; :param failing: whether it may fail, with what it
+    says of that
+    """
     child = spawn(place, str(forkserver.pagedbg()), *args)
     child.expect(pexpect.EOF)
     child.close()
@@ -133,10 +159,15 @@ def on_a_terminal(place: Place, *args: str, failing: bool = True) -> str:
 
 
 def check(place: Place, output: str, ours: re.Pattern[str] = _COLOURS) -> None:
-    """All that was written is text or ours, nobody ran ``x``, and nothing went wrong unexplained."""
+    """
+    All that was written is text or ours, nobody ran ``x``, and nothing went wrong
+    unexplained.
+    """
     rest = ours.sub("", output)
     strange = {c for c in rest if not c.isprintable()} - set("\r\n\t")
-    assert not strange, [rest[max(rest.index(c) - 60, 0) : rest.index(c) + 60] for c in strange]
+    assert not strange, [
+        rest[max(rest.index(c) - 60, 0) : rest.index(c) + 60] for c in strange
+    ]
     assert not [drive for drive in DRIVES if drive in output]
     assert "bug in pagedbg" not in output, output
     assert "Traceback" not in output, output
@@ -148,9 +179,12 @@ def test_tables_of_a_dump(place: Place, dump: Path, format: str) -> None:
     # A terminal that takes no pager, and one that does.
     for options in ([], ["--no-pager"]):
         lines = itertools.chain.from_iterable(("-e", line) for line in TABLES)
-        output = on_a_terminal(place, "-c", str(dump), "--format", format, *options, *lines, failing=False)
+        output = on_a_terminal(
+            place, "-c", str(dump), "--format", format, *options, *lines, failing=False
+        )
         check(place, output)
-        # They were all run, and they had names to show, the kernel's own functions among them.
+        # They were all run, and they had names to show, the kernel's own functions
+        # among them.
         assert output.count("!x") > 300
         escape = "\\u001b" if format.startswith("json") else "\\x1b"
         assert f"entry_SYSCALL_{escape}c_after_hwframe" in output
@@ -163,15 +197,29 @@ def test_what_is_no_table(place: Place, dump: Path, line: str) -> None:
 
 @pytest.mark.parametrize("line", ERRORS)
 def test_errors(place: Place, dump: Path, line: str) -> None:
-    output = on_a_terminal(place, "-c", str(dump), "-e", line.format(d="\n!x\n\x1bc\x1b[8m\u202e"))
+    output = on_a_terminal(
+        place, "-c", str(dump), "-e", line.format(d="\n!x\n\x1bc\x1b[8m\u202e")
+    )
     check(place, output)
     assert output.strip()
 
 
-@pytest.mark.parametrize("args", [["-c", "{f}"], ["--capture", "{f}"], ["-x", "{f}"], ["{f}"], ["-s", "{f}", "status"], ["--{f}"]])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["-c", "{f}"],
+        ["--capture", "{f}"],
+        ["-x", "{f}"],
+        ["{f}"],
+        ["-s", "{f}", "status"],
+        ["--{f}"],
+    ],
+)
 def test_errors_before_there_is_a_session(place: Place, args: list[str]) -> None:
     for name in FILES:
-        output = on_a_terminal(place, *(arg.format(f=os.fsdecode(name)) for arg in args))
+        output = on_a_terminal(
+            place, *(arg.format(f=os.fsdecode(name)) for arg in args)
+        )
         check(place, output)
 
 
@@ -181,7 +229,13 @@ def test_a_dump_is_no_script(place: Place, dump: Path) -> None:
 
 # ---- captures
 
-CAPTURES = ("trace status", "trace show --last 30", "trace show --last 30 --format classic", "correlate --top 20", "correlate --by comm")
+CAPTURES = (
+    "trace status",
+    "trace show --last 30",
+    "trace show --last 30 --format classic",
+    "correlate --top 20",
+    "correlate --by comm",
+)
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +255,12 @@ def test_captures(place: Place, saved: dict[str, Path]) -> None:
         for format in FORMATS:
             lines = [f"trace load {shlex.quote(str(path))}", *CAPTURES]
             output = on_a_terminal(
-                place, "--format", format, "--capture", str(path), *itertools.chain.from_iterable(("-e", line) for line in lines)
+                place,
+                "--format",
+                format,
+                "--capture",
+                str(path),
+                *itertools.chain.from_iterable(("-e", line) for line in lines),
             )
             check(place, output)
             if "!x" in output:
@@ -214,10 +273,14 @@ def test_captures(place: Place, saved: dict[str, Path]) -> None:
 
 
 @pytest.mark.once
-def test_captures_with_the_dump_of_their_machine(place: Place, saved: dict[str, Path]) -> None:
+def test_captures_with_the_dump_of_their_machine(
+    place: Place, saved: dict[str, Path]
+) -> None:
     for part, path in saved.items():
         for line in ("correlate --top 5", "inspect pfn 0x7850", "status"):
-            output = on_a_terminal(place, "--sample", "--capture", str(path), "-e", line)
+            output = on_a_terminal(
+                place, "--sample", "--capture", str(path), "-e", line
+            )
             check(place, output)
             assert output.strip(), part
 
@@ -235,7 +298,10 @@ def prompt(place: Place, dump: Path) -> Iterator[pexpect.spawn[str]]:
 
 
 def ready(child: pexpect.spawn[str]) -> str:
-    """Wait for a prompt with its bottom line, and return all that was written before and with it."""
+    """
+    Wait for a prompt with its bottom line, and return all that was written before and
+    with it.
+    """
     # prompt_toolkit asks where the cursor is, and draws the bottom line when it knows.
     child.expect_exact("\x1b[6n")
     seen = child.before
@@ -260,7 +326,9 @@ def ready(child: pexpect.spawn[str]) -> str:
         "inspect pfn 1 -o '",
     ],
 )
-def test_what_tab_offers_is_one_word(place: Place, prompt: pexpect.spawn[str], begun: str) -> None:
+def test_what_tab_offers_is_one_word(
+    place: Place, prompt: pexpect.spawn[str], begun: str
+) -> None:
     for tabs in range(2, 9):
         prompt.send(begun)
         prompt.send("\t" * tabs)
@@ -272,8 +340,14 @@ def test_what_tab_offers_is_one_word(place: Place, prompt: pexpect.spawn[str], b
 
 
 @pytest.mark.parametrize("quote", ["'", '"'])
-def test_what_is_pasted_inside_quotes_is_no_command(place: Place, prompt: pexpect.spawn[str], quote: str) -> None:
-    for line in (f"owners --top 1 --comm {quote}q\n!x\n{quote}", f"owners --comm {quote}q\n!x\n", f"!true {quote}\n!x\n{quote}"):
+def test_what_is_pasted_inside_quotes_is_no_command(
+    place: Place, prompt: pexpect.spawn[str], quote: str
+) -> None:
+    for line in (
+        f"owners --top 1 --comm {quote}q\n!x\n{quote}",
+        f"owners --comm {quote}q\n!x\n",
+        f"!true {quote}\n!x\n{quote}",
+    ):
         prompt.send(f"\x1b[200~{line}\x1b[201~\r")
         check(place, ready(prompt), _DRAWN)
         # Again, from the history.
@@ -281,7 +355,9 @@ def test_what_is_pasted_inside_quotes_is_no_command(place: Place, prompt: pexpec
         check(place, ready(prompt), _DRAWN)
 
 
-def test_the_mark_is_left_by_what_somebody_types(place: Place, prompt: pexpect.spawn[str]) -> None:
+def test_the_mark_is_left_by_what_somebody_types(
+    place: Place, prompt: pexpect.spawn[str]
+) -> None:
     prompt.send("!x\r")
     ready(prompt)
     assert place.mark.exists()

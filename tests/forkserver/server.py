@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-Runs pagedbg, and pieces of Python that use it, in processes that are forked when all that they import is imported already.
+Runs pagedbg, and pieces of Python that use it, in processes that are forked when all
+that they import is imported already.
 
-Emulated, a Python that imports drgn, NumPy and DuckDB is busy for seconds before it does anything. Only tests of starting start the real program;
-others ask this server through client.c, which explains what the two say to each other.
+Emulated, a Python that imports drgn, NumPy and DuckDB is busy for seconds before it
+does anything. Only tests of starting start the real program; others ask this server
+through client.c, which explains what the two say to each other.
 
     python server.py SOCKET [MODULE]...
 
-imports all of pagedbg unless it is told which modules, and ends when its standard input does.
+imports all of pagedbg unless it is told which modules, and ends when its standard input
+does.
 """
 
 from __future__ import annotations
@@ -47,21 +50,38 @@ def everything() -> list[str]:
     """What any command may need."""
     import pagedbg
 
-    found = [module.name for module in pkgutil.walk_packages(pagedbg.__path__, "pagedbg.")]
-    return ["drgn", "duckdb", "numpy", "rich.table", *(name for name in found if name not in PROGRAMS)]
+    found = [
+        module.name for module in pkgutil.walk_packages(pagedbg.__path__, "pagedbg.")
+    ]
+    return [
+        "drgn",
+        "duckdb",
+        "numpy",
+        "rich.table",
+        *(name for name in found if name not in PROGRAMS),
+    ]
 
 
 def receive(connection: socket.socket) -> Request:
     """Read a request."""
     files = array.array("i")
-    first, ancillary, _, _ = connection.recvmsg(1, socket.CMSG_SPACE(3 * files.itemsize))
+    first, ancillary, _, _ = connection.recvmsg(
+        1, socket.CMSG_SPACE(3 * files.itemsize)
+    )
     for level, kind, data in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             files.frombytes(data)
-    length, count = NUMBERS.unpack(first + connection.recv(NUMBERS.size - 1, socket.MSG_WAITALL))
+    length, count = NUMBERS.unpack(
+        first + connection.recv(NUMBERS.size - 1, socket.MSG_WAITALL)
+    )
     fields = connection.recv(length, socket.MSG_WAITALL).split(b"\0")[:-1]
     environment = dict(setting.split(b"=", 1) for setting in fields[1 + count :])
-    return Request(fields[0], [os.fsdecode(field) for field in fields[1 : 1 + count]], environment, list(files))
+    return Request(
+        fields[0],
+        [os.fsdecode(field) for field in fields[1 : 1 + count]],
+        environment,
+        list(files),
+    )
 
 
 def run(request: Request) -> NoReturn:
@@ -84,7 +104,9 @@ def run(request: Request) -> NoReturn:
     except SystemExit as leave:
         if isinstance(leave.code, str):
             print(leave.code, file=sys.stderr)
-        status = leave.code if isinstance(leave.code, int) else int(leave.code is not None)
+        status = (
+            leave.code if isinstance(leave.code, int) else int(leave.code is not None)
+        )
     except BaseException:
         traceback.print_exc()
         status = 1
@@ -130,7 +152,9 @@ def serve(server: socket.socket) -> None:
                     pid = os.fork()
                     if pid == 0:
                         run(receive(connection))
-                    selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, connection))
+                    selector.register(
+                        os.pidfd_open(pid), selectors.EVENT_READ, (pid, connection)
+                    )
                 else:
                     pid, connection = key.data
                     selector.unregister(key.fileobj)

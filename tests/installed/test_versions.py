@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-pagedbg as it is installed, out of its wheel, where nothing of the checkout can be imported: on the oldest Python that it supports with the
-lowest versions of what it depends on, and on that of a new Debian with the newest.
+pagedbg as it is installed, out of its wheel, where nothing of the checkout can be
+imported: on the oldest Python that it supports with the lowest versions of what it
+depends on, and on that of a new Debian with the newest.
 
-On this machine's own Python all the other tests run. Those marked ``once`` are left out here: they take seconds, and hang on no version.
+On this machine's own Python all the other tests run. Those marked ``once`` are left out
+here: they take seconds, and hang on no version.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}
 # Whatever hangs.
 PATIENCE = 1800.0
 
-# As `make install` does it, but for where the wheels are from; then the tests, to which a warning about numbers or about what will go away
-# is an error.
+# As `make install` does it, but for where the wheels are from; then the tests, to which
+# a warning about numbers or about what will go away is an error.
 SCRIPT = """
 set -e
 cd /srv/checkout
@@ -42,14 +44,23 @@ export HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis
 # Python warns of pexpect's forkpty() in a process with threads.
 export PYTHONWARNINGS="error::RuntimeWarning,error::FutureWarning,error::SyntaxWarning,error::DeprecationWarning,ignore:This process:DeprecationWarning"
 exec python -P -m pytest -q -n 0 -p no:cacheprovider -m 'not once' tests/unit tests/dump
-"""
+"""  # noqa: E501
 
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with pagedbg's wheel."""
     made = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-build-isolation"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--no-build-isolation",
+    ]
     subprocess.run([*command, f"--wheel-dir={made}", "--no-index", ROOT], check=True)
     return made
 
@@ -62,25 +73,52 @@ def tests(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / name, made)
     (made / "contrib").mkdir()
     shutil.copy(ROOT / "contrib/environment", made / "contrib")
-    shutil.copytree(ROOT / "contrib/fuzz", made / "contrib/fuzz", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "tests", made / "tests", ignore=shutil.ignore_patterns("vm", "installed", "__pycache__"))
+    shutil.copytree(
+        ROOT / "contrib/fuzz",
+        made / "contrib/fuzz",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    shutil.copytree(
+        ROOT / "tests",
+        made / "tests",
+        ignore=shutil.ignore_patterns("vm", "installed", "__pycache__"),
+    )
     return made
 
 
-@pytest.mark.parametrize(("suite", "versions"), [("bookworm", "lowest"), ("trixie", "newest")])
-def test_what_needs_no_guest_passes_out_of_an_installed_wheel(suite: str, versions: Versions, wheel: Path, tests: Path) -> None:
+@pytest.mark.parametrize(
+    ("suite", "versions"), [("bookworm", "lowest"), ("trixie", "newest")]
+)
+def test_what_needs_no_guest_passes_out_of_an_installed_wheel(
+    suite: str, versions: Versions, wheel: Path, tests: Path
+) -> None:
     try:
         root = roots.make(suite, say=print)
-        binds = {"/srv/wheels": wheels(PYTHONS[suite], versions), "/srv/wheel": wheel, "/srv/checkout": tests}
+        binds = {
+            "/srv/wheels": wheels(PYTHONS[suite], versions),
+            "/srv/wheel": wheel,
+            "/srv/checkout": tests,
+        }
         command = ["sh", "-c", SCRIPT, "sh", *TOOLS]
-        done = roots.run(root, command, binds=binds, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False)
+        done = roots.run(
+            root,
+            command,
+            binds=binds,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PATIENCE,
+            check=False,
+        )
     except (roots.LabError, NoWheelsError) as error:
         pytest.fail(str(error), pytrace=False)
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"
     said, *_, summary = done.stdout.splitlines()
     path, found = json.loads(said)
     installed = {canonicalize_name(name): version for name, version in found.items()}
-    assert path == f"/opt/pagedbg/lib/python{PYTHONS[suite]}/site-packages/pagedbg/__init__.py"
+    assert (
+        path
+        == f"/opt/pagedbg/lib/python{PYTHONS[suite]}/site-packages/pagedbg/__init__.py"
+    )
     for each in map(Requirement, dependencies(versions)):
         assert each.specifier.contains(installed[canonicalize_name(each.name)]), each
     assert "skipped" not in summary

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The wheels of what pagedbg depends on, for some Python and in some versions, kept in the lab's cache so that only the first run needs a network."""
+"""
+The wheels of what pagedbg depends on, for some Python and in some versions, kept in the
+lab's cache so that only the first run needs a network.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,11 @@ TOOLS = ("hypothesis", "pexpect", "pytest", "pytest-xdist")
 FRESH = 7 * 86400
 
 # The C libraries that wheels may be built for: from that of CentOS 5 to Debian 12's.
-PLATFORMS = ["any", *(f"manylinux_2_{minor}_{platform.machine()}" for minor in range(5, 37)), f"manylinux2014_{platform.machine()}"]
+PLATFORMS = [
+    "any",
+    *(f"manylinux_2_{minor}_{platform.machine()}" for minor in range(5, 37)),
+    f"manylinux2014_{platform.machine()}",
+]
 
 
 class NoWheelsError(Exception):
@@ -37,9 +44,17 @@ class NoWheelsError(Exception):
 
 
 def dependencies(versions: Versions) -> list[str]:
-    """What ``pyproject.toml`` asks for: as it stands there, or each at its lowest version."""
-    listed = map(Requirement, tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"])
-    return [str(each) if versions == "newest" else f"{each.name}=={lowest(each)}" for each in listed]
+    """
+    What ``pyproject.toml`` asks for: as it stands there, or each at its lowest version.
+    """
+    listed = map(
+        Requirement,
+        tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"],
+    )
+    return [
+        str(each) if versions == "newest" else f"{each.name}=={lowest(each)}"
+        for each in listed
+    ]
 
 
 def lowest(requirement: Requirement) -> str:
@@ -60,7 +75,9 @@ def wheels(python: str, versions: Versions) -> Path:
     found = kernels.cache_root() / "wheels" / f"{python}-{versions}-{key}"
     with kernels.locked(found.parent / f".lock-{python}-{versions}"):
         # What is the newest changes without anybody changing pyproject.toml.
-        if not found.exists() or (versions == "newest" and time.time() - found.stat().st_mtime > FRESH):
+        if not found.exists() or (
+            versions == "newest" and time.time() - found.stat().st_mtime > FRESH
+        ):
             _download(python, wanted, found)
     return found
 
@@ -68,9 +85,24 @@ def wheels(python: str, versions: Versions) -> Path:
 def _download(python: str, wanted: Sequence[str], into: Path) -> None:
     new = into.with_name(into.name + ".new")
     shutil.rmtree(new, ignore_errors=True)
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]
-    command += [f"--python-version={python}", "--implementation=cp", *(f"--platform={name}" for name in PLATFORMS), f"--dest={new}"]
-    run = subprocess.run([*command, *wanted], capture_output=True, text=True, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--only-binary=:all:",
+    ]
+    command += [
+        f"--python-version={python}",
+        "--implementation=cp",
+        *(f"--platform={name}" for name in PLATFORMS),
+        f"--dest={new}",
+    ]
+    run = subprocess.run(
+        [*command, *wanted], capture_output=True, text=True, check=False
+    )
     if run.returncode == 0:
         # Of another pyproject.toml, and of an earlier week.
         for older in into.parent.glob(f"{'-'.join(into.name.split('-')[:2])}-????????"):
@@ -80,11 +112,17 @@ def _download(python: str, wanted: Sequence[str], into: Path) -> None:
     elif into.exists():
         # In what pytest says at the end.
         asked = time.strftime("%F", time.localtime(into.stat().st_mtime))
-        warnings.warn(f"Newer wheels for Python {python} could not be asked for: those of {asked} are used.", stacklevel=1)
-    else:
-        why = next((line for line in run.stderr.splitlines() if line.startswith("ERROR: ")), "ERROR: pip said nothing").removeprefix(
-            "ERROR: "
+        warnings.warn(
+            f"Newer wheels for Python {python} could not be asked for: those of {asked}"
+            " are used.",
+            stacklevel=1,
         )
+    else:
+        why = next(
+            (line for line in run.stderr.splitlines() if line.startswith("ERROR: ")),
+            "ERROR: pip said nothing",
+        ).removeprefix("ERROR: ")
         raise NoWheelsError(
-            f"the wheels for Python {python} are not in the cache, and pip could not download them ({why}): run this once with a network."
+            f"the wheels for Python {python} are not in the cache, and pip could not"
+            f" download them ({why}): run this once with a network."
         )

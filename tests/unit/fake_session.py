@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A session on a target without memory, and commands that do what tests want to see; run as a program it is pagedbg on that."""
+"""
+A session on a target without memory, and commands that do what tests want to see; run
+as a program it is pagedbg on that.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,9 @@ class FakeTarget:
 
     def capabilities(self) -> dict[str, FakeCapability]:
         """page_owner is off."""
-        off = FakeCapability("page_owner", False, "page_owner is off.", "", "Boot with page_owner=on.")
+        off = FakeCapability(
+            "page_owner", False, "page_owner is off.", "", "Boot with page_owner=on."
+        )
         return {"page_owner": off, "btf": FakeCapability("btf", True)}
 
 
@@ -73,7 +78,12 @@ def _size(text: str) -> int:
     arguments=(
         argument("what", choices=("pfn", "phys"), help="100% of it"),
         argument("count", type=int, nargs="?", default=3),
-        argument_group(argument("--size", type=_size), argument("--comm"), argument("--wide", action="store_true"), title="filters"),
+        argument_group(
+            argument("--size", type=_size),
+            argument("--comm"),
+            argument("--wide", action="store_true"),
+            title="filters",
+        ),
     ),
     examples=(("rows pfn 2", "two rows"),),
     table=True,
@@ -85,9 +95,14 @@ def rows(session: Session, args: argparse.Namespace) -> Table:
 
     def batches() -> Iterator[list[Row]]:
         for start in range(0, args.count, 1000):
-            yield [(0x1000 + i, i % 11, comm) for i in range(start, min(start + 1000, args.count))]
+            yield [
+                (0x1000 + i, i % 11, comm)
+                for i in range(start, min(start + 1000, args.count))
+            ]
 
-    return Table(columns, batches(), notes=["One page could not be read."] if args.wide else [])
+    return Table(
+        columns, batches(), notes=["One page could not be read."] if args.wide else []
+    )
 
 
 @command("fails", arguments=(argument("how"),))
@@ -145,7 +160,10 @@ class _SlowSession(Session):
 
 
 def main() -> int:
-    """Run pagedbg on the fake target; the environment's ``CLOSING`` says how many seconds the session takes to close."""
+    """
+    Run pagedbg on the fake target; the environment's ``CLOSING`` says how many seconds
+    the session takes to close.
+    """
     if "CLOSING" in os.environ:
         cli.Session = _SlowSession  # type: ignore[misc]
     sys.modules["fake_session"] = sys.modules[__name__]

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Programs that are kept: only those of our own are taken, and nothing else of what a file may hold."""
+"""
+Programs that are kept: only those of our own are taken, and nothing else of what a file
+may hold.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,15 @@ from pagedbg.capture.backends import bpf_image
 from pagedbg.capture.backends.bpf_image import Image, Map, build, one_sentence, sources
 
 INSN = struct.Struct("<BBhi")
-CODE = INSN.pack(0xB7, 0, 0, 0) + INSN.pack(0x18, 0x11, 0, 7) + INSN.pack(0, 0, 0, 0) + INSN.pack(0x95, 0, 0, 0)
-IMAGE = Image({"pagedbg_cpu": Map(2, 4, 8, 2, 1024)}, {"set": CODE}, {"set": [(1, "pagedbg_cpu")]})
+CODE = (
+    INSN.pack(0xB7, 0, 0, 0)
+    + INSN.pack(0x18, 0x11, 0, 7)
+    + INSN.pack(0, 0, 0, 0)
+    + INSN.pack(0x95, 0, 0, 0)
+)
+IMAGE = Image(
+    {"pagedbg_cpu": Map(2, 4, 8, 2, 1024)}, {"set": CODE}, {"set": [(1, "pagedbg_cpu")]}
+)
 
 
 def test_an_image_survives_its_text() -> None:
@@ -27,7 +37,14 @@ def test_linking_puts_in_the_descriptor_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"maps": 1, "programs": 2, "uses": 3}', '{"maps": {"a": [1]}, "programs": {}, "uses": {}}']
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"maps": 1, "programs": 2, "uses": 3}',
+        '{"maps": {"a": [1]}, "programs": {}, "uses": {}}',
+    ],
 )
 def test_what_is_no_image_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
@@ -36,7 +53,10 @@ def test_what_is_no_image_is_refused(text: str) -> None:
 
 @pytest.fixture
 def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
-    """The cache in a directory of the test's; what is asked of the compiler, which is not run."""
+    """
+    The cache in a directory of the test's; what is asked of the compiler, which is not
+    run.
+    """
     asked: list[list[str]] = []
 
     def compile_apart(flags: list[str]) -> Image:
@@ -54,7 +74,9 @@ def test_what_was_compiled_is_not_compiled_again(compiled: list[list[str]]) -> N
     assert compiled == [["-DCPUS=0x2ULL"], ["-DCPUS=0x3ULL"]]
 
 
-def test_a_kept_image_that_is_damaged_is_made_again(compiled: list[list[str]], tmp_path: Path) -> None:
+def test_a_kept_image_that_is_damaged_is_made_again(
+    compiled: list[list[str]], tmp_path: Path
+) -> None:
     build({"CPUS": 2})
     (kept,) = tmp_path.rglob("*.json")
     kept.write_text("{")
@@ -62,7 +84,9 @@ def test_a_kept_image_that_is_damaged_is_made_again(compiled: list[list[str]], t
     assert len(compiled) == 2
 
 
-def test_a_kept_image_that_others_may_write_is_not_trusted(compiled: list[list[str]], tmp_path: Path) -> None:
+def test_a_kept_image_that_others_may_write_is_not_trusted(
+    compiled: list[list[str]], tmp_path: Path
+) -> None:
     build({"CPUS": 2})
     (kept,) = tmp_path.rglob("*.json")
     kept.chmod(0o666)
@@ -70,7 +94,9 @@ def test_a_kept_image_that_others_may_write_is_not_trusted(compiled: list[list[s
     assert len(compiled) == 2
 
 
-def test_a_cache_that_cannot_be_written_only_takes_longer(compiled: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written_only_takes_longer(
+    compiled: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
     assert build({"CPUS": 2}) == IMAGE
 
@@ -78,8 +104,17 @@ def test_a_cache_that_cannot_be_written_only_takes_longer(compiled: list[list[st
 @pytest.mark.parametrize(
     ("said", "sentence"),
     [
-        ("/virtual/main.c:29:8: error: unknown type name 'u64'\nstatic u64 x;\n", "unknown type name 'u64'"),
-        ("0: (b7) r0 = 0\nR1 type=ctx\ninvalid access to map value\nprocessed 3 insns (limit 1000000)\n", "invalid access to map value"),
+        (
+            "/virtual/main.c:29:8: error: unknown type name 'u64'\nstatic u64 x;\n",
+            "unknown type name 'u64'",
+        ),
+        (
+            (
+                "0: (b7) r0 = 0\nR1 type=ctx\ninvalid access to map value\nprocessed 3"
+                " insns (limit 1000000)\n"
+            ),
+            "invalid access to map value",
+        ),
         ("", "no reason given"),
     ],
 )

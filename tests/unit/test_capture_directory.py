@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Captures on disk: what was written is read, whatever state its recorder left it in."""
+"""
+Captures on disk: what was written is read, whatever state its recorder left it in.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,14 @@ import numpy as np
 import pytest
 from made_meta import meta
 
-from pagedbg.capture.directory import EVENTS, META, STACKS, Capture, CaptureError, boot_id
+from pagedbg.capture.directory import (
+    EVENTS,
+    META,
+    STACKS,
+    Capture,
+    CaptureError,
+    boot_id,
+)
 from pagedbg.capture.writer import CaptureWriter
 from pagedbg.schema import event_record
 from pagedbg.schema.capture_meta import Kernel, Process
@@ -42,26 +51,54 @@ def writer(tmp_path: Path) -> CaptureWriter:
     return begun(tmp_path / "capture")
 
 
-def test_what_was_written_is_read_in_the_order_of_its_times(writer: CaptureWriter) -> None:
-    writer.append(records({"cpu": 0, "time_nsec": 30, "pfn": 3, "event": SET}, {"cpu": 0, "time_nsec": 40, "pfn": 4, "event": SET}))
-    writer.append(records({"cpu": 1, "time_nsec": 10, "pfn": 1, "event": SET}, {"cpu": 1, "time_nsec": 35, "pfn": 2, "event": SET}))
+def test_what_was_written_is_read_in_the_order_of_its_times(
+    writer: CaptureWriter,
+) -> None:
+    writer.append(
+        records(
+            {"cpu": 0, "time_nsec": 30, "pfn": 3, "event": SET},
+            {"cpu": 0, "time_nsec": 40, "pfn": 4, "event": SET},
+        )
+    )
+    writer.append(
+        records(
+            {"cpu": 1, "time_nsec": 10, "pfn": 1, "event": SET},
+            {"cpu": 1, "time_nsec": 35, "pfn": 2, "event": SET},
+        )
+    )
     assert Capture(writer.path).events()["pfn"].tolist() == [1, 3, 2, 4]
 
 
-def test_of_one_cpu_events_keep_their_order_whatever_their_times(writer: CaptureWriter) -> None:
-    writer.append(records({"time_nsec": 50, "pfn": 1}, {"time_nsec": 40, "pfn": 2}, {"time_nsec": 60, "pfn": 3}))
+def test_of_one_cpu_events_keep_their_order_whatever_their_times(
+    writer: CaptureWriter,
+) -> None:
+    writer.append(
+        records(
+            {"time_nsec": 50, "pfn": 1},
+            {"time_nsec": 40, "pfn": 2},
+            {"time_nsec": 60, "pfn": 3},
+        )
+    )
     assert Capture(writer.path).events()["pfn"].tolist() == [1, 2, 3]
 
 
-def test_the_greatest_number_that_a_cpu_may_have_is_one_like_others(writer: CaptureWriter) -> None:
+def test_the_greatest_number_that_a_cpu_may_have_is_one_like_others(
+    writer: CaptureWriter,
+) -> None:
     last = np.iinfo(RECORD["cpu"]).max
     writer.append(
-        records({"cpu": last, "time_nsec": 50, "pfn": 1}, {"cpu": last, "time_nsec": 40, "pfn": 2}, {"cpu": 0, "time_nsec": 45, "pfn": 3})
+        records(
+            {"cpu": last, "time_nsec": 50, "pfn": 1},
+            {"cpu": last, "time_nsec": 40, "pfn": 2},
+            {"cpu": 0, "time_nsec": 45, "pfn": 3},
+        )
     )
     assert Capture(writer.path).events()["pfn"].tolist() == [3, 1, 2]
 
 
-def test_a_time_of_the_other_clock_is_converted_by_the_events_that_have_both(writer: CaptureWriter) -> None:
+def test_a_time_of_the_other_clock_is_converted_by_the_events_that_have_both(
+    writer: CaptureWriter,
+) -> None:
     # Of the first, CLOCK_MONOTONIC was read 20 ns late.
     writer.append(
         records(
@@ -76,17 +113,24 @@ def test_a_time_of_the_other_clock_is_converted_by_the_events_that_have_both(wri
 
 def test_no_free_is_before_its_allocation(writer: CaptureWriter) -> None:
     writer.append(
-        records({"time_nsec": 100, "ts_nsec": 100, "mono_nsec": 1120, "event": SET}, {"mono_nsec": 1110, "ts_nsec": 100, "event": RESET})
+        records(
+            {"time_nsec": 100, "ts_nsec": 100, "mono_nsec": 1120, "event": SET},
+            {"mono_nsec": 1110, "ts_nsec": 100, "event": RESET},
+        )
     )
     assert Capture(writer.path).events()["time_nsec"].tolist() == [100, 100]
 
 
-def test_without_such_an_event_it_is_converted_by_when_the_capture_began(writer: CaptureWriter) -> None:
+def test_without_such_an_event_it_is_converted_by_when_the_capture_began(
+    writer: CaptureWriter,
+) -> None:
     writer.append(records({"mono_nsec": 1150, "event": RESET}))
     assert Capture(writer.path).events()["time_nsec"].tolist() == [1050]
 
 
-def test_a_record_that_is_being_written_is_not_there_yet_and_not_damaged(writer: CaptureWriter) -> None:
+def test_a_record_that_is_being_written_is_not_there_yet_and_not_damaged(
+    writer: CaptureWriter,
+) -> None:
     writer.append(records({"time_nsec": 1}))
     with open(writer.path / EVENTS, "ab") as file:
         file.write(b"half")
@@ -101,7 +145,10 @@ def test_of_a_recorder_that_is_gone_it_is_damaged(tmp_path: Path) -> None:
         file.write(b"half")
     capture = Capture(writer.path)
     assert capture.abandoned
-    assert (len(capture.events()), capture.losses) == (1, [Loss(LossKind.DAMAGED, 1), Loss(LossKind.KILLED, None)])
+    assert (len(capture.events()), capture.losses) == (
+        1,
+        [Loss(LossKind.DAMAGED, 1), Loss(LossKind.KILLED, None)],
+    )
 
 
 def test_reading_goes_on_where_it_was(writer: CaptureWriter) -> None:
@@ -113,10 +160,14 @@ def test_reading_goes_on_where_it_was(writer: CaptureWriter) -> None:
     assert (first["pfn"].tolist(), second["pfn"].tolist()) == ([1], [2])
 
 
-def test_stacks_are_read_as_they_come_and_damaged_lines_passed_over(writer: CaptureWriter) -> None:
+def test_stacks_are_read_as_they_come_and_damaged_lines_passed_over(
+    writer: CaptureWriter,
+) -> None:
     capture = Capture(writer.path)
     with open(writer.path / STACKS, "a") as file:
-        file.write('{"handle": 1, "stack": ["a+0x1/0x2"]}\nnonsense\n{"handle": 2, "sta')
+        file.write(
+            '{"handle": 1, "stack": ["a+0x1/0x2"]}\nnonsense\n{"handle": 2, "sta'
+        )
     assert (capture.stack(1), capture.stack(2)) == (["a+0x1/0x2"], None)
     with open(writer.path / STACKS, "a") as file:
         file.write('ck": ["b"]}\n')
@@ -144,12 +195,16 @@ def test_a_directory_with_something_in_it_is_not_written_to(tmp_path: Path) -> N
         ("{", "meta.json is damaged"),
         ("[]", "meta.json says nothing of one"),
         (
-            json.dumps({"format": "pagedbg capture", "version": 99, "record_size": 128}),
+            json.dumps(
+                {"format": "pagedbg capture", "version": 99, "record_size": 128}
+            ),
             "has version 99 of the format, and this pagedbg reads 2",
         ),
     ],
 )
-def test_what_is_no_capture_is_refused(tmp_path: Path, content: str | None, said: str) -> None:
+def test_what_is_no_capture_is_refused(
+    tmp_path: Path, content: str | None, said: str
+) -> None:
     if content is not None:
         (tmp_path / META).write_text(content)
     with pytest.raises(CaptureError, match=said):
@@ -157,8 +212,12 @@ def test_what_is_no_capture_is_refused(tmp_path: Path, content: str | None, said
 
 
 def test_of_tracepoints_the_clock_is_the_other_one(tmp_path: Path) -> None:
-    writer = begun(tmp_path / "capture", kernel=Kernel("6.12.0", "", boot_id(), 4096, False))
-    writer.append(records({"time_nsec": 5, "event": SET}, {"mono_nsec": 9, "event": RESET}))
+    writer = begun(
+        tmp_path / "capture", kernel=Kernel("6.12.0", "", boot_id(), 4096, False)
+    )
+    writer.append(
+        records({"time_nsec": 5, "event": SET}, {"mono_nsec": 9, "event": RESET})
+    )
     capture = Capture(writer.path)
     assert capture.clock == "monotonic"
     assert capture.events()["time_nsec"].tolist() == [5, 9]

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The header that the kernel's side is compiled from, and the dtypes that Python reads the same bytes with."""
+"""
+The header that the kernel's side is compiled from, and the dtypes that Python reads the
+same bytes with.
+"""
 
 from __future__ import annotations
 
@@ -18,39 +21,81 @@ SEEDS = 1, 3, 77
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
-    """What a C compiler says of bpf/ring.h: ``sizeof`` and ``offsetof`` of everything, the constants, and some hashes."""
+    """
+    What a C compiler says of bpf/ring.h: ``sizeof`` and ``offsetof`` of everything, the
+    constants, and some hashes.
+    """
     lines = []
     for name, dtype in event_record.STRUCTURES.items():
         lines.append(f'printf("{name} %zu\\n", sizeof(struct {name}));')
         for member in dtype.names or ():
-            lines.append(f'printf("{name}.{member} %zu\\n", offsetof(struct {name}, {member}));')
-            lines.append(f'printf("{name}.{member}.size %zu\\n", sizeof(((struct {name} *)0)->{member}));')
-    constants = [f"PAGEDBG_{word}" for word in ("MAGIC", "VERSION", "ORDERS", "EVENTS", "RANGES", "PIDS", "COMMS", "OWN")]
-    constants += [f"PAGEDBG_{name.replace(' ', '_').upper()}" for name in event_record.EVENT_NAMES.values()]
+            lines.append(
+                f'printf("{name}.{member} %zu\\n", offsetof(struct {name}, {member}));'
+            )
+            lines.append(
+                f'printf("{name}.{member}.size %zu\\n", sizeof(((struct {name}'
+                f" *)0)->{member}));"
+            )
+    constants = [
+        f"PAGEDBG_{word}"
+        for word in (
+            "MAGIC",
+            "VERSION",
+            "ORDERS",
+            "EVENTS",
+            "RANGES",
+            "PIDS",
+            "COMMS",
+            "OWN",
+        )
+    ]
+    constants += [
+        f"PAGEDBG_{name.replace(' ', '_').upper()}"
+        for name in event_record.EVENT_NAMES.values()
+    ]
     constants += ["PAGEDBG_NESTED", "PAGEDBG_NO_RECORD", "PAGEDBG_TRACEPOINT"]
-    lines += [f'printf("hash.{key} %llu\\n", (unsigned long long)pagedbg_hash({key}ULL));' for key in KEYS]
-    lines += [f'printf("{name} %llu\\n", (unsigned long long){name});' for name in constants]
+    lines += [
+        f'printf("hash.{key} %llu\\n", (unsigned long long)pagedbg_hash({key}ULL));'
+        for key in KEYS
+    ]
+    lines += [
+        f'printf("{name} %llu\\n", (unsigned long long){name});' for name in constants
+    ]
     fill = "for (i = 0; i < sizeof(r); i++) ((unsigned char *)&r)[i] = i * i * %d;"
-    lines += [fill.replace("%d", str(seed)) + f' printf("check.{seed} %llu\\n", (unsigned long long)pagedbg_check(&r));' for seed in SEEDS]
+    lines += [
+        fill.replace("%d", str(seed))
+        + f' printf("check.{seed} %llu\\n", (unsigned long long)pagedbg_check(&r));'
+        for seed in SEEDS
+    ]
     where = tmp_path_factory.mktemp("layout")
     source = where / "layout.c"
     source.write_text(
-        "#include <stddef.h>\n#include <stdio.h>\n#include <linux/types.h>\n#include <ring.h>\nint main(void) {\nstruct pagedbg_record r; size_t i;\n"
+        "#include <stddef.h>\n#include <stdio.h>\n#include <linux/types.h>\n#include"
+        " <ring.h>\nint main(void) {\nstruct pagedbg_record r; size_t i;\n"
         + "\n".join(lines)
         + "\nreturn 0; }\n"
     )
     subprocess.run(["gcc", "-I", sources(), "-o", where / "layout", source], check=True)
-    said = subprocess.run([where / "layout"], check=True, capture_output=True, text=True).stdout
-    return {name: int(value) for name, value in (line.split() for line in said.splitlines())}
+    said = subprocess.run(
+        [where / "layout"], check=True, capture_output=True, text=True
+    ).stdout
+    return {
+        name: int(value) for name, value in (line.split() for line in said.splitlines())
+    }
 
 
 @pytest.mark.parametrize("name", event_record.STRUCTURES)
-def test_a_dtype_has_the_layout_of_its_structure(compiled: dict[str, int], name: str) -> None:
+def test_a_dtype_has_the_layout_of_its_structure(
+    compiled: dict[str, int], name: str
+) -> None:
     dtype = event_record.STRUCTURES[name]
     assert dtype.itemsize == compiled[name]
     assert dtype.fields is not None
     for member, (kind, offset, *_) in dtype.fields.items():
-        assert (offset, kind.itemsize) == (compiled[f"{name}.{member}"], compiled[f"{name}.{member}.size"]), member
+        assert (offset, kind.itemsize) == (
+            compiled[f"{name}.{member}"],
+            compiled[f"{name}.{member}.size"],
+        ), member
 
 
 def test_a_record_fills_two_cache_lines() -> None:
@@ -58,20 +103,39 @@ def test_a_record_fills_two_cache_lines() -> None:
 
 
 def test_the_constants_are_the_headers(compiled: dict[str, int]) -> None:
-    for name in ("MAGIC", "VERSION", "ORDERS", "EVENTS", "RANGES", "PIDS", "COMMS", "OWN", "NESTED", "NO_RECORD", "TRACEPOINT"):
+    for name in (
+        "MAGIC",
+        "VERSION",
+        "ORDERS",
+        "EVENTS",
+        "RANGES",
+        "PIDS",
+        "COMMS",
+        "OWN",
+        "NESTED",
+        "NO_RECORD",
+        "TRACEPOINT",
+    ):
         assert getattr(event_record, name) == compiled[f"PAGEDBG_{name}"], name
     for number, name in event_record.EVENT_NAMES.items():
         assert number == compiled[f"PAGEDBG_{name.replace(' ', '_').upper()}"], name
 
 
 def test_both_choose_by_the_same_hash(compiled: dict[str, int]) -> None:
-    assert participation_hash(np.array(KEYS, np.uint64)).tolist() == [compiled[f"hash.{key}"] for key in KEYS]
+    assert participation_hash(np.array(KEYS, np.uint64)).tolist() == [
+        compiled[f"hash.{key}"] for key in KEYS
+    ]
 
 
 def test_both_check_a_record_alike(compiled: dict[str, int]) -> None:
-    filled = [[index * index * seed % 256 for index in range(event_record.RECORD.itemsize)] for seed in SEEDS]
+    filled = [
+        [index * index * seed % 256 for index in range(event_record.RECORD.itemsize)]
+        for seed in SEEDS
+    ]
     records = np.array(filled, np.uint8).view(event_record.RECORD).reshape(-1)
-    assert event_record.check_of(records).tolist() == [compiled[f"check.{seed}"] for seed in SEEDS]
+    assert event_record.check_of(records).tolist() == [
+        compiled[f"check.{seed}"] for seed in SEEDS
+    ]
 
 
 def test_no_structure_has_holes_that_nobody_clears() -> None:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A loss is counted, or said to be unknown: what is cut, emptied, doubled or punched out of a capture shows, to the last event."""
+"""
+A loss is counted, or said to be unknown: what is cut, emptied, doubled or punched out
+of a capture shows, to the last event.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +41,13 @@ def piece(cpu: int, first: int, count: int) -> Any:
 
 
 def count(writer: CaptureWriter, written: int) -> None:
-    """Write down what was counted up to now, as a recorder does: of each CPU as much."""
+    """
+    Write down what was counted up to now, as a recorder does: of each CPU as much.
+    """
     writer.meta.counts = Counts(
-        recorded=CPUS * written, read=CPUS * written, cpus=[Cpu(written + 1, 0, int(writer.written[cpu])) for cpu in range(CPUS)]
+        recorded=CPUS * written,
+        read=CPUS * written,
+        cpus=[Cpu(written + 1, 0, int(writer.written[cpu])) for cpu in range(CPUS)],
     )
     writer.write_meta()
 
@@ -67,13 +74,18 @@ def capture(whole: Path, tmp_path: Path) -> Path:
 
 
 def losses(path: Path) -> list[Loss]:
-    """What a capture has lost; the same is said before its events are looked at and after it."""
+    """
+    What a capture has lost; the same is said before its events are looked at and after
+    it.
+    """
     fresh = Capture(path)
     told = fresh.losses
     events = fresh.events()
     assert fresh.losses == told
     # Each event once.
-    assert len(np.unique(events[["cpu", "seq"]])) == len(events) == fresh.contents.records
+    assert (
+        len(np.unique(events[["cpu", "seq"]])) == len(events) == fresh.contents.records
+    )
     return told
 
 
@@ -88,13 +100,22 @@ def test_a_whole_capture_has_lost_nothing(capture: Path) -> None:
 
 
 @given(keep=st.integers(0, ALL * RECORD.itemsize - 1))
-def test_what_is_cut_off_is_counted(whole: Path, tmp_path_factory: pytest.TempPathFactory, keep: int) -> None:
+def test_what_is_cut_off_is_counted(
+    whole: Path, tmp_path_factory: pytest.TempPathFactory, keep: int
+) -> None:
     path = Path(shutil.copytree(whole, tmp_path_factory.mktemp("cut") / "capture"))
     os.truncate(path / EVENTS, keep)
     kept, rest = divmod(keep, RECORD.itemsize)
     torn = int(rest > 0)
     told = {loss.kind: loss.count for loss in losses(path)}
-    assert told == {kind: n for kind, n in {LossKind.DAMAGED: torn, LossKind.GONE: ALL - kept - torn}.items() if n}
+    assert told == {
+        kind: n
+        for kind, n in {
+            LossKind.DAMAGED: torn,
+            LossKind.GONE: ALL - kept - torn,
+        }.items()
+        if n
+    }
     shutil.rmtree(path.parent)
 
 
@@ -132,8 +153,12 @@ def test_events_that_are_cut_out_of_the_middle_are_counted(
 
 
 @pytest.mark.parametrize("sparse", [True, False])
-@pytest.mark.parametrize(("first", "number"), [(0, 64), (10, 1), (ALL - 64, 64), (64, 640), (0, ALL)])
-def test_holes_are_counted(capture: Path, first: int, number: int, sparse: bool) -> None:
+@pytest.mark.parametrize(
+    ("first", "number"), [(0, 64), (10, 1), (ALL - 64, 64), (64, 640), (0, ALL)]
+)
+def test_holes_are_counted(
+    capture: Path, first: int, number: int, sparse: bool
+) -> None:
     with open(capture / EVENTS, "r+b") as file:
         if sparse:
             data = file.read()
@@ -150,10 +175,19 @@ def test_holes_are_counted(capture: Path, first: int, number: int, sparse: bool)
 
 def test_a_hole_of_a_terabyte_is_counted_and_not_read(capture: Path) -> None:
     os.truncate(capture / EVENTS, 1 << 40)
-    assert losses(capture) == [Loss(LossKind.DAMAGED, (1 << 40) // RECORD.itemsize - ALL)]
+    assert losses(capture) == [
+        Loss(LossKind.DAMAGED, (1 << 40) // RECORD.itemsize - ALL)
+    ]
 
 
-@given(st.lists(st.integers(0, ALL * RECORD.itemsize - 1), min_size=1, max_size=5, unique_by=lambda at: at // RECORD.itemsize))
+@given(
+    st.lists(
+        st.integers(0, ALL * RECORD.itemsize - 1),
+        min_size=1,
+        max_size=5,
+        unique_by=lambda at: at // RECORD.itemsize,
+    )
+)
 def test_a_bit_that_turns_costs_its_event_which_is_counted(
     whole: Path, tmp_path_factory: pytest.TempPathFactory, places: list[int]
 ) -> None:
@@ -170,7 +204,12 @@ def test_a_bit_that_turns_costs_its_event_which_is_counted(
 
 
 def test_events_that_nobody_counted_are_said(capture: Path) -> None:
-    change(capture, lambda data: data + piece(1, EACH + 1, 5).tobytes() + piece(CPUS + 4, 1, 2).tobytes())
+    change(
+        capture,
+        lambda data: (
+            data + piece(1, EACH + 1, 5).tobytes() + piece(CPUS + 4, 1, 2).tobytes()
+        ),
+    )
     assert losses(capture) == [Loss(LossKind.UNCOUNTED, 7)]
 
 
@@ -180,7 +219,9 @@ def test_counts_that_contradict_each_other_are_not_believed(capture: Path) -> No
     assert losses(capture) == [Loss(LossKind.CONTRADICTED, None)]
 
 
-def test_a_capture_that_does_not_count_by_cpu_is_checked_as_a_whole(capture: Path) -> None:
+def test_a_capture_that_does_not_count_by_cpu_is_checked_as_a_whole(
+    capture: Path,
+) -> None:
     before = Capture(capture).meta
     before.counts.cpus = []
     from pagedbg.schema.capture_meta import encode
@@ -191,11 +232,14 @@ def test_a_capture_that_does_not_count_by_cpu_is_checked_as_a_whole(capture: Pat
     assert losses(capture) == [Loss(LossKind.GONE, 100)]
 
 
-# ---- a recorder that was killed --------------------------------------------------------------------------------------------------------------
+# ---- a recorder that was killed ----------
 
 
 def killed(path: Path, *after: Any) -> Path:
-    """A capture whose recorder counted some events, and was killed when it had written more."""
+    """
+    A capture whose recorder counted some events, and was killed when it had written
+    more.
+    """
     writer = CaptureWriter(path)
     writer.begin(meta(recorder=Process(os.getpid(), 1)))
     for cpu in range(CPUS):
@@ -212,8 +256,12 @@ def test_of_a_killed_recorder_what_it_wrote_last_is_there(tmp_path: Path) -> Non
     assert len(Capture(path).events()) == CPUS * PIECE + 10
 
 
-def test_what_was_overwritten_after_its_last_count_shows_by_the_numbers(tmp_path: Path) -> None:
-    path = killed(tmp_path / "capture", piece(0, PIECE + 21, 10), piece(2, PIECE + 8, 1))
+def test_what_was_overwritten_after_its_last_count_shows_by_the_numbers(
+    tmp_path: Path,
+) -> None:
+    path = killed(
+        tmp_path / "capture", piece(0, PIECE + 21, 10), piece(2, PIECE + 8, 1)
+    )
     assert losses(path) == [Loss(LossKind.OVERWRITTEN, 27), Loss(LossKind.KILLED, None)]
 
 
@@ -223,7 +271,7 @@ def test_what_it_had_counted_and_a_disk_has_lost_is_counted(tmp_path: Path) -> N
     assert losses(path) == [Loss(LossKind.GONE, PIECE), Loss(LossKind.KILLED, None)]
 
 
-# ---- a power cut -----------------------------------------------------------------------------------------------------------------------------
+# ---- a power cut ----------
 
 
 def synced(path: Path) -> Path:
@@ -242,7 +290,9 @@ def synced(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("left", [b"", b'{"format": "pagedbg cap', None])
-def test_without_its_newest_account_the_one_that_was_on_the_disk_counts(tmp_path: Path, left: bytes | None) -> None:
+def test_without_its_newest_account_the_one_that_was_on_the_disk_counts(
+    tmp_path: Path, left: bytes | None
+) -> None:
     path = synced(tmp_path / "capture")
     if left is None:
         (path / META).unlink()
@@ -253,7 +303,9 @@ def test_without_its_newest_account_the_one_that_was_on_the_disk_counts(tmp_path
     assert len(Capture(path).events()) == CPUS * PIECE
 
 
-def test_events_that_its_newest_account_counts_and_the_disk_had_not_are_counted(tmp_path: Path) -> None:
+def test_events_that_its_newest_account_counts_and_the_disk_had_not_are_counted(
+    tmp_path: Path,
+) -> None:
     path = synced(tmp_path / "capture")
     os.truncate(path / EVENTS, (CPUS + 1) * PIECE * RECORD.itemsize)
     assert losses(path) == [Loss(LossKind.GONE, 2 * PIECE), Loss(LossKind.KILLED, None)]

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The command line, as a program: what is run, in which order, with which exit status, and what is not imported."""
+"""
+The command line, as a program: what is run, in which order, with which exit status, and
+what is not imported.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,22 @@ def pagedbg(*args: str, **more: object) -> subprocess.CompletedProcess[str]:
     more.setdefault("stdin", subprocess.DEVNULL)
     if "input" in more:
         del more["stdin"]
-    done: subprocess.CompletedProcess[str] = subprocess.run([*FAKE, *args], capture_output=True, text=True, timeout=60, **more)  # type: ignore[call-overload]
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        [*FAKE, *args], capture_output=True, text=True, timeout=60, **more
+    )  # type: ignore[call-overload]
     assert "Traceback" not in done.stderr
     return done
 
 
 def python(code: str) -> str:
     """Run Python and return what it prints."""
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True).stdout
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout
 
 
 @pytest.mark.parametrize("option", ["--help", "--version"])
@@ -37,7 +48,7 @@ import sys
 from pagedbg.cli import main
 print(main([{option!r}]))
 print([name for name in ("drgn", "numpy", "duckdb", "rich", "prompt_toolkit") if name in sys.modules])
-"""
+"""  # noqa: E501
     assert python(code).splitlines()[-2:] == ["0", "[]"]
 
 
@@ -77,14 +88,21 @@ def test_options_after_the_command_are_the_command_s() -> None:
 def test_commands_and_files_run_in_the_order_given(tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text("# a comment\n\nsays two\n")
-    assert pagedbg("-e", "says one", "-x", str(script), "-e", "says three").stdout == "one\ntwo\nthree\n"
+    assert (
+        pagedbg("-e", "says one", "-x", str(script), "-e", "says three").stdout
+        == "one\ntwo\nthree\n"
+    )
 
 
 def test_the_first_failure_ends_a_script_and_is_located(tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text("says one\n\nfails other\nsays never\n")
     done = pagedbg("-x", str(script))
-    assert (done.returncode, done.stdout, done.stderr) == (1, "one\n", f"{script}:3: fails: gave up\n")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        "one\n",
+        f"{script}:3: fails: gave up\n",
+    )
 
 
 def test_standard_input_is_a_script() -> None:
@@ -102,17 +120,36 @@ def test_exit_ends_a_script() -> None:
     ("args", "status", "said"),
     [
         (["--nonsense"], 2, "pagedbg: error: unrecognized arguments: --nonsense"),
-        (["-e", "says a", "says", "b"], 2, "pagedbg: error: COMMAND cannot be given together with -e or -x"),
-        ([str(Path(__file__))], 2, f"pagedbg: error: {__file__} is a file, not a command; did you mean -c {__file__}?"),
+        (
+            ["-e", "says a", "says", "b"],
+            2,
+            "pagedbg: error: COMMAND cannot be given together with -e or -x",
+        ),
+        (
+            [str(Path(__file__))],
+            2,
+            (
+                f"pagedbg: error: {__file__} is a file, not a command; did you mean -c"
+                f" {__file__}?"
+            ),
+        ),
         (["sayz"], 2, "sayz: no such command; did you mean says?"),
         (["fails", "other"], 1, "fails: gave up"),
-        (["-x", "/no/such/script"], 1, "pagedbg: /no/such/script: No such file or directory"),
+        (
+            ["-x", "/no/such/script"],
+            1,
+            "pagedbg: /no/such/script: No such file or directory",
+        ),
         (["help", "hepl"], 2, "pagedbg: hepl: no such command; did you mean help?"),
     ],
 )
 def test_exit_status(args: list[str], status: int, said: str) -> None:
     done = pagedbg(*args)
-    assert (done.returncode, done.stdout, done.stderr.splitlines()[-1]) == (status, "", said)
+    assert (done.returncode, done.stdout, done.stderr.splitlines()[-1]) == (
+        status,
+        "",
+        said,
+    )
 
 
 def test_help_needs_no_target() -> None:
@@ -130,7 +167,12 @@ assert main(["exit"]) == 1
 
 
 def test_a_target_that_cannot_be_opened_is_one_sentence() -> None:
-    done = subprocess.run([sys.executable, "-m", "pagedbg", "-c", "/no/such/vmcore", "status"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-m", "pagedbg", "-c", "/no/such/vmcore", "status"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1
     assert "/no/such/vmcore" in done.stderr
@@ -141,7 +183,12 @@ def test_a_reader_that_left_is_no_error(command: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     try:
-        done = subprocess.run([*FAKE, "-e", command, "-e", command], stdout=writer, stderr=subprocess.PIPE, timeout=60)
+        done = subprocess.run(
+            [*FAKE, "-e", command, "-e", command],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            timeout=60,
+        )
     finally:
         os.close(writer)
     assert (done.returncode, done.stderr) == (141, b"")
@@ -149,13 +196,22 @@ def test_a_reader_that_left_is_no_error(command: str) -> None:
 
 def test_a_full_disk_is_said_once() -> None:
     with open("/dev/full", "w") as full:
-        done = subprocess.run([*FAKE, "says", "a"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+        done = subprocess.run(
+            [*FAKE, "says", "a"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
     assert (done.returncode, done.stderr) == (1, "says: No space left on device\n")
 
 
 def test_in_a_script_s_background_ctrl_c_is_not_for_us() -> None:
     # So a shell without job control starts what is to run in the background.
-    process = subprocess.Popen(["sh", "-c", 'trap "" INT; exec "$@"', "sh", *FAKE, "waits"], stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *FAKE, "waits"],
+        stdout=subprocess.PIPE,
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == b"waiting\n"
     process.send_signal(signal.SIGINT)
@@ -166,7 +222,12 @@ def test_in_a_script_s_background_ctrl_c_is_not_for_us() -> None:
 
 
 def test_ctrl_c_ends_a_command_with_130() -> None:
-    process = subprocess.Popen([*FAKE, "-e", "waits", "-e", "says never"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*FAKE, "-e", "waits", "-e", "says never"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "waiting\n"
     process.send_signal(signal.SIGINT)

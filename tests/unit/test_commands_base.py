@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Commands: how lines are taken apart, what is refused, and that whatever goes wrong is one sentence."""
+"""
+Commands: how lines are taken apart, what is refused, and that whatever goes wrong is
+one sentence.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,15 @@ from hypothesis import strategies as st
 from pagedbg.commands.help import examples
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.output.pager import PipelineError
-from pagedbg.shell.command import NAMESPACE, Command, Leave, execute, exit_status, flat_arguments, load_commands
+from pagedbg.shell.command import (
+    NAMESPACE,
+    Command,
+    Leave,
+    execute,
+    exit_status,
+    flat_arguments,
+    load_commands,
+)
 from pagedbg.shell.registry import COMMANDS, command_of
 from pagedbg.sources.capabilities import Capabilities
 
@@ -41,17 +52,27 @@ def refusal(line: str) -> PagedbgError:
     return caught.value
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=8), max_size=5))
+@given(
+    st.lists(
+        st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=8), max_size=5
+    )
+)
 def test_words_of_the_shell_come_through(words: list[str]) -> None:
     assert parse_shell_command(shlex.join(words)).args == words
 
 
 def test_a_table_is_drawn(capsys: pytest.CaptureFixture[str]) -> None:
     NAMESPACE.run(SESSION.prog, "rows pfn 2")
-    assert capsys.readouterr().out.splitlines() == ["   pfn  order  comm", "0x1000      0  kworker/0:1", "0x1001      1  kworker/0:1"]
+    assert capsys.readouterr().out.splitlines() == [
+        "   pfn  order  comm",
+        "0x1000      0  kworker/0:1",
+        "0x1001      1  kworker/0:1",
+    ]
 
 
-def test_the_session_says_the_format_and_the_option_overrides_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_session_says_the_format_and_the_option_overrides_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     session = fake_session(format="json", pager=False)
     NAMESPACE.run(session.prog, "rows pfn 1")
     assert json.loads(capsys.readouterr().out)[0]["pfn"] == 0x1000
@@ -59,8 +80,16 @@ def test_the_session_says_the_format_and_the_option_overrides_it(capsys: pytest.
     assert capsys.readouterr().out == "pfn,order,comm\n4096,0,kworker/0:1\n"
 
 
-@pytest.mark.parametrize(("options", "json_expected"), [("-o {}", True), ("--format text -o {}", False), ("--format json > {}", True)])
-def test_output_into_a_file(options: str, json_expected: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("options", "json_expected"),
+    [("-o {}", True), ("--format text -o {}", False), ("--format json > {}", True)],
+)
+def test_output_into_a_file(
+    options: str,
+    json_expected: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     path = tmp_path / "a file.json"
     NAMESPACE.run(SESSION.prog, "rows pfn 2 " + options.format(shlex.quote(str(path))))
     assert capsys.readouterr().out == ""
@@ -73,16 +102,28 @@ def test_output_into_a_file(options: str, json_expected: bool, tmp_path: Path, c
     [
         ("rovs pfn", "rovs: no such command; did you mean rows?"),
         ("qqqq", "qqqq: no such command (help lists them)"),
-        ("rows pfn --formt json", "rows: unknown option --formt; did you mean --format? (help rows)"),
-        ("rows pfn --formt=json", "rows: unknown option --formt; did you mean --format? (help rows)"),
+        (
+            "rows pfn --formt json",
+            "rows: unknown option --formt; did you mean --format? (help rows)",
+        ),
+        (
+            "rows pfn --formt=json",
+            "rows: unknown option --formt; did you mean --format? (help rows)",
+        ),
         ("rows pfn 1 2", "rows: unexpected '2' (help rows)"),
         ("rows", "rows: missing: what (help rows)"),
         ("rows pfn --size", "rows: --size: expected one argument (help rows)"),
         ("rows pfn --size 4", "rows: --size: '4' is no size; write 4K (help rows)"),
         ("rows pfn x", "rows: count: invalid int value: 'x' (help rows)"),
-        ("rows pfm", "rows: what: invalid choice: 'pfm' (choose from 'pfn', 'phys') (help rows)"),
+        (
+            "rows pfm",
+            "rows: what: invalid choice: 'pfm' (choose from 'pfn', 'phys') (help rows)",
+        ),
         ("says >=3", "says: >=3 would write to a file named '=3'; quote it: '>=3'"),
-        ("says (a|b)", "says: unexpected '('; quote what belongs to a value, as in --orders '>=3'"),
+        (
+            "says (a|b)",
+            "says: unexpected '('; quote what belongs to a value, as in --orders '>=3'",
+        ),
         ("says a > b | cat", "says: output cannot go both through | and into b"),
         ("help hepl", "help: hepl: no such command; did you mean help?"),
         ("| cat", "expected command name"),
@@ -101,9 +142,21 @@ def test_what_was_mistyped(line: str, said: str) -> None:
         ("fails object", "fails: this kernel has no 'no_such_object'"),
         ("fails type", "fails: could not find 'struct no_such_type'"),
         ("fails file", "fails: /no/such/file: No such file or directory"),
-        ("fails bug", "fails: this is a bug in pagedbg: KeyError: 'forgotten' (PAGEDBG_DEBUG=1 shows where)"),
-        ("needs", "needs: needs page_owner: page_owner is off. Boot with page_owner=on."),
-        ("rows pfn -o /no/such/dir/x", "rows: /no/such/dir/x: No such file or directory"),
+        (
+            "fails bug",
+            (
+                "fails: this is a bug in pagedbg: KeyError: 'forgotten'"
+                " (PAGEDBG_DEBUG=1 shows where)"
+            ),
+        ),
+        (
+            "needs",
+            "needs: needs page_owner: page_owner is off. Boot with page_owner=on.",
+        ),
+        (
+            "rows pfn -o /no/such/dir/x",
+            "rows: /no/such/dir/x: No such file or directory",
+        ),
         ("says a > /no/such/dir/x", "/no/such/dir/x: No such file or directory"),
     ],
 )
@@ -118,7 +171,9 @@ def test_an_unreadable_address_is_no_bug() -> None:
     assert said.startswith("fails: the target's memory at 0xdead000 cannot be read")
 
 
-def test_the_traceback_of_a_bug_is_shown_on_demand(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_traceback_of_a_bug_is_shown_on_demand(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     refusal("fails bug")
     assert "Traceback" not in capsys.readouterr().err
     monkeypatch.setenv("PAGEDBG_DEBUG", "1")
@@ -131,12 +186,16 @@ def test_a_pipeline(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr().out == "A\nB C\n"
 
 
-def test_a_reader_that_leaves_early_is_no_error(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_reader_that_leaves_early_is_no_error(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     NAMESPACE.run(SESSION.prog, "rows pfn 100000 | head -n 1")
     assert capfd.readouterr().out.split() == ["pfn", "order", "comm"]
 
 
-def test_a_failing_reader_gives_its_status_and_speaks_for_itself(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_failing_reader_gives_its_status_and_speaks_for_itself(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     assert isinstance(refusal("says a | grep b"), PipelineError)
     assert execute(SESSION, "says a | grep b") == 1
     assert capfd.readouterr().err == ""
@@ -146,8 +205,20 @@ def test_an_error_comes_before_the_reader_s() -> None:
     assert str(refusal("fails other | false")) == "fails: gave up"
 
 
-@pytest.mark.parametrize(("line", "status"), [("", 0), ("   ", 0), ("# rows", 0), ("!true", 0), ("!exit 3", 3), ("says a # b", 0)])
-def test_what_is_no_command(line: str, status: int, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("", 0),
+        ("   ", 0),
+        ("# rows", 0),
+        ("!true", 0),
+        ("!exit 3", 3),
+        ("says a # b", 0),
+    ],
+)
+def test_what_is_no_command(
+    line: str, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert execute(SESSION, line) == status
     assert capsys.readouterr().err == ""
 
@@ -178,7 +249,9 @@ def test_every_example_can_be_parsed(line: str) -> None:
     command.parser.parse_line(command.parse(line.removeprefix(name)).args.words)
 
 
-@pytest.mark.parametrize("command", load_commands(), ids=lambda command: str(command.name))
+@pytest.mark.parametrize(
+    "command", load_commands(), ids=lambda command: str(command.name)
+)
 def test_needs_are_capabilities(command: Command) -> None:
     known = set(FakeTarget().capabilities()) | set(CAPABILITIES)
     assert set(command.needs) <= known
@@ -186,7 +259,9 @@ def test_needs_are_capabilities(command: Command) -> None:
 
 def all_lines() -> Sequence[str]:
     """The examples of the commands that need no target."""
-    return [line for name in ("help", "rows") for line, _ in NAMESPACE.get(name).examples]
+    return [
+        line for name in ("help", "rows") for line, _ in NAMESPACE.get(name).examples
+    ]
 
 
 @pytest.mark.parametrize("line", all_lines())
@@ -200,7 +275,13 @@ def test_help_tells_all_about_a_command(capsys: pytest.CaptureFixture[str]) -> N
     by_option = capsys.readouterr().out
     NAMESPACE.run(SESSION.prog, "help rows")
     assert capsys.readouterr().out == by_option
-    for part in ("rows [--size SIZE]", "100% of it", "filters:", "--format {text,json,jsonl,csv}", "rows pfn 2\n      two rows"):
+    for part in (
+        "rows [--size SIZE]",
+        "100% of it",
+        "filters:",
+        "--format {text,json,jsonl,csv}",
+        "rows pfn 2\n      two rows",
+    ):
         assert part in by_option
 
 
@@ -225,10 +306,15 @@ def test_two_words_name_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("trace", "trace: a word is missing; it is followed by one of set, start,"),
         ("trace shwo", "trace: there is no 'shwo'; did you mean show?"),
-        ("trace | cat", "trace: a word is missing; it is followed by one of set, start,"),
+        (
+            "trace | cat",
+            "trace: a word is missing; it is followed by one of set, start,",
+        ),
     ],
 )
-def test_a_second_word_that_is_missing_or_wrong(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_word_that_is_missing_or_wrong(
+    line: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert execute(SESSION, line) == 2
     assert capsys.readouterr().err.startswith(said)
 
@@ -236,7 +322,15 @@ def test_a_second_word_that_is_missing_or_wrong(line: str, said: str, capsys: py
 def test_groups_are_taken_apart() -> None:
     flat = list(flat_arguments(NAMESPACE.get("rows").arguments))
     assert all(isinstance(arg, argument) for arg in flat)
-    assert [arg.args[0] for arg in flat] == ["what", "count", "--size", "--comm", "--wide", "--format", "-o"]
+    assert [arg.args[0] for arg in flat] == [
+        "what",
+        "count",
+        "--size",
+        "--comm",
+        "--wide",
+        "--format",
+        "-o",
+    ]
 
 
 def test_usage_errors_are_told_from_failures() -> None:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What became of captured allocations: the same as a kernel made by hand knows it, of which events may be lost."""
+"""
+What became of captured allocations: the same as a kernel made by hand knows it, of
+which events may be lost.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,32 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pagedbg.analysis import correlation
-from pagedbg.analysis.correlation import CONTRADICTIONS, STATES, Correlation, Evidence, correlate
+from pagedbg.analysis.correlation import (
+    CONTRADICTIONS,
+    STATES,
+    Correlation,
+    Evidence,
+    correlate,
+)
 from pagedbg.mm import page_owner
-from pagedbg.mm.page_owner import ALLOCATED, FREED, NEVER, PAGE_RECORD, decode_comm, page_owner_of_pfn, page_owners_of_pfns
-from pagedbg.schema.event_record import COPY, NO_RECORD, RECORD, RESET, SET, SPLIT, TRACEPOINT
+from pagedbg.mm.page_owner import (
+    ALLOCATED,
+    FREED,
+    NEVER,
+    PAGE_RECORD,
+    decode_comm,
+    page_owner_of_pfn,
+    page_owners_of_pfns,
+)
+from pagedbg.schema.event_record import (
+    COPY,
+    NO_RECORD,
+    RECORD,
+    RESET,
+    SET,
+    SPLIT,
+    TRACEPOINT,
+)
 
 MOVABLE = 0x8
 FIRST, PAGES, MIGRATOR = 0x1000, 256, 7
@@ -27,7 +52,9 @@ FIRST, PAGES, MIGRATOR = 0x1000, 256, 7
 
 @dataclasses.dataclass
 class Allocation:
-    """The truth about one allocation: where it began, and at which pages it is held now."""
+    """
+    The truth about one allocation: where it began, and at which pages it is held now.
+    """
 
     pfn: int
     order: int
@@ -47,12 +74,18 @@ class Allocation:
             return "freed"
         if self.split:
             return "split"
-        return "live" if self.held <= set(range(self.pfn, self.pfn + (1 << self.order))) else "migrated"
+        return (
+            "live"
+            if self.held <= set(range(self.pfn, self.pfn + (1 << self.order)))
+            else "migrated"
+        )
 
 
 @dataclasses.dataclass
 class Piece:
-    """A block that is freed or moved as one: what is left of an allocation after splits."""
+    """
+    A block that is freed or moved as one: what is left of an allocation after splits.
+    """
 
     of: Allocation
     pfn: int
@@ -62,15 +95,19 @@ class Piece:
 
 class Kernel:
     """
-    page_owner over a few hundred pages: it writes events and records as ``mm/page_owner.c`` does.
+    page_owner over a few hundred pages: it writes events and records as
+    ``mm/page_owner.c`` does.
 
-    ``copies_all``: ``__folio_copy_owner()`` writes the records of all pages of the block and leaves its own stack behind (6.9 and later), not
-    only that of the head. ``tail_times``: ``__set_page_owner()`` looks at the clock for each page (before 6.8).
+    ``copies_all``: ``__folio_copy_owner()`` writes the records of all pages of the
+    block and leaves its own stack behind (6.9 and later), not only that of the head.
+    ``tail_times``: ``__set_page_owner()`` looks at the clock for each page (before
+    6.8).
     """
 
     def __init__(self, copies_all: bool, tail_times: bool = False) -> None:
         self.copies_all, self.tail_times = copies_all, tail_times
-        # The time of the allocation that a page is of, which whoever writes events finds out.
+        # The time of the allocation that a page is of, which whoever writes events
+        # finds out.
         self.begun = np.zeros(PAGES, np.uint64)
         self.records = np.zeros(PAGES, PAGE_RECORD)
         self.records["pfn"] = np.arange(FIRST, FIRST + PAGES)
@@ -89,8 +126,23 @@ class Kernel:
             event[name] = record[name]
         event["ts_nsec"] = self.begun[pfn - FIRST]
         event["owner_pid"] = record["pid"]
-        event["event"], event["pfn"], event["order"], event["record_order"], event["pid"] = kind, pfn, order, record["order"], pid
-        event["mono_nsec"], event["time_nsec"] = self.now, {SET: record["ts_nsec"], RESET: record["free_ts_nsec"]}.get(kind, 0)
+        (
+            event["event"],
+            event["pfn"],
+            event["order"],
+            event["record_order"],
+            event["pid"],
+        ) = (
+            kind,
+            pfn,
+            order,
+            record["order"],
+            pid,
+        )
+        event["mono_nsec"], event["time_nsec"] = (
+            self.now,
+            {SET: record["ts_nsec"], RESET: record["free_ts_nsec"]}.get(kind, 0),
+        )
         for name, value in more.items():
             event[name] = value
         self.events.append(event)
@@ -100,7 +152,14 @@ class Kernel:
 
     def _set(self, pfn: int, order: int, pid: int, gfp: int, handle: int) -> int:
         block = self._block(pfn, order)
-        for name, value in {"state": ALLOCATED, "ts_nsec": self.now, "order": order, "pid": pid, "gfp_mask": gfp, "handle": handle}.items():
+        for name, value in {
+            "state": ALLOCATED,
+            "ts_nsec": self.now,
+            "order": order,
+            "pid": pid,
+            "gfp_mask": gfp,
+            "handle": handle,
+        }.items():
             block[name] = value
         begun, span = self.now, 0
         if self.tail_times:
@@ -132,27 +191,44 @@ class Kernel:
 
     def _place(self, order: int, dice: random.Random) -> int | None:
         size = 1 << order
-        places = [pfn for pfn in range(FIRST, FIRST + PAGES, size) if all(page in self.free for page in range(pfn, pfn + size))]
+        places = [
+            pfn
+            for pfn in range(FIRST, FIRST + PAGES, size)
+            if all(page in self.free for page in range(pfn, pfn + size))
+        ]
         return dice.choice(places[:4]) if places else None
 
     def _take(self, pfn: int, order: int) -> None:
         self.free -= set(range(pfn, pfn + (1 << order)))
 
-    def _new(self, pfn: int, order: int, movable: bool, handle: int, pid: int) -> Allocation:
+    def _new(
+        self, pfn: int, order: int, movable: bool, handle: int, pid: int
+    ) -> Allocation:
         self._take(pfn, order)
         ts = self._set(pfn, order, pid, 0xCC0 | MOVABLE * movable, handle)
-        one = Allocation(pfn, order, ts, movable, handle, held=set(range(pfn, pfn + (1 << order))))
+        one = Allocation(
+            pfn, order, ts, movable, handle, held=set(range(pfn, pfn + (1 << order)))
+        )
         self.allocations.append(one)
         return one
 
     def allocate(self, order: int, dice: random.Random) -> None:
         pfn = self._place(order, dice)
         if pfn is not None:
-            one = self._new(pfn, order, dice.random() < 0.7, dice.randrange(10, 14), dice.randrange(100, 105))
+            one = self._new(
+                pfn,
+                order,
+                dice.random() < 0.7,
+                dice.randrange(10, 14),
+                dice.randrange(100, 105),
+            )
             self.pieces.append(Piece(one, pfn, order))
 
     def allocate_twins(self, dice: random.Random) -> None:
-        """Two CPUs allocate in one nanosecond. Neither is moved, so that no page has been in both."""
+        """
+        Two CPUs allocate in one nanosecond. Neither is moved, so that no page has been
+        in both.
+        """
         for _ in range(2):
             pfn = self._place(0, dice)
             if pfn is not None:
@@ -169,7 +245,10 @@ class Kernel:
             piece.of.freed_ns = self.now
 
     def free_tails(self, piece: Piece) -> None:
-        """``__free_pages()`` of a block whose head somebody else still holds: the tails go, halves of ever lower orders."""
+        """
+        ``__free_pages()`` of a block whose head somebody else still holds: the tails
+        go, halves of ever lower orders.
+        """
         for order in reversed(range(piece.order)):
             self._reset(piece.pfn + (1 << order), order, 107)
             self._gone(piece, piece.pfn + (1 << order), order)
@@ -184,11 +263,14 @@ class Kernel:
             self.pieces.append(Piece(piece.of, pfn, new_order))
         piece.of.split = True
 
-    def migrate(self, piece: Piece, dice: random.Random, compaction: bool, fails: bool) -> None:
+    def migrate(
+        self, piece: Piece, dice: random.Random, compaction: bool, fails: bool
+    ) -> None:
         """
         Move a piece.
 
-        :param compaction: to a page of a larger block that was isolated and split, as compaction does up to 6.8
+        :param compaction: to a page of a larger block that was isolated and split, as
+            compaction does up to 6.8
         """
         order = dice.randrange(1, 3) if compaction and piece.order == 0 else piece.order
         new = self._place(order, dice)
@@ -209,7 +291,9 @@ class Kernel:
             self.now += 1
             self._reset(piece.pfn, piece.order, MIGRATOR)
             size = 1 << piece.order
-            piece.of.held = piece.of.held - set(range(piece.pfn, piece.pfn + size)) | set(range(new, new + size))
+            piece.of.held = piece.of.held - set(
+                range(piece.pfn, piece.pfn + size)
+            ) | set(range(new, new + size))
             piece.pfn = new
             piece.of.moved_whole |= piece.order > 0
             parts.remove(new)
@@ -237,18 +321,31 @@ class Kernel:
                 case 7 if piece and piece.order and not piece.of.movable:
                     self.free_tails(piece)
                 case 8 | 9 if piece and piece.of.movable and piece.whole:
-                    self.migrate(piece, dice, not self.copies_all and dice.random() < 0.5, dice.random() < 0.2)
+                    self.migrate(
+                        piece,
+                        dice,
+                        not self.copies_all and dice.random() < 0.5,
+                        dice.random() < 0.2,
+                    )
                 case _:
                     pass
 
     # ---- what is seen of it ----
 
     def pages(self, pfns: NDArray[np.uint64]) -> NDArray[Any]:
-        """The records of some pages, tails with the time of their head as :func:`page_owners_of_pfns` gives it to them."""
+        """
+        The records of some pages, tails with the time of their head as
+        :func:`page_owners_of_pfns` gives it to them.
+        """
         found = self.records[pfns.astype(np.int64) - FIRST]
         if self.tail_times:
-            heads = self.records[(found["pfn"] >> found["order"] << found["order"]).astype(np.int64) - FIRST]
-            tails = (heads["pfn"] < found["pfn"]) & (heads["ts_nsec"] <= found["ts_nsec"])
+            heads = self.records[
+                (found["pfn"] >> found["order"] << found["order"]).astype(np.int64)
+                - FIRST
+            ]
+            tails = (heads["pfn"] < found["pfn"]) & (
+                heads["ts_nsec"] <= found["ts_nsec"]
+            )
             for name in ("order", "handle", "pid", "gfp_mask"):
                 tails &= heads[name] == found[name]
             found["ts_nsec"][tails] = heads["ts_nsec"][tails]
@@ -258,9 +355,20 @@ class Kernel:
         """The events."""
         return np.array(self.events[:upto], RECORD)
 
-    def evidence(self, missing: Collection[int] = (), current: bool = True, until: int | None = None) -> Evidence:
+    def evidence(
+        self,
+        missing: Collection[int] = (),
+        current: bool = True,
+        until: int | None = None,
+    ) -> Evidence:
         """What may be believed of the capture."""
-        return Evidence(missing, self.now if until is None else until, current, MOVABLE, self.copies_all)
+        return Evidence(
+            missing,
+            self.now if until is None else until,
+            current,
+            MOVABLE,
+            self.copies_all,
+        )
 
 
 def key(row: Any) -> tuple[int, int]:
@@ -307,7 +415,11 @@ def check_nothing_false(kernel: Kernel, found: Correlation) -> None:
 
 # Seed, steps, and which kernel: of 6.9 and later, of before that, and of before 6.8.
 History = tuple[int, int, tuple[bool, bool]]
-histories = st.tuples(st.integers(0, 2**32), st.integers(1, 120), st.sampled_from([(True, False), (False, False), (False, True)]))
+histories = st.tuples(
+    st.integers(0, 2**32),
+    st.integers(1, 120),
+    st.sampled_from([(True, False), (False, False), (False, True)]),
+)
 
 
 def kernel_of(history: History) -> tuple[Kernel, random.Random]:
@@ -340,17 +452,31 @@ def test_looking_at_few_pages_at_a_time_changes_nothing(history: History) -> Non
     before = correlation._PIECE
     correlation._PIECE = 5
     try:
-        check_exact(kernel, correlate(kernel.captured(), kernel.pages, kernel.evidence()))
+        check_exact(
+            kernel, correlate(kernel.captured(), kernel.pages, kernel.evidence())
+        )
     finally:
         correlation._PIECE = before
 
 
 @settings(max_examples=300, deadline=None)
-@given(histories, st.floats(0, 1), st.booleans(), st.sets(st.sampled_from((SET, RESET, COPY, SPLIT)), min_size=1))
-def test_nothing_false_is_said_where_events_were_lost(history: History, share: float, compare: bool, kinds: set[int]) -> None:
+@given(
+    histories,
+    st.floats(0, 1),
+    st.booleans(),
+    st.sets(st.sampled_from((SET, RESET, COPY, SPLIT)), min_size=1),
+)
+def test_nothing_false_is_said_where_events_were_lost(
+    history: History, share: float, compare: bool, kinds: set[int]
+) -> None:
     kernel, dice = kernel_of(history)
     events = kernel.captured()
-    events = events[[int(event["event"]) not in kinds or dice.random() >= share for event in kernel.events]]
+    events = events[
+        [
+            int(event["event"]) not in kinds or dice.random() >= share
+            for event in kernel.events
+        ]
+    ]
     found = correlate(events, kernel.pages if compare else None, kernel.evidence(kinds))
     check_nothing_false(kernel, found)
     begun = {key(event) for event in events if event["event"] == SET}
@@ -360,10 +486,14 @@ def test_nothing_false_is_said_where_events_were_lost(history: History, share: f
 
 @settings(max_examples=200, deadline=None)
 @given(histories, st.floats(0, 1))
-def test_nothing_false_is_said_of_what_happened_after_the_capture(history: History, share: float) -> None:
+def test_nothing_false_is_said_of_what_happened_after_the_capture(
+    history: History, share: float
+) -> None:
     kernel, _ = kernel_of(history)
     events = kernel.captured()[: int(len(kernel.events) * share)]
-    until = int(max(events["ts_nsec"].max(initial=0), events["time_nsec"].max(initial=0)))
+    until = int(
+        max(events["ts_nsec"].max(initial=0), events["time_nsec"].max(initial=0))
+    )
     found = correlate(events, kernel.pages, kernel.evidence(current=False, until=until))
     check_nothing_false(kernel, found)
     assert not found.allocations["contradiction"].any()
@@ -390,8 +520,13 @@ def record(pfn: int, state: int, ts: int, **more: int) -> NDArray[Any]:
     return made
 
 
-def one(events: list[NDArray[Any]], pages: list[NDArray[Any]] | None = None, **evidence: Any) -> Any:
-    """The first allocation of a correlation with a few pages; of others nothing can be read."""
+def one(
+    events: list[NDArray[Any]], pages: list[NDArray[Any]] | None = None, **evidence: Any
+) -> Any:
+    """
+    The first allocation of a correlation with a few pages; of others nothing can be
+    read.
+    """
 
     def read(pfns: NDArray[np.uint64]) -> NDArray[Any]:
         found = np.zeros(len(pfns), PAGE_RECORD)
@@ -399,7 +534,11 @@ def one(events: list[NDArray[Any]], pages: list[NDArray[Any]] | None = None, **e
             found[pfns == page["pfn"]] = page
         return found
 
-    return correlate(np.array(events, RECORD), read if pages is not None else None, Evidence(movable=MOVABLE, **evidence)).allocations[0]
+    return correlate(
+        np.array(events, RECORD),
+        read if pages is not None else None,
+        Evidence(movable=MOVABLE, **evidence),
+    ).allocations[0]
 
 
 def told(row: Any) -> tuple[str, str | None]:
@@ -407,7 +546,11 @@ def told(row: Any) -> tuple[str, str | None]:
 
 
 def test_records_are_in_the_states_that_page_owner_has() -> None:
-    assert (NEVER, FREED, ALLOCATED) == (0, correlation._RECORD_FREED, correlation._RECORD_ALLOCATED)
+    assert (NEVER, FREED, ALLOCATED) == (
+        0,
+        correlation._RECORD_FREED,
+        correlation._RECORD_ALLOCATED,
+    )
 
 
 def test_no_events_are_no_allocations() -> None:
@@ -415,25 +558,51 @@ def test_no_events_are_no_allocations() -> None:
     assert len(found.allocations) == 0 and found.targets == 0
 
 
-def test_a_page_that_is_on_record_though_its_free_was_captured_is_live_and_contradicts() -> None:
+def test_a_page_on_record_whose_free_was_captured_is_live_and_contradicts() -> None:
     events = [event(SET, 4, 100, 1), event(RESET, 4, 100, 1, time_nsec=150)]
-    row = one(events, [record(4, ALLOCATED, 100, order=1), record(5, ALLOCATED, 100, order=1)], until=200, current=True)
-    assert told(row) == ("live", CONTRADICTIONS[1]) and row["held"] == 2 and row["freed_ns"] == -1
+    row = one(
+        events,
+        [record(4, ALLOCATED, 100, order=1), record(5, ALLOCATED, 100, order=1)],
+        until=200,
+        current=True,
+    )
+    assert (
+        told(row) == ("live", CONTRADICTIONS[1])
+        and row["held"] == 2
+        and row["freed_ns"] == -1
+    )
 
 
-def test_a_free_that_should_have_been_captured_contradicts_and_a_later_one_does_not() -> None:
+def test_a_free_that_was_not_captured_contradicts_and_a_later_one_does_not() -> None:
     for free_ts, said in ((150, CONTRADICTIONS[2]), (250, None)):
-        row = one([event(SET, 4, 100)], [record(4, FREED, 100, free_ts_nsec=free_ts, free_pid=9)], until=200)
+        row = one(
+            [event(SET, 4, 100)],
+            [record(4, FREED, 100, free_ts_nsec=free_ts, free_pid=9)],
+            until=200,
+        )
         assert told(row) == ("freed", said)
         assert (row["freed_ns"], row["free_pid"]) == (free_ts, 9)
 
 
 def test_a_page_with_another_owner_is_reused_by_them() -> None:
     for ts, said in ((150, CONTRADICTIONS[3]), (250, None)):
-        row = one([event(SET, 4, 100)], [record(4, ALLOCATED, ts, pid=9)], until=200, current=True)
+        row = one(
+            [event(SET, 4, 100)],
+            [record(4, ALLOCATED, ts, pid=9)],
+            until=200,
+            current=True,
+        )
         assert told(row) == ("reused", said) and row["reused_pid"] == 9
-    row = one([event(SET, 4, 100)], [record(4, ALLOCATED, 150, pid=9)], until=200, missing={RESET})
-    assert told(row) == ("reused", None), "what cannot be moved is over, whatever was lost"
+    row = one(
+        [event(SET, 4, 100)],
+        [record(4, ALLOCATED, 150, pid=9)],
+        until=200,
+        missing={RESET},
+    )
+    assert told(row) == (
+        "reused",
+        None,
+    ), "what cannot be moved is over, whatever was lost"
 
 
 def test_a_page_that_cannot_be_read_is_unknown() -> None:
@@ -444,7 +613,10 @@ def test_what_is_held_on_a_capture_with_losses_is_unknown_without_pages() -> Non
     assert told(one([event(SET, 4, 100)])) == ("live", None)
     assert told(one([event(SET, 4, 100)], missing={RESET})) == ("unknown", None)
     lost = [event(SET, 4, 100), event(RESET, 9, 0, flags=NO_RECORD)]
-    assert told(one(lost)) == ("unknown", None), "whose page was freed could not be read"
+    assert told(one(lost)) == (
+        "unknown",
+        None,
+    ), "whose page was freed could not be read"
 
 
 def test_allocations_that_are_not_asked_for_are_not_looked_at() -> None:
@@ -454,7 +626,15 @@ def test_allocations_that_are_not_asked_for_are_not_looked_at() -> None:
         looked.extend(pfns.tolist())
         return np.zeros(len(pfns), PAGE_RECORD)
 
-    events = np.array([event(SET, 4, 100), event(SET, 8, 101, 1), event(SET, 16, 102), event(RESET, 16, 102, time_nsec=110)], RECORD)
+    events = np.array(
+        [
+            event(SET, 4, 100),
+            event(SET, 8, 101, 1),
+            event(SET, 16, 102),
+            event(RESET, 16, 102, time_nsec=110),
+        ],
+        RECORD,
+    )
     found = correlate(events, pages, choose=lambda rows: rows["pfn"] > 4)
     assert found.allocations["pfn"].tolist() == [8, 16]
     assert sorted(looked) == [8, 9, 16]
@@ -464,43 +644,91 @@ def test_allocations_that_are_not_asked_for_are_not_looked_at() -> None:
 
 
 def seen(kind: int, pfn: int, at: int, order: int = 0) -> NDArray[Any]:
-    """An event of a kernel without page_owner: a free does not say whose page it was."""
-    return event(kind, pfn, at if kind == SET else 0, order, time_nsec=at, mono_nsec=at, flags=TRACEPOINT | NO_RECORD)
+    """
+    An event of a kernel without page_owner: a free does not say whose page it was.
+    """
+    return event(
+        kind,
+        pfn,
+        at if kind == SET else 0,
+        order,
+        time_nsec=at,
+        mono_nsec=at,
+        flags=TRACEPOINT | NO_RECORD,
+    )
 
 
 def outcomes(*events: NDArray[Any]) -> list[tuple[str, int, int]]:
     """State, pages held and time of the free of each allocation."""
     found = correlate(np.array(list(events), RECORD)).allocations
-    return [(STATES[row["state"]], int(row["held"]), int(row["freed_ns"])) for row in found]
+    return [
+        (STATES[row["state"]], int(row["held"]), int(row["freed_ns"])) for row in found
+    ]
 
 
 def test_without_page_owner_a_free_is_of_the_latest_allocation_of_its_page() -> None:
     assert outcomes(
-        seen(RESET, 4, 1), seen(SET, 4, 2, 1), seen(RESET, 4, 3, 1), seen(SET, 4, 4, 1), seen(SET, 8, 5), seen(RESET, 4, 6, 1)
+        seen(RESET, 4, 1),
+        seen(SET, 4, 2, 1),
+        seen(RESET, 4, 3, 1),
+        seen(SET, 4, 4, 1),
+        seen(SET, 8, 5),
+        seen(RESET, 4, 6, 1),
     ) == [("freed", 0, 3), ("freed", 0, 6), ("live", 1, -1)]
 
 
 def test_without_page_owner_a_block_may_be_freed_in_pieces() -> None:
-    assert outcomes(seen(SET, 4, 1, 2), seen(RESET, 5, 2), seen(RESET, 6, 3, 1)) == [("live", 1, -1)]
-    assert outcomes(seen(SET, 4, 1, 1), seen(RESET, 5, 2), seen(RESET, 4, 3)) == [("freed", 0, 3)]
+    assert outcomes(seen(SET, 4, 1, 2), seen(RESET, 5, 2), seen(RESET, 6, 3, 1)) == [
+        ("live", 1, -1)
+    ]
+    assert outcomes(seen(SET, 4, 1, 1), seen(RESET, 5, 2), seen(RESET, 4, 3)) == [
+        ("freed", 0, 3)
+    ]
 
 
 def test_without_page_owner_an_allocation_ends_where_another_begins() -> None:
-    assert outcomes(seen(SET, 4, 1), seen(SET, 4, 2)) == [("freed", 0, -1), ("live", 1, -1)]
-    assert outcomes(seen(SET, 5, 1), seen(SET, 4, 2, 2)) == [("freed", 0, -1), ("live", 4, -1)]
-    assert outcomes(seen(SET, 4, 1, 2), seen(SET, 6, 2, 1)) == [("live", 2, -1), ("live", 2, -1)]
-    assert outcomes(seen(SET, 4, 1, 1), seen(RESET, 4, 2), seen(SET, 5, 3)) == [("freed", 0, -1), ("live", 1, -1)]
+    assert outcomes(seen(SET, 4, 1), seen(SET, 4, 2)) == [
+        ("freed", 0, -1),
+        ("live", 1, -1),
+    ]
+    assert outcomes(seen(SET, 5, 1), seen(SET, 4, 2, 2)) == [
+        ("freed", 0, -1),
+        ("live", 4, -1),
+    ]
+    assert outcomes(seen(SET, 4, 1, 2), seen(SET, 6, 2, 1)) == [
+        ("live", 2, -1),
+        ("live", 2, -1),
+    ]
+    assert outcomes(seen(SET, 4, 1, 1), seen(RESET, 4, 2), seen(SET, 5, 3)) == [
+        ("freed", 0, -1),
+        ("live", 1, -1),
+    ]
 
 
 # ---- reading records ----
 
 
-@given(st.lists(st.integers(0, 5 * 256 - 1), max_size=40), st.integers(0, 3), st.integers(1, 600))
-def test_records_of_some_pages_are_those_that_each_page_has(pfns: list[int], missing: int, near: int) -> None:
+@given(
+    st.lists(st.integers(0, 5 * 256 - 1), max_size=40),
+    st.integers(0, 3),
+    st.integers(1, 600),
+)
+def test_records_of_some_pages_are_those_that_each_page_has(
+    pfns: list[int], missing: int, near: int
+) -> None:
     kernel = PageOwnerKernel()
     sections: dict[int, bytes | None] = {
         nr: b"".join(
-            kernel.record(i % 3 > 0, i % 3 > 1, order=i % 4, ts_nsec=256 * nr + i, pid=nr, free_pid=7, comm=b"c%d" % i) for i in range(256)
+            kernel.record(
+                i % 3 > 0,
+                i % 3 > 1,
+                order=i % 4,
+                ts_nsec=256 * nr + i,
+                pid=nr,
+                free_pid=7,
+                comm=b"c%d" % i,
+            )
+            for i in range(256)
         )
         for nr in range(1, 5)
         if nr != missing

@@ -50,13 +50,21 @@ def test_what_is_formatted_is_read_back(flags: int) -> None:
 
 @pytest.mark.parametrize(
     ("text", "mask"),
-    [("gfp_kernel", 0xCC0), ("GFP_KERNEL, __GFP_COMP", 0x40CC0), ("__GFP_ZERO+0x40000", 0x40100), ("256", 0x100), ("0x0", 0)],
+    [
+        ("gfp_kernel", 0xCC0),
+        ("GFP_KERNEL, __GFP_COMP", 0x40CC0),
+        ("__GFP_ZERO+0x40000", 0x40100),
+        ("256", 0x100),
+        ("0x0", 0),
+    ],
 )
 def test_parse(text: str, mask: int) -> None:
     assert parse_gfp_mask(NAMES, text) == mask
 
 
-@pytest.mark.parametrize("text", ["", "GFP_KERNEL|", "GFP_COFFEE", "0xzz", "-1", "1e3", "0x100000000"])
+@pytest.mark.parametrize(
+    "text", ["", "GFP_KERNEL|", "GFP_COFFEE", "0xzz", "-1", "1e3", "0x100000000"]
+)
 def test_refused(text: str) -> None:
     with pytest.raises(UsageError):
         parse_gfp_mask(NAMES, text)

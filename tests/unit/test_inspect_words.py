@@ -27,7 +27,9 @@ def test_numbers_and_ranges(text: str, expected: tuple[int, int, bool]) -> None:
     assert parse_range(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "xyz", "-5", "5-4", "5+0", "0x", "1..2", "1-2-3", "+3"])
+@pytest.mark.parametrize(
+    "text", ["", "xyz", "-5", "5-4", "5+0", "0x", "1..2", "1-2-3", "+3"]
+)
 def test_refused(text: str) -> None:
     with pytest.raises(UsageError):
         parse_range(text)
@@ -41,7 +43,10 @@ def test_place() -> None:
 
 def test_ranges() -> None:
     assert pfn_ranges(0x10, [True, True, False, True]) == "0x10-0x11, 0x13"
-    assert pfn_ranges(0, [True, False] * 10) == "0x0, 0x2, 0x4, 0x6, 0x8, 0xa, 0xc, 0xe and 2 more"
+    assert (
+        pfn_ranges(0, [True, False] * 10)
+        == "0x0, 0x2, 0x4, 0x6, 0x8, 0xa, 0xc, 0xe and 2 more"
+    )
 
 
 def test_times() -> None:
@@ -58,7 +63,13 @@ def test_a_name_cannot_drive_the_terminal() -> None:
 
 @pytest.mark.parametrize(
     ("what", "where"),
-    [("pfn", ["1"]), ("page", ["0x10+2"]), ("phys", ["1-2"]), ("virt", ["0xffff"]), ("task", ["1", "5+4096"])],
+    [
+        ("pfn", ["1"]),
+        ("page", ["0x10+2"]),
+        ("phys", ["1-2"]),
+        ("virt", ["0xffff"]),
+        ("task", ["1", "5+4096"]),
+    ],
 )
 def test_python_is_valid(what: str, where: list[str]) -> None:
     compile(_code(what, where), "--drgn", "exec")

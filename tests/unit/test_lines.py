@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where commands end, and that what is completed is one word to all who take lines apart."""
+"""
+Where commands end, and that what is completed is one word to all who take lines apart.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,15 @@ from pagedbg.output.lines import LONGEST, commands_in, gather, last_command
 from pagedbg.shell import option_values
 from pagedbg.shell.completion import LineCompleter
 
-# What anybody may call a task, a file or a zone; the awkward more often than chance has it.
+# What anybody may call a task, a file or a zone; the awkward more often than chance has
+# it.
 NAME = st.text(
-    st.sampled_from("aZ 0'\"\\!;|><&#$`*?[],=-~(){}\n\r\t\x1b\x7f\x9b\u2028\u202e\udc80é") | st.characters(), min_size=1, max_size=15
+    st.sampled_from(
+        "aZ 0'\"\\!;|><&#$`*?[],=-~(){}\n\r\t\x1b\x7f\x9b\u2028\u202e\udc80é"
+    )
+    | st.characters(),
+    min_size=1,
+    max_size=15,
 )
 
 
@@ -38,21 +46,32 @@ NAME = st.text(
         ("one a#'b\nc'", ["one a#'b\nc'"]),
         ("!echo 'a\n!b'\ntwo", ["!echo 'a\n!b'\n", "two"]),
         # Python takes all of these for ends of lines.
-        ("one\u2028!two\x0b!three\x85!four\x1c!five", ["one\u2028!two\x0b!three\x85!four\x1c!five"]),
+        (
+            "one\u2028!two\x0b!three\x85!four\x1c!five",
+            ["one\u2028!two\x0b!three\x85!four\x1c!five"],
+        ),
     ],
 )
-def test_a_command_ends_with_its_line_unless_in_quotes(text: str, commands: list[str]) -> None:
+def test_a_command_ends_with_its_line_unless_in_quotes(
+    text: str, commands: list[str]
+) -> None:
     assert commands_in(text) == commands
 
 
-@pytest.mark.parametrize("text", ["one 'two\n!three", 'one "two\n!three', "fine\none 'two"])
+@pytest.mark.parametrize(
+    "text", ["one 'two\n!three", 'one "two\n!three', "fine\none 'two"]
+)
 def test_nothing_is_a_command_where_a_quote_is_open(text: str) -> None:
     with pytest.raises(UsageError, match="opens a quote"):
         commands_in(text)
 
 
 def test_commands_know_their_lines() -> None:
-    assert [command.number for command in gather(["a\n", "b 'c\n", "d'\n", "e"])] == [1, 2, 4]
+    assert [command.number for command in gather(["a\n", "b 'c\n", "d'\n", "e"])] == [
+        1,
+        2,
+        4,
+    ]
 
 
 def test_what_never_ends_is_no_command() -> None:
@@ -69,7 +88,9 @@ def test_commands_are_the_whole_text(text: str) -> None:
         return
     assert "".join(commands) == text
     if not set(text) & set("'\""):
-        assert len(commands) == text.count("\n") + (not text.endswith("\n") and text != "")
+        assert len(commands) == text.count("\n") + (
+            not text.endswith("\n") and text != ""
+        )
 
 
 @given(st.text(st.sampled_from("ab'\"\\#|\n ")))
@@ -77,7 +98,10 @@ def test_the_last_command_is_the_end_of_the_text(text: str) -> None:
     assert text.endswith(last_command(text))
 
 
-@pytest.mark.parametrize("begun", ["--comm ", "--comm=", "--comm a,", "--comm 'a,", '--comm "a,', "--comm a\\ b,"])
+@pytest.mark.parametrize(
+    "begun",
+    ["--comm ", "--comm=", "--comm a,", "--comm 'a,", '--comm "a,', "--comm a\\ b,"],
+)
 @given(names=st.lists(NAME, max_size=5))
 def test_what_completion_offers_is_one_word(begun: str, names: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -98,12 +122,23 @@ def test_what_completion_offers_is_one_word(begun: str, names: list[str]) -> Non
             assert not word.startswith("-") or "=" in begun
 
 
-def test_a_name_that_cannot_be_typed_is_offered_as_a_pattern_where_one_can_stand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(option_values.VALUES, "--comm", lambda session: ["q\n!sh /t/x #", "a,b", "--drgn", "fine"])
+def test_a_name_that_cannot_be_typed_is_offered_as_a_pattern_where_one_can_stand(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(
+        option_values.VALUES,
+        "--comm",
+        lambda session: ["q\n!sh /t/x #", "a,b", "--drgn", "fine"],
+    )
     document = Document("rows pfn --comm ")
 
     def offered() -> list[str]:
-        return [completion.text for completion in LineCompleter(fake_session()).get_completions(document, CompleteEvent())][:4]
+        return [
+            completion.text
+            for completion in LineCompleter(fake_session()).get_completions(
+                document, CompleteEvent()
+            )
+        ][:4]
 
     assert offered() == ["'q?!sh /t/x #'", "'a?b'", "'?-drgn'", "fine"]
     monkeypatch.setattr(option_values, "PATTERNS", set())

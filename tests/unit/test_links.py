@@ -19,7 +19,10 @@ from pagedbg.target.links import UNREADABLE, Damaged, bounded, limited
 def pointers(*addresses: int) -> Iterator[Object]:
     """Pointers to some places."""
     prog = Program(host_platform)
-    yield from (Object(prog, prog.pointer_type(prog.void_type()), address) for address in addresses)
+    yield from (
+        Object(prog, prog.pointer_type(prog.void_type()), address)
+        for address in addresses
+    )
 
 
 def for_ever() -> int:

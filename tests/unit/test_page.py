@@ -1,11 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Page types of every encoding, free blocks, and reading memory with holes, without a kernel."""
+"""
+Page types of every encoding, free blocks, and reading memory with holes, without a
+kernel.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from drgn import Architecture, FaultError, FindObjectFlags, Object, Platform, PlatformFlags, Program, TypeEnumerator
+from drgn import (
+    Architecture,
+    FaultError,
+    FindObjectFlags,
+    Object,
+    Platform,
+    PlatformFlags,
+    Program,
+    TypeEnumerator,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,16 +31,29 @@ FREE = 0xFFFFFFFF  # a map count of -1
 
 def program(enum: dict[str, int], vmcoreinfo: bytes = b"") -> Program:
     """A program that has one enum, and a VMCOREINFO."""
-    prog = Program(Platform(Architecture.X86_64, PlatformFlags.IS_64_BIT | PlatformFlags.IS_LITTLE_ENDIAN))
+    prog = Program(
+        Platform(
+            Architecture.X86_64,
+            PlatformFlags.IS_64_BIT | PlatformFlags.IS_LITTLE_ENDIAN,
+        )
+    )
     uint = prog.int_type("unsigned int", 4, False)
-    kind = prog.enum_type("pagetype", uint, [TypeEnumerator(name, value) for name, value in enum.items()])
+    kind = prog.enum_type(
+        "pagetype", uint, [TypeEnumerator(name, value) for name, value in enum.items()]
+    )
     char = prog.int_type("char", 1, True)
 
-    def find(prog: Program, name: str, flags: FindObjectFlags, filename: str | None) -> Object | None:
+    def find(
+        prog: Program, name: str, flags: FindObjectFlags, filename: str | None
+    ) -> Object | None:
         if name in enum:
             return Object(prog, kind, value=enum[name])
         if name == "VMCOREINFO":
-            return Object(prog, prog.array_type(char, len(vmcoreinfo) + 1), value=vmcoreinfo + b"\0")
+            return Object(
+                prog,
+                prog.array_type(char, len(vmcoreinfo) + 1),
+                value=vmcoreinfo + b"\0",
+            )
         return None
 
     prog.register_object_finder("test", find, enable_index=0)
@@ -37,7 +62,11 @@ def program(enum: dict[str, int], vmcoreinfo: bytes = b"") -> Program:
 
 def test_page_type_in_the_top_byte() -> None:
     """Linux 6.12 and later."""
-    types = page_types(program({"PGTY_buddy": 0xF0, "PGTY_slab": 0xF5, "PGTY_mapcount_underflow": 0xFF}))
+    types = page_types(
+        program(
+            {"PGTY_buddy": 0xF0, "PGTY_slab": 0xF5, "PGTY_mapcount_underflow": 0xFF}
+        )
+    )
     assert types.name(0xF0000000) == "buddy"
     assert types.name(0xF5000123) == "slab"
     assert types.is_type(0xF5000123)
@@ -48,7 +77,15 @@ def test_page_type_in_the_top_byte() -> None:
 
 def test_page_type_as_clear_bits_by_enum() -> None:
     """Linux 6.11."""
-    types = page_types(program({"PG_buddy": 0x40000000, "PG_slab": 0x04000000, "PAGE_TYPE_BASE": 0x80000000}))
+    types = page_types(
+        program(
+            {
+                "PG_buddy": 0x40000000,
+                "PG_slab": 0x04000000,
+                "PAGE_TYPE_BASE": 0x80000000,
+            }
+        )
+    )
     assert types.name(0xFFFFFFFF & ~0x40000000) == "buddy"
     assert types.name(0xFFFFFFFF & ~0x04000000) == "slab"
     assert types.name(FREE) is None
@@ -57,7 +94,12 @@ def test_page_type_as_clear_bits_by_enum() -> None:
 
 def test_page_type_as_clear_bits() -> None:
     """Linux 6.1: macros; what came later says its value in vmcoreinfo."""
-    types = page_types(program({}, b"OSRELEASE=6.10\nNUMBER(PAGE_SLAB_MAPCOUNT_VALUE)=-4097\nNUMBER(PAGE_BUDDY_MAPCOUNT_VALUE)=-129\n"))
+    types = page_types(
+        program(
+            {},
+            b"OSRELEASE=6.10\nNUMBER(PAGE_SLAB_MAPCOUNT_VALUE)=-4097\nNUMBER(PAGE_BUDDY_MAPCOUNT_VALUE)=-129\n",
+        )
+    )
     assert types.name(0xFFFFFF7F) == "buddy"
     assert types.name(0xFFFFFEFF) == "offline"
     assert types.name(0xFFFFFDFF) == "table"
@@ -72,7 +114,12 @@ def test_page_type_as_clear_bits() -> None:
 def test_free_blocks() -> None:
     blocks = FreeBlocks(np.array([4, 8, 16]), np.array([1, 3, 0]), 0x1000, 10)
     found = {i: block[:2] for i in range(32) if (block := blocks.get(i))}
-    assert found == {4: (0x1004, 1), 5: (0x1004, 1), **dict.fromkeys(range(8, 16), (0x1008, 3)), 16: (0x1010, 0)}
+    assert found == {
+        4: (0x1004, 1),
+        5: (0x1004, 1),
+        **dict.fromkeys(range(8, 16), (0x1008, 3)),
+        16: (0x1010, 0),
+    }
 
 
 def test_a_free_block_of_an_impossible_order_is_none() -> None:
@@ -83,10 +130,15 @@ def test_a_free_block_of_an_impossible_order_is_none() -> None:
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 30)), max_size=6))
 def test_spans(pieces: list[tuple[int, int]]) -> None:
     """What the vectors say is what one would find by looking at each span."""
-    spans = [ZoneSpan(i, i, str(i), start, start + length) for i, (start, length) in enumerate(pieces)]
+    spans = [
+        ZoneSpan(i, i, str(i), start, start + length)
+        for i, (start, length) in enumerate(pieces)
+    ]
     owner, shared = _span_of_pfns(spans, np.arange(100, dtype=np.uint64))
     for pfn in range(100):
-        inside = [i for i, span in enumerate(spans) if span.start_pfn <= pfn < span.end_pfn]
+        inside = [
+            i for i, span in enumerate(spans) if span.start_pfn <= pfn < span.end_pfn
+        ]
         assert bool(shared[pfn]) == (len(inside) > 1)
         if len(inside) < 2:
             assert int(owner[pfn]) == (inside[0] if inside else -1)
@@ -94,14 +146,24 @@ def test_spans(pieces: list[tuple[int, int]]) -> None:
 
 @pytest.fixture
 def patchy() -> Program:
-    """64 KiB of memory at 0x10000, each 32-bit word its own address, of which two pages and the end of a third cannot be read."""
-    prog = Program(Platform(Architecture.X86_64, PlatformFlags.IS_64_BIT | PlatformFlags.IS_LITTLE_ENDIAN))
+    """
+    64 KiB of memory at 0x10000, each 32-bit word its own address, of which two pages
+    and the end of a third cannot be read.
+    """
+    prog = Program(
+        Platform(
+            Architecture.X86_64,
+            PlatformFlags.IS_64_BIT | PlatformFlags.IS_LITTLE_ENDIAN,
+        )
+    )
 
     def read(address: int, count: int, offset: int, physical: bool) -> bytes:
         for page in range(address >> 12, (address + count - 1 >> 12) + 1):
             if page in (0x13, 0x17):
                 raise FaultError("not there", page << 12)
-        words = np.arange(address & ~3, (address + count + 3) & ~3, 4, dtype="<u4").tobytes()
+        words = np.arange(
+            address & ~3, (address + count + 3) & ~3, 4, dtype="<u4"
+        ).tobytes()
         return words[address & 3 :][:count]
 
     prog.add_memory_segment(0x10000, 0x10000, read, physical=False)

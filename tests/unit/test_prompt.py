@@ -29,11 +29,33 @@ PROMPT = "pagedbg>"
 class Terminal:
     """pagedbg on the fake target, in a terminal."""
 
-    def __init__(self, tmp_path: Path, *args: str, lines: int = 24, columns: int = 100, **env: str) -> None:
-        kept = {name: value for name, value in os.environ.items() if name not in ("PAGER", "LESS", "NO_COLOR", "PAGEDBG_DEBUG")}
-        environment = {**kept, "TERM": "xterm", "XDG_STATE_HOME": str(tmp_path), "PROMPT_TOOLKIT_NO_CPR": "1", **env}
+    def __init__(
+        self,
+        tmp_path: Path,
+        *args: str,
+        lines: int = 24,
+        columns: int = 100,
+        **env: str,
+    ) -> None:
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("PAGER", "LESS", "NO_COLOR", "PAGEDBG_DEBUG")
+        }
+        environment = {
+            **kept,
+            "TERM": "xterm",
+            "XDG_STATE_HOME": str(tmp_path),
+            "PROMPT_TOOLKIT_NO_CPR": "1",
+            **env,
+        }
         self.child = pexpect.spawn(
-            sys.executable, [str(FAKE), *args], env=environment, dimensions=(lines, columns), encoding="utf-8", timeout=30
+            sys.executable,
+            [str(FAKE), *args],
+            env=environment,
+            dimensions=(lines, columns),
+            encoding="utf-8",
+            timeout=30,
         )
 
     def expect(self, text: str) -> str:
@@ -42,7 +64,10 @@ class Terminal:
         return str(self.child.before)
 
     def printed(self, text: str) -> str:
-        """Wait for what a command prints, not for the echo of its line: the prompt ends bracketed paste before it runs one."""
+        """
+        Wait for what a command prints, not for the echo of its line: the prompt ends
+        bracketed paste before it runs one.
+        """
         return self.expect(f"\x1b[?2004l{text}\r\n")
 
     def ready(self) -> None:
@@ -53,7 +78,9 @@ class Terminal:
         """Press G until less shows the end of its input."""
         for _ in range(30):
             self.child.send("G")
-            found = self.child.expect_exact(["(END)", PROMPT, pexpect.TIMEOUT], timeout=1)
+            found = self.child.expect_exact(
+                ["(END)", PROMPT, pexpect.TIMEOUT], timeout=1
+            )
             if found != 2:
                 return bool(found == 0)
         return False
@@ -193,7 +220,10 @@ def test_history_is_not_written_through_a_link(tmp_path: Path) -> None:
     terminal.child.send("says works\r")
     terminal.printed("works")
     terminal.child.close(force=True)
-    assert (victim.read_text(), stat.S_IMODE(victim.stat().st_mode)) == ("untouched", 0o644)
+    assert (victim.read_text(), stat.S_IMODE(victim.stat().st_mode)) == (
+        "untouched",
+        0o644,
+    )
 
 
 def test_history_falls_back_to_memory(tmp_path: Path) -> None:
@@ -225,7 +255,9 @@ def test_a_dumb_terminal_gets_plain_input(tmp_path: Path) -> None:
 # ---- paging
 
 
-def test_what_overflows_is_paged_and_the_pager_may_be_left_early(terminal: Terminal) -> None:
+def test_what_overflows_is_paged_and_the_pager_may_be_left_early(
+    terminal: Terminal,
+) -> None:
     terminal.child.send("rows pfn 100000\r")
     assert "0x1010" in terminal.expect("\r\n:")
     terminal.child.sendintr()
@@ -249,15 +281,22 @@ def test_what_fits_is_not_paged(tmp_path: Path) -> None:
         (["rows", "pfn", "100"], "", False),
     ],
 )
-def test_the_user_s_pager(tmp_path: Path, args: list[str], pager: str, paged: bool) -> None:
+def test_the_user_s_pager(
+    tmp_path: Path, args: list[str], pager: str, paged: bool
+) -> None:
     terminal = Terminal(tmp_path, *args, PAGER=pager)
     assert ("paged:" in terminal.expect("0x1063")) is paged
     assert terminal.left() == 0
 
 
-@pytest.mark.parametrize("line", ["rows pfn 30 | less", "rows pfn 100000 | less", "rows pfn 30"])
+@pytest.mark.parametrize(
+    "line", ["rows pfn 30 | less", "rows pfn 100000 | less", "rows pfn 30"]
+)
 def test_ctrl_c_in_less_leaves_both_alive(terminal: Terminal, line: str) -> None:
-    """It comes while we wait for less to end, which it does not disturb, or for less to read, which ends the command."""
+    """
+    It comes while we wait for less to end, which it does not disturb, or for less to
+    read, which ends the command.
+    """
     terminal.child.logfile_read = io.StringIO()
     terminal.child.send(f"{line}\r")
     terminal.expect("\r\n:")
@@ -267,12 +306,16 @@ def test_ctrl_c_in_less_leaves_both_alive(terminal: Terminal, line: str) -> None
     terminal.leave_less()
     terminal.child.send("says after\r")
     terminal.printed("after")
-    assert ("Interrupted." in terminal.child.logfile_read.getvalue()) is ("100000" in line)
+    assert ("Interrupted." in terminal.child.logfile_read.getvalue()) is (
+        "100000" in line
+    )
 
 
 @pytest.mark.parametrize("line", ["rows pfn 100000 | less", "rows pfn 100000"])
 @pytest.mark.parametrize("gap", [0, 0.0003])
-def test_a_hail_of_ctrl_c_loses_neither_less_nor_the_prompt(terminal: Terminal, line: str, gap: float) -> None:
+def test_a_hail_of_ctrl_c_loses_neither_less_nor_the_prompt(
+    terminal: Terminal, line: str, gap: float
+) -> None:
     """Nor one that comes while what the one before it has ended is cleaned up after."""
     terminal.child.logfile_read = io.StringIO()
     terminal.child.send(f"{line}\r")
@@ -296,7 +339,9 @@ def test_a_hail_of_ctrl_c_loses_neither_less_nor_the_prompt(terminal: Terminal, 
 
 
 @pytest.mark.parametrize("gap", [0, 0.0003])
-def test_a_hail_of_ctrl_c_ends_one_command_as_one_does(tmp_path: Path, gap: float) -> None:
+def test_a_hail_of_ctrl_c_ends_one_command_as_one_does(
+    tmp_path: Path, gap: float
+) -> None:
     terminal = Terminal(tmp_path, "waits")
     terminal.expect("waiting")
     for _ in range(100):
@@ -308,9 +353,13 @@ def test_a_hail_of_ctrl_c_ends_one_command_as_one_does(tmp_path: Path, gap: floa
     assert terminal.left() == 130 or terminal.child.signalstatus == signal.SIGINT
 
 
-@pytest.mark.parametrize("args", [["-e", "rows pfn 1000000 | sleep 20"], ["-e", "waits"], []])
+@pytest.mark.parametrize(
+    "args", [["-e", "rows pfn 1000000 | sleep 20"], ["-e", "waits"], []]
+)
 @pytest.mark.once
-def test_ctrl_c_does_not_keep_a_session_from_being_closed(tmp_path: Path, args: list[str]) -> None:
+def test_ctrl_c_does_not_keep_a_session_from_being_closed(
+    tmp_path: Path, args: list[str]
+) -> None:
     terminal = Terminal(tmp_path, *args, CLOSING="1.5")
     if args:
         terminal.child.expect_exact(["waiting", pexpect.TIMEOUT], timeout=1.5)
@@ -335,7 +384,9 @@ def test_each_command_is_ended_by_a_ctrl_c_of_its_own(terminal: Terminal) -> Non
         terminal.ready()
 
 
-def test_each_line_of_a_dumb_terminal_is_dropped_by_a_ctrl_c_of_its_own(tmp_path: Path) -> None:
+def test_each_line_of_a_dumb_terminal_is_dropped_by_a_ctrl_c_of_its_own(
+    tmp_path: Path,
+) -> None:
     terminal = Terminal(tmp_path, TERM="dumb")
     terminal.ready()
     for word in ("one", "two", "three"):
@@ -364,8 +415,13 @@ def offers(text: str, completer: LineCompleter | None = None) -> list[str]:
     """Return what the line would be after each of the completions."""
     completer = completer or LineCompleter(fake_session())
     document = Document(text)
-    found = completer.get_completions(document, CompleteEvent(completion_requested=True))
-    return [text[: len(text) + completion.start_position] + completion.text for completion in found]
+    found = completer.get_completions(
+        document, CompleteEvent(completion_requested=True)
+    )
+    return [
+        text[: len(text) + completion.start_position] + completion.text
+        for completion in found
+    ]
 
 
 @pytest.mark.parametrize(
@@ -401,13 +457,26 @@ def test_completion_offers_all_there_is() -> None:
     assert "rows --size" in offers("rows ")
 
 
-@pytest.mark.parametrize("text", ["says x > {}", "says x >{}", "says x >> {}", "rows pfn -o {}", "rows pfn --output {}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "says x > {}",
+        "says x >{}",
+        "says x >> {}",
+        "rows pfn -o {}",
+        "rows pfn --output {}",
+    ],
+)
 def test_file_names(text: str, tmp_path: Path) -> None:
     (tmp_path / "owners.json").touch()
-    assert offers(text.format(tmp_path / "own")) == [text.format(tmp_path / "owners.json")]
+    assert offers(text.format(tmp_path / "own")) == [
+        text.format(tmp_path / "owners.json")
+    ]
 
 
-def test_the_target_is_asked_once_until_it_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_target_is_asked_once_until_it_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     asked = []
 
     def comms(session: Session) -> list[str]:
@@ -424,7 +493,9 @@ def test_the_target_is_asked_once_until_it_is_forgotten(monkeypatch: pytest.Monk
     assert len(asked) == 2
 
 
-def test_a_target_that_cannot_be_read_offers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_target_that_cannot_be_read_offers_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def comms(session: Session) -> list[str]:
         raise LookupError("no tasks")
 

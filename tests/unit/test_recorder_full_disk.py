@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A full disk costs what found no room, which is counted, and its cause is told: on file systems of every size, so that each write fails in turn."""
+"""
+A full disk costs what found no room, which is counted, and its cause is told: on file
+systems of every size, so that each write fails in turn.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,8 @@ from pagedbg.schema.loss import Loss, LossKind
 CPUS, SLOTS, TURNS = 2, 256, 6
 PAGE = 4096
 
-# The smallest capture: a page for each of meta.json and its successor, with what is reserved in each.
+# The smallest capture: a page for each of meta.json and its successor, with what is
+# reserved in each.
 SIZES = [*range(1, 16), *range(16, 120, 8)]
 
 
@@ -44,7 +48,11 @@ class Memory(Backend):
             first = int(self._cpus["head"][cpu]) + 1
             made = np.zeros(count, event_record.RECORD)
             made["seq"] = np.arange(first, first + count)
-            made["cpu"], made["event"], made["time_nsec"] = cpu, event_record.SET, made["seq"]
+            made["cpu"], made["event"], made["time_nsec"] = (
+                cpu,
+                event_record.SET,
+                made["seq"],
+            )
             made["check"] = event_record.check_of(made)
             self._slots[cpu * SLOTS + (made["seq"].astype(np.int64) - 1) % SLOTS] = made
             self._cpus["head"][cpu] += count
@@ -70,7 +78,9 @@ class Memory(Backend):
 def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A small file system, whose size is still to be set."""
     where = tmp_path_factory.mktemp("disk")
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={PAGE}", "small", where], check=True)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={PAGE}", "small", where], check=True
+    )
     yield where
     subprocess.run(["umount", where], check=True)
 
@@ -92,7 +102,9 @@ def asked(directory: Path, **more: Any) -> dict[str, Any]:
     """What a prompt asks of a recorder."""
     return {
         "directory": str(directory),
-        "filter": base64.b64encode(np.zeros((), event_record.FILTER).tobytes()).decode(),
+        "filter": (
+            base64.b64encode(np.zeros((), event_record.FILTER).tobytes()).decode()
+        ),
         "words": "everything",
         "own": [],
         "size": 0,
@@ -101,7 +113,13 @@ def asked(directory: Path, **more: Any) -> dict[str, Any]:
         "adopt": False,
         "begun": None,
         "local_ns": None,
-        "kernel": {"release": "6.12.0", "build_id": "", "boot_id": "", "page_size": 4096, "page_owner": True},
+        "kernel": {
+            "release": "6.12.0",
+            "build_id": "",
+            "boot_id": "",
+            "page_size": 4096,
+            "page_owner": True,
+        },
         "names": {},
         **more,
     }
@@ -115,7 +133,9 @@ def stopped(recording: recorder_process.Recorder, directory: Path) -> Capture:
 
 
 @pytest.mark.parametrize("pages", SIZES)
-def test_a_full_disk_costs_what_found_no_room_and_says_so(disk: Path, rings: list[Memory], pages: int) -> None:
+def test_a_full_disk_costs_what_found_no_room_and_says_so(
+    disk: Path, rings: list[Memory], pages: int
+) -> None:
     subprocess.run(["mount", "-o", f"remount,size={pages * PAGE}", disk], check=True)
     directory = disk / f"capture-{pages}"
     try:
@@ -154,17 +174,24 @@ def test_a_full_disk_costs_what_found_no_room_and_says_so(disk: Path, rings: lis
 def test_there_are_sizes_at_which_each_of_these_happens(disk: Path) -> None:
     """The least and the greatest of the sizes above are what they are meant to be."""
     assert SIZES[0] * PAGE < 2 * (16 << 10) < SIZES[-1] * PAGE
-    assert SIZES[-1] * PAGE > CPUS * TURNS * 200 * event_record.RECORD.itemsize + 3 * (24 << 10)
+    assert SIZES[-1] * PAGE > CPUS * TURNS * 200 * event_record.RECORD.itemsize + 3 * (
+        24 << 10
+    )
 
 
 def test_a_limit_ends_it_as_well(tmp_path: Path, rings: list[Memory]) -> None:
-    recording = recorder_process.Recorder(asked(tmp_path / "capture", size=100 * event_record.RECORD.itemsize))
+    recording = recorder_process.Recorder(
+        asked(tmp_path / "capture", size=100 * event_record.RECORD.itemsize)
+    )
     rings[-1].record(200)
     recording.tick()
     assert recording.ended_by == "size"
     recording.finish()
     capture = Capture(tmp_path / "capture")
-    assert (len(capture.events()), capture.losses) == (100, [Loss(LossKind.NO_ROOM, 300)])
+    assert (len(capture.events()), capture.losses) == (
+        100,
+        [Loss(LossKind.NO_ROOM, 300)],
+    )
 
 
 def test_what_was_cleared_is_not_missing(tmp_path: Path, rings: list[Memory]) -> None:
@@ -177,7 +204,9 @@ def test_what_was_cleared_is_not_missing(tmp_path: Path, rings: list[Memory]) ->
     assert capture.meta.counts.cleared == 100
 
 
-def test_what_was_cleared_does_not_come_back_out_of_the_rings(tmp_path: Path, rings: list[Memory]) -> None:
+def test_what_was_cleared_does_not_come_back_out_of_the_rings(
+    tmp_path: Path, rings: list[Memory]
+) -> None:
     recording = recorder_process.Recorder(asked(tmp_path / "capture", ring=True))
     rings[-1].record(50)
     recording.flush()
@@ -188,13 +217,17 @@ def test_what_was_cleared_does_not_come_back_out_of_the_rings(tmp_path: Path, ri
     assert (len(capture.events()), capture.losses) == (60, [])
 
 
-def test_what_a_ring_has_overwritten_is_counted(tmp_path: Path, rings: list[Memory]) -> None:
+def test_what_a_ring_has_overwritten_is_counted(
+    tmp_path: Path, rings: list[Memory]
+) -> None:
     recording = recorder_process.Recorder(asked(tmp_path / "capture"))
     rings[-1].record(200)
     rings[-1].record(200)
     recording.tick()
     capture = stopped(recording, tmp_path / "capture")
-    assert capture.losses == [Loss(LossKind.OVERWRITTEN, CPUS * 400 - len(capture.events()))]
+    assert capture.losses == [
+        Loss(LossKind.OVERWRITTEN, CPUS * 400 - len(capture.events()))
+    ]
     assert len(capture.events()) == CPUS * SLOTS
 
 
@@ -206,5 +239,7 @@ def test_a_capture_is_for_its_owner_alone(tmp_path: Path, rings: list[Memory]) -
         recording.finish()
     finally:
         os.umask(kept)
-    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "capture").iterdir()} == {0o600}
+    assert {
+        path.stat().st_mode & 0o777 for path in (tmp_path / "capture").iterdir()
+    } == {0o600}
     assert (tmp_path / "capture").stat().st_mode & 0o777 == 0o700

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rendering: what programs read comes back whole; what people read is aligned, fits, and cannot drive the terminal."""
+"""
+Rendering: what programs read comes back whole; what people read is aligned, fits, and
+cannot drive the terminal.
+"""
 
 from __future__ import annotations
 
@@ -47,11 +50,19 @@ def drawn(table: Table, format: str, **more: Any) -> str:
 
 def people(rows: Sequence[Row], **more: Any) -> list[str]:
     """Return the lines of a small table as text."""
-    columns = (Column("pfn", "hex"), Column("gfp"), Column("comm"), Column("pages", "int"))
+    columns = (
+        Column("pfn", "hex"),
+        Column("gfp"),
+        Column("comm"),
+        Column("pages", "int"),
+    )
     return drawn(Table.of(columns, rows), "text", **more).splitlines()
 
 
-ROWS = [(0x1000, "GFP_KERNEL|__GFP_ZERO", "systemd-journal", 1), (0xFFFFF, "GFP_ATOMIC", "init", 1024)]
+ROWS = [
+    (0x1000, "GFP_KERNEL|__GFP_ZERO", "systemd-journal", 1),
+    (0xFFFFF, "GFP_ATOMIC", "init", 1024),
+]
 
 
 # ---- for programs
@@ -59,7 +70,11 @@ ROWS = [(0x1000, "GFP_KERNEL|__GFP_ZERO", "systemd-journal", 1), (0xFFFFF, "GFP_
 
 @given(BATCHES)
 def test_json_comes_back(batches: list[list[Row]]) -> None:
-    expected = [dict(zip([c.name for c in COLUMNS], row, strict=True)) for rows in batches for row in rows]
+    expected = [
+        dict(zip([c.name for c in COLUMNS], row, strict=True))
+        for rows in batches
+        for row in rows
+    ]
     assert json.loads(drawn(Table(COLUMNS, batches), "json")) == expected
     lines = drawn(Table(COLUMNS, batches), "jsonl").split("\n")
     assert lines.pop() == ""
@@ -68,20 +83,33 @@ def test_json_comes_back(batches: list[list[Row]]) -> None:
 
 @given(BATCHES)
 def test_csv_comes_back(batches: list[list[Row]]) -> None:
-    header, *read = csv.reader(io.StringIO(drawn(Table(COLUMNS, batches), "csv"), newline=""))
+    header, *read = csv.reader(
+        io.StringIO(drawn(Table(COLUMNS, batches), "csv"), newline="")
+    )
     assert header == [c.name for c in COLUMNS]
-    expected = [["" if v is None else ";".join(v) if isinstance(v, list) else str(v) for v in row] for rows in batches for row in rows]
+    expected = [
+        [
+            "" if v is None else ";".join(v) if isinstance(v, list) else str(v)
+            for v in row
+        ]
+        for rows in batches
+        for row in rows
+    ]
     assert read == expected
 
 
 def test_json_takes_numpy_values() -> None:
     columns = (Column("pfn", "hex"), Column("share", "share"), Column("stack", "stack"))
     rows = [(numpy.uint64(2**63), numpy.float64(0.5), ("a", "b"))]
-    assert json.loads(drawn(Table.of(columns, rows), "json")) == [{"pfn": 2**63, "share": 0.5, "stack": ["a", "b"]}]
+    assert json.loads(drawn(Table.of(columns, rows), "json")) == [
+        {"pfn": 2**63, "share": 0.5, "stack": ["a", "b"]}
+    ]
 
 
 def test_booleans_are_no_numbers() -> None:
-    assert json.loads(drawn(Table.of([Column("head", "int")], [(True,), (1,)]), "json")) == [{"head": True}, {"head": 1}]
+    assert json.loads(
+        drawn(Table.of([Column("head", "int")], [(True,), (1,)]), "json")
+    ) == [{"head": True}, {"head": 1}]
 
 
 @pytest.mark.parametrize("format", ["text", "json", "jsonl", "csv"])
@@ -99,15 +127,22 @@ def test_rows_are_written_as_they_come(format: str) -> None:
 
 
 @pytest.mark.parametrize("format", ["json", "jsonl", "csv"])
-def test_notes_stay_out_of_data(format: str, capsys: pytest.CaptureFixture[str]) -> None:
-    table = Table.of([Column("pfn", "hex")], [(1,)], notes=["One page could not be read."])
+def test_notes_stay_out_of_data(
+    format: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = Table.of(
+        [Column("pfn", "hex")], [(1,)], notes=["One page could not be read."]
+    )
     assert "could not" not in drawn(table, format)
     assert capsys.readouterr().err == "One page could not be read.\n"
 
 
 def test_empty_tables() -> None:
     columns = [Column("pfn", "hex"), Column("comm")]
-    assert drawn(Table.of(columns, [], empty="No page matches."), "text") == "No page matches.\n"
+    assert (
+        drawn(Table.of(columns, [], empty="No page matches."), "text")
+        == "No page matches.\n"
+    )
     assert drawn(Table.of(columns, []), "json") == "[]\n"
     assert drawn(Table.of(columns, []), "jsonl") == ""
     assert drawn(Table.of(columns, []), "csv") == "pfn,comm\n"
@@ -125,9 +160,23 @@ def test_columns_are_aligned() -> None:
 
 
 def test_each_kind_has_its_form() -> None:
-    columns = [Column("a", "int"), Column("b", "hex"), Column("c", "bytes"), Column("d", "share"), Column("e", "ns"), Column("f")]
-    rows = [(7, 7, 7, 7.0, 1_500_000_000, "x"), (None,) * 6, (0, 0, 3 << 20, 0.04, 0, ""), (1, 1, 1536, 1.0, 1, "x")]
-    lines = [line.split("  ") for line in drawn(Table.of(columns, rows), "text").splitlines()]
+    columns = [
+        Column("a", "int"),
+        Column("b", "hex"),
+        Column("c", "bytes"),
+        Column("d", "share"),
+        Column("e", "ns"),
+        Column("f"),
+    ]
+    rows = [
+        (7, 7, 7, 7.0, 1_500_000_000, "x"),
+        (None,) * 6,
+        (0, 0, 3 << 20, 0.04, 0, ""),
+        (1, 1, 1536, 1.0, 1, "x"),
+    ]
+    lines = [
+        line.split("  ") for line in drawn(Table.of(columns, rows), "text").splitlines()
+    ]
     cells = [[cell.strip() for cell in line if cell.strip()] for line in lines]
     assert cells[1] == ["7", "0x7", "7 B", "7.0%", "1.500000s", "x"]
     assert cells[2] == ["-"] * 6
@@ -137,7 +186,10 @@ def test_each_kind_has_its_form() -> None:
 
 def test_a_stack_stands_below_its_row() -> None:
     columns = [Column("pages", "int"), Column("stack", "stack"), Column("comm")]
-    rows = [(4, ["alloc_pages+0x10/0x80", "xfs_buf_alloc+0x1/0x2 [xfs]"], "init"), (2, None, "kthreadd")]
+    rows = [
+        (4, ["alloc_pages+0x10/0x80", "xfs_buf_alloc+0x1/0x2 [xfs]"], "init"),
+        (2, None, "kthreadd"),
+    ]
     assert drawn(Table.of(columns, rows), "text").splitlines() == [
         "pages  comm",
         "    4  init",
@@ -158,7 +210,12 @@ def test_text_is_cut_on_a_narrow_terminal_only() -> None:
 NAME = st.text()
 
 
-@given(st.lists(st.tuples(st.integers(0, 2**52), NAME, NAME, st.integers(0, 2**30)), min_size=1), st.integers(20, 100))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2**52), NAME, NAME, st.integers(0, 2**30)), min_size=1
+    ),
+    st.integers(20, 100),
+)
 def test_no_line_is_too_long_and_no_number_is_cut(rows: list[Row], width: int) -> None:
     *lines, last = people(rows, width=width)
     if not last.startswith("No room for"):
@@ -176,19 +233,30 @@ def test_columns_without_room_are_named() -> None:
 
 
 def test_wide_characters_count_twice() -> None:
-    lines = drawn(Table.of([Column("comm"), Column("n", "int")], [("日本", 1), ("abcd", 2)]), "text").splitlines()
+    lines = drawn(
+        Table.of([Column("comm"), Column("n", "int")], [("日本", 1), ("abcd", 2)]),
+        "text",
+    ).splitlines()
     assert lines == ["comm  n", "日本  1", "abcd  2"]
 
 
 def test_a_later_batch_may_widen_the_columns() -> None:
     batches = [[("a", 1)], [("a-longer-name", 22)]]
-    assert drawn(Table([Column("comm"), Column("n", "int")], batches), "text").splitlines() == ["comm  n", "a     1", "a-longer-name  22"]
+    assert drawn(
+        Table([Column("comm"), Column("n", "int")], batches), "text"
+    ).splitlines() == ["comm  n", "a     1", "a-longer-name  22"]
 
 
 @pytest.mark.parametrize("kind", ["str", "stack"])
 def test_a_name_cannot_drive_the_terminal(kind: Any) -> None:
     evil = "\x1b]0;owned\x07\n\udc80"
-    text = drawn(Table.of([Column("n", "int"), Column("name", kind)], [(1, [evil] if kind == "stack" else evil)]), "text")
+    text = drawn(
+        Table.of(
+            [Column("n", "int"), Column("name", kind)],
+            [(1, [evil] if kind == "stack" else evil)],
+        ),
+        "text",
+    )
     assert r"\x1b]0;owned\x07\n\udc80" in text
     assert "\x1b" not in text and "\x07" not in text
     assert text.count("\n") == (3 if kind == "stack" else 2)
@@ -201,27 +269,44 @@ def test_notes_follow_the_rows_even_when_they_come_late() -> None:
         yield [(1,)]
         notes.append("Two pages could not be read.")
 
-    assert drawn(Table([Column("n", "int")], batches(), notes=notes), "text") == "n\n1\nTwo pages could not be read.\n"
+    assert (
+        drawn(Table([Column("n", "int")], batches(), notes=notes), "text")
+        == "n\n1\nTwo pages could not be read.\n"
+    )
 
 
 def test_text_of_its_own_stands_instead_of_the_rows() -> None:
-    table = Table.of([Column("n", "int")], [(1,)], text=["pfn 0x1:", "  free"], notes=["Said last."])
+    table = Table.of(
+        [Column("n", "int")], [(1,)], text=["pfn 0x1:", "  free"], notes=["Said last."]
+    )
     assert drawn(table, "text") == "pfn 0x1:\n  free\nSaid last.\n"
-    assert json.loads(drawn(Table.of([Column("n", "int")], [(1,)], text=["x"]), "json")) == [{"n": 1}]
+    assert json.loads(
+        drawn(Table.of([Column("n", "int")], [(1,)], text=["x"]), "json")
+    ) == [{"n": 1}]
 
 
 def test_colours_only_when_asked_for() -> None:
     table = [Column("n", "int")], [(1,)]
     assert "\x1b" not in drawn(Table.of(*table, notes=["x"]), "text")
-    assert drawn(Table.of(*table, notes=["x"]), "text", color=True) == "\x1b[1mn\x1b[0m\n1\n\x1b[2mx\x1b[0m\n"
+    assert (
+        drawn(Table.of(*table, notes=["x"]), "text", color=True)
+        == "\x1b[1mn\x1b[0m\n1\n\x1b[2mx\x1b[0m\n"
+    )
     assert "\x1b" not in drawn(Table.of(*table), "json", color=True)
 
 
 @pytest.mark.parametrize(
     ("environment", "wanted"),
-    [({"TERM": "xterm"}, True), ({"TERM": "dumb"}, False), ({}, False), ({"TERM": "xterm", "NO_COLOR": "1"}, False)],
+    [
+        ({"TERM": "xterm"}, True),
+        ({"TERM": "dumb"}, False),
+        ({}, False),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, False),
+    ],
 )
-def test_who_wants_colours(environment: dict[str, str], wanted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_wants_colours(
+    environment: dict[str, str], wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("TERM", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():

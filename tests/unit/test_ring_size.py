@@ -17,15 +17,30 @@ MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 @given(st.integers(1, 8192), st.integers(64 << 20, 1 << 44))
-def test_the_most_slots_are_the_last_power_of_two_that_fits_a_sixteenth(cpus: int, memory: int) -> None:
+def test_the_most_slots_are_the_last_power_of_two_that_fits_a_sixteenth(
+    cpus: int, memory: int
+) -> None:
     most = most_slots(cpus, memory)
     assert most & (most - 1) == 0
-    assert most * cpus * RECORD.itemsize <= memory // 16 < 2 * most * cpus * RECORD.itemsize or most == 1
+    assert (
+        most * cpus * RECORD.itemsize
+        <= memory // 16
+        < 2 * most * cpus * RECORD.itemsize
+        or most == 1
+    )
 
 
-def test_rings_that_are_too_large_for_the_machine_are_refused_with_the_largest() -> None:
+def test_rings_that_are_too_large_for_the_machine_are_refused_with_the_largest() -> (
+    None
+):
     cpus = 4096
-    with pytest.raises(UsageError, match=r"would take 524,288 MiB, .* sixteenth of this machine's memory: \d+ at most") as raised:
+    with pytest.raises(
+        UsageError,
+        match=(
+            r"would take 524,288 MiB, .* sixteenth of this machine's memory: \d+ at"
+            r" most"
+        ),
+    ) as raised:
         _slots(1 << 20, cpus)
     most = int(str(raised.value).split()[-3])
     assert _slots(most, cpus) == most

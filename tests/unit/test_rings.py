@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rings that are read while they are written: nothing false, nothing twice, and every record either read or counted as lost."""
+"""
+Rings that are read while they are written: nothing false, nothing twice, and every
+record either read or counted as lost.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ from pagedbg.schema.event_record import RECORD, check_of
 
 
 class Writer:
-    """Writes into a ring as bpf/ring.h says, in steps that a reader may come between."""
+    """
+    Writes into a ring as bpf/ring.h says, in steps that a reader may come between.
+    """
 
     def __init__(self, slots: int) -> None:
         self.slots = np.zeros(slots, RECORD)
@@ -86,9 +91,16 @@ def test_a_record_that_is_never_finished_is_counted_as_lost_and_stops_nothing() 
 
 
 @given(
-    st.integers(0, 4).map(lambda n: 4 << n), st.lists(st.one_of(st.integers(1, 100), st.just("drain"), st.just("begin"), st.just("finish")))
+    st.integers(0, 4).map(lambda n: 4 << n),
+    st.lists(
+        st.one_of(
+            st.integers(1, 100), st.just("drain"), st.just("begin"), st.just("finish")
+        )
+    ),
 )
-def test_every_record_is_read_once_in_order_or_lost(slots: int, steps: list[Any]) -> None:
+def test_every_record_is_read_once_in_order_or_lost(
+    slots: int, steps: list[Any]
+) -> None:
     writer = Writer(slots)
     ring = Ring(writer.slots, writer.head)
     numbers: list[int] = []
@@ -134,7 +146,9 @@ class _Slots(np.ndarray):  # type: ignore[type-arg]
 
 
 @given(st.integers(1, 40), st.integers(0, 40))
-def test_a_record_that_may_have_been_overwritten_while_it_was_copied_is_lost(before: int, during: int) -> None:
+def test_a_record_that_may_have_been_overwritten_while_it_was_copied_is_lost(
+    before: int, during: int
+) -> None:
     writer = Writer(16)
     racing = Racing(writer, during)
     ring = Ring(racing.slots, writer.head)
@@ -157,9 +171,16 @@ class Stopped(Writer):
         record["event"], record["cpu"], record["order"] = 1, self.CPU, 3
         super().finish(number)
 
-    def settled(self, known: NDArray[np.bool_] | None = None, head: int | None = -1) -> Settled:
+    def settled(
+        self, known: NDArray[np.bool_] | None = None, head: int | None = -1
+    ) -> Settled:
         everything = np.ones(len(self.slots), np.bool_)
-        return settled_records(self.slots, everything if known is None else known, int(self.head[0]) if head == -1 else head, self.CPU)
+        return settled_records(
+            self.slots,
+            everything if known is None else known,
+            int(self.head[0]) if head == -1 else head,
+            self.CPU,
+        )
 
 
 def numbers_of(settled: Settled) -> list[int]:
@@ -177,13 +198,17 @@ def test_a_ring_that_has_stopped_has_its_last_records_in_order(written: int) -> 
 
 
 @given(st.integers(0, 20), st.integers(1, 4))
-def test_records_that_were_being_written_are_counted_as_damaged(written: int, begun: int) -> None:
+def test_records_that_were_being_written_are_counted_as_damaged(
+    written: int, begun: int
+) -> None:
     ring = Stopped(8)
     ring.write(written)
     for _ in range(begun):
         ring.begin()
     settled = ring.settled()
-    assert numbers_of(settled) == list(range(max(written + begun - 8, 0) + 1, written + 1))
+    assert numbers_of(settled) == list(
+        range(max(written + begun - 8, 0) + 1, written + 1)
+    )
     assert settled.damaged == begun
 
 
@@ -199,7 +224,9 @@ def test_what_could_not_be_read_is_counted(written: int, missing: set[int]) -> N
 
 
 @given(st.integers(1, 40), st.one_of(st.none(), st.integers(0, 2**64 - 1)))
-def test_a_wrong_number_of_the_newest_is_told_from_the_records(written: int, head: int | None) -> None:
+def test_a_wrong_number_of_the_newest_is_told_from_the_records(
+    written: int, head: int | None
+) -> None:
     ring = Stopped(8)
     ring.write(written)
     settled = ring.settled(head=head)
@@ -209,7 +236,10 @@ def test_a_wrong_number_of_the_newest_is_told_from_the_records(written: int, hea
         assert numbers_of(settled) == list(range(max(written - 8, 0) + 1, written + 1))
 
 
-@given(st.binary(min_size=8 * RECORD.itemsize, max_size=8 * RECORD.itemsize), st.integers(0, 2**64 - 1))
+@given(
+    st.binary(min_size=8 * RECORD.itemsize, max_size=8 * RECORD.itemsize),
+    st.integers(0, 2**64 - 1),
+)
 def test_noise_is_no_event(noise: bytes, head: int) -> None:
     slots = np.frombuffer(noise, RECORD)
     settled = settled_records(slots, np.ones(8, np.bool_), head, 0)
@@ -218,16 +248,28 @@ def test_noise_is_no_event(noise: bytes, head: int) -> None:
 
 
 @given(st.integers(8, 20), st.integers(0, 8 * RECORD.itemsize - 1), st.integers(1, 255))
-def test_a_record_in_which_a_bit_has_changed_is_damaged(written: int, at: int, bits: int) -> None:
+def test_a_record_in_which_a_bit_has_changed_is_damaged(
+    written: int, at: int, bits: int
+) -> None:
     ring = Stopped(8)
     ring.write(written)
     ring.slots.view(np.uint8)[at] ^= bits
     settled = ring.settled()
-    assert (len(settled.records), settled.damaged, settled.head_damaged) == (7, 1, False)
+    assert (len(settled.records), settled.damaged, settled.head_damaged) == (
+        7,
+        1,
+        False,
+    )
 
 
-@given(st.integers(1, 20), st.integers(0, 7), st.sampled_from([("event", 0), ("event", 8), ("cpu", 0), ("order", 32)]))
-def test_a_record_that_says_what_none_can_say_is_damaged(written: int, slot: int, wrong: tuple[str, int]) -> None:
+@given(
+    st.integers(1, 20),
+    st.integers(0, 7),
+    st.sampled_from([("event", 0), ("event", 8), ("cpu", 0), ("order", 32)]),
+)
+def test_a_record_that_says_what_none_can_say_is_damaged(
+    written: int, slot: int, wrong: tuple[str, int]
+) -> None:
     ring = Stopped(8)
     ring.write(written)
     used = slot < written

@@ -15,23 +15,41 @@ import pytest
 from pagedbg.capture.scratch import scratch
 
 
-def test_what_a_killed_process_has_left_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = "import os, signal\nfrom pagedbg.capture.scratch import scratch\nmade = scratch()\nos.kill(os.getpid(), signal.SIGKILL)"
-    killed = subprocess.run([sys.executable, "-c", program], env={**os.environ, "TMPDIR": str(tmp_path)}, check=False)
+def test_what_a_killed_process_has_left_is_removed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = (
+        "import os, signal\nfrom pagedbg.capture.scratch import scratch\nmade ="
+        " scratch()\nos.kill(os.getpid(), signal.SIGKILL)"
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        check=False,
+    )
     assert killed.returncode == -signal.SIGKILL
     (left,) = tmp_path.iterdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with scratch() as mine, scratch() as other:
-        assert {path.name for path in tmp_path.iterdir()} == {Path(mine).name, Path(other).name}
+        assert {path.name for path in tmp_path.iterdir()} == {
+            Path(mine).name,
+            Path(other).name,
+        }
     assert left.name.startswith("pagedbg-")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_somebody_elses_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_somebody_elses_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "pagedbg-mine").mkdir()
     (tmp_path / "aim").mkdir()
     (tmp_path / "pagedbg-1-1-link").symlink_to(tmp_path / "aim")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with scratch():
         pass
-    assert {path.name for path in tmp_path.iterdir()} == {"pagedbg-mine", "aim", "pagedbg-1-1-link"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "pagedbg-mine",
+        "aim",
+        "pagedbg-1-1-link",
+    }

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which function and which module a stack is put down to; the stacks are what the lab's kernels printed."""
+"""
+Which function and which module a stack is put down to; the stacks are what the lab's
+kernels printed.
+"""
 
 from __future__ import annotations
 
@@ -392,8 +395,17 @@ handle_mm_fault+0xb1/0x310
     ),
 )
 
-ALLOCATOR_ALONE = ["get_page_from_freelist+0x141d/0x15a0", "__alloc_pages_noprof+0x13a/0x2a0", "alloc_pages_mpol_noprof+0xd6/0x1a0"]
-MODULE = [*ALLOCATOR_ALONE, "pagedbg_alloc_order9+0x15/0x20 [pagedbg_blocks]", "0xffffffffc0228017", "do_one_initcall+0x53/0x1c0"]
+ALLOCATOR_ALONE = [
+    "get_page_from_freelist+0x141d/0x15a0",
+    "__alloc_pages_noprof+0x13a/0x2a0",
+    "alloc_pages_mpol_noprof+0xd6/0x1a0",
+]
+MODULE = [
+    *ALLOCATOR_ALONE,
+    "pagedbg_alloc_order9+0x15/0x20 [pagedbg_blocks]",
+    "0xffffffffc0228017",
+    "do_one_initcall+0x53/0x1c0",
+]
 
 
 STACKS = {"6.1": LINUX_6_1, "6.12": LINUX_6_12, "7.3": LINUX_7_3}
@@ -401,9 +413,15 @@ STACKS = {"6.1": LINUX_6_1, "6.12": LINUX_6_12, "7.3": LINUX_7_3}
 
 @pytest.mark.parametrize(
     "name, stack",
-    [pytest.param(name, stack.strip().split("\n"), id=f"{release}-{name}") for release, stacks in STACKS.items() for name, stack in stacks],
+    [
+        pytest.param(name, stack.strip().split("\n"), id=f"{release}-{name}")
+        for release, stacks in STACKS.items()
+        for name, stack in stacks
+    ],
 )
-def test_the_function_is_the_innermost_that_is_not_the_allocators_own(name: str, stack: list[str]) -> None:
+def test_the_function_is_the_innermost_that_is_not_the_allocators_own(
+    name: str, stack: list[str]
+) -> None:
     assert function_of(stack) == name
     assert module_of(stack) is None
 
@@ -412,7 +430,12 @@ def test_the_module_is_that_of_the_innermost_frame_that_belongs_to_one() -> None
     assert module_of(MODULE) == "pagedbg_blocks"
     assert function_of(MODULE) == "pagedbg_alloc_order9"
     outer = "nvme_probe+0x1/0x2 [nvme]"
-    assert module_of(["kmalloc_noprof+0x1/0x2", "nvme_core_alloc+0x1/0x2 [nvme_core]", outer]) == "nvme_core"
+    assert (
+        module_of(
+            ["kmalloc_noprof+0x1/0x2", "nvme_core_alloc+0x1/0x2 [nvme_core]", outer]
+        )
+        == "nvme_core"
+    )
     assert module_of(["kmalloc_noprof+0x1/0x2", outer]) == "nvme"
 
 
@@ -430,7 +453,12 @@ def test_an_empty_stack_has_neither() -> None:
 
 
 def test_an_address_without_a_name_is_its_own_function() -> None:
-    assert function_of([*ALLOCATOR_ALONE, "0xffffffffc0228017", "do_one_initcall+0x53/0x1c0"]) == "0xffffffffc0228017"
+    assert (
+        function_of(
+            [*ALLOCATOR_ALONE, "0xffffffffc0228017", "do_one_initcall+0x53/0x1c0"]
+        )
+        == "0xffffffffc0228017"
+    )
     assert module_of(["0xffffffffc0228017"]) is None
 
 
@@ -441,10 +469,31 @@ def test_what_stands_in_place_of_a_stack_is_its_own_function() -> None:
 
 
 @pytest.mark.parametrize(
-    "suffix", ["", "_noprof", ".isra.0", ".part.0", ".constprop.0", ".isra.0.cold", "_noprof.constprop.0", ".llvm.1234"]
+    "suffix",
+    [
+        "",
+        "_noprof",
+        ".isra.0",
+        ".part.0",
+        ".constprop.0",
+        ".isra.0.cold",
+        "_noprof.constprop.0",
+        ".llvm.1234",
+    ],
 )
-def test_what_compilers_and_profiling_append_does_not_hide_an_allocator(suffix: str) -> None:
-    assert function_of([f"__alloc_pages{suffix}+0x1/0x2", f"kmem_cache_alloc{suffix}+0x1/0x2", "caller+0x1/0x2"]) == "caller"
+def test_what_compilers_and_profiling_append_does_not_hide_an_allocator(
+    suffix: str,
+) -> None:
+    assert (
+        function_of(
+            [
+                f"__alloc_pages{suffix}+0x1/0x2",
+                f"kmem_cache_alloc{suffix}+0x1/0x2",
+                "caller+0x1/0x2",
+            ]
+        )
+        == "caller"
+    )
 
 
 @given(st.lists(st.text(max_size=40), max_size=5))

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Whatever standard streams pagedbg is started with it ends with a status and at most a sentence, on standard error; Ctrl-C ends it at any time."""
+"""
+Whatever standard streams pagedbg is started with it ends with a status and at most a
+sentence, on standard error; Ctrl-C ends it at any time.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,14 @@ BAD = "Bad file descriptor"
 FULL = "No space left on device"
 
 
-def run(redirections: str, *args: str, input: str = "") -> subprocess.CompletedProcess[str]:
+def run(
+    redirections: str, *args: str, input: str = ""
+) -> subprocess.CompletedProcess[str]:
     """Run pagedbg with redirections as a shell has them."""
     shell = ["sh", "-c", f'exec "$@" {redirections}', "sh", *PROGRAM, *args]
-    done = subprocess.run(shell, input=input, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        shell, input=input, capture_output=True, text=True, timeout=120, check=False
+    )
     assert "Traceback" not in done.stderr
     assert "bug in pagedbg" not in done.stderr
     assert "Exception ignored" not in done.stderr
@@ -60,14 +67,18 @@ WAYS: dict[str, Callable[[Path, str], tuple[list[str], str]]] = {
         (">&- 2>&-", "status", 1, ""),
     ],
 )
-def test_output_that_cannot_be_written(tmp_path: Path, way: str, redirections: str, line: str, status: int, said: str) -> None:
+def test_output_that_cannot_be_written(
+    tmp_path: Path, way: str, redirections: str, line: str, status: int, said: str
+) -> None:
     args, input = WAYS[way](tmp_path, line)
     done = run(redirections, "--sample", *args, input=input)
     assert done.returncode == status
     assert said in done.stderr
     assert done.stderr.count("\n") == (1 if said else 0)
     # Errors never go to standard output.
-    assert ("kernel:" in done.stdout) is (line == "status" and ">" not in redirections.replace("2>", ""))
+    assert ("kernel:" in done.stdout) is (
+        line == "status" and ">" not in redirections.replace("2>", "")
+    )
     assert "nonsense" not in done.stdout
 
 
@@ -83,13 +94,23 @@ def test_no_input_is_no_command(redirections: str) -> None:
 @pytest.mark.parametrize("file", ["/dev/full", "/dev/zero"])
 @pytest.mark.parametrize("option", ["<", "-x"])
 def test_input_without_end_is_no_command(file: str, option: str) -> None:
-    done = run(f"<{file}", "--sample") if option == "<" else run("", "--sample", "-x", file)
+    done = (
+        run(f"<{file}", "--sample")
+        if option == "<"
+        else run("", "--sample", "-x", file)
+    )
     assert (done.returncode, done.stdout) == (2, "")
     assert "too long" in done.stderr
 
 
 def test_nothing_at_all_is_open() -> None:
-    for args, status in ((["status"], 1), (["nonsense"], 2), ([], 0), (["--help"], 1), (["--nonsense"], 2)):
+    for args, status in (
+        (["status"], 1),
+        (["nonsense"], 2),
+        ([], 0),
+        (["--help"], 1),
+        (["--nonsense"], 2),
+    ):
         done = run("<&- >&- 2>&-", "--sample", *args)
         assert (done.returncode, done.stdout, done.stderr) == (status, "", "")
 
@@ -112,12 +133,18 @@ def test_help_that_nobody_can_read(args: list[str]) -> None:
 
 
 def started(*args: str) -> subprocess.Popen[str]:
-    """Start pagedbg and wait until Ctrl-C is its own business: before that it is Python's."""
-    process = subprocess.Popen([*PROGRAM, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    """
+    Start pagedbg and wait until Ctrl-C is its own business: before that it is Python's.
+    """
+    process = subprocess.Popen(
+        [*PROGRAM, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     path = Path(f"/proc/{process.pid}/status")
     caught, seen = True, False
     while process.poll() is None and (caught or not seen):
-        mask = next(line for line in path.read_text().splitlines() if line.startswith("SigCgt:"))
+        mask = next(
+            line for line in path.read_text().splitlines() if line.startswith("SigCgt:")
+        )
         caught = bool(int(mask.split()[1], 16) >> (signal.SIGINT - 1) & 1)
         seen = seen or caught
     assert process.poll() is None
@@ -141,13 +168,29 @@ def test_ctrl_c_during_the_start_ends_it_without_a_word(delay: int) -> None:
     ended_quietly(process)
 
 
-def test_ctrl_c_while_drgn_loads_its_plugins_ends_it_without_a_word(tmp_path: Path) -> None:
+def test_ctrl_c_while_drgn_loads_its_plugins_ends_it_without_a_word(
+    tmp_path: Path,
+) -> None:
     plugin, ready = tmp_path / "plugin.py", tmp_path / "ready"
-    plugin.write_text(f"import pathlib, time\npathlib.Path({str(ready)!r}).touch()\ntime.sleep(60)\n")
+    plugin.write_text(
+        f"import pathlib, time\npathlib.Path({str(ready)!r}).touch()\ntime.sleep(60)\n"
+    )
     # As root the program itself leaves out what this variable names.
-    program = [sys.executable, "-c", "import sys; from pagedbg.cli import main; sys.exit(main())", "--sample", "status"]
+    program = [
+        sys.executable,
+        "-c",
+        "import sys; from pagedbg.cli import main; sys.exit(main())",
+        "--sample",
+        "status",
+    ]
     environment = {**os.environ, "DRGN_PLUGINS": f"slow={plugin}"}
-    process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        program,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
     while not ready.exists():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)

@@ -17,12 +17,21 @@ START = 0xFFFF_FFFF_8100_0000
 
 def symbol(name: str, offset: int, weak: bool = False) -> Symbol:
     """A symbol of the kernel image."""
-    return Symbol(name, START + offset, 0, SymbolBinding.WEAK if weak else SymbolBinding.GLOBAL, SymbolKind.FUNC)
+    return Symbol(
+        name,
+        START + offset,
+        0,
+        SymbolBinding.WEAK if weak else SymbolBinding.GLOBAL,
+        SymbolKind.FUNC,
+    )
 
 
 def symbolizer(*symbols: Symbol, end: int = 0x10000) -> Symbolizer:
     """Of a kernel without modules and BPF programs."""
-    return Symbolizer(Program(Platform(Architecture.X86_64)), [symbol("_stext", 0), symbol("_end", end), *symbols])
+    return Symbolizer(
+        Program(Platform(Architecture.X86_64)),
+        [symbol("_stext", 0), symbol("_end", end), *symbols],
+    )
 
 
 def name(table: Symbolizer, offset: int) -> str:
@@ -31,26 +40,34 @@ def name(table: Symbolizer, offset: int) -> str:
     return found
 
 
-# ---- one table ---------------------------------------------------------------------------------------------------------------------------
+# ---- one table ----------
 
 
 @given(
-    st.lists(st.tuples(st.integers(0x1000, 0x1100), st.sampled_from("abcdefgh")), max_size=12),
+    st.lists(
+        st.tuples(st.integers(0x1000, 0x1100), st.sampled_from("abcdefgh")), max_size=12
+    ),
     st.integers(0xFF0, 0x1110),
 )
-def test_an_address_is_so_far_behind_the_nearest_symbol_before_it_and_the_next_one_ends_that(pairs: list[tuple[int, str]], at: int) -> None:
-    table = SymbolTable.of(0x1000, 0x1100, [pair for pair in pairs if pair[0] < 0x1100], " [mod]")
+def test_an_address_is_so_far_behind_the_symbol_before_it_up_to_the_next(
+    pairs: list[tuple[int, str]], at: int
+) -> None:
+    table = SymbolTable.of(
+        0x1000, 0x1100, [pair for pair in pairs if pair[0] < 0x1100], " [mod]"
+    )
     before = [address for address, _ in pairs if address <= at and address < 0x1100]
     if not before:
         assert table.name(at) is None
         return
     start = max(before)
-    end = min((address for address, _ in pairs if start < address < 0x1100), default=0x1100)
+    end = min(
+        (address for address, _ in pairs if start < address < 0x1100), default=0x1100
+    )
     first = next(name for address, name in pairs if address == start)
     assert table.name(at) == f"{first}+{at - start:#x}/{end - start:#x} [mod]"
 
 
-# ---- the kernel image --------------------------------------------------------------------------------------------------------------------
+# ---- the kernel image ----------
 
 
 def test_a_return_address_is_written_as_the_kernel_writes_it() -> None:
@@ -67,8 +84,9 @@ def test_addresses_outside_the_image_and_all_modules_stay_numbers() -> None:
         assert table([address]) == [f"0x{address:x}"]
 
 
-# scripts/kallsyms.c, compare_symbols(): what is weak comes behind, then what a linker script provides, then what has more underscores
-# in front; otherwise the order of nm stays. The kernel prints the first.
+# scripts/kallsyms.c, compare_symbols(): what is weak comes behind, then what a linker
+# script provides, then what has more underscores in front; otherwise the order of nm
+# stays. The kernel prints the first.
 @pytest.mark.parametrize(
     "aliases, printed",
     [
@@ -88,13 +106,24 @@ def test_addresses_outside_the_image_and_all_modules_stay_numbers() -> None:
         (["__pfx_f", "f"], "f"),
     ],
 )
-def test_of_several_names_at_one_address_the_kernels_choice_is_printed(aliases: list[str], printed: str) -> None:
-    symbols = [symbol(alias.removeprefix("weak:"), 0x100, alias.startswith("weak:")) for alias in aliases]
-    assert name(symbolizer(*symbols, symbol("next", 0x140)), 0x104) == f"{printed}+0x4/0x40"
+def test_of_several_names_at_one_address_the_kernels_choice_is_printed(
+    aliases: list[str], printed: str
+) -> None:
+    symbols = [
+        symbol(alias.removeprefix("weak:"), 0x100, alias.startswith("weak:"))
+        for alias in aliases
+    ]
+    assert (
+        name(symbolizer(*symbols, symbol("next", 0x140)), 0x104)
+        == f"{printed}+0x4/0x40"
+    )
 
 
 def test_the_order_of_the_table_matters_only_between_equals() -> None:
-    symbols = [symbol(f"{'_' * (i % 3)}f{i // 3}", 0x100 + i // 3 * 16, weak=i % 5 == 0) for i in range(300)]
+    symbols = [
+        symbol(f"{'_' * (i % 3)}f{i // 3}", 0x100 + i // 3 * 16, weak=i % 5 == 0)
+        for i in range(300)
+    ]
     addresses = [START + offset for offset in range(0, 0x1000, 7)]
     ordered = symbolizer(*symbols)(addresses)
     random.Random(1).shuffle(symbols)
@@ -108,9 +137,14 @@ def test_each_address_is_answered_in_its_place() -> None:
     assert table([]) == []
 
 
-def test_modules_that_cannot_be_read_are_said_once_and_their_frames_stay_numbers() -> None:
+def test_modules_that_cannot_be_read_are_said_once_and_their_frames_stay_numbers() -> (
+    None
+):
     table = symbolizer(symbol("a", 0x100))
-    assert table([0xFFFF_FFFF_C000_0000, 0xFFFF_FFFF_C000_0010]) == ["0xffffffffc0000000", "0xffffffffc0000010"]
+    assert table([0xFFFF_FFFF_C000_0000, 0xFFFF_FFFF_C000_0010]) == [
+        "0xffffffffc0000000",
+        "0xffffffffc0000010",
+    ]
     assert len([note for note in table.notes if "modules" in note]) == 1
 
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-Promise 1, as far as it needs no guest (tests/vm/test_root.py is the rest): what is read, started and written as root, in a directory of somebody else,
-with an environment of somebody else.
+Promise 1, as far as it needs no guest (tests/vm/test_root.py is the rest): what is
+read, started and written as root, in a directory of somebody else, with an environment
+of somebody else.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ from pagedbg.trust import Untrusted
 SAMPLE = Path(pagedbg.__file__).parent / "data" / "sample.vmcore"
 LAUNCHER = Path(sys.executable).with_name("pagedbg")
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has something to lose, and can make files of somebody else")
+as_root = pytest.mark.skipif(
+    os.geteuid() != 0,
+    reason="only root has something to lose, and can make files of somebody else",
+)
 
 
 @pytest.fixture
@@ -112,7 +116,9 @@ def behind_a_link_into_a_directory_of_somebody_else(path: Path) -> Path:
         behind_a_link_into_a_directory_of_somebody_else,
     ],
 )
-def test_a_file_that_somebody_else_may_have_put_there_is_not_read(kept: Path, hostile: Callable[[Path], Path]) -> None:
+def test_a_file_that_somebody_else_may_have_put_there_is_not_read(
+    kept: Path, hostile: Callable[[Path], Path]
+) -> None:
     path = hostile(kept)
     assert path.read_text() == "contents"
     with pytest.raises(Untrusted):
@@ -154,7 +160,10 @@ def test_a_private_file_is_made_and_found_again(tmp_path: Path) -> None:
         os.write(descriptor, line)
         os.close(descriptor)
     assert path.read_bytes() == b"one\ntwo\n"
-    assert (stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(path.parent.stat().st_mode)) == (0o600, 0o700)
+    assert (
+        stat.S_IMODE(path.stat().st_mode),
+        stat.S_IMODE(path.parent.stat().st_mode),
+    ) == (0o600, 0o700)
 
 
 def test_a_file_of_ours_that_others_could_read_is_closed_to_them(kept: Path) -> None:
@@ -180,7 +189,9 @@ def a_link_to_nothing(path: Path, victim: Path) -> None:
 
 
 @pytest.mark.parametrize("trap", [a_link, a_second_name, a_fifo, a_link_to_nothing])
-def test_nothing_is_written_through_a_trap(kept: Path, trap: Callable[[Path, Path], None]) -> None:
+def test_nothing_is_written_through_a_trap(
+    kept: Path, trap: Callable[[Path, Path], None]
+) -> None:
     kept.chmod(0o644)
     path = kept.with_name("history")
     trap(path, kept)
@@ -199,7 +210,9 @@ def test_nothing_is_written_below_a_directory_of_somebody_else(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_that_was_chosen_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_place_that_was_chosen_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert trust.cache_directory("bpf") == str(tmp_path / "pagedbg" / "bpf")
@@ -220,15 +233,22 @@ if os.geteuid() == 0:
 os.environ.update(HOME={home!r}, XDG_CACHE_HOME={chosen!r}, XDG_STATE_HOME={chosen!r})
 print(trust.cache_directory("bpf"), trust.state_directory())
 """
-        told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-        assert told.split() == [f"{home}/.cache/pagedbg/bpf", f"{home}/.local/state/pagedbg"]
+        told = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        assert told.split() == [
+            f"{home}/.cache/pagedbg/bpf",
+            f"{home}/.local/state/pagedbg",
+        ]
 
 
 # ---- what is started ----
 
 
 @as_root
-def test_only_programs_in_directories_of_root_are_found(poison: Poison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_programs_in_directories_of_root_are_found(
+    poison: Poison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (ours := tmp_path / "bin").mkdir()
     (ours / "theirs").write_text("#!/bin/sh\n")
     (ours / "theirs").chmod(0o755)
@@ -244,7 +264,9 @@ def test_only_programs_in_directories_of_root_are_found(poison: Poison, tmp_path
 
 
 @as_root
-def test_of_the_environment_only_words_are_handed_on(poison: Poison, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_the_environment_only_words_are_handed_on(
+    poison: Poison, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in {**poison.environment, "LC_ALL": "C", "TZ": "UTC"}.items():
         monkeypatch.setenv(name, value)
     handed_on = trust.environment()
@@ -254,7 +276,9 @@ def test_of_the_environment_only_words_are_handed_on(poison: Poison, monkeypatch
 
 
 @as_root
-def test_a_pager_is_taken_from_root_and_from_nobody_else(poison: Poison, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pager_is_taken_from_root_and_from_nobody_else(
+    poison: Poison, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("PAGER", "more")
     monkeypatch.setenv("HOME", "/")
@@ -264,8 +288,11 @@ def test_a_pager_is_taken_from_root_and_from_nobody_else(poison: Poison, monkeyp
 
 
 @pytest.mark.parametrize("module", ["resolver", "recorder", "bpf_image"])
-def test_our_own_processes_import_nothing_of_somebody_else(module: str, poison: Poison) -> None:
-    # Each reads what it is to do, and ends with its input; the compiler is told nonsense when it has imported bcc.
+def test_our_own_processes_import_nothing_of_somebody_else(
+    module: str, poison: Poison
+) -> None:
+    # Each reads what it is to do, and ends with its input; the compiler is told
+    # nonsense when it has imported bcc.
     subprocess.run(
         trust.python(f"pagedbg.capture.{module}"),
         input='["-Dnonsense=("]',
@@ -278,15 +305,29 @@ def test_our_own_processes_import_nothing_of_somebody_else(module: str, poison: 
     assert poison.swallowed() == []
 
 
-def test_our_own_processes_are_of_the_pagedbg_that_starts_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_own_processes_are_of_the_pagedbg_that_starts_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = tmp_path / "pagedbg"
-    shutil.copytree(Path(pagedbg.__file__).parent, other, ignore=shutil.ignore_patterns("data", "__pycache__"))
+    shutil.copytree(
+        Path(pagedbg.__file__).parent,
+        other,
+        ignore=shutil.ignore_patterns("data", "__pycache__"),
+    )
     (other / "__init__.py").write_text('__version__ = "of its own"\n')
-    done = subprocess.run([sys.executable, "-I", other / "start.py", "pagedbg", "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-I", other / "start.py", "pagedbg", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout == "pagedbg of its own\n"
 
 
-@pytest.mark.skipif(b" -I\n" not in LAUNCHER.read_bytes()[:4096], reason="pip's own program, not contrib/environment's")
+@pytest.mark.skipif(
+    b" -I\n" not in LAUNCHER.read_bytes()[:4096],
+    reason="pip's own program, not contrib/environment's",
+)
 def test_the_launcher_imports_nothing_of_somebody_else(poison: Poison) -> None:
     done = subprocess.run(
         [LAUNCHER, "-c", SAMPLE, "-e", "status"],
@@ -298,15 +339,23 @@ def test_the_launcher_imports_nothing_of_somebody_else(poison: Poison) -> None:
     )
     assert "page_owner: on since boot" in done.stdout
     # Who is not root may have drgn load what he likes.
-    assert [each for each in poison.swallowed() if os.geteuid() == 0 or not each.endswith("json.py")] == []
+    assert [
+        each
+        for each in poison.swallowed()
+        if os.geteuid() == 0 or not each.endswith("json.py")
+    ] == []
 
 
 @as_root
-def test_started_in_another_way_it_starts_again_before_it_imports_anything(poison: Poison) -> None:
-    # With its own directory first on the path a `pagedbg` in it would be the program that was asked for.
+def test_started_in_another_way_it_starts_again_before_it_imports_anything(
+    poison: Poison,
+) -> None:
+    # With its own directory first on the path a `pagedbg` in it would be the program
+    # that was asked for.
     shutil.rmtree(poison.directory / "pagedbg")
     environment = {**os.environ, **poison.environment}
-    # Python runs what it finds there before any program: nobody could keep it from that.
+    # Python runs what it finds there before any program: nobody could keep it from
+    # that.
     del environment["PYTHONPATH"]
     shutil.rmtree(poison.home / ".local" / "lib")
     done = subprocess.run(
@@ -328,18 +377,41 @@ run_command(prog, "pagedbg owners --by comm --top 1")
 """
 
 
-def test_in_the_prompt_of_drgn_nothing_is_imported_from_the_current_directory(poison: Poison) -> None:
-    # What drgn itself imports, and which plugins, is drgn's: it puts the current directory first on the path when it has opened the dump.
-    environment = {**os.environ, **{name: poison.environment[name] for name in ("HOME", "PATH", "XDG_CACHE_HOME", "XDG_STATE_HOME")}}
+def test_in_the_prompt_of_drgn_nothing_is_imported_from_the_current_directory(
+    poison: Poison,
+) -> None:
+    # What drgn itself imports, and which plugins, is drgn's: it puts the current
+    # directory first on the path when it has opened the dump.
+    environment = {
+        **os.environ,
+        **{
+            name: poison.environment[name]
+            for name in ("HOME", "PATH", "XDG_CACHE_HOME", "XDG_STATE_HOME")
+        },
+    }
     command = [Path(sys.executable).with_name("drgn"), "-c", SAMPLE, "-q", "-e", DRGN]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=poison.directory, env=environment)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=poison.directory,
+        env=environment,
+    )
     assert "page_owner: on since boot" in done.stdout
     assert poison.swallowed() == []
 
 
 def test_the_poison_works(poison: Poison) -> None:
-    subprocess.run([sys.executable, "-c", "import json"], check=False, cwd=poison.directory, capture_output=True)
-    subprocess.run(["make"], check=False, cwd="/", env=poison.environment, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-c", "import json"],
+        check=False,
+        cwd=poison.directory,
+        capture_output=True,
+    )
+    subprocess.run(
+        ["make"], check=False, cwd="/", env=poison.environment, capture_output=True
+    )
     assert {Path(each).name for each in poison.swallowed()} >= {"json.py", "make"}
 
 
@@ -348,7 +420,13 @@ def test_the_poison_works(poison: Poison) -> None:
 
 @as_root
 def test_a_module_is_not_built_with_programs_of_somebody_else(poison: Poison) -> None:
-    with pytest.raises(PagedbgError, match=rf"whose programs root would run \({poison.directory} belongs to user {STRANGER}\)"):
+    with pytest.raises(
+        PagedbgError,
+        match=(
+            rf"whose programs root would run \({poison.directory} belongs to user"
+            rf" {STRANGER}\)"
+        ),
+    ):
         kmod_build.build("6.99-test", poison.directory)
     assert poison.swallowed() == []
 
@@ -356,12 +434,20 @@ def test_a_module_is_not_built_with_programs_of_somebody_else(poison: Poison) ->
 @as_root
 def test_a_module_of_somebody_else_is_not_loaded(kept: Path) -> None:
     given_away(kept)
-    with pytest.raises(PagedbgError, match=rf"cannot be loaded from {kept}: {kept} belongs to user {STRANGER}"):
+    with pytest.raises(
+        PagedbgError,
+        match=rf"cannot be loaded from {kept}: {kept} belongs to user {STRANGER}",
+    ):
         kmod._image(kept)
 
 
-@pytest.mark.parametrize(("suffix", "program"), [("", "cat"), (".xz", "xz"), (".gz", "gzip"), (".zst", "zstd")])
-def test_a_module_is_unpacked_as_dkms_packs_it(kept: Path, suffix: str, program: str) -> None:
+@pytest.mark.parametrize(
+    ("suffix", "program"),
+    [("", "cat"), (".xz", "xz"), (".gz", "gzip"), (".zst", "zstd")],
+)
+def test_a_module_is_unpacked_as_dkms_packs_it(
+    kept: Path, suffix: str, program: str
+) -> None:
     if trust.program(program) is None:
         pytest.skip(f"there is no {program} here")
     packed = kept.with_name(f"pagedbg.ko{suffix}")

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Attach and detach so many times, in a guest where pages come and go meanwhile; each time something must have been recorded."""
+"""
+Attach and detach so many times, in a guest where pages come and go meanwhile; each time
+something must have been recorded.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,22 @@ DESCRIBE = Path(__file__).with_name("describe.py")
 
 
 def main(times: int) -> None:
-    facts = json.loads(subprocess.run([sys.executable, DESCRIBE], check=True, capture_output=True, text=True).stdout)
+    facts = json.loads(
+        subprocess.run(
+            [sys.executable, DESCRIBE], check=True, capture_output=True, text=True
+        ).stdout
+    )
     functions = {event: facts["functions"][event] for event in ("set", "reset")}
     load = churn("pairs 0 50")
     try:
         for turn in range(times):
             backend = BpfBackend.load(
-                functions, facts["constants"], facts["addresses"], slots=1024, attach=TRAMPOLINE, filter_=everything()
+                functions,
+                facts["constants"],
+                facts["addresses"],
+                slots=1024,
+                attach=TRAMPOLINE,
+                filter_=everything(),
             )
             assert not backend.failed, backend.failed
             while not backend.counts()["head"].sum():

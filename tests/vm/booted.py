@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Guests as tests use them, and what is built for them; in a module of its own, since tests cannot import from one of several ``conftest.py``."""
+"""
+Guests as tests use them, and what is built for them; in a module of its own, since
+tests cannot import from one of several ``conftest.py``.
+"""
 
 from __future__ import annotations
 
@@ -48,13 +51,15 @@ PAGEDBG = Path(sys.executable).parent / "pagedbg"
 
 KERNELS = ("6.1", "6.12", "newest")
 
-# What a command may take: much longer than it does on two idle cores, since the machine may be busy with something else.
+# What a command may take: much longer than it does on two idle cores, since the machine
+# may be busy with something else.
 PATIENCE = 600
 
 OUT = Path("/run/out")
 """
-A directory in a guest's own memory. Captures are recorded there and not on this machine's files: Linux 6.12 reads a file that is replaced meanwhile
-again and again for ever when it is on 9p.
+A directory in a guest's own memory. Captures are recorded there and not on this
+machine's files: Linux 6.12 reads a file that is replaced meanwhile again and again for
+ever when it is on 9p.
 """
 
 CONSOLES = kernels.cache_root() / "consoles"
@@ -75,8 +80,9 @@ class Live:
     """
     What pagedbg and the kernel said in one guest.
 
-    ``owners`` are pagedbg's rows by pfn, ``records`` the kernel's own text, ``blocks`` what the test module says it holds:
-    ``{name: (order, pfn, pages)}``. ``kmsg`` is the kernel's log as the kernel reads it, ``core`` is the dump that the guest ended as.
+    ``owners`` are pagedbg's rows by pfn, ``records`` the kernel's own text, ``blocks``
+    what the test module says it holds: ``{name: (order, pfn, pages)}``. ``kmsg`` is the
+    kernel's log as the kernel reads it, ``core`` is the dump that the guest ended as.
     """
 
     kernel: kernels.Kernel
@@ -90,15 +96,28 @@ class Live:
 
 
 class Machine:
-    """A guest that has booted. What runs in it finds what was built here for its kernel (:mod:`prebuilt`)."""
+    """
+    A guest that has booted. What runs in it finds what was built here for its kernel
+    (:mod:`prebuilt`).
+    """
 
     def __init__(self, booted: guest.Guest) -> None:
         self.guest = booted
         self.kernel = booted.kernel
 
-    def run(self, argv: Sequence[str | os.PathLike[str]], *, env: Mapping[str, str] | None = None, **more: Any) -> guest.CompletedGuest:
+    def run(
+        self,
+        argv: Sequence[str | os.PathLike[str]],
+        *,
+        env: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> guest.CompletedGuest:
         """Run a command, for so long at most."""
-        return self.guest.run(argv, env={"XDG_CACHE_HOME": str(prebuilt.CACHE), **(env or {})}, **{"timeout": PATIENCE, **more})
+        return self.guest.run(
+            argv,
+            env={"XDG_CACHE_HOME": str(prebuilt.CACHE), **(env or {})},
+            **{"timeout": PATIENCE, **more},
+        )
 
     def sh(self, script: str, **more: Any) -> str:
         """Run a shell script, which must not fail, and return what it prints."""
@@ -114,8 +133,9 @@ class Machine:
 
     def serve(self, *modules: str) -> None:
         """
-        Have the programs in :func:`forkserver.programs` run here. To start their server takes as long as to start pagedbg three times, less if only
-        ``modules`` are wanted of it.
+        Have the programs in :func:`forkserver.programs` run here. To start their server
+        takes as long as to start pagedbg three times, less if only ``modules`` are
+        wanted of it.
         """
         socket = shlex.quote(str(forkserver.programs() / "socket"))
         server = shlex.join([sys.executable, "-I", str(forkserver.SERVER)])
@@ -124,11 +144,14 @@ class Machine:
             rm -f {socket}
             {{ sleep infinity | setsid {server} {socket} {shlex.join(modules)}; }} >/tmp/forkserver 2>&1 </dev/null &
             until [ -e {socket} ]; do kill -0 $! || {{ cat /tmp/forkserver >&2; exit 1; }}; sleep 0.1; done
-        """)
+        """)  # noqa: E501
 
 
 def _prepared(kernel: str, name: str) -> tuple[kernels.Kernel, Path]:
-    """A kernel with all that its guests may want, and where the console is kept of the one for the tests called ``name``."""
+    """
+    A kernel with all that its guests may want, and where the console is kept of the one
+    for the tests called ``name``.
+    """
     found = kernels.build(kernel, say=print)
     prebuilt.prepare(found)
     CONSOLES.mkdir(parents=True, exist_ok=True)
@@ -136,10 +159,13 @@ def _prepared(kernel: str, name: str) -> tuple[kernels.Kernel, Path]:
 
 
 @contextlib.contextmanager
-def boot(kernel: str, name: str, *, out: Path | None = None, **options: Any) -> Iterator[Machine]:
+def boot(
+    kernel: str, name: str, *, out: Path | None = None, **options: Any
+) -> Iterator[Machine]:
     """
-    Boot a kernel for the tests called ``name``, under which its console is kept. What is in :data:`OUT` at the end is copied to ``out``. ``options``
-    are those of :class:`guest.Guest`.
+    Boot a kernel for the tests called ``name``, under which its console is kept. What
+    is in :data:`OUT` at the end is copied to ``out``. ``options`` are those of
+    :class:`guest.Guest`.
     """
     found, console = _prepared(kernel, name)
     if out:
@@ -154,17 +180,37 @@ def boot(kernel: str, name: str, *, out: Path | None = None, **options: Any) -> 
 
 def crash_in(kernel: str, name: str, out: Path, script: str, **options: Any) -> None:
     """
-    Boot a kernel as :func:`boot` does, run a workload that finds ``$PAGEDBG`` and ``$OUT``, which it may write to, and panic: ``out / "vmcore"`` is
-    the dump. ``options`` are those of :func:`crash.crash`.
+    Boot a kernel as :func:`boot` does, run a workload that finds ``$PAGEDBG`` and
+    ``$OUT``, which it may write to, and panic: ``out / "vmcore"`` is the dump.
+    ``options`` are those of :func:`crash.crash`.
     """
     found, console = _prepared(kernel, name)
     where = {"OUT": out, "PAGEDBG": PAGEDBG, "XDG_CACHE_HOME": prebuilt.CACHE}
     workload = out / "workload.sh"
-    workload.write_text("".join(f"export {name}={shlex.quote(str(path))}\n" for name, path in where.items()) + script)
-    crash.crash(found, out / "vmcore", workload=workload, timeout=PATIENCE, rw=[out], console=console, **options)
+    workload.write_text(
+        "".join(
+            f"export {name}={shlex.quote(str(path))}\n" for name, path in where.items()
+        )
+        + script
+    )
+    crash.crash(
+        found,
+        out / "vmcore",
+        workload=workload,
+        timeout=PATIENCE,
+        rw=[out],
+        console=console,
+        **options,
+    )
 
 
 def pagedbg(*arguments: str | Path) -> Answer:
     """Run pagedbg on this machine."""
-    run = subprocess.run([forkserver.pagedbg(), *arguments], capture_output=True, text=True, check=False, timeout=PATIENCE)
+    run = subprocess.run(
+        [forkserver.pagedbg(), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
     return Answer(run.returncode, run.stdout, run.stderr)

@@ -9,7 +9,10 @@ from typing import NoReturn
 
 
 def churn(*words: str, pause: float = 0.03) -> int:
-    """Start a process that has contrib/lab/churn do this again and again, and return its pid. A shell would spend its time with starting sleep."""
+    """
+    Start a process that has contrib/lab/churn do this again and again, and return its
+    pid. A shell would spend its time with starting sleep.
+    """
     return os.fork() or _again_and_again(words, pause)
 
 

@@ -2,7 +2,8 @@
 """
 Booted kernels of the lab, each asked once for all that its tests look at.
 
-Emulated without KVM a guest takes its time, so one script asks pagedbg and then the kernel itself, and the guest ends as a dump.
+Emulated without KVM a guest takes its time, so one script asks pagedbg and then the
+kernel itself, and the guest ends as a dump.
 """
 
 from __future__ import annotations
@@ -63,18 +64,32 @@ done 3>/dev/kmsg
 ask log $FORKED log --format jsonl
 dd if=/dev/kmsg of=$OUT/kmsg bs=16k iflag=nonblock 2>/dev/null
 ask "bad log" $FORKED log --level crit --format jsonl
-"""
+"""  # noqa: E501
 
 
 @pytest.fixture(scope="session", params=KERNELS)
-def live(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Live:
+def live(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Live:
     """A guest with an ordinary load, asked and then dumped."""
     out = tmp_path_factory.mktemp("live")
     with boot(request.param, "live", memory="640M", rw=[out]) as machine:
-        where = {"OUT": out, "PAGEDBG": PAGEDBG, "FORKED": forkserver.programs() / "pagedbg", "PYTHON": sys.executable}
-        script = "".join(f"{name}={shlex.quote(str(path))}\n" for name, path in where.items()) + SCRIPT
+        where = {
+            "OUT": out,
+            "PAGEDBG": PAGEDBG,
+            "FORKED": forkserver.programs() / "pagedbg",
+            "PYTHON": sys.executable,
+        }
+        script = (
+            "".join(
+                f"{name}={shlex.quote(str(path))}\n" for name, path in where.items()
+            )
+            + SCRIPT
+        )
         blocks = str(guest.blocks_module(machine.kernel))
-        machine.run(["sh", str(LAB / "workloads" / "ordinary.sh")], env={"LAB_BLOCKS": blocks}).check()
+        machine.run(
+            ["sh", str(LAB / "workloads" / "ordinary.sh")], env={"LAB_BLOCKS": blocks}
+        ).check()
         machine.serve()
         machine.sh(script)
         core = dump.dump(machine.guest, out / "vmcore", timeout=PATIENCE).core
@@ -85,7 +100,10 @@ def live(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         {row["pfn"]: row for row in rows},
         parse((out / "text").read_text(errors="backslashreplace")),
         {name: (int(order), int(pfn), int(pages)) for name, order, pfn, pages in held},
-        {int(path.name.partition("-")[2]): json.loads(path.read_text()) for path in out.glob("inspect-*")},
+        {
+            int(path.name.partition("-")[2]): json.loads(path.read_text())
+            for path in out.glob("inspect-*")
+        },
         (out / "kmsg").read_text(),
         {path.stem: _answer(path) for path in out.glob("*.status")},
         core,
@@ -93,7 +111,11 @@ def live(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def _answer(status: Path) -> Answer:
-    return Answer(int(status.read_text()), status.with_suffix(".out").read_text(), status.with_suffix(".err").read_text())
+    return Answer(
+        int(status.read_text()),
+        status.with_suffix(".out").read_text(),
+        status.with_suffix(".err").read_text(),
+    )
 
 
 @pytest.fixture
@@ -103,6 +125,8 @@ def in_a_guest(request: pytest.FixtureRequest) -> Iterator[Any]:
     def run(*commands: str, **options: Any) -> list[Answer]:
         with boot("6.12", request.node.name, memory="512M", **options) as machine:
             asked = [machine.run([PAGEDBG, "-e", command]) for command in commands]
-            return [Answer(done.status, done.text, done.stderr.decode()) for done in asked]
+            return [
+                Answer(done.status, done.text, done.stderr.decode()) for done in asked
+            ]
 
     yield run

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Inside a guest: print as JSON what a back end is told of the kernel. A program by itself, since drgn and libbcc are never loaded into one process."""
+"""
+Inside a guest: print as JSON what a back end is told of the kernel. A program by
+itself, since drgn and libbcc are never loaded into one process.
+"""
 
 from __future__ import annotations
 

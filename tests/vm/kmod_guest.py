@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-Inside a guest: try the kernel module from its own side, and print what came of it as JSON.
+Inside a guest: try the kernel module from its own side, and print what came of it as
+JSON.
 
     kmod_guest.py MODULE SCENARIO [ARGUMENT]
 """
@@ -38,7 +39,10 @@ class Module:
     def __init__(self, path: str) -> None:
         self._file = os.open(path, os.O_RDONLY)
         kernel = describe_kernel(open_target())
-        self.numbers = [*(int(kernel.constants[name]) for name in MEMBERS), kernel.addresses["dummy_handle"]]
+        self.numbers = [
+            *(int(kernel.constants[name]) for name in MEMBERS),
+            kernel.addresses["dummy_handle"],
+        ]
 
     def load(self, *parameters: str, numbers: list[int] | None = None) -> str:
         """Returns ``ok`` or the name of the error."""
@@ -77,7 +81,10 @@ def read() -> str:
 
 def table(module: Module) -> dict[str, Any]:
     """The table of orders: as it begins, written, refused, by several at once."""
-    told: dict[str, Any] = {"loaded": module.load("orders=0:20,4", "events=none"), "begins": read()}
+    told: dict[str, Any] = {
+        "loaded": module.load("orders=0:20,4", "events=none"),
+        "begins": read(),
+    }
     told["mode"] = oct(os.stat(PAGE_ORDER).st_mode & 0o777)
     told["written"] = write(b"4 0\n9 100\n 0\t12.5\n"), read()
     refused = [
@@ -126,7 +133,9 @@ def layout(module: Module) -> dict[str, Any]:
     wrong: dict[str, str] = {}
     for index, name in enumerate(MEMBERS):
         # A smaller record that has all of its members is none the worse.
-        for by in {"SIZEOF_OWNER": (1 << 20,), "TAIL_TIMES": (1, -1, 2)}.get(name, (4, -4, 8, -8, 1 << 20, -(1 << 20))):
+        for by in {"SIZEOF_OWNER": (1 << 20,), "TAIL_TIMES": (1, -1, 2)}.get(
+            name, (4, -4, 8, -8, 1 << 20, -(1 << 20))
+        ):
             numbers = list(module.numbers)
             numbers[index] = (numbers[index] + by) % (1 << 32)
             wrong[f"{name} {by:+}"] = module.load(numbers=numbers)
@@ -142,21 +151,38 @@ def layout(module: Module) -> dict[str, Any]:
 def device(module: Module) -> dict[str, Any]:
     """What may be done with /dev/pagedbg."""
     told: dict[str, Any] = {"too large": module.load("ring_slots=1048576")}
-    told |= {"loaded": module.load("ring_slots=64"), "mode": oct(os.stat(DEVICE).st_mode & 0o777)}
+    told |= {
+        "loaded": module.load("ring_slots=64"),
+        "mode": oct(os.stat(DEVICE).st_mode & 0o777),
+    }
     descriptor = os.open(DEVICE, os.O_RDWR)
     with mmap.mmap(descriptor, mmap.PAGESIZE, prot=mmap.PROT_READ) as first:
         size = int(np.frombuffer(first, HEADER, 1)[0]["size"])
 
-    def map_(length: int, protection: int, flags: int = mmap.MAP_SHARED, offset: int = 0) -> str:
-        return attempt(lambda: mmap.mmap(descriptor, length, flags, protection, offset=offset).close())
+    def map_(
+        length: int, protection: int, flags: int = mmap.MAP_SHARED, offset: int = 0
+    ) -> str:
+        return attempt(
+            lambda: mmap.mmap(
+                descriptor, length, flags, protection, offset=offset
+            ).close()
+        )
 
     told["whole"] = map_(size, mmap.PROT_READ)
-    told["beyond"] = map_(size + mmap.PAGESIZE, mmap.PROT_READ), map_(size, mmap.PROT_READ, offset=mmap.PAGESIZE)
-    told["writable"] = map_(size, mmap.PROT_READ | mmap.PROT_WRITE), map_(size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE)
+    told["beyond"] = (
+        map_(size + mmap.PAGESIZE, mmap.PROT_READ),
+        map_(size, mmap.PROT_READ, offset=mmap.PAGESIZE),
+    )
+    told["writable"] = (
+        map_(size, mmap.PROT_READ | mmap.PROT_WRITE),
+        map_(size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE),
+    )
     memory = mmap.mmap(descriptor, size, prot=mmap.PROT_READ)
     address = ctypes.c_void_p(np.frombuffer(memory, np.uint8).ctypes.data)
     libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    told["made writable"] = Module._told(libc.mprotect(address, size, mmap.PROT_READ | mmap.PROT_WRITE))
+    told["made writable"] = Module._told(
+        libc.mprotect(address, size, mmap.PROT_READ | mmap.PROT_WRITE)
+    )
     told["short filter"] = attempt(os.write, descriptor, b"x" * 10)
     told["bad filter"] = attempt(os.write, descriptor, b"\xff" * 4096)
     told["unloaded while open"] = module.unload()
@@ -168,7 +194,9 @@ def device(module: Module) -> dict[str, Any]:
 
 
 def storm(module: Module, times: int) -> dict[str, Any]:
-    """Load and unload so often while pages come and go, now and then with the device open."""
+    """
+    Load and unload so often while pages come and go, now and then with the device open.
+    """
     load = [churn("pairs 0 50", "irq 1 20") for _ in range(2)]
     wrong: list[Any] = []
     recorded = 0
@@ -184,8 +212,12 @@ def storm(module: Module, times: int) -> dict[str, Any]:
                 busy = module.unload()
                 with mmap.mmap(descriptor, mmap.PAGESIZE, prot=mmap.PROT_READ) as first:
                     header = np.frombuffer(first, HEADER, 1)[0].copy()
-                with mmap.mmap(descriptor, int(header["size"]), prot=mmap.PROT_READ) as memory:
-                    recorded += int.from_bytes(memory[int(header["cpus_at"]) :][:8], "little")
+                with mmap.mmap(
+                    descriptor, int(header["size"]), prot=mmap.PROT_READ
+                ) as memory:
+                    recorded += int.from_bytes(
+                        memory[int(header["cpus_at"]) :][:8], "little"
+                    )
             os.close(descriptor)
             unloaded = module.unload()
             if busy not in (None, "EAGAIN") or unloaded != "ok":
@@ -198,9 +230,17 @@ def storm(module: Module, times: int) -> dict[str, Any]:
 
 
 def fail(module: Module, most: int) -> dict[str, Any]:
-    """Have each allocation fail that loading makes, one after the other, until none is left to fail."""
+    """
+    Have each allocation fail that loading makes, one after the other, until none is
+    left to fail.
+    """
     for who in ("failslab", "fail_page_alloc"):
-        for name, value in (("ignore-gfp-wait", "N"), ("ignore-gfp-highmem", "N"), ("min-order", "0"), ("verbose", "0")):
+        for name, value in (
+            ("ignore-gfp-wait", "N"),
+            ("ignore-gfp-highmem", "N"),
+            ("min-order", "0"),
+            ("verbose", "0"),
+        ):
             setting = Path("/sys/kernel/debug", who, name)
             if setting.exists():
                 setting.write_text(value)
@@ -216,9 +256,15 @@ def fail(module: Module, most: int) -> dict[str, Any]:
         told.append(status)
         if status == "ok":
             assert module.unload() == "ok"
-        present = [path for path in (PAGE_ORDER, DEVICE, "/sys/module/pagedbg") if os.path.exists(path)]
+        present = [
+            path
+            for path in (PAGE_ORDER, DEVICE, "/sys/module/pagedbg")
+            if os.path.exists(path)
+        ]
         probed = [
-            line for line in Path("/sys/kernel/debug/kprobes/list").read_text().splitlines() if "page_owner" in line or "copy_owner" in line
+            line
+            for line in Path("/sys/kernel/debug/kprobes/list").read_text().splitlines()
+            if "page_owner" in line or "copy_owner" in line
         ]
         left += present + probed
         if missed:
@@ -228,7 +274,13 @@ def fail(module: Module, most: int) -> dict[str, Any]:
 
 def main() -> None:
     path, scenario, *rest = sys.argv[1:]
-    told = {"table": table, "layout": layout, "device": device, "storm": storm, "fail": fail}[scenario](Module(path), *map(int, rest))  # type: ignore[operator]
+    told = {
+        "table": table,
+        "layout": layout,
+        "device": device,
+        "storm": storm,
+        "fail": fail,
+    }[scenario](Module(path), *map(int, rest))  # type: ignore[operator]
     print(json.dumps(told))
 
 

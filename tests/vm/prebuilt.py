@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-What pagedbg would build in a guest, built here, where it takes a twelfth of the time: the module, and the BPF programs.
+What pagedbg would build in a guest, built here, where it takes a twelfth of the time:
+the module, and the BPF programs.
 
-It is kept in the lab's cache, by kernel and source, and found in guests by ``$XDG_CACHE_HOME``. What is not there is built in the guest, as in the
-field; one test of each back end has a cache of its own for that.
+It is kept in the lab's cache, by kernel and source, and found in guests by
+``$XDG_CACHE_HOME``. What is not there is built in the guest, as in the field; one test
+of each back end has a cache of its own for that.
 """
 
 from __future__ import annotations
@@ -31,7 +33,13 @@ CPUS = 2
 """What guests have unless they are asked to have another number."""
 
 # Slots of a ring, and how its programs are attached.
-IMAGES = ((16384, TRAMPOLINE), (64, TRAMPOLINE), (256, TRAMPOLINE), (16384, KPROBE), (16384, TRACEPOINT))
+IMAGES = (
+    (16384, TRAMPOLINE),
+    (64, TRAMPOLINE),
+    (256, TRAMPOLINE),
+    (16384, KPROBE),
+    (16384, TRACEPOINT),
+)
 
 # What a guest's answer to DESCRIBE depends on, beside its kernel.
 DESCRIBED_BY = (hooks, page_ext, page_owner)
@@ -49,7 +57,10 @@ def ours() -> Iterator[None]:
 def module(kernel: kernels.Kernel) -> Path:
     """``pagedbg.ko`` for a kernel of the lab."""
     with ours():
-        return kmod_build.build((kernel.directory / "include/config/kernel.release").read_text().strip(), kernel.directory)
+        return kmod_build.build(
+            (kernel.directory / "include/config/kernel.release").read_text().strip(),
+            kernel.directory,
+        )
 
 
 @functools.cache
@@ -60,19 +71,32 @@ def prepare(kernel: kernels.Kernel) -> None:
         if kernel.variant:
             return
         for on in (True, False) if kernel.series == "6.12" else (True,):
-            compile_programs(described(kernel, on), IMAGES if on else [(16384, TRACEPOINT)])
+            compile_programs(
+                described(kernel, on), IMAGES if on else [(16384, TRACEPOINT)]
+            )
 
 
 def compile_programs(kernel: Kernel, images: Iterable[tuple[int, str]]) -> None:
     """Compile BPF programs for ``images``."""
     with ours():
         for slots, attach in images:
-            bpf.image_for(bpf.hooked(kernel.functions, kernel.constants, attach), kernel.constants, CPUS, slots, attach)
+            bpf.image_for(
+                bpf.hooked(kernel.functions, kernel.constants, attach),
+                kernel.constants,
+                CPUS,
+                slots,
+                attach,
+            )
 
 
 def described(kernel: kernels.Kernel, on: bool) -> Kernel:
-    """What a back end is told of a kernel with page_owner on or off, asked of a guest once for all boots: addresses are of another."""
-    digest = hashlib.sha256(b"".join(Path(str(each.__file__)).read_bytes() for each in DESCRIBED_BY)).hexdigest()[:8]
+    """
+    What a back end is told of a kernel with page_owner on or off, asked of a guest once
+    for all boots: addresses are of another.
+    """
+    digest = hashlib.sha256(
+        b"".join(Path(str(each.__file__)).read_bytes() for each in DESCRIBED_BY)
+    ).hexdigest()[:8]
     kept = CACHE / f"{kernel.directory.name}-{'on' if on else 'off'}-{digest}.json"
     if not kept.exists():
         with guest.Guest(kernel, memory="512M", page_owner=on) as machine:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The types that pagedbg declares for the kernel's variables, against the debug info of each kernel."""
+"""
+The types that pagedbg declares for the kernel's variables, against the debug info of
+each kernel.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,9 @@ def shape(kind: Type) -> Any:
 def debug_info(request: pytest.FixtureRequest) -> Program:
     """A kernel's debug info, with no kernel behind it."""
     prog = Program(Platform(Architecture.X86_64))
-    prog.extra_module("vmlinux", create=True).try_file(kernels.build(request.param, say=print).vmlinux, force=True)
+    prog.extra_module("vmlinux", create=True).try_file(
+        kernels.build(request.param, say=print).vmlinux, force=True
+    )
     return prog
 
 
@@ -43,7 +48,10 @@ def test_declared_types_are_those_of_the_debug_info(debug_info: Program) -> None
             variable = debug_info.variable(name)
         except LookupError:
             continue
-        lengths = {match: str(debug_info.constant(match).value_()) for match in re.findall(r"\{(\w+)\}", declaration)}
+        lengths = {
+            match: str(debug_info.constant(match).value_())
+            for match in re.findall(r"\{(\w+)\}", declaration)
+        }
         declared = debug_info.type(declaration.format(**lengths))
         assert shape(declared) == shape(variable.type_), name
         if lengths:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The kernel module on booted kernels: from its own side (kmod_guest.py), and as pagedbg uses it."""
+"""
+The kernel module on booted kernels: from its own side (kmod_guest.py), and as pagedbg
+uses it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ from pagedbg.schema import event_record
 
 BACKENDS = ("kmod", "bpf")
 GUEST = Path(__file__).with_name("kmod_guest.py")
-COMPLAINTS = r"WARNING:|BUG:|Oops|RIP: 0010:|possible recursive|unsafe locking|KASAN|sleeping function"
+COMPLAINTS = (
+    r"WARNING:|BUG:|Oops|RIP: 0010:|possible recursive|unsafe locking|KASAN|sleeping"
+    r" function"
+)
 ATTACHED = "grep -c page_owner /sys/kernel/tracing/enabled_functions; true"
 
 
@@ -33,7 +39,9 @@ class Kmod:
         machine.load_churn()
 
     def scenario(self, *words: str | int) -> dict[str, Any]:
-        done = self.machine.run([self.python, GUEST, module(self.machine.kernel), *map(str, words)]).check()
+        done = self.machine.run(
+            [self.python, GUEST, module(self.machine.kernel), *map(str, words)]
+        ).check()
         told: dict[str, Any] = json.loads(done.text)
         return told
 
@@ -42,7 +50,11 @@ class Kmod:
 
     @functools.cached_property
     def python(self) -> Path:
-        self.machine.serve("pagedbg.capture.backends.hooks", "pagedbg.capture.backends.kmod", "pagedbg.target.opening")
+        self.machine.serve(
+            "pagedbg.capture.backends.hooks",
+            "pagedbg.capture.backends.kmod",
+            "pagedbg.target.opening",
+        )
         return forkserver.programs() / "python"
 
 
@@ -54,46 +66,75 @@ def kmod(request: pytest.FixtureRequest) -> Iterator[Kmod]:
         made.check_log()
 
 
-def test_the_table_of_orders_is_read_and_written_as_a_whole_or_not_at_all(kmod: Kmod) -> None:
+def test_the_table_of_orders_is_read_and_written_as_a_whole_or_not_at_all(
+    kmod: Kmod,
+) -> None:
     told = kmod.scenario("table")
-    assert (told["loaded"], told["begins"], told["mode"]) == ("ok", "Order\tParticipation\n0\t20\n4\t100\n", "0o600")
+    assert (told["loaded"], told["begins"], told["mode"]) == (
+        "ok",
+        "Order\tParticipation\n0\t20\n4\t100\n",
+        "0o600",
+    )
     changed = "Order\tParticipation\n0\t12.5\n9\t100\n"
     assert told["written"] == ["ok", changed]
     assert set(told["refused"].values()) == {"EINVAL"}
     assert told["after"] == changed
-    assert {tuple(set(each.split())) for each in told["concurrent"]} <= {("10",), ("20",), ("30",)}
+    assert {tuple(set(each.split())) for each in told["concurrent"]} <= {
+        ("10",),
+        ("20",),
+        ("30",),
+    }
     assert told["unloaded"] == "ok"
 
 
 def test_it_does_not_load_with_a_wrong_value(kmod: Kmod) -> None:
     told = kmod.scenario("layout")
     assert len(told["wrong"]) > 40
-    assert {name: status for name, status in told["wrong"].items() if status != "EINVAL"} == {}
-    assert (told["none"], told["few"], told["right"]) == ("EINVAL", "EINVAL", ["ok", "ok"])
+    assert {
+        name: status for name, status in told["wrong"].items() if status != "EINVAL"
+    } == {}
+    assert (told["none"], told["few"], told["right"]) == (
+        "EINVAL",
+        "EINVAL",
+        ["ok", "ok"],
+    )
 
 
 def test_its_memory_is_only_to_be_read_and_holds_it(kmod: Kmod) -> None:
     told = kmod.scenario("device")
     assert told["too large"] == "EINVAL"
-    assert "ring_slots=1048576 for 2 CPUs would take more than a sixteenth of this machine's memory" in kmod.machine.sh("dmesg")
+    assert (
+        "ring_slots=1048576 for 2 CPUs would take more than a sixteenth of this"
+        " machine's memory" in kmod.machine.sh("dmesg")
+    )
     assert (told["mode"], told["whole"]) == ("0o600", "ok")
     assert told["beyond"] == ["EINVAL", "EINVAL"]
     assert (*told["writable"], told["made writable"]) == ("EACCES",) * 3
     assert (told["short filter"], told["bad filter"]) == ("EINVAL", "EINVAL")
-    assert (told["unloaded while open"], told["unloaded while mapped"], told["unloaded"]) == ("EAGAIN", "EAGAIN", "ok")
+    assert (
+        told["unloaded while open"],
+        told["unloaded while mapped"],
+        told["unloaded"],
+    ) == ("EAGAIN", "EAGAIN", "ok")
 
 
-def test_it_can_be_loaded_and_unloaded_again_and_again_while_pages_come_and_go(kmod: Kmod) -> None:
+def test_it_can_be_loaded_and_unloaded_again_and_again_while_pages_come_and_go(
+    kmod: Kmod,
+) -> None:
     told = kmod.scenario("storm", 1000 if kmod.machine.kernel.series == "6.12" else 50)
     assert told["wrong"] == []
     assert told["recorded"] > 0
 
 
 def test_without_page_owner_it_says_so() -> None:
-    with boot("6.12", "kmod without page_owner", memory="512M", page_owner=False) as machine:
+    with boot(
+        "6.12", "kmod without page_owner", memory="512M", page_owner=False
+    ) as machine:
         done = machine.run(["insmod", module(machine.kernel)])
         assert b"Operation not supported" in done.stderr
-        assert "pagedbg: page_owner is off: boot with page_owner=on" in machine.sh("dmesg")
+        assert "pagedbg: page_owner is off: boot with page_owner=on" in machine.sh(
+            "dmesg"
+        )
         done = machine.run([PAGEDBG, "-e", "trace start --backend kmod"])
         assert done.status == 1
         assert "page_owner is off" in done.stderr.decode()
@@ -109,7 +150,9 @@ trace stop
 """
 
 
-def test_a_flight_recorder_records_on_with_no_pagedbg_and_is_taken_over(tmp_path: Path) -> None:
+def test_a_flight_recorder_records_on_with_no_pagedbg_and_is_taken_over(
+    tmp_path: Path,
+) -> None:
     # Caches of their own: the module and the BPF programs are built in the guest.
     with boot("6.12", "flight", memory="768M", out=tmp_path) as machine:
         kmod = Kmod(machine)
@@ -117,17 +160,23 @@ def test_a_flight_recorder_records_on_with_no_pagedbg_and_is_taken_over(tmp_path
         for backend in BACKENDS:
             environment = f"XDG_CACHE_HOME=/run/cache-{backend}"
             said = machine.sh(
-                f"{environment} {PAGEDBG} -e 'trace set --orders 3 --comm sh' -e 'trace start --flight --backend {backend}';"
-                f"echo alloc 3 20 >/proc/pagedbg_churn; echo free 5 >/proc/pagedbg_churn"
+                f"{environment} {PAGEDBG} -e 'trace set --orders 3 --comm sh' -e 'trace"
+                f" start --flight --backend {backend}';echo alloc 3 20"
+                " >/proc/pagedbg_churn; echo free 5 >/proc/pagedbg_churn"
             )
             assert "until trace attach" in said
             assert int(machine.sh(ATTACHED)) >= 5
-            machine.write(OUT / "script", FLIGHT.replace("$OUT", str(OUT)).replace("$BACKEND", backend))
+            machine.write(
+                OUT / "script",
+                FLIGHT.replace("$OUT", str(OUT)).replace("$BACKEND", backend),
+            )
             said = machine.sh(f"{PAGEDBG} --no-pager -x {OUT}/script")
             assert "records --orders 3 --comm sh since" in said
             assert "Recording --orders 3 --comm sh into" in said
             assert machine.sh(ATTACHED).strip() == "0"
-            assert "No such file" in machine.sh("ls /sys/fs/bpf/pagedbg /proc/page_order /run/pagedbg.json 2>&1; true")
+            assert "No such file" in machine.sh(
+                "ls /sys/fs/bpf/pagedbg /proc/page_order /run/pagedbg.json 2>&1; true"
+            )
             machine.sh("echo free 11 >/proc/pagedbg_churn")
         kmod.check_log()
     for backend in BACKENDS:
@@ -136,8 +185,13 @@ def test_a_flight_recorder_records_on_with_no_pagedbg_and_is_taken_over(tmp_path
         freed = events[events["event"] == event_record.RESET]
         assert len(set(made["pfn"].tolist())) >= 20
         assert len(freed[np.isin(freed["ts_nsec"], made["ts_nsec"])]) == 9
-        held = [json.loads(line) for line in (tmp_path / f"leaked-{backend}.jsonl").read_text().splitlines()]
-        assert [row["blocks"] for row in held if row["module"] == "pagedbg_churn"] == [11]
+        held = [
+            json.loads(line)
+            for line in (tmp_path / f"leaked-{backend}.jsonl").read_text().splitlines()
+        ]
+        assert [row["blocks"] for row in held if row["module"] == "pagedbg_churn"] == [
+            11
+        ]
 
 
 def test_the_module_of_a_killed_recorder_is_taken_over(tmp_path: Path) -> None:
@@ -146,8 +200,9 @@ def test_the_module_of_a_killed_recorder_is_taken_over(tmp_path: Path) -> None:
         pid = f"$(sed -n 's/.*\"pid\": *\\([0-9]*\\).*/\\1/p' {OUT}/killed/meta.json)"
         machine.write(
             OUT / "script",
-            f"trace start --backend kmod --output {OUT}/killed\n!kill -9 {pid}\n!sleep 1\n!echo alloc 3 7 >/proc/pagedbg_churn\n"
-            f"trace stop\ntrace attach --output {OUT}/after\n!lsmod >{OUT}/lsmod\ntrace stop\n",
+            f"trace start --backend kmod --output {OUT}/killed\n!kill -9 {pid}\n!sleep"
+            " 1\n!echo alloc 3 7 >/proc/pagedbg_churn\ntrace stop\ntrace attach"
+            f" --output {OUT}/after\n!lsmod >{OUT}/lsmod\ntrace stop\n",
         )
         machine.sh(f"{PAGEDBG} --no-pager -x {OUT}/script")
         assert "pagedbg " not in machine.sh("lsmod").replace("pagedbg_churn", "")
@@ -158,7 +213,9 @@ def test_the_module_of_a_killed_recorder_is_taken_over(tmp_path: Path) -> None:
     stacks = [str(after.stack(handle)) for handle in after.events()["handle"].tolist()]
     assert sum("pagedbg_churn_alloc" in stack for stack in stacks) == 7
     # page_owner's stacks are as they are without it.
-    assert not any("trampoline" in stack or "__set_page_owner" in stack for stack in stacks)
+    assert not any(
+        "trampoline" in stack or "__set_page_owner" in stack for stack in stacks
+    )
 
 
 def test_a_kernel_that_watches_it_has_nothing_to_complain_of() -> None:
@@ -167,7 +224,8 @@ def test_a_kernel_that_watches_it_has_nothing_to_complain_of() -> None:
         assert kmod.scenario("table")["unloaded"] == "ok"
         assert kmod.scenario("device")["unloaded"] == "ok"
         assert kmod.scenario("storm", 20)["wrong"] == []
-        # Each allocation of loading fails once. (Of one in its BTF the kernel says that types go round in circles.)
+        # Each allocation of loading fails once. (Of one in its BTF the kernel says that
+        # types go round in circles.)
         failed = kmod.scenario("fail", 5000)
         assert {"ENOMEM", "ok"} <= set(failed["told"]) <= {"ENOMEM", "ELOOP", "ok"}
         assert failed["told"].count("ENOMEM") > 100

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What becomes of a guest that hangs, or whose kernel crashes: it costs no more than its limit, and its console is kept and told."""
+"""
+What becomes of a guest that hangs, or whose kernel crashes: it costs no more than its
+limit, and its console is kept and told.
+"""
 
 from __future__ import annotations
 

@@ -11,19 +11,31 @@ from booted import Live, kernels, pagedbg
 
 
 def comparable(live: Live) -> list[tuple[dict[str, Any], Any]]:
-    """The kernel's records with our rows of the same page and time: what was allocated when both were asked."""
-    return [(live.owners[record.pfn], record) for record in live.records if live.owners.get(record.pfn, {}).get("ts_ns") == record.ts]
+    """
+    The kernel's records with our rows of the same page and time: what was allocated
+    when both were asked.
+    """
+    return [
+        (live.owners[record.pfn], record)
+        for record in live.records
+        if live.owners.get(record.pfn, {}).get("ts_ns") == record.ts
+    ]
 
 
 def messages(kmsg: str) -> list[tuple[int, int, str]]:
-    """Time in microseconds, level and text of what ``/dev/kmsg`` said (``Documentation/ABI/testing/dev-kmsg``)."""
+    """
+    Time in microseconds, level and text of what ``/dev/kmsg`` said
+    (``Documentation/ABI/testing/dev-kmsg``).
+    """
     found = []
     for line in kmsg.splitlines():
         # What follows a message indented says which device it is of.
         if not line.startswith(" "):
             head, _, text = line.partition(";")
             priority, _, time, *_ = head.split(",")
-            text = re.sub(r"\\x([0-9a-f]{2})", lambda escaped: chr(int(escaped[1], 16)), text)
+            text = re.sub(
+                r"\\x([0-9a-f]{2})", lambda escaped: chr(int(escaped[1], 16)), text
+            )
             found.append((int(time), int(priority) & 7, text))
     return found
 
@@ -33,13 +45,35 @@ def test_most_records_lasted_from_one_look_to_the_next(live: Live) -> None:
     assert len(comparable(live)) > 0.8 * len(live.records)
 
 
-def test_every_record_agrees_with_debugfs_in_every_field_and_stack_line(live: Live) -> None:
+def test_every_record_agrees_with_debugfs_in_every_field_and_stack_line(
+    live: Live,
+) -> None:
     for row, record in comparable(live):
-        ours = (row["order"], row["gfp_mask"], row["gfp"], row["pid"], row["tgid"], row["comm"], row["migratetype"], row["node"])
-        theirs = (record.order, record.gfp_mask, record.gfp, record.pid, record.tgid, record.comm, record.migratetype, record.node)
+        ours = (
+            row["order"],
+            row["gfp_mask"],
+            row["gfp"],
+            row["pid"],
+            row["tgid"],
+            row["comm"],
+            row["migratetype"],
+            row["node"],
+        )
+        theirs = (
+            record.order,
+            record.gfp_mask,
+            record.gfp,
+            record.pid,
+            record.tgid,
+            record.comm,
+            record.migratetype,
+            record.node,
+        )
         assert ours == theirs, f"page frame {record.pfn:#x}"
         assert tuple(row["stack"]) == record.stack, f"page frame {record.pfn:#x}"
-        assert row["zone"] == ("DMA", "DMA32", "Normal")[record.zone], f"page frame {record.pfn:#x}"
+        assert row["zone"] == ("DMA", "DMA32", "Normal")[record.zone], (
+            f"page frame {record.pfn:#x}"
+        )
         assert row["state"] == "allocated"
 
 
@@ -48,17 +82,30 @@ def test_the_test_modules_blocks_are_where_it_says(live: Live) -> None:
         if name == "freed":
             continue
         row = live.owners[pfn]
-        # split_page() makes pages of their own of a block: the module counts those that it has left.
-        assert (row["order"], row["pages"]) == ((0, 1) if name == "split" else (order, pages)), name
+        # split_page() makes pages of their own of a block: the module counts those that
+        # it has left.
+        assert (row["order"], row["pages"]) == (
+            (0, 1) if name == "split" else (order, pages)
+        ), name
         assert any("[pagedbg_blocks]" in frame for frame in row["stack"]), name
         assert row["comm"] == "insmod", name
 
 
-def test_a_block_that_was_split_and_freed_in_part_has_the_rest_of_its_pages(live: Live) -> None:
+def test_a_block_that_was_split_and_freed_in_part_has_the_rest_of_its_pages(
+    live: Live,
+) -> None:
     order, pfn, pages = live.blocks["split"]
-    rows = [live.owners[page] for page in range(pfn, pfn + (1 << order)) if page in live.owners]
+    rows = [
+        live.owners[page]
+        for page in range(pfn, pfn + (1 << order))
+        if page in live.owners
+    ]
     # The page that was freed may have been handed out again at once, to insmod itself.
-    rest = [row for row in rows if any(frame.startswith("pagedbg_alloc_split+") for frame in row["stack"])]
+    rest = [
+        row
+        for row in rows
+        if any(frame.startswith("pagedbg_alloc_split+") for frame in row["stack"])
+    ]
     assert [(row["order"], row["pages"]) for row in rest] == [(0, 1)] * pages
 
 
@@ -84,7 +131,9 @@ def test_inspect_says_of_each_block_what_owners_says(live: Live) -> None:
             "stack",
             "state",
         )
-        assert {name: inspected[name] for name in same} == {name: row[name] for name in same}
+        assert {name: inspected[name] for name in same} == {
+            name: row[name] for name in same
+        }
         assert inspected["head"] == pfn
 
 
@@ -97,7 +146,10 @@ def test_status_and_doctor_know_the_kernel(live: Live) -> None:
 
 def test_a_log_that_has_wrapped_is_what_the_kernel_reads_from_it(live: Live) -> None:
     assert live.answers["log"].status == 0, live.answers["log"].stderr
-    ours = [(row["time_ns"] // 1000, row["level"], row["message"]) for row in map(json.loads, live.answers["log"].stdout.splitlines())]
+    ours = [
+        (row["time_ns"] // 1000, row["level"], row["message"])
+        for row in map(json.loads, live.answers["log"].stdout.splitlines())
+    ]
     # While the second of the two looked, the oldest messages may have had to go.
     theirs = messages(live.kmsg)
     end = theirs.index(ours[-1]) + 1
@@ -107,7 +159,9 @@ def test_a_log_that_has_wrapped_is_what_the_kernel_reads_from_it(live: Live) -> 
     assert ours[0][2].startswith("filling")
     bad = [json.loads(line) for line in live.answers["bad log"].stdout.splitlines()]
     assert {row["level"] for row in bad} == {0, 1, 2}
-    assert {(row["time_ns"] // 1000, row["level"], row["message"]) for row in bad} >= {row for row in ours[-common:] if row[1] <= 2}
+    assert {(row["time_ns"] // 1000, row["level"], row["message"]) for row in bad} >= {
+        row for row in ours[-common:] if row[1] <= 2
+    }
 
 
 def test_symbols_hidden_by_kptr_restrict_are_found_in_memory(live: Live) -> None:
@@ -115,7 +169,9 @@ def test_symbols_hidden_by_kptr_restrict_are_found_in_memory(live: Live) -> None
     assert answer.status == 0
     assert "kptr_restrict" in answer.stderr
     rows = json.loads(answer.stdout)
-    assert {row["pfn"] for row in rows} >= {pfn for name, (_, pfn, _) in live.blocks.items() if name != "freed"}
+    assert {row["pfn"] for row in rows} >= {
+        pfn for name, (_, pfn, _) in live.blocks.items() if name != "freed"
+    }
     for row in rows:
         assert row["stack"] == live.owners[row["pfn"]]["stack"]
 
@@ -134,17 +190,26 @@ def test_somebody_who_is_not_root_is_told_to_become_root(live: Live) -> None:
     assert answer.stderr.count("\n") == 1
 
 
-def test_the_dump_of_the_guest_holds_the_same_with_debug_info_and_without(live: Live) -> None:
-    for command in ("owners --state any --format jsonl", "owners --by stack,comm,order --sort stack --format json"):
+def test_the_dump_of_the_guest_holds_the_same_with_debug_info_and_without(
+    live: Live,
+) -> None:
+    for command in (
+        "owners --state any --format jsonl",
+        "owners --by stack,comm,order --sort stack --format json",
+    ):
         without = pagedbg("-c", live.core, "-e", command)
         with_dwarf = pagedbg("-c", live.core, "-s", live.kernel.vmlinux, "-e", command)
-        assert (without.status, with_dwarf.status) == (0, 0), without.stderr + with_dwarf.stderr
+        assert (without.status, with_dwarf.status) == (0, 0), (
+            without.stderr + with_dwarf.stderr
+        )
         assert without.stdout == with_dwarf.stdout
         assert without.stdout.count("\n") > 100
 
 
 def test_symbols_of_another_kernel_are_refused(live: Live) -> None:
-    other = next(kernel for kernel in kernels.cached() if kernel.version != live.kernel.version)
+    other = next(
+        kernel for kernel in kernels.cached() if kernel.version != live.kernel.version
+    )
     answer = pagedbg("-c", live.core, "-s", other.vmlinux, "status")
     assert answer.status == 1
     assert "build id" in answer.stderr
@@ -152,7 +217,9 @@ def test_symbols_of_another_kernel_are_refused(live: Live) -> None:
 
 
 def test_the_dump_still_has_the_blocks(live: Live) -> None:
-    answer = pagedbg("-c", live.core, "owners", "--module", "pagedbg_blocks", "--format", "jsonl")
+    answer = pagedbg(
+        "-c", live.core, "owners", "--module", "pagedbg_blocks", "--format", "jsonl"
+    )
     assert answer.status == 0, answer.stderr
     rows = {row["pfn"]: row for row in map(json.loads, answer.stdout.splitlines())}
     for name, (_, pfn, _) in live.blocks.items():
@@ -161,7 +228,9 @@ def test_the_dump_still_has_the_blocks(live: Live) -> None:
 
 
 def test_a_kernel_that_does_not_track_owners(in_a_guest: Any) -> None:
-    owners, status, inspect = in_a_guest("owners", "status", "inspect pfn 0x2000", page_owner=False)
+    owners, status, inspect = in_a_guest(
+        "owners", "status", "inspect pfn 0x2000", page_owner=False
+    )
     assert owners.status == 1
     assert "page_owner=on" in owners.stderr
     assert owners.stderr.count("\n") == 1

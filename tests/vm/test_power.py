@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A capture survives a power cut: a guest that records on a disk of its own is ended at a random moment, and its disk is looked at."""
+"""
+A capture survives a power cut: a guest that records on a disk of its own is ended at a
+random moment, and its disk is looked at.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,15 @@ from pagedbg.schema.loss import LossKind
 
 pytestmark = pytest.mark.vm
 
-# What the last seconds are: the recorder brings events to the disk every two, and everything takes its time under emulation.
+# What the last seconds are: the recorder brings events to the disk every two, and
+# everything takes its time under emulation.
 LAST_SECONDS = 10
 
 ORDER = 6
 DISK, META = "/run/disk", "/run/disk/capture/meta.json"
 
-# A shell that writes is recorded in small steps, and all of what is recorded is its own.
+# A shell that writes is recorded in small steps, and all of what is recorded is its
+# own.
 LOAD = f"while :; do echo pairs {ORDER} 20 >/proc/pagedbg_churn; sleep 0.05; done"
 
 
@@ -34,7 +39,7 @@ SCRIPT = f"""
     ({LOAD}) >/dev/null 2>&1 </dev/null &
     setsid {PAGEDBG} record --orders {ORDER} -o {DISK}/capture --duration 10m >/run/said 2>&1 </dev/null &
     until grep -q '"mono_ns"' {META} 2>/dev/null; do kill -0 $! || {{ cat /run/said >&2; exit 1; }}; sleep 0.2; done
-"""
+"""  # noqa: E501
 
 
 def test_a_capture_survives_a_power_cut_up_to_its_last_seconds(tmp_path: Path) -> None:
@@ -42,8 +47,13 @@ def test_a_capture_survives_a_power_cut_up_to_its_last_seconds(tmp_path: Path) -
     with disk.open("wb") as file:
         file.truncate(64 << 20)
     subprocess.run(["mkfs.ext4", "-q", "-F", disk], check=True)
-    # The cut is as hard as that of a machine's power: what the guest has not written to its disk is gone.
-    with boot("6.12", "power", qemu_opts=["-drive", f"file={disk},format=raw,if=virtio,cache=unsafe"]) as machine:
+    # The cut is as hard as that of a machine's power: what the guest has not written to
+    # its disk is gone.
+    with boot(
+        "6.12",
+        "power",
+        qemu_opts=["-drive", f"file={disk},format=raw,if=virtio,cache=unsafe"],
+    ) as machine:
         machine.load_churn()
         machine.sh(SCRIPT)
         time.sleep(random.uniform(2, 6))
@@ -51,7 +61,11 @@ def test_a_capture_survives_a_power_cut_up_to_its_last_seconds(tmp_path: Path) -
         time.sleep(LAST_SECONDS + random.uniform(0, 2))
         machine.guest.stop()
     subprocess.run(["e2fsck", "-fy", disk], check=False, capture_output=True)
-    subprocess.run(["debugfs", "-R", f"rdump /capture {tmp_path}", disk], check=True, capture_output=True)
+    subprocess.run(
+        ["debugfs", "-R", f"rdump /capture {tmp_path}", disk],
+        check=True,
+        capture_output=True,
+    )
 
     capture = Capture(tmp_path / "capture")
     events = capture.events()
@@ -59,7 +73,12 @@ def test_a_capture_survives_a_power_cut_up_to_its_last_seconds(tmp_path: Path) -
     assert len(events) >= before.kept
     # No event is there that was not, and what is said to be gone is.
     lost = {loss.kind: loss.count for loss in capture.losses}
-    assert lost.keys() <= {LossKind.KILLED, LossKind.GONE, LossKind.DAMAGED, LossKind.MISSED}
+    assert lost.keys() <= {
+        LossKind.KILLED,
+        LossKind.GONE,
+        LossKind.DAMAGED,
+        LossKind.MISSED,
+    }
     assert LossKind.KILLED in lost
     for cpu, count in enumerate(capture.meta.counts.cpus):
         numbers = events["seq"][events["cpu"] == cpu]

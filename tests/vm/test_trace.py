@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-Recording on booted kernels, where a module allocates and frees known blocks from known functions (contrib/lab/churn).
+Recording on booted kernels, where a module allocates and frees known blocks from known
+functions (contrib/lab/churn).
 
-What must be recorded is said by that module, by tracefs, or by the kernel's own records; one guest for each kernel goes through it all.
+What must be recorded is said by that module, by tracefs, or by the kernel's own
+records; one guest for each kernel goes through it all.
 """
 
 from __future__ import annotations
@@ -31,9 +33,13 @@ CHURN = "/proc/pagedbg_churn"
 TRACEFS = "/sys/kernel/tracing"
 
 # What two back ends record at once.
-BOTH = "; ".join(f"echo {words} >{CHURN}" for words in ("alloc 3 20", "split 5", "dump", "free 20", "pairs 6 50", "irq 7 20"))
+BOTH = "; ".join(
+    f"echo {words} >{CHURN}"
+    for words in ("alloc 3 20", "split 5", "dump", "free 20", "pairs 6 50", "irq 7 20")
+)
 
-# What the guest does at pagedbg's prompt. A `!` line is sh's, so the module is driven by a program of that name.
+# What the guest does at pagedbg's prompt. A `!` line is sh's, so the module is driven
+# by a program of that name.
 SCRIPT = f"""
 trace set --orders 3 --comm sh
 trace start --output $OUT/exact
@@ -105,7 +111,7 @@ trace start --ring --slots 64 --output $OUT/ring
 trace show --no-stack --format jsonl -o $OUT/ring.jsonl
 trace stop
 exit
-"""
+"""  # noqa: E501
 
 # Whatever pagedbg attaches rides on ftrace, which lists where.
 ATTACHED = f"grep -c page_owner {TRACEFS}/enabled_functions"
@@ -113,7 +119,10 @@ ATTACHED = f"grep -c page_owner {TRACEFS}/enabled_functions"
 
 @dataclasses.dataclass(frozen=True)
 class Traced:
-    """What one guest left behind: the directory ``out``, what pagedbg printed, and what was attached after each way to end it."""
+    """
+    What one guest left behind: the directory ``out``, what pagedbg printed, and what
+    was attached after each way to end it.
+    """
 
     out: Path
     printed: str
@@ -124,7 +133,10 @@ class Traced:
         return Capture(self.out / name)
 
     def changing(self, *orders: int) -> NDArray[Any]:
-        """Events of these orders, which are recorded only in a part of the capture whose filter changes."""
+        """
+        Events of these orders, which are recorded only in a part of the capture whose
+        filter changes.
+        """
         events = self.capture("changing").events()
         return events[np.isin(events["order"], orders)]
 
@@ -133,27 +145,42 @@ class Traced:
 
 
 @pytest.fixture(scope="module", params=KERNELS)
-def traced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Traced:
+def traced(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Traced:
     out, pagedbg = tmp_path_factory.mktemp("traced"), forkserver.programs() / "pagedbg"
     attached = {}
     with boot(request.param, "traced", memory="896M", out=out) as machine:
         machine.load_churn()
         machine.serve()
         machine.sh("echo always >/sys/kernel/mm/transparent_hugepage/enabled")
-        machine.write(OUT / "script", SCRIPT.replace("$OUT", str(OUT)).replace("$PAGEDBG", str(pagedbg)))
+        machine.write(
+            OUT / "script",
+            SCRIPT.replace("$OUT", str(OUT)).replace("$PAGEDBG", str(pagedbg)),
+        )
         done = machine.run([pagedbg, "--no-pager", "-x", OUT / "script"])
         assert done.status == 0, done.text + done.stderr.decode()
         attached["stopped"] = machine.sh(f"{ATTACHED}; true")
         for victim in ("prompt", "recorder"):
-            attached[f"before {victim}-killed"], attached[f"{victim}-killed"] = _kill(machine, victim).split()
+            attached[f"before {victim}-killed"], attached[f"{victim}-killed"] = _kill(
+                machine, victim
+            ).split()
         dmesg = machine.sh("dmesg")
     return Traced(out, done.text, attached, dmesg)
 
 
 def _kill(machine: Machine, victim: str) -> str:
-    """Start a trace, kill -9 somebody, and say how many functions had probes before and have some afterwards."""
+    """
+    Start a trace, kill -9 somebody, and say how many functions had probes before and
+    have some afterwards.
+    """
     directory = OUT / f"{victim}-killed"
-    pid = {"prompt": f"$(cat /tmp/{victim})", "recorder": f"$(sed -n 's/.*\"pid\": *\\([0-9]*\\).*/\\1/p' {directory}/meta.json)"}[victim]
+    pid = {
+        "prompt": f"$(cat /tmp/{victim})",
+        "recorder": (
+            f"$(sed -n 's/.*\"pid\": *\\([0-9]*\\).*/\\1/p' {directory}/meta.json)"
+        ),
+    }[victim]
     return machine.sh(f"""
         {{ echo 'trace start --slots {KILLED_SLOTS} --output {directory}'; echo '!echo $PPID >/tmp/{victim}'; echo '!sleep 60'; }} >/tmp/{victim}.script
         {forkserver.programs()}/pagedbg -x /tmp/{victim}.script >/dev/null 2>&1 &
@@ -168,10 +195,11 @@ def _kill(machine: Machine, victim: str) -> str:
         cat /tmp/count
         kill -9 $(cat /tmp/{victim}) 2>/dev/null
         true
-    """)
+    """)  # noqa: E501
 
 
-# What is recorded by one that is killed in the midst of it, and how much of that its rings hold at most: of two CPUs.
+# What is recorded by one that is killed in the midst of it, and how much of that its
+# rings hold at most: of two CPUs.
 KILLED_ORDER, KILLED_PAIRS, KILLED_SLOTS = 6, 5000, 1024
 
 
@@ -181,14 +209,20 @@ def of(rows: Iterable[dict[str, Any]], *events: str) -> list[dict[str, Any]]:
 
 def churned(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """What the module did: sh itself allocates a few blocks of order 3, too."""
-    return [row for row in rows if any("pagedbg_churn" in frame for frame in row["stack"])]
+    return [
+        row for row in rows if any("pagedbg_churn" in frame for frame in row["stack"])
+    ]
 
 
-def test_exactly_the_known_allocations_and_frees_are_recorded_in_order(traced: Traced) -> None:
+def test_exactly_the_known_allocations_and_frees_are_recorded_in_order(
+    traced: Traced,
+) -> None:
     rows = churned(traced.rows("exact.jsonl"))
     sets = of(rows, "set")
     assert len(sets) == 20
-    assert all(row["order"] == 3 and "pagedbg_churn_alloc" in str(row["stack"]) for row in sets)
+    assert all(
+        row["order"] == 3 and "pagedbg_churn_alloc" in str(row["stack"]) for row in sets
+    )
     # Five blocks were freed whole, two page by page, one whole again.
     pfns = [row["pfn"] for row in sets]
     resets = of(rows, "reset")
@@ -202,8 +236,14 @@ def test_a_free_names_its_allocation(traced: Traced) -> None:
     rows = churned(traced.rows("exact.jsonl"))
     sets = {row["pfn"]: row for row in of(rows, "set")}
     for row in of(rows, "reset"):
-        allocation = sets[row["pfn"] & ~7] if row["pfn"] & ~7 in sets else sets[row["pfn"]]
-        assert (row["ts_ns"], row["handle"], row["owner_pid"]) == (allocation["ts_ns"], allocation["handle"], allocation["pid"])
+        allocation = (
+            sets[row["pfn"] & ~7] if row["pfn"] & ~7 in sets else sets[row["pfn"]]
+        )
+        assert (row["ts_ns"], row["handle"], row["owner_pid"]) == (
+            allocation["ts_ns"],
+            allocation["handle"],
+            allocation["pid"],
+        )
         assert row["time_ns"] > row["ts_ns"]
 
 
@@ -211,7 +251,10 @@ def test_whole_blocks_are_followed_on_every_kernel(traced: Traced) -> None:
     rows = churned(traced.rows("exact.jsonl"))
     pfns = [row["pfn"] for row in of(rows, "set")]
     assert len(pfns) == 20
-    assert [row["pfn"] for row in of(rows, "reset") if row["order"] == 3] == [*pfns[:5], pfns[7]]
+    assert [row["pfn"] for row in of(rows, "reset") if row["order"] == 3] == [
+        *pfns[:5],
+        pfns[7],
+    ]
     correlated = churned(traced.rows("correlated.jsonl"))
     assert {row["pfn"] for row in correlated if row["state"] == "live"} == set(pfns[8:])
 
@@ -219,18 +262,29 @@ def test_whole_blocks_are_followed_on_every_kernel(traced: Traced) -> None:
 def test_a_split_is_recorded_with_its_orders(traced: Traced) -> None:
     splits = of(traced.rows("exact.jsonl"), "split")
     sets = of(churned(traced.rows("exact.jsonl")), "set")
-    assert [(row["pfn"], row["order"], row["new_order"]) for row in splits] == [(row["pfn"], 3, 0) for row in sets[5:7]]
+    assert [(row["pfn"], row["order"], row["new_order"]) for row in splits] == [
+        (row["pfn"], 3, 0) for row in sets[5:7]
+    ]
 
 
 def test_correlate_says_exactly_which_are_still_held(traced: Traced) -> None:
-    held = {int(line.split()[0]) for line in (traced.out / "held").read_text().splitlines() if not line.startswith("#")}
+    held = {
+        int(line.split()[0])
+        for line in (traced.out / "held").read_text().splitlines()
+        if not line.startswith("#")
+    }
     rows = churned(traced.rows("correlated.jsonl"))
     assert {row["pfn"] for row in rows if row["state"] == "live"} == held
     # What was freed may be in use again.
-    assert {row["state"] for row in rows if row["pfn"] not in held} <= {"freed", "reused"}
+    assert {row["state"] for row in rows if row["pfn"] not in held} <= {
+        "freed",
+        "reused",
+    }
     assert len(rows) == 20
     assert not [row for row in rows if row["contradiction"]]
-    (leaked,) = [row for row in traced.rows("leaked.jsonl") if row["module"] == "pagedbg_churn"]
+    (leaked,) = [
+        row for row in traced.rows("leaked.jsonl") if row["module"] == "pagedbg_churn"
+    ]
     assert (leaked["blocks"], leaked["pages"]) == (12, 96)
 
 
@@ -239,7 +293,10 @@ def test_the_classic_lines_are_letter_for_letter(traced: Traced) -> None:
     rows = traced.rows("exact.jsonl")
     assert len(lines) == len(rows)
     for line, row in zip(lines, rows, strict=True):
-        assert line == f"page_owner info {{{row['event']}}}: timestamp={row['time_ns']} pid={row['pid']} proc_name={row['comm']}"
+        assert (
+            line == f"page_owner info {{{row['event']}}}: timestamp={row['time_ns']}"
+            f" pid={row['pid']} proc_name={row['comm']}"
+        )
 
 
 def test_a_saved_capture_tells_the_same_without_a_kernel(traced: Traced) -> None:
@@ -247,8 +304,14 @@ def test_a_saved_capture_tells_the_same_without_a_kernel(traced: Traced) -> None
     assert done.status == 0, done.stderr
     here = churned(map(json.loads, done.stdout.splitlines()))
     there = churned(traced.rows("correlated.jsonl"))
-    assert [(row["pfn"], row["ts_ns"], row["state"], row["stack"]) for row in here if row["state"] == "live"] == [
-        (row["pfn"], row["ts_ns"], row["state"], row["stack"]) for row in there if row["state"] == "live"
+    assert [
+        (row["pfn"], row["ts_ns"], row["state"], row["stack"])
+        for row in here
+        if row["state"] == "live"
+    ] == [
+        (row["pfn"], row["ts_ns"], row["state"], row["stack"])
+        for row in there
+        if row["state"] == "live"
     ]
     assert len(here) == 20
 
@@ -256,23 +319,40 @@ def test_a_saved_capture_tells_the_same_without_a_kernel(traced: Traced) -> None
 def test_tracefs_has_seen_the_same_allocations_and_frees(traced: Traced) -> None:
     told: Counter[tuple[str, int]] = Counter()
     for line in (traced.out / "tracefs.text").read_text().splitlines():
-        match = re.search(r"^\s*sh-\d+ .*: mm_page_(alloc|free): .*pfn=(0x[0-9a-f]+|\d+) order=5", line)
+        match = re.search(
+            r"^\s*sh-\d+ .*: mm_page_(alloc|free): .*pfn=(0x[0-9a-f]+|\d+) order=5",
+            line,
+        )
         if match:
             told[{"alloc": "set", "free": "reset"}[match[1]], int(match[2], 0)] += 1
     events = traced.changing(5)
     events = events[events["comm"][:, 0] == int.from_bytes(b"sh", "little")]
-    recorded = Counter((event_record.EVENT_NAMES[e], p) for e, p in zip(events["event"].tolist(), events["pfn"].tolist(), strict=True))
+    recorded = Counter(
+        (event_record.EVENT_NAMES[e], p)
+        for e, p in zip(events["event"].tolist(), events["pfn"].tolist(), strict=True)
+    )
     assert recorded == told
     assert sum(told.values()) == 400
 
 
-@pytest.mark.parametrize("event", [event_record.SPLIT, event_record.COPY, event_record.SET_MIGRATE, event_record.DUMP, event_record.READ])
+@pytest.mark.parametrize(
+    "event",
+    [
+        event_record.SPLIT,
+        event_record.COPY,
+        event_record.SET_MIGRATE,
+        event_record.DUMP,
+        event_record.READ,
+    ],
+)
 def test_every_other_event_is_recorded(traced: Traced, event: int) -> None:
     events = traced.capture("others").events()
     chosen = events[events["event"] == event]
     assert len(chosen)
     if event == event_record.SPLIT:
-        assert {(2, 0)} <= set(zip(chosen["order"].tolist(), chosen["new_order"].tolist(), strict=True))
+        assert {(2, 0)} <= set(
+            zip(chosen["order"].tolist(), chosen["new_order"].tolist(), strict=True)
+        )
         assert 9 in chosen["order"]
     if event == event_record.READ:
         assert len(chosen) >= 3
@@ -281,10 +361,15 @@ def test_every_other_event_is_recorded(traced: Traced, event: int) -> None:
         assert (chosen["other_pfn"] != chosen["pfn"]).all()
 
 
-def test_a_percentage_is_kept_and_what_belongs_together_stays_together(traced: Traced) -> None:
+def test_a_percentage_is_kept_and_what_belongs_together_stays_together(
+    traced: Traced,
+) -> None:
     # Of what is split, pages are freed one by one.
     events = traced.changing(0, 1, 2)
-    sets, resets = events[events["event"] == event_record.SET], events[events["event"] == event_record.RESET]
+    sets, resets = (
+        events[events["event"] == event_record.SET],
+        events[events["event"] == event_record.RESET],
+    )
     of_one = sets[sets["order"] == 1]
     # Within five standard deviations of chance.
     assert 490 < len(of_one) < 710
@@ -292,9 +377,16 @@ def test_a_percentage_is_kept_and_what_belongs_together_stays_together(traced: T
     assert 12 < len(of_two) < 68
     keys = Counter(zip(sets["pfn"].tolist(), sets["ts_nsec"].tolist(), strict=True))
     freed: Counter[int] = Counter()
-    for ts, order in zip(resets["ts_nsec"].tolist(), resets["order"].tolist(), strict=True):
+    for ts, order in zip(
+        resets["ts_nsec"].tolist(), resets["order"].tolist(), strict=True
+    ):
         freed[ts] += 1 << order
-    churn = [(ts, order) for ts, order in zip(sets["ts_nsec"].tolist(), sets["order"].tolist(), strict=True)]
+    churn = [
+        (ts, order)
+        for ts, order in zip(
+            sets["ts_nsec"].tolist(), sets["order"].tolist(), strict=True
+        )
+    ]
     whole = sum(freed[ts] == 1 << order for ts, order in churn)
     assert whole >= len(churn) - 5, "what sh holds itself may be left"
     # No free without its allocation, but of what was allocated before.
@@ -320,7 +412,10 @@ def test_overruns_are_counted_to_the_last_event(traced: Traced) -> None:
     assert len(capture.events()) == counts.read
     assert counts.recorded == sum(map(sum, counts.recorded_by))
     assert Loss(LossKind.OVERWRITTEN, counts.lost) in capture.losses
-    assert {loss.kind for loss in capture.losses} <= {LossKind.OVERWRITTEN, LossKind.MISSED}
+    assert {loss.kind for loss in capture.losses} <= {
+        LossKind.OVERWRITTEN,
+        LossKind.MISSED,
+    }
 
 
 def test_a_filter_takes_effect_while_a_trace_runs(traced: Traced) -> None:
@@ -343,18 +438,36 @@ def test_two_at_once_do_not_disturb_each_other(traced: Traced) -> None:
 
 
 def test_both_back_ends_record_the_same(traced: Traced) -> None:
-    """But for what the kernel kept from one of them, as it does in an interrupt that comes while a probe runs: that is counted."""
+    """
+    But for what the kernel kept from one of them, as it does in an interrupt that comes
+    while a probe runs: that is counted.
+    """
 
     def told(name: str) -> tuple[Counter[str], int]:
         capture = traced.capture(name)
         missed = capture.meta.counts.missed
         assert capture.losses == ([Loss(LossKind.MISSED, missed)] if missed else [])
         events = capture.in_order(capture.events())
-        # What the module did: before it and after it one of the two may not have been attached.
-        large = events["ts_nsec"][(events["event"] == event_record.SET) & (events["order"] >= 3) & (events["order"] != 9)]
-        churned = [handle for handle in set(events["handle"].tolist()) if "pagedbg_churn" in str(capture.stack(handle))]
-        events = events[np.isin(events["handle"], churned) & (events["ts_nsec"] >= large.min())]
-        same = [name for name in event_record.RECORD.names or () if name not in ("seq", "check", "time_nsec", "mono_nsec")]
+        # What the module did: before it and after it one of the two may not have been
+        # attached.
+        large = events["ts_nsec"][
+            (events["event"] == event_record.SET)
+            & (events["order"] >= 3)
+            & (events["order"] != 9)
+        ]
+        churned = [
+            handle
+            for handle in set(events["handle"].tolist())
+            if "pagedbg_churn" in str(capture.stack(handle))
+        ]
+        events = events[
+            np.isin(events["handle"], churned) & (events["ts_nsec"] >= large.min())
+        ]
+        same = [
+            name
+            for name in event_record.RECORD.names or ()
+            if name not in ("seq", "check", "time_nsec", "mono_nsec")
+        ]
         return Counter(str((*each,)) for each in events[same].tolist()), missed
 
     by_kmod, missed_by_kmod = told("by-kmod")
@@ -370,14 +483,20 @@ def test_every_way_to_attach_records_the_same(traced: Traced, attach: str) -> No
     assert capture.meta.attach == attach
     events = capture.events()
     blocks = {
-        handle: events[(events["event"] == event_record.SET) & (events["handle"] == handle)]
+        handle: events[
+            (events["event"] == event_record.SET) & (events["handle"] == handle)
+        ]
         for handle in set(events["handle"].tolist())
         if "pagedbg_churn_alloc" in str(capture.stack(handle))
     }
     sets = [each for found in blocks.values() for each in found]
     assert len(sets) == 20
     times = {int(each["ts_nsec"]) for each in sets}
-    resets = [each for each in events if each["event"] == event_record.RESET and int(each["ts_nsec"]) in times]
+    resets = [
+        each
+        for each in events
+        if each["event"] == event_record.RESET and int(each["ts_nsec"]) in times
+    ]
     whole = [each for each in resets if each["order"] == 3]
     assert len(whole) == 18
     assert sum(1 << int(each["order"]) for each in resets) == 160
@@ -399,10 +518,12 @@ def test_nothing_stays_attached(traced: Traced) -> None:
         assert traced.attached[f"{victim}-killed"] == "0"
 
 
-def test_programs_can_be_attached_and_detached_a_hundred_times_while_pages_come_and_go() -> None:
+def test_programs_come_and_go_a_hundred_times_while_pages_do() -> None:
     with boot("6.12", "attached again", memory="768M") as machine:
         machine.load_churn()
-        machine.run([sys.executable, Path(__file__).with_name("attach_again.py"), "100"]).check()
+        machine.run(
+            [sys.executable, Path(__file__).with_name("attach_again.py"), "100"]
+        ).check()
         assert machine.sh(f"{ATTACHED}; true").strip() == "0"
         assert not re.search(r"WARNING:|BUG:|Oops|RIP:", machine.sh("dmesg"))
 
@@ -413,14 +534,23 @@ def test_a_capture_survives_the_death_of_the_prompt(traced: Traced) -> None:
     assert len(capture.events()) == capture.meta.counts.read
 
 
-def test_a_killed_recorder_costs_what_the_rings_hold_and_that_is_said(traced: Traced) -> None:
+def test_a_killed_recorder_costs_what_the_rings_hold_and_that_is_said(
+    traced: Traced,
+) -> None:
     capture = traced.capture("recorder-killed")
     assert capture.abandoned
     lost = {loss.kind: loss.count for loss in capture.losses}
-    assert lost.keys() <= {LossKind.KILLED, LossKind.OVERWRITTEN, LossKind.DAMAGED, LossKind.MISSED}
+    assert lost.keys() <= {
+        LossKind.KILLED,
+        LossKind.OVERWRITTEN,
+        LossKind.DAMAGED,
+        LossKind.MISSED,
+    }
     assert LossKind.KILLED in lost
     events = capture.events()
-    assert np.count_nonzero(events["order"] == KILLED_ORDER) >= 2 * KILLED_PAIRS - 2 * KILLED_SLOTS - (lost.get(LossKind.OVERWRITTEN) or 0)
+    assert np.count_nonzero(
+        events["order"] == KILLED_ORDER
+    ) >= 2 * KILLED_PAIRS - 2 * KILLED_SLOTS - (lost.get(LossKind.OVERWRITTEN) or 0)
 
 
 def test_the_kernel_has_nothing_to_complain_of(traced: Traced) -> None:

@@ -25,18 +25,40 @@ trace stop
 
 
 def test_tracepoints_answer_where_page_owner_is_off(tmp_path: Path) -> None:
-    with boot("6.12", "traced without page_owner", memory="512M", page_owner=False, out=tmp_path) as machine:
+    with boot(
+        "6.12",
+        "traced without page_owner",
+        memory="512M",
+        page_owner=False,
+        out=tmp_path,
+    ) as machine:
         machine.load_churn()
         machine.write(OUT / "script", WITHOUT_PAGE_OWNER.replace("$OUT", str(OUT)))
         done = machine.run([PAGEDBG, "--no-pager", "-x", OUT / "script"]).check()
-    held = {int(line.split()[0]) for line in (tmp_path / "held").read_text().splitlines() if not line.startswith("#")}
-    rows: list[dict[str, Any]] = [json.loads(line) for line in (tmp_path / "owners.jsonl").read_text().splitlines()]
+    held = {
+        int(line.split()[0])
+        for line in (tmp_path / "held").read_text().splitlines()
+        if not line.startswith("#")
+    }
+    rows: list[dict[str, Any]] = [
+        json.loads(line)
+        for line in (tmp_path / "owners.jsonl").read_text().splitlines()
+    ]
     assert {row["pfn"] for row in rows} == held
-    assert all("pagedbg_churn_alloc" in str(row["stack"]) and row["comm"] == "sh" for row in rows)
-    leaked = {row["function"]: row for row in map(json.loads, (tmp_path / "leaked.jsonl").read_text().splitlines())}
+    assert all(
+        "pagedbg_churn_alloc" in str(row["stack"]) and row["comm"] == "sh"
+        for row in rows
+    )
+    leaked = {
+        row["function"]: row
+        for row in map(json.loads, (tmp_path / "leaked.jsonl").read_text().splitlines())
+    }
     assert leaked["pagedbg_churn_alloc"]["blocks"] == 6
     assert "from the tracepoints mm_page_free, mm_page_alloc" in done.text
-    assert "page_owner is off: this is what was allocated since the trace began" in done.text
+    assert (
+        "page_owner is off: this is what was allocated since the trace began"
+        in done.text
+    )
 
 
 NO_BCC = "mount --bind /dev/null $(readlink -f /usr/lib/x86_64-linux-gnu/libbcc.so.0)"
@@ -50,7 +72,9 @@ NO_BCC = "mount --bind /dev/null $(readlink -f /usr/lib/x86_64-linux-gnu/libbcc.
     ],
     ids=["no bcc", "locked down"],
 )
-def test_what_is_missing_is_said_in_a_sentence(before: str, append: str, said: str) -> None:
+def test_what_is_missing_is_said_in_a_sentence(
+    before: str, append: str, said: str
+) -> None:
     with boot("6.12", said, memory="512M", append=append) as machine:
         machine.sh(before)
         done = machine.run([PAGEDBG, "-e", "trace start --backend bpf"])

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the back ends have in common: the memory that they record into, and the filter in it."""
+"""
+What the back ends have in common: the memory that they record into, and the filter in
+it.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,9 @@ class Backend(abc.ABC):
     """
     Something that records in the kernel, until :meth:`detach`.
 
-    ``name`` says which it is and ``attach`` how it does. ``functions`` are those that are attached, by event; ``failed`` says why others are not.
-    ``rings`` are the CPUs' rings.
+    ``name`` says which it is and ``attach`` how it does. ``functions`` are those that
+    are attached, by event; ``failed`` says why others are not. ``rings`` are the CPUs'
+    rings.
     """
 
     name: str
@@ -35,16 +39,28 @@ class Backend(abc.ABC):
     _cpus: NDArray[Any]
 
     def _make_rings(self, slot: NDArray[Any], slots: int) -> None:
-        """Cut the array of all slots, ``slots`` for each CPU that there are counters of, into rings."""
+        """
+        Cut the array of all slots, ``slots`` for each CPU that there are counters of,
+        into rings.
+        """
         heads = self._cpus["head"]
-        self.rings = [Ring(slot[i * slots : (i + 1) * slots], heads[i : i + 1]) for i in range(len(heads))]
+        self.rings = [
+            Ring(slot[i * slots : (i + 1) * slots], heads[i : i + 1])
+            for i in range(len(heads))
+        ]
 
     def silenced(self) -> str | None:
-        """Why nothing is recorded at present, although all is attached; None if nothing is known to be in the way. What it misses is not counted."""
+        """
+        Why nothing is recorded at present, although all is attached; None if nothing is
+        known to be in the way. What it misses is not counted.
+        """
         return silenced(self.attach)
 
     def counts(self) -> NDArray[Any]:
-        """What each CPU has counted, an element of :data:`~pagedbg.schema.event_record.CPU` each."""
+        """
+        What each CPU has counted, an element of
+        :data:`~pagedbg.schema.event_record.CPU` each.
+        """
         return self._cpus.copy()
 
     def leave_out(self, own: Sequence[int]) -> None:
@@ -55,7 +71,10 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def set_filter(self, filter_: NDArray[Any]) -> None:
-        """Put a filter, an element of :data:`~pagedbg.schema.event_record.FILTER`, in force."""
+        """
+        Put a filter, an element of :data:`~pagedbg.schema.event_record.FILTER`, in
+        force.
+        """
 
     @abc.abstractmethod
     def missed(self) -> int:
@@ -63,11 +82,16 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def stack(self, number: int) -> list[int]:
-        """The return addresses of a stack that is not in the kernel's depot, innermost first; empty if there is none."""
+        """
+        The return addresses of a stack that is not in the kernel's depot, innermost
+        first; empty if there is none.
+        """
 
     @abc.abstractmethod
     def detach(self) -> None:
-        """Record nothing any more. What was recorded can be read until :meth:`close`."""
+        """
+        Record nothing any more. What was recorded can be read until :meth:`close`.
+        """
 
     @abc.abstractmethod
     def close(self) -> None:
@@ -82,6 +106,13 @@ def check_heard(attach: str) -> None:
 
 
 def check_header(header: np.void, way_out: str) -> None:
-    """:raises PagedbgError: if a header is not of rings that are known here; ``way_out`` says what it is of and what to do"""
-    if (header["magic"], header["version"], header["record_size"]) != (event_record.MAGIC, event_record.VERSION, RECORD.itemsize):
+    """
+    :raises PagedbgError: if a header is not of rings that are known here; ``way_out``
+        says what it is of and what to do
+    """
+    if (header["magic"], header["version"], header["record_size"]) != (
+        event_record.MAGIC,
+        event_record.VERSION,
+        RECORD.itemsize,
+    ):
         raise PagedbgError(way_out)

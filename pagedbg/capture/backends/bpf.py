@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-The BPF back end: loads the programs of ``bpf/capture.bpf.c``, attaches them, and maps their rings.
+The BPF back end: loads the programs of ``bpf/capture.bpf.c``, attaches them, and maps
+their rings.
 
-libbcc, of the distribution's bcc, does the loading. It knows how to attach by every means, and what to do where a kernel lacks one.
+libbcc, of the distribution's bcc, does the loading. It knows how to attach by every
+means, and what to do where a kernel lacks one.
 """
 
 from __future__ import annotations
@@ -33,8 +35,10 @@ BPF = "bpf"
 
 TRAMPOLINE, KPROBE, TRACEPOINT = "trampoline", "kprobe", "tracepoint"
 """
-How programs are attached. A tracepoint stands in for both set and reset where page_owner is off. Where it is on, for set alone: that spares
-page_owner from walking its stack through a trampoline, but misses what is allocated in bulk or as a contiguous range.
+How programs are attached. A tracepoint stands in for both set and reset where
+page_owner is off. Where it is on, for set alone: that spares page_owner from walking
+its stack through a trampoline, but misses what is allocated in bulk or as a contiguous
+range.
 """
 
 _SPLITS = 4096
@@ -44,10 +48,12 @@ _STACKS = 16384
 # BPF_MAX_STACK_DEPTH of bcc's table of stacks.
 _STACK_DEPTH = 127
 
-# A return probe finds the stack pointer where the function's caller has it: above the return address, which a probe at entry points to.
+# A return probe finds the stack pointer where the function's caller has it: above the
+# return address, which a probe at entry points to.
 _SP_AT_RETURN = 8 if platform.machine() == "x86_64" else 0
 
-# The events whose program runs when the function begins: the pages' records say all there is to know.
+# The events whose program runs when the function begins: the pages' records say all
+# there is to know.
 _AT_ENTRY = ("reset", "copy", "dump", "read")
 
 
@@ -61,7 +67,10 @@ PINS = Path("/sys/fs/bpf/pagedbg")
 
 
 class BpfBackend(Backend):
-    """Programs that are attached, until :meth:`detach`; the kernel detaches them when this process ends, however it does, unless they are pinned."""
+    """
+    Programs that are attached, until :meth:`detach`; the kernel detaches them when this
+    process ends, however it does, unless they are pinned.
+    """
 
     name = BPF
 
@@ -90,12 +99,15 @@ class BpfBackend(Backend):
         """
         Load the programs, and attach them.
 
-        :param functions: name of the function (or, for tracepoints, of the tracepoint) by event
-        :param constants: what the source asks for, see :mod:`pagedbg.capture.backends.hooks`
+        :param functions: name of the function (or, for tracepoints, of the tracepoint)
+            by event
+        :param constants: what the source asks for, see
+            :mod:`pagedbg.capture.backends.hooks`
         :param addresses: members of ``struct pagedbg_header``
         :param slots: records in a CPU's ring, a power of two
         :param attach: :data:`TRAMPOLINE`, :data:`KPROBE` or :data:`TRACEPOINT`
-        :param filter_: an element of :data:`~pagedbg.schema.event_record.FILTER`, in force from the first event
+        :param filter_: an element of :data:`~pagedbg.schema.event_record.FILTER`, in
+            force from the first event
         :raises PagedbgError: if nothing can be attached this way
         """
         check_heard(attach)
@@ -138,13 +150,25 @@ class BpfBackend(Backend):
                 kind, _, name = path.name.partition(":")
                 found[kind][name] = _checked(self._lib.bpf_obj_get(str(path).encode()))
             self._maps = found["map"]
-            self._links = [(name.partition(":")[0], descriptor) for name, descriptor in found["link"].items()]
-            self.functions = {name.partition(":")[0].replace("_", " "): name.partition(":")[2] for name in found["link"]}
+            self._links = [
+                (name.partition(":")[0], descriptor)
+                for name, descriptor in found["link"].items()
+            ]
+            self.functions = {
+                name.partition(":")[0].replace("_", " "): name.partition(":")[2]
+                for name in found["link"]
+            }
             header = self._view("pagedbg_header", HEADER, 1)[0]
-            check_header(header, f"{PINS} is of another version of pagedbg: rm -r {PINS} detaches it")
+            check_header(
+                header,
+                f"{PINS} is of another version of pagedbg: rm -r {PINS} detaches it",
+            )
             self._map(int(header["cpus"]), int(header["slots"]))
         except (OSError, KeyError) as error:
-            raise PagedbgError(f"{PINS} is not what pagedbg left there ({error}): rm -r {PINS} detaches it") from None
+            raise PagedbgError(
+                f"{PINS} is not what pagedbg left there ({error}): rm -r {PINS}"
+                " detaches it"
+            ) from None
         return self
 
     def pin(self) -> None:
@@ -155,7 +179,8 @@ class BpfBackend(Backend):
         """
         if self.attach == KPROBE:
             raise PagedbgError(
-                "kprobes of BPF end with who attached them, so they cannot be left: this needs --attach trampoline, or --backend kmod"
+                "kprobes of BPF end with who attached them, so they cannot be left:"
+                " this needs --attach trampoline, or --backend kmod"
             )
         try:
             PINS.mkdir(mode=0o700)
@@ -163,9 +188,15 @@ class BpfBackend(Backend):
             for name, descriptor in self._maps.items():
                 self._pin(f"map:{name}", descriptor)
             for event, descriptor in self._links:
-                self._pin(f"link:{event.replace(' ', '_')}:{self.functions[event]}", descriptor)
+                self._pin(
+                    f"link:{event.replace(' ', '_')}:{self.functions[event]}",
+                    descriptor,
+                )
         except OSError as error:
-            raise PagedbgError(f"{PINS}: {error.strerror} (it has to be a BPF file system: mount -t bpf bpf {PINS.parent})") from None
+            raise PagedbgError(
+                f"{PINS}: {error.strerror} (it has to be a BPF file system: mount -t"
+                f" bpf bpf {PINS.parent})"
+            ) from None
 
     def _pin(self, name: str, descriptor: int) -> None:
         _checked(self._lib.bpf_obj_pin(descriptor, str(PINS / name).encode()))
@@ -181,31 +212,50 @@ class BpfBackend(Backend):
             with quiet():
                 for name, each in self._image.maps.items():
                     sizes = each.key_size, each.value_size, each.max_entries
-                    self._maps[name] = _checked(self._lib.bcc_create_map(each.type, name.encode()[:15], *sizes, each.flags))
+                    self._maps[name] = _checked(
+                        self._lib.bcc_create_map(
+                            each.type, name.encode()[:15], *sizes, each.flags
+                        )
+                    )
         except OSError as error:
-            raise PagedbgError(f"the kernel makes no BPF maps for us: {error.strerror}") from None
+            raise PagedbgError(
+                f"the kernel makes no BPF maps for us: {error.strerror}"
+            ) from None
 
     def _view(self, name: str, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
         size = dtype.itemsize * count
-        # Stays mapped when the map's descriptor is closed: what was recorded up to the end is read after that.
-        return np.frombuffer(mmap.mmap(self._maps[name], -(-size // mmap.PAGESIZE) * mmap.PAGESIZE), dtype, count)
+        # Stays mapped when the map's descriptor is closed: what was recorded up to the
+        # end is read after that.
+        return np.frombuffer(
+            mmap.mmap(self._maps[name], -(-size // mmap.PAGESIZE) * mmap.PAGESIZE),
+            dtype,
+            count,
+        )
 
     # ---- attaching ----
 
     def _attach_all(self, functions: Mapping[str, str]) -> None:
         # Frees first: of no allocation that was seen may the free be missed.
-        for event in sorted(functions, key=("reset", "split", "copy", "set migrate", "dump", "read", "set").index):
+        for event in sorted(
+            functions,
+            key=("reset", "split", "copy", "set migrate", "dump", "read", "set").index,
+        ):
             try:
                 with quiet() as said:
                     self._attach(event, functions[event])
             except OSError as error:
-                self.failed[event] = f"{error.strerror} ({one_sentence(said())})" if said().strip() else str(error.strerror)
+                self.failed[event] = (
+                    f"{error.strerror} ({one_sentence(said())})"
+                    if said().strip()
+                    else str(error.strerror)
+                )
             else:
                 self.functions[event] = functions[event]
         missing = [event for event in ("reset", "set") if event not in self.functions]
         if missing:
             raise PagedbgError(
-                f"{functions.get(missing[0], missing[0])}: {self.failed.get(missing[0], 'this kernel has no such function')}"
+                f"{functions.get(missing[0], missing[0])}:"
+                f" {self.failed.get(missing[0], 'this kernel has no such function')}"
             )
 
     def _attach(self, event: str, function: str) -> None:
@@ -214,24 +264,43 @@ class BpfBackend(Backend):
         if self.attach == KPROBE:
             if not at_entry:
                 program = self._load(f"{word}_return", _KPROBE)
-                # With a limit of our own on pending returns libbcc would make an event in tracefs, which stays when we are killed.
-                self._link(event, lib.bpf_attach_kprobe(program, 1, _event_name("r", function), name, 0, 0))
+                # With a limit of our own on pending returns libbcc would make an event
+                # in tracefs, which stays when we are killed.
+                self._link(
+                    event,
+                    lib.bpf_attach_kprobe(
+                        program, 1, _event_name("r", function), name, 0, 0
+                    ),
+                )
             program = self._load(f"{word}_entry", _KPROBE)
-            self._link(event, lib.bpf_attach_kprobe(program, 0, _event_name("p", function), name, 0, 0))
+            self._link(
+                event,
+                lib.bpf_attach_kprobe(
+                    program, 0, _event_name("p", function), name, 0, 0
+                ),
+            )
         elif f"raw_tracepoint__{function}" in self._image.programs:
             program = self._load(f"raw_tracepoint__{function}", _RAW_TRACEPOINT)
             self._link(event, lib.bpf_attach_raw_tracepoint(program, name))
         else:
-            program = self._load(f"{'kfunc' if at_entry else 'kretfunc'}__{function}", _TRACING)
+            program = self._load(
+                f"{'kfunc' if at_entry else 'kretfunc'}__{function}", _TRACING
+            )
             self._link(event, lib.bpf_attach_kfunc(program))
 
     def _link(self, event: str, descriptor: int) -> None:
         self._links.append((event, _checked(descriptor)))
 
     def _load(self, program: str, kind: int) -> int:
-        """Load a program; by its name libbcc knows which function a trampoline is for."""
+        """
+        Load a program; by its name libbcc knows which function a trampoline is for.
+        """
         code = self._image.linked(program, self._maps)
-        descriptor = _checked(self._lib.bcc_prog_load(kind, program.encode(), code, len(code), _LICENSE, 0, 0, None, 0))
+        descriptor = _checked(
+            self._lib.bcc_prog_load(
+                kind, program.encode(), code, len(code), _LICENSE, 0, 0, None, 0
+            )
+        )
         self._programs[program] = descriptor
         return descriptor
 
@@ -245,19 +314,30 @@ class BpfBackend(Backend):
         header["active"][0] = spare
 
     def missed(self) -> int:
-        """How often the kernel did not run a program because one was running on that CPU already (``recursion_misses``)."""
+        """
+        How often the kernel did not run a program because one was running on that CPU
+        already (``recursion_misses``).
+        """
         total = 0
         for descriptor in self._programs.values():
             with contextlib.suppress(OSError):
-                found = re.search(r"recursion_misses:\s*(\d+)", Path(f"/proc/self/fdinfo/{descriptor}").read_text())
+                found = re.search(
+                    r"recursion_misses:\s*(\d+)",
+                    Path(f"/proc/self/fdinfo/{descriptor}").read_text(),
+                )
                 total += int(found[1]) if found else 0
         return total
 
     def stack(self, number: int) -> list[int]:
-        """The return addresses of a BPF stack id, innermost first; empty if there is none (tracepoints only)."""
+        """
+        The return addresses of a BPF stack id, innermost first; empty if there is none
+        (tracepoints only).
+        """
         found = np.zeros(_STACK_DEPTH, "<u8")
         key = ctypes.c_uint32(number)
-        if number >= 1 << 31 or self._lib.bpf_lookup_elem(self._maps["pagedbg_stack"], ctypes.byref(key), found.ctypes.data):
+        if number >= 1 << 31 or self._lib.bpf_lookup_elem(
+            self._maps["pagedbg_stack"], ctypes.byref(key), found.ctypes.data
+        ):
             return []
         pcs: list[int] = found[found != 0].tolist()
         return pcs
@@ -270,13 +350,19 @@ class BpfBackend(Backend):
         """Detach everything. What was recorded can be read after that, too."""
         if self._pinned:
             shutil.rmtree(PINS, ignore_errors=True)
-        for descriptor in (*(link for _, link in self._links), *self._programs.values(), *self._maps.values()):
+        for descriptor in (
+            *(link for _, link in self._links),
+            *self._programs.values(),
+            *self._maps.values(),
+        ):
             os.close(descriptor)
         self._links, self._programs, self._maps = [], {}, {}
 
 
 def _possible_cpus() -> int:
-    last = re.split("[,-]", Path("/sys/devices/system/cpu/possible").read_text().strip())[-1]
+    last = re.split(
+        "[,-]", Path("/sys/devices/system/cpu/possible").read_text().strip()
+    )[-1]
     return int(last) + 1
 
 
@@ -284,16 +370,35 @@ def _event_name(kind: str, function: str) -> bytes:
     return f"{kind}_pagedbg_{os.getpid()}_{function}".encode()
 
 
-def hooked(functions: Mapping[str, str], constants: Mapping[str, int | str], attach: str) -> dict[str, str]:
-    """What programs are attached to: ``functions`` by event, but for what a tracepoint stands in for."""
-    return {**functions, **({"set": "mm_page_alloc"} if attach == TRACEPOINT and constants["PAGE_OWNER"] else {})}
+def hooked(
+    functions: Mapping[str, str], constants: Mapping[str, int | str], attach: str
+) -> dict[str, str]:
+    """
+    What programs are attached to: ``functions`` by event, but for what a tracepoint
+    stands in for.
+    """
+    return {
+        **functions,
+        **(
+            {"set": "mm_page_alloc"}
+            if attach == TRACEPOINT and constants["PAGE_OWNER"]
+            else {}
+        ),
+    }
 
 
-def image_for(functions: Mapping[str, str], constants: Mapping[str, int | str], cpus: int, slots: int, attach: str) -> Image:
+def image_for(
+    functions: Mapping[str, str],
+    constants: Mapping[str, int | str],
+    cpus: int,
+    slots: int,
+    attach: str,
+) -> Image:
     """
     The programs for a kernel, from the cache or compiled; on any machine.
 
-    :param functions: as from :func:`hooked`; this and the others as for :meth:`BpfBackend.load`
+    :param functions: as from :func:`hooked`; this and the others as for
+        :meth:`BpfBackend.load`
     :param cpus: how many CPUs the kernel may have
     :raises PagedbgError: if they cannot be compiled
     """
@@ -305,7 +410,10 @@ def image_for(functions: Mapping[str, str], constants: Mapping[str, int | str], 
         "CALLS": _CALLS,
         "STACKS": _STACKS,
         "SP_AT_RETURN": _SP_AT_RETURN,
-        **{"HOOK_" + event.upper().replace(" ", "_"): name for event, name in functions.items()},
+        **{
+            "HOOK_" + event.upper().replace(" ", "_"): name
+            for event, name in functions.items()
+        },
         **constants,
     }
     return build(defines)
@@ -316,12 +424,36 @@ def _library() -> Any:
     try:
         lib = ctypes.CDLL("libbcc.so.0", use_errno=True)
     except OSError as error:
-        raise PagedbgError(f"bcc cannot be used ({error}): apt install python3-bpfcc") from None
-    number, text, pointer, unsigned = ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_uint
+        raise PagedbgError(
+            f"bcc cannot be used ({error}): apt install python3-bpfcc"
+        ) from None
+    number, text, pointer, unsigned = (
+        ctypes.c_int,
+        ctypes.c_char_p,
+        ctypes.c_void_p,
+        ctypes.c_uint,
+    )
     lib.bcc_create_map.argtypes = [number, text, number, number, number, number]
-    lib.bcc_prog_load.argtypes = [number, text, text, number, text, unsigned, number, text, unsigned]
+    lib.bcc_prog_load.argtypes = [
+        number,
+        text,
+        text,
+        number,
+        text,
+        unsigned,
+        number,
+        text,
+        unsigned,
+    ]
     lib.bpf_attach_kfunc.argtypes = [number]
-    lib.bpf_attach_kprobe.argtypes = [number, number, text, text, ctypes.c_uint64, number]
+    lib.bpf_attach_kprobe.argtypes = [
+        number,
+        number,
+        text,
+        text,
+        ctypes.c_uint64,
+        number,
+    ]
     lib.bpf_attach_raw_tracepoint.argtypes = [number, text]
     lib.bpf_obj_pin.argtypes = [number, text]
     lib.bpf_obj_get.argtypes = [text]
@@ -337,4 +469,12 @@ def _checked(descriptor: int) -> int:
     return descriptor
 
 
-__all__ = ("BPF", "KPROBE", "TRACEPOINT", "TRAMPOLINE", "BpfBackend", "hooked", "image_for")
+__all__ = (
+    "BPF",
+    "KPROBE",
+    "TRACEPOINT",
+    "TRAMPOLINE",
+    "BpfBackend",
+    "hooked",
+    "image_for",
+)

@@ -2,8 +2,9 @@
 """
 BPF programs as the kernel loads them: compiled once for a kernel, and kept.
 
-bcc's compiler takes a hundred megabytes, which is much to ask of a machine that has lost its memory, and may crash on what it does not
-understand. So it runs in a process of its own, and only if nobody has compiled the same before.
+bcc's compiler takes a hundred megabytes, which is much to ask of a machine that has
+lost its memory, and may crash on what it does not understand. So it runs in a process
+of its own, and only if nobody has compiled the same before.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from pagedbg import trust
 from pagedbg.capture.backends.captured_stderr import quiet
 from pagedbg.errors import PagedbgError
 
-# struct bpf_insn: code, registers (the source in the upper four bits), offset, immediate.
+# struct bpf_insn: code, registers (the source in the upper four bits), offset,
+# immediate.
 _INSN = struct.Struct("<BBhi")
 _LD_IMM64, _PSEUDO_MAP_FD = 0x18, 1
 
@@ -45,7 +47,10 @@ class Map:
 
 @dataclasses.dataclass(frozen=True)
 class Image:
-    """Maps by name; programs by name, as instructions; and for each program, which of its instructions load the address of which map."""
+    """
+    Maps by name; programs by name, as instructions; and for each program, which of its
+    instructions load the address of which map.
+    """
 
     maps: dict[str, Map]
     programs: dict[str, bytes]
@@ -56,15 +61,22 @@ class Image:
         code = bytearray(self.programs[program])
         for index, name in self.uses[program]:
             opcode, registers, offset, _ = _INSN.unpack_from(code, index * _INSN.size)
-            _INSN.pack_into(code, index * _INSN.size, opcode, registers, offset, descriptors[name])
+            _INSN.pack_into(
+                code, index * _INSN.size, opcode, registers, offset, descriptors[name]
+            )
         return bytes(code)
 
     def to_json(self) -> str:
         """The image as text."""
         return json.dumps(
             {
-                "maps": {name: dataclasses.astuple(each) for name, each in self.maps.items()},
-                "programs": {name: base64.b64encode(code).decode() for name, code in self.programs.items()},
+                "maps": {
+                    name: dataclasses.astuple(each) for name, each in self.maps.items()
+                },
+                "programs": {
+                    name: base64.b64encode(code).decode()
+                    for name, code in self.programs.items()
+                },
                 "uses": self.uses,
             }
         )
@@ -76,15 +88,24 @@ class Image:
             data = json.loads(text)
             return Image(
                 {name: Map(*each) for name, each in data["maps"].items()},
-                {name: base64.b64decode(code) for name, code in data["programs"].items()},
-                {name: [(int(index), str(each)) for index, each in uses] for name, uses in data["uses"].items()},
+                {
+                    name: base64.b64decode(code)
+                    for name, code in data["programs"].items()
+                },
+                {
+                    name: [(int(index), str(each)) for index, each in uses]
+                    for name, uses in data["uses"].items()
+                },
             )
         except (LookupError, TypeError, AttributeError) as error:
             raise ValueError(f"no image ({error})") from None
 
 
 def sources() -> Path:
-    """The directory of the C sources: in a checkout beside the package, in a wheel inside it."""
+    """
+    The directory of the C sources: in a checkout beside the package, in a wheel inside
+    it.
+    """
     inside = Path(__file__).parents[2] / "bpf"
     return inside if inside.is_dir() else Path(__file__).parents[3] / "bpf"
 
@@ -95,9 +116,13 @@ def build(defines: Mapping[str, int | str]) -> Image:
 
     :raises PagedbgError: if they cannot be compiled
     """
-    flags = [f"-D{name}={value:#x}ULL" if isinstance(value, int) else f"-D{name}={value}" for name, value in sorted(defines.items())]
+    flags = [
+        f"-D{name}={value:#x}ULL" if isinstance(value, int) else f"-D{name}={value}"
+        for name, value in sorted(defines.items())
+    ]
     name = f"{_digest(flags)}.json"
-    # The programs will run in the kernel: none is taken that somebody else may have written.
+    # The programs will run in the kernel: none is taken that somebody else may have
+    # written.
     with contextlib.suppress(OSError, ValueError):
         return Image.from_json(trust.read(_cache() / name).decode())
     image = _compile_apart(flags)
@@ -137,9 +162,13 @@ def _compile_apart(flags: list[str]) -> Image:
         return Image.from_json(done.stdout)
     if done.returncode < 0:
         raise PagedbgError(
-            f"bcc's compiler crashed ({signal.Signals(-done.returncode).name}): another version of python3-bpfcc may do better."
+            f"bcc's compiler crashed ({signal.Signals(-done.returncode).name}): another"
+            " version of python3-bpfcc may do better."
         )
-    raise PagedbgError(done.stdout.strip() or f"bcc could not compile the programs: {one_sentence(done.stderr)}")
+    raise PagedbgError(
+        done.stdout.strip()
+        or f"bcc could not compile the programs: {one_sentence(done.stderr)}"
+    )
 
 
 def one_sentence(said: str) -> str:
@@ -148,7 +177,11 @@ def one_sentence(said: str) -> str:
     for line in lines:
         if "error:" in line:
             return line.partition("error:")[2].strip()
-    told = [line for line in lines if not re.match(r"processed \d+ insns|\d+:|;|R\d|HINT", line)]
+    told = [
+        line
+        for line in lines
+        if not re.match(r"processed \d+ insns|\d+:|;|R\d|HINT", line)
+    ]
     return told[-1] if told else "no reason given"
 
 
@@ -159,16 +192,27 @@ def _compile(flags: list[str]) -> Image:
     try:
         from bcc import BPF, lib
     except (ImportError, OSError) as error:
-        raise PagedbgError(f"bcc cannot be used ({error}): apt install python3-bpfcc (the bcc on PyPI is something else)") from None
+        raise PagedbgError(
+            f"bcc cannot be used ({error}): apt install python3-bpfcc (the bcc on PyPI"
+            " is something else)"
+        ) from None
 
     class NotAttached(BPF):  # type: ignore[misc]
         def _trace_autoload(self) -> None:
             pass
 
     os.environ["BCC_KERNEL_SOURCE"] = str(sources() / "headers")
-    bpf = NotAttached(text=(sources() / "capture.bpf.c").read_bytes(), cflags=[*flags, f"-I{sources()}"])
+    bpf = NotAttached(
+        text=(sources() / "capture.bpf.c").read_bytes(),
+        cflags=[*flags, f"-I{sources()}"],
+    )
     module = bpf.module
-    for function in (lib.bpf_table_key_size_id, lib.bpf_table_leaf_size_id, lib.bpf_table_fd_id, lib.bpf_table_name):
+    for function in (
+        lib.bpf_table_key_size_id,
+        lib.bpf_table_leaf_size_id,
+        lib.bpf_table_fd_id,
+        lib.bpf_table_name,
+    ):
         function.argtypes = [ctypes.c_void_p, ctypes.c_ulonglong]
     lib.bpf_table_name.restype = ctypes.c_char_p
     maps, numbers = {}, {}
@@ -189,7 +233,9 @@ def _compile(flags: list[str]) -> Image:
         programs[name] = code
         uses[name] = [
             (at, numbers[immediate])
-            for at, (opcode, registers, _, immediate) in enumerate(_INSN.iter_unpack(code))
+            for at, (opcode, registers, _, immediate) in enumerate(
+                _INSN.iter_unpack(code)
+            )
             if opcode == _LD_IMM64 and registers >> 4 == _PSEUDO_MAP_FD
         ]
     return Image(maps, programs, uses)

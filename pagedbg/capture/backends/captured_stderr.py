@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What C libraries write to standard error, kept for whoever wants to say it in one sentence."""
+"""
+What C libraries write to standard error, kept for whoever wants to say it in one
+sentence.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ from typing import IO
 
 @contextlib.contextmanager
 def quiet() -> Iterator[Callable[[], str]]:
-    """Keep what is written to standard error; the value is a function that returns it, then and afterwards."""
+    """
+    Keep what is written to standard error; the value is a function that returns it,
+    then and afterwards.
+    """
     sys.stderr.flush()
     kept = os.dup(2)
     written = b""

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-The functions of ``mm/page_owner.c`` that events are taken from, as this kernel has them, and what a program in the kernel has to know to
-read a page's record: asked of a target, handed on as plain numbers.
+The functions of ``mm/page_owner.c`` that events are taken from, as this kernel has
+them, and what a program in the kernel has to know to read a page's record: asked of a
+target, handed on as plain numbers.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ _FUNCTIONS = {
     "split": ("__split_page_owner",),
     # Before v5.16, of pages, and with the arguments the other way round.
     "copy": ("__folio_copy_owner", "__copy_page_owner"),
-    "set migrate": ("__folio_set_owner_migrate_reason", "__set_page_owner_migrate_reason"),
+    "set migrate": (
+        "__folio_set_owner_migrate_reason",
+        "__set_page_owner_migrate_reason",
+    ),
     "dump": ("__dump_page_owner",),
     "read": ("read_page_owner",),
 }
@@ -45,8 +49,9 @@ class Kernel:
     """
     What a back end is told of the kernel.
 
-    ``functions`` are the names by event, ``constants`` what ``bpf/capture.bpf.c`` is compiled with, ``addresses`` what else it is told since it
-    changes from boot to boot (members of ``struct pagedbg_header``); ``page_owner`` says whether it is on.
+    ``functions`` are the names by event, ``constants`` what ``bpf/capture.bpf.c`` is
+    compiled with, ``addresses`` what else it is told since it changes from boot to boot
+    (members of ``struct pagedbg_header``); ``page_owner`` says whether it is on.
     """
 
     page_owner: bool
@@ -70,14 +75,21 @@ def describe_kernel(target: Target) -> Kernel:
     """
     Ask the running kernel for all that a back end needs.
 
-    :raises PagedbgError: if its pages are numbered, or their extended data kept, in a way that is not known here
+    :raises PagedbgError: if its pages are numbered, or their extended data kept, in a
+        way that is not known here
     """
     prog = target.prog
-    constants: dict[str, int | str] = {"SIZEOF_PAGE": sizeof(prog.type("struct page")), "PAGE_OWNER": int(page_owner_inited(prog))}
+    constants: dict[str, int | str] = {
+        "SIZEOF_PAGE": sizeof(prog.type("struct page")),
+        "PAGE_OWNER": int(page_owner_inited(prog)),
+    }
     try:
         addresses = {"memmap": prog["vmemmap"].value_(), "mem_section": 0}
     except LookupError:
-        raise PagedbgError("The pages of this kernel have no common array (CONFIG_SPARSEMEM_VMEMMAP): they cannot be traced.") from None
+        raise PagedbgError(
+            "The pages of this kernel have no common array (CONFIG_SPARSEMEM_VMEMMAP):"
+            " they cannot be traced."
+        ) from None
     if not page_owner_inited(prog):
         return Kernel(False, dict(TRACEPOINTS), constants, addresses)
     functions = find_hooks(target)
@@ -100,7 +112,10 @@ def _record_constants(prog: Program) -> dict[str, int | str]:
     owner = prog.type("struct page_owner")
     section = prog.type("struct mem_section")
     if not section.has_member("page_ext"):
-        raise PagedbgError("The extended data of this kernel's pages is not kept by section (CONFIG_SPARSEMEM): they cannot be traced.")
+        raise PagedbgError(
+            "The extended data of this kernel's pages is not kept by section"
+            " (CONFIG_SPARSEMEM): they cannot be traced."
+        )
     constants: dict[str, int | str] = {
         "SECTION_SHIFT": (prog["SECTION_SIZE_BITS"] - prog["PAGE_SHIFT"]).value_(),
         "SIZEOF_SECTION": sizeof(section),
@@ -109,18 +124,33 @@ def _record_constants(prog: Program) -> dict[str, int | str]:
         "OWNER_OFFSET": prog["page_owner_ops"].offset.value_(),
         "SIZEOF_OWNER": sizeof(owner),
     }
-    wanted = ("order", "last_migrate_reason", "gfp_mask", "handle", "ts_nsec", "comm", "pid", "tgid")
+    wanted = (
+        "order",
+        "last_migrate_reason",
+        "gfp_mask",
+        "handle",
+        "ts_nsec",
+        "comm",
+        "pid",
+        "tgid",
+    )
     for member in wanted:
         try:
             constants[f"OWNER_{member}"] = offsetof(owner, member)
         except LookupError:
-            raise PagedbgError(f"page_owner of this kernel keeps no {member} (Linux 6.0 and later do): it cannot be traced.") from None
+            raise PagedbgError(
+                f"page_owner of this kernel keeps no {member} (Linux 6.0 and later do):"
+                " it cannot be traced."
+            ) from None
     constants["TAIL_TIMES"] = int(has_tail_times(prog))
     return constants
 
 
 def _split_constants(prog: Program, functions: dict[str, str]) -> dict[str, int | str]:
-    """Since "mm: page_owner: add support for splitting to any order in split page_owner" (in v6.9) it is told two orders, before how many pages."""
+    """
+    Since "mm: page_owner: add support for splitting to any order in split page_owner"
+    (in v6.9) it is told two orders, before how many pages.
+    """
     if "split" not in functions:
         return {}
     parameters: Any = prog.function(functions["split"]).type_.parameters

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-The module back end: loads the kernel module of ``kmod/``, tells it what to record, and maps its rings.
+The module back end: loads the kernel module of ``kmod/``, tells it what to record, and
+maps its rings.
 
-The orders are set through ``/proc/page_order``, the other filters by writing to ``/dev/pagedbg``, which is what is mapped, too.
+The orders are set through ``/proc/page_order``, the other filters by writing to
+``/dev/pagedbg``, which is what is mapped, too.
 """
 
 from __future__ import annotations
@@ -33,31 +35,54 @@ KMOD = "kmod"
 MODULE = "module"
 """How it attaches: with the module's own probes."""
 
-DEVICE, PAGE_ORDER, PARAMETERS = Path("/dev/pagedbg"), Path("/proc/page_order"), Path("/sys/module/pagedbg/parameters")
+DEVICE, PAGE_ORDER, PARAMETERS = (
+    Path("/dev/pagedbg"),
+    Path("/proc/page_order"),
+    Path("/sys/module/pagedbg/parameters"),
+)
 
 # struct pagedbg_layout of kmod/pagedbg.h, by what describe_kernel() calls it.
 _LAYOUT = (
     "SIZEOF_PAGE_EXT",
     "OWNER_OFFSET",
     "SIZEOF_OWNER",
-    *(f"OWNER_{member}" for member in ("order", "last_migrate_reason", "gfp_mask", "handle", "ts_nsec", "comm", "pid", "tgid")),
+    *(
+        f"OWNER_{member}"
+        for member in (
+            "order",
+            "last_migrate_reason",
+            "gfp_mask",
+            "handle",
+            "ts_nsec",
+            "comm",
+            "pid",
+            "tgid",
+        )
+    ),
     "TAIL_TIMES",
 )
 
 # kmod/page_order.c: the greatest order, and of how many parts a participation is.
 _GREATEST_ORDER, _PARTS = 20, 100 * 1_000_000
 
-# How often unloading is tried again while somebody looks at the device, at intervals of a tenth of a second.
+# How often unloading is tried again while somebody looks at the device, at intervals of
+# a tenth of a second.
 _TRIES = 50
 
 
 def table_of_orders(thresholds: NDArray[np.uint64]) -> str:
     """
-    What is written to ``/proc/page_order`` for the thresholds of a filter: each order with its participation, the least that the module makes
-    no smaller threshold of.
+    What is written to ``/proc/page_order`` for the thresholds of a filter: each order
+    with its participation, the least that the module makes no smaller threshold of.
     """
-    parts = [-(-int(threshold) * _PARTS >> 32) for threshold in thresholds[: _GREATEST_ORDER + 1]]
-    return "".join(f"{order} {part // 1_000_000}.{part % 1_000_000:06}\n" for order, part in enumerate(parts))
+    parts = [
+        -(-int(threshold) * _PARTS >> 32)
+        for threshold in thresholds[: _GREATEST_ORDER + 1]
+    ]
+    return "".join(
+        f"{order} {part // 1_000_000}.{part % 1_000_000:06}\n"
+        for order, part in enumerate(parts)
+    )
 
 
 def loaded() -> bool:
@@ -79,8 +104,14 @@ class KmodBackend(Backend):
             # While it is open, it cannot be unloaded.
             os.close(self._descriptor)
             raise
-        self.functions = {event: names[_word(event)] for event in functions if _word(event) in names}
-        self.failed = {event: "the module has no probe there" for event in functions if event not in self.functions}
+        self.functions = {
+            event: names[_word(event)] for event in functions if _word(event) in names
+        }
+        self.failed = {
+            event: "the module has no probe there"
+            for event in functions
+            if event not in self.functions
+        }
 
     @classmethod
     def load(
@@ -96,15 +127,25 @@ class KmodBackend(Backend):
         Load the module.
 
         :param functions: what each event should be taken from
-        :param constants: what the module is told of page_owner, see :mod:`pagedbg.capture.backends.hooks`
-        :param filter_: an element of :data:`~pagedbg.schema.event_record.FILTER`, in force from the first event
+        :param constants: what the module is told of page_owner, see
+            :mod:`pagedbg.capture.backends.hooks`
+        :param filter_: an element of :data:`~pagedbg.schema.event_record.FILTER`, in
+            force from the first event
         :raises PagedbgError: if the module cannot be had or loaded, with the reason
         """
         if loaded():
-            raise PagedbgError("the module is loaded already, by another pagedbg or one that has ended: trace attach takes it over")
+            raise PagedbgError(
+                "the module is loaded already, by another pagedbg or one that has"
+                " ended: trace attach takes it over"
+            )
         check_heard(MODULE)
         numbers = [*(constants[name] for name in _LAYOUT), addresses["dummy_handle"]]
-        _insmod(module_file(), "events=none", f"ring_slots={slots}", f"layout={','.join(map(str, numbers))}")
+        _insmod(
+            module_file(),
+            "events=none",
+            f"ring_slots={slots}",
+            f"layout={','.join(map(str, numbers))}",
+        )
         try:
             self = cls(functions)
         except BaseException:
@@ -126,24 +167,38 @@ class KmodBackend(Backend):
         :raises PagedbgError: if it is in use, or of another version
         """
         if int((PARAMETERS.parent / "refcnt").read_text()):
-            raise PagedbgError("another pagedbg records with the module: trace stop there, or wait for it")
+            raise PagedbgError(
+                "another pagedbg records with the module: trace stop there, or wait"
+                " for it"
+            )
         return cls(functions)
 
     def _map(self) -> None:
         with mmap.mmap(self._descriptor, mmap.PAGESIZE, prot=mmap.PROT_READ) as first:
             header = np.frombuffer(first, HEADER, 1)[0].copy()
-        check_header(header, "the module that is loaded is of another version of pagedbg: rmmod pagedbg removes it")
+        check_header(
+            header,
+            "the module that is loaded is of another version of pagedbg: rmmod pagedbg"
+            " removes it",
+        )
         memory = mmap.mmap(self._descriptor, int(header["size"]), prot=mmap.PROT_READ)
         cpus, slots = int(header["cpus"]), int(header["slots"])
         self._header = np.frombuffer(memory, HEADER, 1)
         self._filters = np.frombuffer(memory, FILTER, 2, int(header["filters_at"]))
-        self._cpus = np.ndarray((cpus,), CPU, memory, int(header["cpus_at"]), (int(header["cpu_stride"]),))
-        self._make_rings(np.frombuffer(memory, RECORD, cpus * slots, int(header["slots_at"])), slots)
+        self._cpus = np.ndarray(
+            (cpus,), CPU, memory, int(header["cpus_at"]), (int(header["cpu_stride"]),)
+        )
+        self._make_rings(
+            np.frombuffer(memory, RECORD, cpus * slots, int(header["slots_at"])), slots
+        )
 
     # ---- what the recorder asks ----
 
     def set_filter(self, filter_: NDArray[Any]) -> None:
-        """Put a filter in force. What already is in force is not written again: the one before stays in the spare place, for whoever has a dump."""
+        """
+        Put a filter in force. What already is in force is not written again: the one
+        before stays in the spare place, for whoever has a dump.
+        """
         before = self._filters[int(self._header["active"][0])].copy()
         table = table_of_orders(filter_["threshold"])
         if table != table_of_orders(before["threshold"]):
@@ -160,7 +215,9 @@ class KmodBackend(Backend):
         return []
 
     def detach(self) -> None:
-        """Record nothing any more. What was recorded can be read until :meth:`close`."""
+        """
+        Record nothing any more. What was recorded can be read until :meth:`close`.
+        """
         _write(self._descriptor, np.zeros((), FILTER))
 
     def close(self) -> None:
@@ -199,47 +256,78 @@ def _parameter(name: str) -> str:
 
 
 _SECURE_BOOT = (
-    "the kernel takes only modules with a signature that it knows (Secure Boot): install it with DKMS, and enroll DKMS's key with mokutil"
+    "the kernel takes only modules with a signature that it knows (Secure Boot):"
+    " install it with DKMS, and enroll DKMS's key with mokutil"
 )
 # Errors that say something else of modules than of files.
 _WHY = {
     errno.EKEYREJECTED: _SECURE_BOOT,
     errno.ENOKEY: _SECURE_BOOT,
-    errno.EPERM: "the kernel takes no more modules (lockdown, or kernel.modules_disabled)",
+    errno.EPERM: (
+        "the kernel takes no more modules (lockdown, or kernel.modules_disabled)"
+    ),
     errno.ENOEXEC: "it was built for another kernel than the one that runs",
     errno.ENOENT: "Unknown symbol in module",
     errno.ESRCH: "Module has wrong symbol version",
     errno.EINVAL: "Invalid parameters",
 }
 
-# How DKMS packs a module where the distribution's kernel has its own packed. Not every kernel unpacks them itself.
+# How DKMS packs a module where the distribution's kernel has its own packed. Not every
+# kernel unpacks them itself.
 _UNPACK = {".xz": "xz", ".zst": "zstd", ".gz": "gzip"}
 
 
 def _insmod(path: Path, *parameters: str) -> None:
-    """Load what is in a file: what was found to be nobody else's, whatever is at its path by then."""
+    """
+    Load what is in a file: what was found to be nobody else's, whatever is at its path
+    by then.
+    """
     image = _image(path)
     since = _log()
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.init_module(image, ctypes.c_ulong(len(image)), " ".join(parameters).encode()) == 0:
+    if (
+        libc.init_module(
+            image, ctypes.c_ulong(len(image)), " ".join(parameters).encode()
+        )
+        == 0
+    ):
         return
     number = ctypes.get_errno()
-    said = [line.partition(f"{NAME}: ")[2] for line in _log()[len(since) :] if f";{NAME}: " in line]
-    raise PagedbgError(f"the module cannot be loaded: {said[-1] if said else _WHY.get(number, os.strerror(number))}")
+    said = [
+        line.partition(f"{NAME}: ")[2]
+        for line in _log()[len(since) :]
+        if f";{NAME}: " in line
+    ]
+    raise PagedbgError(
+        "the module cannot be loaded:"
+        f" {said[-1] if said else _WHY.get(number, os.strerror(number))}"
+    )
 
 
 def _image(path: Path) -> bytes:
     try:
         image = trust.read(path)
     except OSError as error:
-        raise PagedbgError(f"the module cannot be loaded from {path}: {error.strerror}") from None
+        raise PagedbgError(
+            f"the module cannot be loaded from {path}: {error.strerror}"
+        ) from None
     name = _UNPACK.get(path.suffix)
     if name is None:
         return image
     unpack = trust.program(name)
     if unpack is None:
-        raise PagedbgError(f"the module cannot be unpacked without {name}: apt install {name.replace('xz', 'xz-utils')}")
-    done = subprocess.run([unpack, "-dc"], input=image, capture_output=True, check=False, cwd="/", env=trust.environment())
+        raise PagedbgError(
+            f"the module cannot be unpacked without {name}: apt install"
+            f" {name.replace('xz', 'xz-utils')}"
+        )
+    done = subprocess.run(
+        [unpack, "-dc"],
+        input=image,
+        capture_output=True,
+        check=False,
+        cwd="/",
+        env=trust.environment(),
+    )
     if done.returncode:
         raise PagedbgError(f"the module cannot be loaded: {path} is damaged")
     return done.stdout

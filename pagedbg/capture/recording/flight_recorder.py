@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-What goes on recording with no recorder: a flight recorder that was left on purpose, or the module of a recorder that was killed.
+What goes on recording with no recorder: a flight recorder that was left on purpose, or
+the module of a recorder that was killed.
 
-A note in ``/run`` says what it records; that is forgotten with the boot, as what it is about.
+A note in ``/run`` says what it records; that is forgotten with the boot, as what it is
+about.
 """
 
 from __future__ import annotations
@@ -21,7 +23,11 @@ NOTE = Path("/run/pagedbg.json")
 def note(backend: str, attach: str, words: str) -> None:
     """Write down what is being recorded, before nobody is left who could tell."""
     new = NOTE.with_suffix(".new")
-    new.write_text(json.dumps({"backend": backend, "attach": attach, "words": words, "begun": now()}))
+    new.write_text(
+        json.dumps(
+            {"backend": backend, "attach": attach, "words": words, "begun": now()}
+        )
+    )
     new.replace(NOTE)
 
 
@@ -31,7 +37,10 @@ def forget() -> None:
 
 
 def find() -> dict[str, Any] | None:
-    """What records without a recorder, as :func:`note` wrote it down; None if nothing does."""
+    """
+    What records without a recorder, as :func:`note` wrote it down; None if nothing
+    does.
+    """
     if kmod.loaded():
         backend, attach = kmod.KMOD, kmod.MODULE
     elif bpf.PINS.is_dir():

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-The process that records: attaches a back end, drains its rings into a directory, and detaches.
+The process that records: attaches a back end, drains its rings into a directory, and
+detaches.
 
-It is a process of its own so that nothing a prompt does holds it up (drgn keeps Python's lock while it reads), and so that it can end well
-when the prompt does not. :mod:`pagedbg.capture.recording.recording` starts it and talks to it through a socket on its standard input: a JSON object a
-line, each answered with one. When the other end is closed, it stops.
+It is a process of its own so that nothing a prompt does holds it up (drgn keeps
+Python's lock while it reads), and so that it can end well when the prompt does not.
+:mod:`pagedbg.capture.recording.recording` starts it and talks to it through a socket on
+its standard input: a JSON object a line, each answered with one. When the other end is
+closed, it stops.
 """
 
 from __future__ import annotations
@@ -34,21 +37,38 @@ from pagedbg.capture.rings import Ring
 from pagedbg.capture.writer import CaptureWriter
 from pagedbg.errors import PagedbgError
 from pagedbg.schema import event_record
-from pagedbg.schema.capture_meta import Begun, Counts, Cpu, Ended, Kernel, Meta, Names, Process, Since, storable
+from pagedbg.schema.capture_meta import (
+    Begun,
+    Counts,
+    Cpu,
+    Ended,
+    Kernel,
+    Meta,
+    Names,
+    Process,
+    Since,
+    storable,
+)
 
-# How long to wait between two looks at the rings, in seconds: less and less while they fill up.
+# How long to wait between two looks at the rings, in seconds: less and less while they
+# fill up.
 _SHORTEST, _LONGEST = 0.002, 0.05
 _META_EVERY = 2.0
 
 
 class Recorder:
-    """One recording, as ``start`` asked for it. :attr:`ended_by` says why it is over, None before that."""
+    """
+    One recording, as ``start`` asked for it. :attr:`ended_by` says why it is over, None
+    before that.
+    """
 
     def __init__(self, asked: dict[str, Any]) -> None:
         """:raises PagedbgError: if nothing can be attached, or written"""
         self._asked = asked
         self._filter = _decode(asked["filter"])
-        self._until = time.monotonic() + asked["duration"] if asked["duration"] else None
+        self._until = (
+            time.monotonic() + asked["duration"] if asked["duration"] else None
+        )
         self._limit: int = asked["size"]
         self._ring_only: bool = asked["ring"]
         self._dropped = self._cleared = self._missed = 0
@@ -59,9 +79,12 @@ class Recorder:
         self._stacks = StackFeed(self._writer.stacks)
         try:
             self._own = [os.getpid(), self._stacks.pid, *asked["own"]]
-            self._backend = self._adopt() if asked["adopt"] else attach(asked, self._own_left_out())
+            self._backend = (
+                self._adopt() if asked["adopt"] else attach(asked, self._own_left_out())
+            )
             self._rings = self._backend.rings
-            # By CPU, the number of the first record that was not cleared, where records stay in the rings.
+            # By CPU, the number of the first record that was not cleared, where records
+            # stay in the rings.
             self._first = [1] * len(self._rings)
             try:
                 self._writer.begin(self._meta())
@@ -75,15 +98,23 @@ class Recorder:
         if self._backend.name == KMOD:
             # If this process is killed, the module stays.
             flight_recorder.note(KMOD, MODULE, asked["words"])
-        self._stacks.begin(None if asked["kernel"]["page_owner"] else self._backend.stack)
+        self._stacks.begin(
+            None if asked["kernel"]["page_owner"] else self._backend.stack
+        )
 
     def _adopt(self) -> Backend:
         """Take over what goes on recording by itself."""
         found = flight_recorder.find()
         if found is None:
-            raise PagedbgError("nothing records by itself: trace start --flight has something do so")
+            raise PagedbgError(
+                "nothing records by itself: trace start --flight has something do so"
+            )
         functions = self._asked["functions"]
-        backend: Backend = KmodBackend.adopt(functions) if found["backend"] == KMOD else BpfBackend.adopt(found["attach"])
+        backend: Backend = (
+            KmodBackend.adopt(functions)
+            if found["backend"] == KMOD
+            else BpfBackend.adopt(found["attach"])
+        )
         backend.leave_out(self._own)
         return backend
 
@@ -93,7 +124,11 @@ class Recorder:
 
     def _meta(self) -> Meta:
         asked, backend = self._asked, self._backend
-        begun = Begun(**asked["begun"]) if asked["begun"] else Begun(**now(), local_ns=asked["local_ns"])
+        begun = (
+            Begun(**asked["begun"])
+            if asked["begun"]
+            else Begun(**now(), local_ns=asked["local_ns"])
+        )
         return Meta(
             kernel=msgspec.convert(asked["kernel"], Kernel),
             backend=backend.name,  # type: ignore[arg-type]
@@ -118,7 +153,10 @@ class Recorder:
             dropped=self._dropped,
             cleared=self._cleared,
             missed=self._missed,
-            cpus=[Cpu(ring.next, ring.lost, int(self._writer.written[cpu])) for cpu, ring in enumerate(self._rings)],
+            cpus=[
+                Cpu(ring.next, ring.lost, int(self._writer.written[cpu]))
+                for cpu, ring in enumerate(self._rings)
+            ],
             **event_record.summed(cpus),
         )
 
@@ -156,7 +194,10 @@ class Recorder:
     def _write(self, piece: NDArray[Any]) -> None:
         whole = len(piece)
         if self._limit:
-            piece = piece[: max(self._limit - self._writer.size, 0) // event_record.RECORD.itemsize]
+            piece = piece[
+                : max(self._limit - self._writer.size, 0)
+                // event_record.RECORD.itemsize
+            ]
             if len(piece) < whole:
                 self.ended_by = self.ended_by or "size"
         kept = self._writer.append(piece)
@@ -173,7 +214,9 @@ class Recorder:
         """Write down what was counted so far."""
         self._missed = self._backend.missed()
         # Nothing counts what is not seen then. It may be on again when somebody looks.
-        self._writer.meta.silenced = self._writer.meta.silenced or self._backend.silenced()
+        self._writer.meta.silenced = (
+            self._writer.meta.silenced or self._backend.silenced()
+        )
         self._write_counts()
         self._meta_at = time.monotonic()
 
@@ -193,7 +236,9 @@ class Recorder:
         finally:
             self._let_go()
         self._stacks.close()
-        self._writer.meta.ended = Ended(**now(), by=storable(self.ended_by or "unknown"))
+        self._writer.meta.ended = Ended(
+            **now(), by=storable(self.ended_by or "unknown")
+        )
         self._writer.close()
 
     def _let_go(self) -> None:
@@ -206,7 +251,10 @@ class Recorder:
     # ---- what is asked of it ----
 
     def flush(self) -> None:
-        """Write out all that was recorded up to now; of a recorder that only keeps its rings, what is in them."""
+        """
+        Write out all that was recorded up to now; of a recorder that only keeps its
+        rings, what is in them.
+        """
         if self._ring_only:
             self._begin_again()
             self._forget()
@@ -214,7 +262,10 @@ class Recorder:
 
     def _begin_again(self) -> None:
         """Read the rings from their oldest record on, but for what was cleared."""
-        self._rings = [Ring(ring.slots, ring.head, first) for ring, first in zip(self._backend.rings, self._first, strict=True)]
+        self._rings = [
+            Ring(ring.slots, ring.head, first)
+            for ring, first in zip(self._backend.rings, self._first, strict=True)
+        ]
 
     def set_filter(self, filter_: str, words: str) -> None:
         """Put another filter in force."""
@@ -255,7 +306,8 @@ class Recorder:
 
 def attach(asked: dict[str, Any], filter_: NDArray[Any]) -> Backend:
     """
-    Attach the first back end that can be, in one of its ways, of those that are asked for.
+    Attach the first back end that can be, in one of its ways, of those that are asked
+    for.
 
     :raises PagedbgError: if none can, with all reasons
     """
@@ -267,23 +319,34 @@ def attach(asked: dict[str, Any], filter_: NDArray[Any]) -> Backend:
                 raise PagedbgError(asked["unusable"][backend])
             if backend == KMOD:
                 return KmodBackend.load(*known, slots=asked["slots"], filter_=filter_)
-            return BpfBackend.load(*known, slots=asked["slots"], attach=way, filter_=filter_)
+            return BpfBackend.load(
+                *known, slots=asked["slots"], attach=way, filter_=filter_
+            )
         except PagedbgError as error:
             # What one way lacks others may lack, too.
             why = str(error).rstrip(".")
             if why not in reasons.setdefault(backend, []):
                 reasons[backend].append(why)
     raise PagedbgError(
-        "; ".join(f"{backend}: {'; '.join(why)}" if len(reasons) > 1 else "; ".join(why) for backend, why in reasons.items())
+        "; ".join(
+            f"{backend}: {'; '.join(why)}" if len(reasons) > 1 else "; ".join(why)
+            for backend, why in reasons.items()
+        )
     )
 
 
 def _ways(asked: dict[str, Any]) -> list[tuple[str, str]]:
     if not asked["kernel"]["page_owner"]:
         if asked["attach"] not in ("auto", TRACEPOINT) or BPF not in asked["backends"]:
-            raise PagedbgError("page_owner is off, so that there are only tracepoints: leave --attach and --backend out")
+            raise PagedbgError(
+                "page_owner is off, so that there are only tracepoints: leave --attach"
+                " and --backend out"
+            )
         return [(BPF, TRACEPOINT)]
-    ways = {BPF: [TRAMPOLINE, KPROBE] if asked["attach"] == "auto" else [asked["attach"]], KMOD: [MODULE]}
+    ways = {
+        BPF: [TRAMPOLINE, KPROBE] if asked["attach"] == "auto" else [asked["attach"]],
+        KMOD: [MODULE],
+    }
     return [(backend, way) for backend in asked["backends"] for way in ways[backend]]
 
 
@@ -295,7 +358,9 @@ def leave(asked: dict[str, Any]) -> dict[str, Any]:
     :raises PagedbgError: if that cannot be, with the reason
     """
     if flight_recorder.find() is not None:
-        raise PagedbgError("something records by itself already: trace attach takes it over")
+        raise PagedbgError(
+            "something records by itself already: trace attach takes it over"
+        )
     backend = attach(asked, _decode(asked["filter"]))
     if isinstance(backend, BpfBackend):
         try:
@@ -304,15 +369,24 @@ def leave(asked: dict[str, Any]) -> dict[str, Any]:
             backend.close()
             raise
     flight_recorder.note(backend.name, backend.attach, asked["words"])
-    return {"backend": backend.name, "attach": backend.attach, "functions": backend.functions, "failed": backend.failed}
+    return {
+        "backend": backend.name,
+        "attach": backend.attach,
+        "functions": backend.functions,
+        "failed": backend.failed,
+    }
 
 
 def _decode(filter_: str) -> NDArray[Any]:
-    return np.frombuffer(base64.b64decode(filter_), event_record.FILTER).reshape(()).copy()
+    return (
+        np.frombuffer(base64.b64decode(filter_), event_record.FILTER).reshape(()).copy()
+    )
 
 
 def _outlive() -> None:
-    """A machine that runs out of memory is what this is for: others are ended before it."""
+    """
+    A machine that runs out of memory is what this is for: others are ended before it.
+    """
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("-900")
 
@@ -326,9 +400,14 @@ class _Lines:
         self.closed = False
 
     def next(self, patience: float | None) -> dict[str, Any] | None:
-        """The next object; None if there was none in time, or there will be none any more."""
+        """
+        The next object; None if there was none in time, or there will be none any more.
+        """
         while b"\n" not in self._buffer:
-            if self.closed or not select.select([self._connection], [], [], patience)[0]:
+            if (
+                self.closed
+                or not select.select([self._connection], [], [], patience)[0]
+            ):
                 return None
             data = self._connection.recv(1 << 16)
             self.closed = not data

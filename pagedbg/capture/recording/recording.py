@@ -34,7 +34,8 @@ from pagedbg.schema.event_record import RECORD, most_slots
 if TYPE_CHECKING:
     from pagedbg.target.opening import Target
 
-# Compiling under emulation, on a machine that is busy, takes its time, and a module more.
+# Compiling under emulation, on a machine that is busy, takes its time, and a module
+# more.
 _PATIENCE, _BUILD_PATIENCE = 120.0, 960.0
 
 # What the rings of all CPUs may take together, unless slots are asked for.
@@ -45,9 +46,11 @@ _FEWEST_SLOTS, _MOST_SLOTS = 256, 16384
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """
-    What to record, and for how long: ``options`` are filters as they were typed, ``size`` in bytes and ``duration`` in seconds, 0 for no limit.
-    The first of ``backends`` that can be attached is; ``unusable`` says of which it is known that they cannot be, and why. ``adopt`` is what records already and is to be taken over, as :mod:`pagedbg.capture.recording.flight_recorder` has
-    found it.
+    What to record, and for how long: ``options`` are filters as they were typed,
+    ``size`` in bytes and ``duration`` in seconds, 0 for no limit. The first of
+    ``backends`` that can be attached is; ``unusable`` says of which it is known that
+    they cannot be, and why. ``adopt`` is what records already and is to be taken over,
+    as :mod:`pagedbg.capture.recording.flight_recorder` has found it.
     """
 
     directory: Path | None = None
@@ -63,9 +66,18 @@ class Plan:
 
 
 class Recording:
-    """A recorder at work. ``directory`` is where it writes, ``temporary`` whether we chose that ourselves."""
+    """
+    A recorder at work. ``directory`` is where it writes, ``temporary`` whether we chose
+    that ourselves.
+    """
 
-    def __init__(self, process: subprocess.Popen[bytes], connection: socket.socket, directory: Path, temporary: bool) -> None:
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        connection: socket.socket,
+        directory: Path,
+        temporary: bool,
+    ) -> None:
         self.directory = directory
         self.temporary = temporary
         self._process = process
@@ -80,8 +92,15 @@ class Recording:
         :raises PagedbgError: if it cannot, with the reason
         """
         directory = plan.directory
-        if directory is not None and directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-            raise PagedbgError(f"{directory} is there already and not empty: a capture needs a directory of its own.")
+        if (
+            directory is not None
+            and directory.exists()
+            and (not directory.is_dir() or any(directory.iterdir()))
+        ):
+            raise PagedbgError(
+                f"{directory} is there already and not empty: a capture needs a"
+                " directory of its own."
+            )
         asked = _asked(target, plan)
         temporary = directory is None
         if directory is None:
@@ -108,19 +127,28 @@ class Recording:
         """
         recording = cls(*_spawn(), Path(), False)
         try:
-            return msgspec.convert(recording._begin({**_asked(target, plan), "flight": True}), Attached)
+            return msgspec.convert(
+                recording._begin({**_asked(target, plan), "flight": True}), Attached
+            )
         finally:
             recording.abandon()
 
     def _begin(self, asked: dict[str, Any]) -> dict[str, Any]:
-        answer = self._ask(asked, _BUILD_PATIENCE if KMOD in asked["backends"] else _PATIENCE)
+        answer = self._ask(
+            asked, _BUILD_PATIENCE if KMOD in asked["backends"] else _PATIENCE
+        )
         if "error" in answer:
-            raise PagedbgError(f"nothing can be attached: {answer['error'].rstrip('.')}.")
+            raise PagedbgError(
+                f"nothing can be attached: {answer['error'].rstrip('.')}."
+            )
         return answer
 
     @property
     def running(self) -> bool:
-        """Whether the recorder is still at it: it stops by itself when its time or room is used up."""
+        """
+        Whether the recorder is still at it: it stops by itself when its time or room is
+        used up.
+        """
         return self._process.poll() is None
 
     @property
@@ -129,7 +157,10 @@ class Recording:
         return self._process.pid
 
     def flush(self) -> dict[str, Any] | None:
-        """Have everything up to now written; returns the recorder's counts and the capture's size, None if it has ended."""
+        """
+        Have everything up to now written; returns the recorder's counts and the
+        capture's size, None if it has ended.
+        """
         return self._request({"do": "flush"})
 
     def clear(self) -> None:
@@ -138,7 +169,13 @@ class Recording:
 
     def set_filter(self, target: Target, options: Mapping[str, str]) -> None:
         """Put another filter in force."""
-        self._request({"do": "filter", "filter": _encoded(target, options), "words": describe(options)})
+        self._request(
+            {
+                "do": "filter",
+                "filter": _encoded(target, options),
+                "words": describe(options),
+            }
+        )
 
     def stop(self) -> None:
         """Detach, and have the capture finished; returns when it is."""
@@ -158,7 +195,10 @@ class Recording:
             self._process.wait()
 
     def wait(self, patience: float) -> bool:
-        """Wait until the recorder ends by itself, or for some seconds; returns whether it has ended."""
+        """
+        Wait until the recorder ends by itself, or for some seconds; returns whether it
+        has ended.
+        """
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(patience)
         return not self.running
@@ -170,7 +210,9 @@ class Recording:
             return None
         return None if "ended" in answer else answer
 
-    def _ask(self, request: Mapping[str, Any], patience: float | None) -> dict[str, Any]:
+    def _ask(
+        self, request: Mapping[str, Any], patience: float | None
+    ) -> dict[str, Any]:
         try:
             self._connection.sendall(json.dumps(request).encode() + b"\n")
         except OSError:
@@ -179,7 +221,10 @@ class Recording:
         while b"\n" not in self._buffer:
             left = None if deadline is None else max(deadline - time.monotonic(), 0)
             if not select.select([self._connection], [], [], left)[0]:
-                raise PagedbgError("the recorder does not answer: the machine is very busy, or it hangs. trace stop ends it.")
+                raise PagedbgError(
+                    "the recorder does not answer: the machine is very busy, or it"
+                    " hangs. trace stop ends it."
+                )
             try:
                 data = self._connection.recv(1 << 16)
             except OSError:
@@ -196,7 +241,11 @@ class Recording:
             status = self._process.wait(5)
         except subprocess.TimeoutExpired:
             status = 0
-        how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+        how = (
+            f"signal {signal.Signals(-status).name}"
+            if status < 0
+            else f"status {status}"
+        )
         return f"the recorder ended unexpectedly ({how})."
 
 
@@ -235,8 +284,9 @@ def _slots(wanted: int, cpus: int) -> int:
     most = most_slots(cpus, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     if wanted > most:
         raise UsageError(
-            f"--slots: rings of {wanted} slots for {cpus} CPUs would take {wanted * cpus * RECORD.itemsize >> 20:,} MiB, which is more than a "
-            f"sixteenth of this machine's memory: {most} at most"
+            f"--slots: rings of {wanted} slots for {cpus} CPUs would take"
+            f" {wanted * cpus * RECORD.itemsize >> 20:,} MiB, which is more than a"
+            f" sixteenth of this machine's memory: {most} at most"
         )
     if wanted:
         return wanted

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The recorder's side of :mod:`pagedbg.capture.recording.stack_resolver_process`: which stacks are still to be named."""
+"""
+The recorder's side of :mod:`pagedbg.capture.recording.stack_resolver_process`: which
+stacks are still to be named.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,16 @@ _GOLDEN, _SHIFT = np.uint64(0x9E3779B97F4A7C15), np.uint64(64 - 14)
 
 class StackFeed:
     """
-    Gives each handle to the resolver once. :attr:`pid` is the resolver's process: it is there from the start, so that it can be left out of
-    what is recorded, and loads what it needs when it is first asked.
+    Gives each handle to the resolver once. :attr:`pid` is the resolver's process: it is
+    there from the start, so that it can be left out of what is recorded, and loads what
+    it needs when it is first asked.
     """
 
     def __init__(self, out: int) -> None:
-        """:param out: a descriptor, opened for appending, of the file that stacks are written to"""
+        """
+        :param out: a descriptor, opened for appending, of the file that stacks are
+            written to
+        """
         self._recent = np.zeros(1 << 14, np.uint64)
         self._asked: set[int] = set()
         self._new: list[int] = []
@@ -52,7 +59,8 @@ class StackFeed:
         """
         Say how stacks are found.
 
-        :param stack: the return addresses of a handle, where it is not one of the kernel's stack depot
+        :param stack: the return addresses of a handle, where it is not one of the
+            kernel's stack depot
         """
         self._stack = stack
 

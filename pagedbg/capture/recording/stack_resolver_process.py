@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-The process that writes the stacks of a capture, while it goes on: a module may be gone when it ends, and its symbols with it.
+The process that writes the stacks of a capture, while it goes on: a module may be gone
+when it ends, and its symbols with it.
 
-On standard input comes a line for each handle: ``{"handle": N}``, and ``"pcs": [...]`` where the stack is not in the kernel's depot. Standard
-output is the file, opened for appending. It ends with its input. Nothing is loaded before the first line: most of the time there is nothing to do.
+On standard input comes a line for each handle: ``{"handle": N}``, and ``"pcs": [...]``
+where the stack is not in the kernel's depot. Standard output is the file, opened for
+appending. It ends with its input. Nothing is loaded before the first line: most of the
+time there is nothing to do.
 """
 
 from __future__ import annotations
@@ -40,13 +43,21 @@ def _resolve(batches: Iterator[list[dict[str, Any]]], out: TextIO) -> None:
     depot: StackDepot | None = None
     for asked in batches:
         target.symbolize.forget_modules()
-        stacks: dict[int, list[int]] = {entry["handle"]: entry["pcs"] for entry in asked if "pcs" in entry}
+        stacks: dict[int, list[int]] = {
+            entry["handle"]: entry["pcs"] for entry in asked if "pcs" in entry
+        }
         handles = [entry["handle"] for entry in asked if "pcs" not in entry]
         if handles:
             depot = depot or StackDepot(target.prog)
-            stacks.update((handle, list(pcs)) for handle, pcs in depot.fetch_many(handles).items() if handle not in depot.faults)
+            stacks.update(
+                (handle, list(pcs))
+                for handle, pcs in depot.fetch_many(handles).items()
+                if handle not in depot.faults
+            )
         for handle, pcs in stacks.items():
-            out.write(json.dumps({"handle": handle, "stack": target.symbolize(pcs)}) + "\n")
+            out.write(
+                json.dumps({"handle": handle, "stack": target.symbolize(pcs)}) + "\n"
+            )
         out.flush()
 
 

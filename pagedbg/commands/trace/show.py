@@ -21,7 +21,12 @@ from pagedbg.schema.table import Column, Row, Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
 from pagedbg.shell.filter_options import FILTERS, named
-from pagedbg.sources.capture_names import Captured, event_names, need_capture, what_is_missing
+from pagedbg.sources.capture_names import (
+    Captured,
+    event_names,
+    need_capture,
+    what_is_missing,
+)
 
 _COLUMNS = (
     Column("time_ns", "ns"),
@@ -46,7 +51,9 @@ _COLUMNS = (
     Column("stack", "stack"),
 )
 _CLASSIC = "classic"
-_EVENTS = argument("--events", metavar="EVENTS", help="only these: " + ", ".join(EVENT_WORDS))
+_EVENTS = argument(
+    "--events", metavar="EVENTS", help="only these: " + ", ".join(EVENT_WORDS)
+)
 _NO_STACK = argument("--no-stack", action="store_true", help="leave out the stacks")
 
 # How long follow waits for more, in seconds.
@@ -56,21 +63,27 @@ _PATIENCE = 0.1
 @command(
     "trace show",
     long_description="""
-List what was recorded, oldest first. time_ns is when it happened, ts_ns when the page had been allocated: together with pfn that names the
-allocation. pid and comm did it, owner_pid and owner_comm had allocated the page. The stack is the allocation's.
+List what was recorded, oldest first. time_ns is when it happened, ts_ns when the page
+had been allocated: together with pfn that names the allocation. pid and comm did it,
+owner_pid and owner_comm had allocated the page. The stack is the allocation's.
 
-The filters look at the allocation that an event is about. The format classic has a line for each event in the words of the first page_owner
-scripts.
+The filters look at the allocation that an event is about. The format classic has a line
+for each event in the words of the first page_owner scripts.
 """,
     arguments=(
         _EVENTS,
-        argument("--last", metavar="N", type=int, help="only the last N events that match"),
+        argument(
+            "--last", metavar="N", type=int, help="only the last N events that match"
+        ),
         _NO_STACK,
         FILTERS,
     ),
     examples=(
         ("trace show --last 20", "what happened just now"),
-        ("trace show --events reset --comm 'kworker/*'", "what kernel workers' pages were freed"),
+        (
+            "trace show --events reset --comm 'kworker/*'",
+            "what kernel workers' pages were freed",
+        ),
         ("trace show --format classic", "a line for each event"),
     ),
     table=True,
@@ -91,9 +104,14 @@ def trace_show(session: Session, args: argparse.Namespace) -> Table:
 
 @command(
     "trace follow",
-    long_description="Show events as they are recorded, until Ctrl-C: that ends the view, and not the trace.",
+    long_description=(
+        "Show events as they are recorded, until Ctrl-C: that ends the view, and not"
+        " the trace."
+    ),
     arguments=(_EVENTS, _NO_STACK, FILTERS),
-    examples=(("trace follow --no-stack --orders '>=4'", "watch large blocks come and go"),),
+    examples=(
+        ("trace follow --no-stack --orders '>=4'", "watch large blocks come and go"),
+    ),
     table=True,
     formats=(_CLASSIC,),
     paged=False,
@@ -102,16 +120,24 @@ def trace_follow(session: Session, args: argparse.Namespace) -> Table:
     """Run the command."""
     capture = need_capture(session)
     if not capture.at_work:
-        raise PagedbgError("no trace is running: trace start begins one, trace show lists what was recorded.")
+        raise PagedbgError(
+            "no trace is running: trace start begins one, trace show lists what was"
+            " recorded."
+        )
     if capture.meta.ring:
-        raise PagedbgError("this trace keeps its events in the rings until they are asked for: trace show asks.")
+        raise PagedbgError(
+            "this trace keeps its events in the rings until they are asked for: trace"
+            " show asks."
+        )
     captured = Captured(session, capture)
     choose = _Choice(args, captured)
     return _table(args, captured, (choose(records) for records in _coming(capture)), [])
 
 
 def _coming(capture: Capture) -> Iterator[NDArray[Any]]:
-    """Records as they are written, those of about a moment in the order of their times."""
+    """
+    Records as they are written, those of about a moment in the order of their times.
+    """
     at = capture.size_now()
     # Ctrl-C is how this ends, nothing was interrupted.
     try:
@@ -133,29 +159,56 @@ class _Choice:
     """The events and filters of a command line."""
 
     def __init__(self, args: argparse.Namespace, captured: Captured) -> None:
-        self._events = named("--events", lambda: parse_events(args.events)) if args.events else 0
+        self._events = (
+            named("--events", lambda: parse_events(args.events)) if args.events else 0
+        )
         self._selection = CaptureSelection(args, captured, captured, owner="owner_")
 
     def __call__(self, records: NDArray[Any]) -> NDArray[Any]:
         """The events that pass."""
         if self._events:
-            records = records[(self._events >> records["event"].astype(np.int64)) & 1 == 1]
+            records = records[
+                (self._events >> records["event"].astype(np.int64)) & 1 == 1
+            ]
         return records[self._selection(records)]
 
 
-def _table(args: argparse.Namespace, captured: Captured, batches: Iterable[NDArray[Any]], notes: list[str]) -> Table:
+def _table(
+    args: argparse.Namespace,
+    captured: Captured,
+    batches: Iterable[NDArray[Any]],
+    notes: list[str],
+) -> Table:
     if args.format == _CLASSIC:
-        return Table(_COLUMNS, [], text=(line for records in batches for line in classic_lines(captured, records)), notes=notes)
+        return Table(
+            _COLUMNS,
+            [],
+            text=(
+                line for records in batches for line in classic_lines(captured, records)
+            ),
+            notes=notes,
+        )
     columns = _COLUMNS[:-1] if args.no_stack else _COLUMNS
-    rows: Iterator[Sequence[Row]] = (_rows(captured, records, not args.no_stack) for records in batches)
-    return Table(columns, (batch for batch in rows if batch), notes=notes, empty="No event matches.")
+    rows: Iterator[Sequence[Row]] = (
+        _rows(captured, records, not args.no_stack) for records in batches
+    )
+    return Table(
+        columns,
+        (batch for batch in rows if batch),
+        notes=notes,
+        empty="No event matches.",
+    )
 
 
 def _rows(captured: Captured, records: NDArray[Any], with_stack: bool) -> list[Row]:
     times = captured.capture.times(records).tolist()
     events = records["event"].tolist()
     no_record = (records["flags"] & event_record.NO_RECORD != 0).tolist()
-    column = {name: records[name].tolist() for name in records.dtype.names or () if "comm" not in name}
+    column = {
+        name: records[name].tolist()
+        for name in records.dtype.names or ()
+        if "comm" not in name
+    }
     rows: list[Row] = []
     for i, (when, event) in enumerate(zip(times, events, strict=True)):
         known = not no_record[i] or event == event_record.SET
@@ -174,7 +227,11 @@ def _rows(captured: Captured, records: NDArray[Any], with_stack: bool) -> list[R
             column["ts_nsec"][i] if known else None,
             column["other_pfn"][i] if event == event_record.COPY else None,
             column["new_order"][i] if event == event_record.SPLIT else None,
-            captured.reason(column["reason"][i]) if event == event_record.SET_MIGRATE else None,
+            (
+                captured.reason(column["reason"][i])
+                if event == event_record.SET_MIGRATE
+                else None
+            ),
             column["handle"][i] if known else None,
             column["tgid"][i],
             int(column["flags"][i] & event_record.NESTED != 0),
@@ -190,6 +247,14 @@ def _rows(captured: Captured, records: NDArray[Any], with_stack: bool) -> list[R
 def classic_lines(captured: Captured, records: NDArray[Any]) -> Iterator[str]:
     """The lines of the project that this one grows out of, letter for letter."""
     times = captured.capture.times(records).tolist()
-    for when, name, pid, comm in zip(times, event_names(records["event"].tolist()), records["pid"].tolist(), records["comm"], strict=True):
+    for when, name, pid, comm in zip(
+        times,
+        event_names(records["event"].tolist()),
+        records["pid"].tolist(),
+        records["comm"],
+        strict=True,
+    ):
         line = f"page_owner info {{{name}}}: timestamp={max(when, 0)} pid={pid}"
-        yield line if name == "set migrate" else f"{line} proc_name={captured.comm(comm)}"
+        yield (
+            line if name == "set migrate" else f"{line} proc_name={captured.comm(comm)}"
+        )
