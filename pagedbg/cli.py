@@ -35,7 +35,7 @@ SAMPLE = Path(__file__).parent / "data" / "sample.vmcore"
 """A small real dump that travels with pagedbg, to try it on."""
 
 
-class Line(NamedTuple):
+class SourceLine(NamedTuple):
     """A line to run, and what to put before an error in it: where it stands."""
 
     text: str
@@ -260,10 +260,10 @@ def _open_capture(path: str) -> Capture:
     return Capture(path)
 
 
-def _lines(args: argparse.Namespace) -> Iterable[Line] | None:
+def _lines(args: argparse.Namespace) -> Iterable[SourceLine] | None:
     """Return the lines to run, or None for a prompt."""
     if args.words:
-        return [Line(shlex.join(args.words), "")]
+        return [SourceLine(shlex.join(args.words), "")]
     if args.sources:
         return [line for source in args.sources for line in _source_lines(source)]
     if not sys.stdin.isatty():
@@ -271,22 +271,22 @@ def _lines(args: argparse.Namespace) -> Iterable[Line] | None:
     return None
 
 
-def _source_lines(source: Source) -> list[Line]:
+def _source_lines(source: Source) -> list[SourceLine]:
     if source.option == "-e":
-        return [Line(source.value, "")]
+        return [SourceLine(source.value, "")]
     with open(source.value, encoding="utf-8", errors="surrogateescape") as file:
         return list(_numbered(file, source.value))
 
 
-def _numbered(file: TextIO, name: str) -> Iterator[Line]:
+def _numbered(file: TextIO, name: str) -> Iterator[SourceLine]:
     try:
         for number, text in gather(iter(lambda: file.readline(LONGEST + 1), "")):
-            yield Line(text, f"{name}:{number}: ")
+            yield SourceLine(text, f"{name}:{number}: ")
     except UsageError as error:
         raise UsageError(f"{name}: {error}") from None
 
 
-def run_lines(session: Session, lines: Iterable[Line]) -> int:
+def run_lines(session: Session, lines: Iterable[SourceLine]) -> int:
     """Run lines up to the first that fails, and return its status."""
     from pagedbg.shell.command import execute
 

@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 
 from pagedbg.capture.events import Contents, read_events
 from pagedbg.capture.files import Folder
+from pagedbg.capture.losses import losses_of
 from pagedbg.errors import PagedbgError
 from pagedbg.schema import capture_meta
 from pagedbg.schema.capture_meta import Meta
 from pagedbg.schema.event_record import RECORD
-from pagedbg.schema.loss import Loss, losses_of
+from pagedbg.schema.loss import Loss
 
 META, EVENTS, STACKS, PAGES = "meta.json", "events.bin", "stacks.jsonl", "pages.npy"
 

@@ -22,7 +22,6 @@ from pagedbg.analysis.correlation import (
     correlate,
 )
 from pagedbg.analysis.grouping import group
-from pagedbg.analysis.selection import CaptureSelection
 from pagedbg.capture.directory import Capture, CaptureError
 from pagedbg.capture.kernel_filter import EVENT_WORDS, parse_events
 from pagedbg.errors import PagedbgError, UsageError
@@ -42,6 +41,7 @@ from pagedbg.shell.table_options import (
     without,
 )
 from pagedbg.sources.capture_names import Captured, need_capture, what_is_missing
+from pagedbg.sources.capture_selection import CaptureSelection
 from pagedbg.sources.kernel_names import Lookup
 from pagedbg.sources.same_boot import check_same_boot
 from pagedbg.sources.stack_frames import function_of, module_of

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pagedbg.schema.table import Column, Table
 from pagedbg.session import Session
 from pagedbg.shell.command import command
+from pagedbg.sources.capabilities import capabilities_of
 
 
 @command(
@@ -33,7 +34,7 @@ def doctor(session: Session, args: argparse.Namespace) -> Table:
         Column("cost"),
         Column("remedy"),
     )
-    found = session.target.capabilities().values()
+    found = capabilities_of(session.target).values()
     rows = [
         (c.name, "yes" if c.state else "no", c.detail, c.cost, c.remedy) for c in found
     ]

@@ -26,6 +26,7 @@ from pagedbg.shell.table_options import (
     sort_rows,
     without,
 )
+from pagedbg.sources.capabilities import capabilities_of
 from pagedbg.sources.capture_blocks import CaptureLookup, capture_blocks
 from pagedbg.sources.kernel_names import Lookup
 
@@ -230,7 +231,7 @@ def owners(session: Session, args: argparse.Namespace) -> Table:
     if (
         capture is not None
         and not capture.page_owner
-        and not session.target.capabilities()["page_owner"].state
+        and not capabilities_of(session.target)["page_owner"].state
     ):
         if args.state != "allocated":
             raise UsageError(

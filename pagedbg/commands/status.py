@@ -20,6 +20,7 @@ from pagedbg.output.printable import printable
 from pagedbg.schema.table import Column, Table
 from pagedbg.session import Session
 from pagedbg.shell.command import command
+from pagedbg.sources.capabilities import capabilities_of
 from pagedbg.target.links import UNREADABLE
 
 # kernel/panic.c
@@ -73,7 +74,7 @@ def _facts(session: Session) -> Iterator[tuple[str, str]]:
     if target.dump is not None and (panic := _panic(session)):
         yield "panic", panic
     yield "memory", str(_try(lambda: _memory(session)))
-    capabilities = target.capabilities()
+    capabilities = capabilities_of(target)
     owner = capabilities["page_owner"]
     yield (
         "page_owner",

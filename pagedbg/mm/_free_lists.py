@@ -14,8 +14,8 @@ from drgn.helpers.linux.cpumask import for_each_possible_cpu
 from drgn.helpers.linux.percpu import per_cpu_ptr
 from numpy.typing import NDArray
 
-from pagedbg.mm._bulk_read import offset_of
 from pagedbg.mm._page_layout import PageLayout
+from pagedbg.mm.bulk_read import offset_of
 from pagedbg.mm.migrate import decode_migratetype
 from pagedbg.mm.mmzone import for_each_populated_zone
 from pagedbg.mm.page_flags import PageTypes

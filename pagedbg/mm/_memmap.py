@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from drgn import Program, sizeof
 from drgn.helpers.linux.mmzone import nr_to_section
 
-from pagedbg.mm._bulk_read import number
 from pagedbg.mm._sections import pages_per_section_shift, section_flag, sections
+from pagedbg.mm.bulk_read import number
 
 __all__ = ("segments",)
 

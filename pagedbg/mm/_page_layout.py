@@ -13,7 +13,7 @@ import numpy as np
 from drgn import Program, sizeof
 from drgn.helpers.linux.mm import pfn_to_page
 
-from pagedbg.mm._bulk_read import byte_order, number, offset_of, record_dtype
+from pagedbg.mm.bulk_read import byte_order, number, offset_of, record_dtype
 
 __all__ = ("PageLayout", "PageWords", "page_layout")
 

@@ -10,7 +10,7 @@ from drgn import Object, Program, sizeof
 from drgn.helpers.linux.ioport import for_each_resource
 from drgn.helpers.linux.swap import swap_file_path
 
-from pagedbg.mm._bulk_read import c_string
+from pagedbg.mm.bulk_read import c_string
 from pagedbg.mm.fs import address_space_kind
 from pagedbg.mm.memcontrol import memcg_data_memcg, memcg_path
 from pagedbg.target.links import UNREADABLE, bounded, limited

@@ -13,9 +13,9 @@ import numpy as np
 from drgn import FaultError, Program
 from drgn.helpers.linux.kconfig import get_kconfig
 
-from pagedbg.mm._bulk_read import offset_of
 from pagedbg.mm._page_layout import PageLayout, PageWords
 from pagedbg.mm._page_names import PageNames, zero_pfns
+from pagedbg.mm.bulk_read import offset_of
 from pagedbg.mm.mmzone import page_flags_zonenum
 from pagedbg.mm.page_flags import PageTypes
 from pagedbg.mm.page_owner import GREATEST_ORDER

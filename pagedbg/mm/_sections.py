@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from drgn import Program, TypeKind, sizeof
 
-from pagedbg.mm._bulk_read import (
+from pagedbg.mm.bulk_read import (
     byte_order,
     number,
     offset_of,

@@ -16,7 +16,7 @@ from drgn import FaultError, Object, TypeKind, container_of
 from drgn.helpers.linux.block import part_name
 from drgn.helpers.linux.fs import d_path
 
-from pagedbg.mm._bulk_read import c_string
+from pagedbg.mm.bulk_read import c_string
 from pagedbg.target.links import bounded, limited
 
 __all__ = ("address_space_kind", "inode_name")

@@ -19,7 +19,7 @@ from drgn import IntegerLike, Program
 from drgn.helpers.common.prog import takes_program_or_default
 
 from pagedbg.errors import UsageError
-from pagedbg.mm._bulk_read import c_string
+from pagedbg.mm.bulk_read import c_string
 
 __all__ = (
     "decode_gfp_flags",

@@ -14,7 +14,7 @@ import operator
 from drgn import IntegerLike, Program
 from drgn.helpers.common.prog import takes_program_or_default
 
-from pagedbg.mm._bulk_read import c_string, number
+from pagedbg.mm.bulk_read import c_string, number
 
 __all__ = (
     "decode_migrate_reason",

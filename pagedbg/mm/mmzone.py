@@ -20,7 +20,7 @@ from drgn.helpers.linux.mm import page_flags, pfn_to_page
 from drgn.helpers.linux.mmzone import NODE_DATA, for_each_online_pgdat
 from numpy.typing import NDArray
 
-from pagedbg.mm._bulk_read import (
+from pagedbg.mm.bulk_read import (
     byte_order,
     c_string,
     number,

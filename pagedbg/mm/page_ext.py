@@ -23,8 +23,8 @@ from drgn.helpers.linux.mmzone import for_each_online_pgdat
 from numpy.typing import NDArray
 
 from pagedbg.errors import PagedbgError
-from pagedbg.mm._bulk_read import read_array
 from pagedbg.mm._sections import pages_per_section_shift, sections
+from pagedbg.mm.bulk_read import read_array
 from pagedbg.mm.pageblock_flags import max_page_order
 
 __all__ = (

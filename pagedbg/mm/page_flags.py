@@ -17,7 +17,7 @@ from typing import NamedTuple
 from drgn import IntegerLike, Program
 from drgn.helpers.common.prog import takes_program_or_default
 
-from pagedbg.mm._bulk_read import number
+from pagedbg.mm.bulk_read import number
 from pagedbg.mm.gfp import format_flags, trace_print_flags
 
 __all__ = ("PageTypes", "decode_page_flags", "page_types")

@@ -22,11 +22,11 @@ from drgn import IntegerLike, Object, Program, ProgramFlags
 from drgn.helpers.common.prog import takes_program_or_default
 from drgn.helpers.linux.mm import page_to_pfn
 
-from pagedbg.mm._bulk_read import read_array
 from pagedbg.mm._free_lists import PcpLists, find_free_blocks
 from pagedbg.mm._memmap import segments
 from pagedbg.mm._page_layout import PageWords, page_layout
 from pagedbg.mm._page_use import Uses
+from pagedbg.mm.bulk_read import read_array
 from pagedbg.mm.fs import inode_name
 from pagedbg.mm.page_flags import PageTypes, decode_page_flags, page_types
 from pagedbg.mm.pageblock_flags import max_page_order

@@ -21,8 +21,8 @@ from drgn.helpers.common.prog import takes_program_or_default
 from drgn.helpers.linux.mm import page_to_pfn
 from numpy.typing import NDArray
 
-from pagedbg.mm._bulk_read import byte_order, number, offset_of, read_array
 from pagedbg.mm._sections import pages_per_section_shift, sections
+from pagedbg.mm.bulk_read import byte_order, number, offset_of, read_array
 from pagedbg.mm.mmzone import for_each_populated_zone, zone_end_pfn
 from pagedbg.target.links import Damaged
 

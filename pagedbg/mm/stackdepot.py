@@ -19,7 +19,7 @@ import numpy as np
 from drgn import IntegerLike, Program, TypeKind, sizeof
 from drgn.helpers.common.prog import takes_program_or_default
 
-from pagedbg.mm._bulk_read import byte_order, offset_of, read_array
+from pagedbg.mm.bulk_read import byte_order, offset_of, read_array
 from pagedbg.target.links import Damaged
 
 __all__ = ("StackDepot", "stack_depot_fetch")

@@ -17,6 +17,7 @@ from pagedbg.mm.pageblock_flags import (
     pageblock_start_pfn,
 )
 from pagedbg.mm.rmap import page_mappings
+from pagedbg.output.page_history import history
 from pagedbg.output.phrases import (
     age,
     line,
@@ -29,7 +30,6 @@ from pagedbg.output.phrases import (
 from pagedbg.output.printable import printable
 from pagedbg.session import Session
 from pagedbg.sources.page_address import Place
-from pagedbg.sources.page_events import history
 from pagedbg.sources.page_facts import PageRows
 from pagedbg.target.links import UNREADABLE, limited
 

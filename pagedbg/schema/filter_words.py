@@ -210,7 +210,7 @@ def duration(text: str) -> int:
 
 
 @dataclasses.dataclass(frozen=True)
-class Names:
+class NamePatterns:
     """Names or shell patterns, of which one has to match."""
 
     patterns: tuple[str, ...]
@@ -227,22 +227,22 @@ class Names:
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.patterns)
 
 
-def parse_names(text: str, ignore_case: bool = False) -> Names:
+def parse_names(text: str, ignore_case: bool = False) -> NamePatterns:
     """Names separated by commas; ``*``, ``?`` and ``[…]`` match as in a shell."""
     patterns = tuple(part.strip() for part in text.split(",") if part.strip())
     if not patterns:
         raise UsageError("a name is missing")
-    return Names(patterns, ignore_case)
+    return NamePatterns(patterns, ignore_case)
 
 
-def parse_kinds(text: str, known: Sequence[str], what: str) -> Names:
+def parse_kinds(text: str, known: Sequence[str], what: str) -> NamePatterns:
     """
     Like :func:`parse_names` for names of which all are known: one that matches none of
     them is refused.
     """
     names = parse_names(text, ignore_case=True)
     for pattern in names.patterns:
-        if not any(Names((pattern,), True)(name) for name in known):
+        if not any(NamePatterns((pattern,), True)(name) for name in known):
             raise UsageError(
                 f"there is no {what} {pattern!r} here, only {', '.join(known)}"
             )
@@ -259,3 +259,11 @@ def parse_regex(text: str) -> Callable[[Sequence[str]], bool]:
     except (re.error, OverflowError, RecursionError) as error:
         raise UsageError(f"{text!r} is no regular expression: {error}") from None
     return lambda stack: any(pattern.search(frame) for frame in stack)
+
+
+def named(option: str, parse: Callable[[], Any]) -> Any:
+    """Say which option was wrong, for those that only the target can check."""
+    try:
+        return parse()
+    except UsageError as error:
+        raise UsageError(f"{option}: {error}") from None

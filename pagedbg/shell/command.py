@@ -73,6 +73,7 @@ from pagedbg.session import FORMATS, Session
 from pagedbg.shell.failures import did_you_mean, exit_status, explain
 from pagedbg.shell.parser import Argument, HelpRequested, Parser, flat_arguments
 from pagedbg.shell.registry import COMMANDS, GROUPS
+from pagedbg.sources.capabilities import capabilities_of
 
 __all__ = (
     "NAMESPACE",
@@ -280,7 +281,7 @@ def require(session: Session, *needs: str) -> None:
     """
     if not needs:
         return
-    capabilities: Mapping[str, Any] = session.target.capabilities()
+    capabilities: Mapping[str, Any] = capabilities_of(session.target)
     for need in needs:
         capability = capabilities.get(need)
         if capability is None:

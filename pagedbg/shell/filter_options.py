@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pagedbg.analysis.grouping import group
-from pagedbg.errors import PagedbgError, UsageError
+from pagedbg.errors import PagedbgError
 from pagedbg.mm.gfp import gfp_flag_names, parse_gfp_flags
 from pagedbg.mm.migrate import migratetype_names
 from pagedbg.mm.mmzone import zone_names
@@ -115,12 +115,12 @@ class Selection:
         self._lookup = lookup
         self._handles: dict[int, bool] = {}
         self._gfp_mask = (
-            named("--gfp", lambda: parse_gfp_flags(lookup.prog, args.gfp))
+            filter_words.named("--gfp", lambda: parse_gfp_flags(lookup.prog, args.gfp))
             if args.gfp
             else 0
         )
         self._zone = (
-            named(
+            filter_words.named(
                 "--zone",
                 lambda: filter_words.parse_kinds(
                     args.zone, zone_names(lookup.prog), "zone"
@@ -130,7 +130,7 @@ class Selection:
             else None
         )
         self._migratetype = (
-            named(
+            filter_words.named(
                 "--migratetype",
                 lambda: filter_words.parse_kinds(
                     args.migratetype, migratetype_names(lookup.prog), "migratetype"
@@ -235,11 +235,3 @@ def _each(column: NDArray[Any], test: Callable[[Any], bool]) -> NDArray[np.bool_
     """Apply a test to each distinct value of a column."""
     distinct, which = np.unique(column, return_inverse=True)
     return np.array([test(value) for value in distinct.tolist()], np.bool_)[which]
-
-
-def named(option: str, parse: Callable[[], Any]) -> Any:
-    """Say which option was wrong, for those that only the target can check."""
-    try:
-        return parse()
-    except UsageError as error:
-        raise UsageError(f"{option}: {error}") from None

@@ -20,6 +20,7 @@ from pagedbg.output.lines import commands_in
 from pagedbg.output.printable import printable, printed, raw
 from pagedbg.session import Session
 from pagedbg.shell.command import Leave, execute
+from pagedbg.sources.capabilities import capabilities_of
 
 if TYPE_CHECKING:
     from prompt_toolkit.history import History
@@ -162,7 +163,7 @@ def _subject(session: Session) -> str:
 def _page_owner(session: Session) -> str:
     """Whether the target tracks page owners."""
     page_owner = (
-        session.target.capabilities().get("page_owner")
+        capabilities_of(session.target).get("page_owner")
         if session.target.has_kernel
         else None
     )

@@ -13,9 +13,10 @@ import dataclasses
 import importlib.util
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
 from pagedbg import trust
 from pagedbg.mm.page_owner import page_owner_compiled, page_owner_inited
@@ -98,6 +99,15 @@ class Capabilities(Mapping[str, Capability]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+KNOWN: MutableMapping[Target, Mapping[str, Capability]] = WeakKeyDictionary()
+"""What is known of each target that was asked for."""
+
+
+def capabilities_of(target: Target) -> Mapping[str, Capability]:
+    """What a target offers, by name; each is asked once, when it is looked up."""
+    return KNOWN.setdefault(target, Capabilities(target))
 
 
 # ---- what pages are looked up with ----

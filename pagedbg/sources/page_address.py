@@ -17,7 +17,6 @@ from drgn.helpers.linux.mm import (
 
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.mm.pid import find_task
-from pagedbg.output.printable import printable
 from pagedbg.schema.filter_words import number
 from pagedbg.target.links import UNREADABLE, limited
 
@@ -169,10 +168,8 @@ def _task(prog: Program, pid_text: str, text: str) -> Place:
         raise PagedbgError(f"task {pid_text} cannot be looked for: {error}") from None
     if not task:
         raise PagedbgError(f"there is no task {pid_text}")
-    who = (
-        f"task {pid_text}"
-        f" ({printable(task.comm.string_().decode(errors='backslashreplace'))})"
-    )
+    comm = task.comm.string_().decode(errors="backslashreplace")
+    who = f"task {pid_text} ({comm})"
     mm = task.mm.read_()
     if not mm:
         raise PagedbgError(

@@ -17,7 +17,6 @@ import resource
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from drgn import (
     BadDataError,
@@ -39,9 +38,6 @@ from pagedbg.target.kallsyms import (
     load_symbols,
 )
 from pagedbg.target.symbols import Symbolizer
-
-if TYPE_CHECKING:
-    from pagedbg.sources.capabilities import Capability
 
 _LIVE_BTF = Path("/sys/kernel/btf/vmlinux")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -75,7 +71,6 @@ class Target:
         self.notes: list[str] = []
         self.types = "debug info"
         self._index: SymbolIndex | None = None
-        self._capabilities: Mapping[str, Capability] | None = None
 
     @classmethod
     def of(cls, prog: Program) -> Target:
@@ -158,16 +153,6 @@ class Target:
     def has_kallsyms(self) -> bool:
         """Whether the kernel's own symbol table was found."""
         return self._index is not None
-
-    def capabilities(self) -> Mapping[str, Capability]:
-        """
-        What this kernel offers, by name; each is asked once, when it is looked up.
-        """
-        if self._capabilities is None:
-            from pagedbg.sources.capabilities import Capabilities
-
-            self._capabilities = Capabilities(self)
-        return self._capabilities
 
     # ---- opening ----
 

@@ -29,7 +29,7 @@ from known import ORDINARY, SAMPLE, Run, check, look_at
 from make_elf import PAGE, ElfCore
 
 from pagedbg.capture.recovery.recover import Recorder, find_recorders
-from pagedbg.mm._bulk_read import read_array
+from pagedbg.mm.bulk_read import read_array
 from pagedbg.schema import event_record
 from pagedbg.schema.event_record import HEADER, RECORD
 from pagedbg.target.opening import Target, open_target

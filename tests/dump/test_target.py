@@ -21,6 +21,7 @@ from pagedbg.mm.page_owner import (
     page_owner_inited,
     special_handles,
 )
+from pagedbg.sources.capabilities import capabilities_of
 from pagedbg.target.dumpfile import recognize
 from pagedbg.target.globals import GLOBALS, UndeclaredGlobal
 from pagedbg.target.opening import Target, open_target
@@ -195,7 +196,7 @@ def test_what_was_left_out_is_a_fault_and_not_zeroes(
 def test_a_dump_is_asked_nothing_that_only_a_running_kernel_could_answer(
     sample: Target,
 ) -> None:
-    capabilities = sample.capabilities()
+    capabilities = capabilities_of(sample)
     assert list(capabilities) == [
         "types",
         "kallsyms",
@@ -215,7 +216,7 @@ def test_a_dump_is_asked_nothing_that_only_a_running_kernel_could_answer(
 
 
 def test_only_what_is_missing_has_a_cost_and_a_remedy(sample: Target) -> None:
-    for capability in sample.capabilities().values():
+    for capability in capabilities_of(sample).values():
         assert capability.detail
         assert (
             bool(capability.cost) == bool(capability.remedy) == (not capability.state)
@@ -223,8 +224,9 @@ def test_only_what_is_missing_has_a_cost_and_a_remedy(sample: Target) -> None:
 
 
 def test_each_thing_is_asked_once(sample: Target) -> None:
-    assert sample.capabilities() is sample.capabilities()
-    assert sample.capabilities()["page_owner"] is sample.capabilities()["page_owner"]
+    first, again = capabilities_of(sample), capabilities_of(sample)
+    assert first is again
+    assert first["page_owner"] is again["page_owner"]
 
 
 def test_doctor_names_each_thing_and_what_to_do_about_it(
@@ -235,7 +237,7 @@ def test_doctor_names_each_thing_and_what_to_do_about_it(
         ["capability", "state", "detail", "cost", "remedy"]
     ] * len(rows)
     assert {row["capability"]: row["state"] for row in rows} == {
-        c.name: "yes" if c.state else "no" for c in sample.capabilities().values()
+        c.name: "yes" if c.state else "no" for c in capabilities_of(sample).values()
     }
     text = pagedbg("-c", ORDINARY, "doctor").stdout.splitlines()
     assert [line[:2] for line in text if line[:2].strip()] == ["ok"] * 5 + ["NO"]

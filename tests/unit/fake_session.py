@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import drgn
 
@@ -25,16 +24,7 @@ from pagedbg.session import Session
 from pagedbg.shell.command import argument, argument_group, command
 from pagedbg.shell.option_values import values
 from pagedbg.shell.registry import COMMANDS, Entry
-
-
-class FakeCapability(NamedTuple):
-    """What a target says of itself."""
-
-    name: str
-    state: bool
-    detail: str = ""
-    cost: str = ""
-    remedy: str = ""
+from pagedbg.sources.capabilities import KNOWN, Capability
 
 
 class FakeTarget:
@@ -47,13 +37,13 @@ class FakeTarget:
     def __init__(self) -> None:
         self.prog = drgn.Program(drgn.host_platform)
         self.notes: list[str] = []
-
-    def capabilities(self) -> dict[str, FakeCapability]:
-        """page_owner is off."""
-        off = FakeCapability(
+        off = Capability(
             "page_owner", False, "page_owner is off.", "", "Boot with page_owner=on."
         )
-        return {"page_owner": off, "btf": FakeCapability("btf", True)}
+        KNOWN[self] = {  # type: ignore[index]
+            "page_owner": off,
+            "btf": Capability("btf", True, ""),
+        }
 
 
 def fake_session(**more: object) -> Session:

@@ -30,7 +30,7 @@ from pagedbg.shell.command import (
     load_commands,
 )
 from pagedbg.shell.registry import COMMANDS, command_of
-from pagedbg.sources.capabilities import Capabilities
+from pagedbg.sources.capabilities import Capabilities, capabilities_of
 
 SESSION = fake_session(pager=False)
 
@@ -253,7 +253,7 @@ def test_every_example_can_be_parsed(line: str) -> None:
     "command", load_commands(), ids=lambda command: str(command.name)
 )
 def test_needs_are_capabilities(command: Command) -> None:
-    known = set(FakeTarget().capabilities()) | set(CAPABILITIES)
+    known = set(capabilities_of(FakeTarget())) | set(CAPABILITIES)
     assert set(command.needs) <= known
 
 

@@ -21,8 +21,8 @@ from drgn import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagedbg.mm._bulk_read import read_array
 from pagedbg.mm._free_lists import FreeBlocks
+from pagedbg.mm.bulk_read import read_array
 from pagedbg.mm.mmzone import ZoneSpan, _span_of_pfns
 from pagedbg.mm.page_flags import page_types
 

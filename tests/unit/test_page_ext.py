@@ -15,7 +15,7 @@ from fake_kernel import OWNER_6_1, OWNER_6_12, PageOwnerKernel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pagedbg.mm._bulk_read import read_array
+from pagedbg.mm.bulk_read import read_array
 from pagedbg.mm.page_ext import (
     for_each_page_ext_range,
     page_ext_size,

@@ -24,7 +24,7 @@ import kernels
 
 from pagedbg.capture.backends import bpf, hooks, kmod_build
 from pagedbg.capture.backends.bpf import KPROBE, TRACEPOINT, TRAMPOLINE
-from pagedbg.capture.backends.hooks import Kernel
+from pagedbg.capture.backends.hooks import HookedKernel
 from pagedbg.mm import page_ext, page_owner
 
 CACHE = kernels.cache_root() / "pagedbg"
@@ -76,7 +76,7 @@ def prepare(kernel: kernels.Kernel) -> None:
             )
 
 
-def compile_programs(kernel: Kernel, images: Iterable[tuple[int, str]]) -> None:
+def compile_programs(kernel: HookedKernel, images: Iterable[tuple[int, str]]) -> None:
     """Compile BPF programs for ``images``."""
     with ours():
         for slots, attach in images:
@@ -89,7 +89,7 @@ def compile_programs(kernel: Kernel, images: Iterable[tuple[int, str]]) -> None:
             )
 
 
-def described(kernel: kernels.Kernel, on: bool) -> Kernel:
+def described(kernel: kernels.Kernel, on: bool) -> HookedKernel:
     """
     What a back end is told of a kernel with page_owner on or off, asked of a guest once
     for all boots: addresses are of another.
@@ -102,7 +102,7 @@ def described(kernel: kernels.Kernel, on: bool) -> Kernel:
         with guest.Guest(kernel, memory="512M", page_owner=on) as machine:
             said = machine.run([sys.executable, DESCRIBE], timeout=300).check().text
         kept.write_text(said)
-    return Kernel(**json.loads(kept.read_text()))
+    return HookedKernel(**json.loads(kept.read_text()))
 
 
 __all__ = ("CACHE", "module", "prepare")

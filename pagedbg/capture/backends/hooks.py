@@ -45,7 +45,7 @@ TRACEPOINTS = {"set": "mm_page_alloc", "reset": "mm_page_free"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Kernel:
+class HookedKernel:
     """
     What a back end is told of the kernel.
 
@@ -71,7 +71,7 @@ def find_hooks(target: Target) -> dict[str, str]:
     return found
 
 
-def describe_kernel(target: Target) -> Kernel:
+def describe_kernel(target: Target) -> HookedKernel:
     """
     Ask the running kernel for all that a back end needs.
 
@@ -91,7 +91,7 @@ def describe_kernel(target: Target) -> Kernel:
             " they cannot be traced."
         ) from None
     if not page_owner_inited(prog):
-        return Kernel(False, dict(TRACEPOINTS), constants, addresses)
+        return HookedKernel(False, dict(TRACEPOINTS), constants, addresses)
     functions = find_hooks(target)
     mem_section = prog["mem_section"]
     if mem_section.type_.unaliased_kind() == TypeKind.POINTER:
@@ -105,7 +105,7 @@ def describe_kernel(target: Target) -> Kernel:
     constants.update(_split_constants(prog, functions))
     old, new = (0, 1) if functions.get("copy") == "__copy_page_owner" else (1, 0)
     constants.update(COPY_OLD=old, COPY_NEW=new)
-    return Kernel(True, functions, constants, addresses)
+    return HookedKernel(True, functions, constants, addresses)
 
 
 def _record_constants(prog: Program) -> dict[str, int | str]:

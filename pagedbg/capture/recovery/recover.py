@@ -43,7 +43,7 @@ from pagedbg.capture.kernel_filter import describe_filter
 from pagedbg.capture.rings import Settled, settled_records
 from pagedbg.capture.writer import CaptureWriter
 from pagedbg.errors import PagedbgError
-from pagedbg.mm._bulk_read import read_array
+from pagedbg.mm.bulk_read import read_array
 from pagedbg.mm.page_owner import page_owner_inited
 from pagedbg.mm.sched_clock import known_local_clock
 from pagedbg.schema import event_record

@@ -12,21 +12,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pagedbg.analysis.selection import CaptureSelection
 from pagedbg.capture.directory import Capture, pieces
 from pagedbg.capture.kernel_filter import EVENT_WORDS, parse_events
 from pagedbg.errors import PagedbgError, UsageError
-from pagedbg.schema import event_record
+from pagedbg.schema import event_record, filter_words
 from pagedbg.schema.table import Column, Row, Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
-from pagedbg.shell.filter_options import FILTERS, named
+from pagedbg.shell.filter_options import FILTERS
 from pagedbg.sources.capture_names import (
     Captured,
     event_names,
     need_capture,
     what_is_missing,
 )
+from pagedbg.sources.capture_selection import CaptureSelection
 
 _COLUMNS = (
     Column("time_ns", "ns"),
@@ -160,7 +160,9 @@ class _Choice:
 
     def __init__(self, args: argparse.Namespace, captured: Captured) -> None:
         self._events = (
-            named("--events", lambda: parse_events(args.events)) if args.events else 0
+            filter_words.named("--events", lambda: parse_events(args.events))
+            if args.events
+            else 0
         )
         self._selection = CaptureSelection(args, captured, captured, owner="owner_")
 

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from pagedbg.analysis.grouping import group
 from pagedbg.errors import PagedbgError
 from pagedbg.mm.gfp import parse_gfp_mask
-from pagedbg.schema.filter_words import parse_kinds
-from pagedbg.shell.filter_options import named
+from pagedbg.schema.filter_words import named, parse_kinds
 from pagedbg.sources.capture_names import Captured
 
 _Test = Callable[[NDArray[Any]], NDArray[np.bool_]]
