@@ -6,7 +6,7 @@ cgroup, the machine's resource, page of zeroes.
 
 from __future__ import annotations
 
-from drgn import Object, Program, sizeof
+from drgn import FaultError, Object, Program, sizeof
 from drgn.helpers.linux.ioport import for_each_resource
 from drgn.helpers.linux.swap import swap_file_path
 
@@ -47,16 +47,28 @@ class PageNames:
     def file(self, mapping: int) -> tuple[str, str | None]:
         """
         What is mapped at a ``struct address_space *``: the kind, empty if it is no such
-        thing, and its name.
+        thing, and its name. Kinds are those of :func:`address_space_kind`, and
+        ``unknown`` where there may be an address space that cannot be read.
         """
         if mapping not in self._files:
             try:
                 self._files[mapping] = address_space_kind(
                     Object(self._prog, "struct address_space *", mapping)
                 )
+            except FaultError:
+                self._files[mapping] = (
+                    ("unknown", f"its address_space at {mapping:#x} cannot be read")
+                    if self._may_be_pointer(mapping)
+                    else ("", None)
+                )
             except UNREADABLE:
                 self._files[mapping] = ("", None)
         return self._files[mapping]
+
+    def _may_be_pointer(self, value: int) -> bool:
+        """Whether a word is aligned as pointers are, and in the kernel's half."""
+        size = sizeof(self._prog.type("unsigned long"))
+        return not value % size and bool(value >> (8 * size - 1))
 
     def memcg(self, data: int) -> str | None:
         """The path of the memory cgroup that the word ``memcg_data`` points to."""

@@ -131,7 +131,7 @@ class Uses:
             size_text = _size(self._page_size << order)
             if mapping and not mapping & _MAPPING_FLAGS:
                 file_mapping = mapping
-                detail = f"{size_text}, {self._names.file(mapping)[1]}"
+                detail = f"{size_text}, {self._names.file(mapping)[1] or 'in use'}"
             elif mapping & _MAPPING_ANON:
                 file_mapping = mapping
                 detail = f"{size_text}, anonymous"

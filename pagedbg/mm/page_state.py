@@ -74,6 +74,7 @@ KINDS = {
     "zsmalloc": "compressed memory (zsmalloc)",
     "movable": "a driver's movable page",
     "kernel": "memory of the kernel",
+    "unknown": "not known",
     "zero": "the page of zeroes that reads of untouched memory share",
     "reserved": "reserved at boot",
     "offline": "logically offline: a balloon's or a hypervisor's",

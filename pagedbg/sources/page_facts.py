@@ -79,7 +79,7 @@ class PageRows:
     def __init__(self, session: Session, notes: list[str]) -> None:
         self.lookup = Lookup(session)
         self.notes = notes
-        self.unread = 0
+        self.unread = self.unknown = 0
         self._prog = session.prog
         self._shift = self._prog["PAGE_SHIFT"].value_()
         self.tracked = page_owner_inited(self._prog)
@@ -114,6 +114,11 @@ class PageRows:
             self.notes.append(
                 f"page_owner's records of {self.unread} pages could not be read."
             )
+        if self.unknown:
+            self.notes.append(
+                f"What {self.unknown} pages are is unknown: what says it cannot be"
+                " read."
+            )
         faults = self.lookup.depot.faults
         if faults:
             self.notes.append(
@@ -146,6 +151,7 @@ class PageRows:
             order = owner["order"] if recorded else None
             head = state.pfn >> order << order if order is not None else state.head_pfn
             kind, detail = _kind(state, owner, head)
+            self.unknown += kind == "unknown"
 
             def of(
                 name: str, owner: dict[str, Any] = owner, recorded: bool = recorded

@@ -15,6 +15,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -579,3 +580,35 @@ def test_a_page_that_is_not_there_is_an_answer_or_one_sentence(pagedbg: Run) -> 
         assert (done.stdout and not done.stderr) or (
             done.stderr.count("\n") == 1 and not done.stdout
         )
+
+
+def test_pages_whose_address_space_the_dump_left_out_are_unknown_and_counted(
+    sample: Target, tmp_path: Path
+) -> None:
+    prog = sample.prog
+    kernel = prog["init_mm"].address_of_()
+    end = prog["max_pfn"].value_()
+    frames = {
+        state.pfn: int(follow_phys(kernel, state.mapping).value_()) // PAGE
+        for state in page_states(prog, 0, end)
+        if state.kind in ("file", "shmem")
+    }
+    ((gone, count),) = Counter(frames.values()).most_common(1)
+    lost = {pfn for pfn, frame in frames.items() if frame == gone}
+    assert count == len(lost) > 10
+    core = ElfCore(prog, tmp_path / "vmcore", lambda pfn: pfn == gone)
+
+    def kinds(path: Path) -> tuple[dict[int, str], str]:
+        ((_, out, said),) = look_at(path, f"inspect pfn 0+{end} --format json")
+        return {row["pfn"]: row["kind"] for row in json.loads(out)}, said
+
+    (before, _), (after, said) = kinds(ORDINARY), kinds(core.path)
+    unknown = {pfn for pfn, kind in after.items() if kind == "unknown"}
+    assert lost <= unknown <= set(frames)
+    # No other page is taken for something else.
+    assert {pfn: before[pfn] for pfn in before.keys() - unknown} == {
+        pfn: after[pfn] for pfn in after.keys() - unknown
+    }
+    assert f"What {len(unknown)} pages are is unknown" in said
+    ((_, out, _),) = look_at(core.path, f"inspect pfn {min(lost):#x}")
+    assert "not known: its address_space at 0x" in out
