@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import datetime
 from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from drgn.helpers.linux.cpumask import num_present_cpus
 from drgn.helpers.linux.mm import totalram_pages
@@ -15,7 +16,7 @@ from pagedbg.capture.recovery.recover import UNKNOWN_FILTER
 from pagedbg.mm.mmzone import zone_spans
 from pagedbg.mm.printk import printk_records
 from pagedbg.mm.sched_clock import local_clock
-from pagedbg.output.phrases import seconds
+from pagedbg.output.phrases import or_unknown, seconds
 from pagedbg.output.printable import printable
 from pagedbg.schema.table import Column, Table
 from pagedbg.session import Session
@@ -23,8 +24,34 @@ from pagedbg.shell.command import command
 from pagedbg.sources.capabilities import capabilities_of
 from pagedbg.target.links import UNREADABLE
 
+_T = TypeVar("_T")
+
 # kernel/panic.c
 _PANIC = b"Kernel panic - not syncing: "
+
+_COLUMNS = (
+    Column("release"),
+    Column("build_id"),
+    Column("boot_id"),
+    Column("machine"),
+    Column("cpus", "int"),
+    Column("up_ns", "ns"),
+    Column("live", "bool"),
+    Column("path"),
+    Column("format"),
+    Column("level", "int"),
+    Column("types"),
+    Column("panic"),
+    Column("panic_ns", "ns"),
+    Column("pages", "int"),
+    Column("page_size", "bytes"),
+    Column("nodes", "int"),
+    Column("zones", "list"),
+    Column("page_owner", "bool"),
+    Column("recording", "list"),
+    Column("recorded", "int"),
+    Column("missing", "list"),
+)
 
 
 @command(
@@ -38,61 +65,89 @@ _PANIC = b"Kernel panic - not syncing: "
 )
 def status(session: Session, args: argparse.Namespace) -> Table:
     """Run the command."""
-    rows = list(_facts(session))
-    width = max(len(name) for name, _ in rows)
+    values = _values(session)
+    lines = list(_lines(session, values))
+    width = max(len(name) for name, _ in lines)
     return Table.of(
-        (Column("what"), Column("value")),
-        rows,
+        _COLUMNS,
+        [[values[column.name] for column in _COLUMNS]],
         notes=list(session.target.notes),
-        text=(f"{name + ':':{width + 1}} {value}" for name, value in rows),
+        text=(f"{name + ':':{width + 1}} {value}" for name, value in lines),
     )
 
 
-def _facts(session: Session) -> Iterator[tuple[str, str]]:
-    target, prog = session.target, session.prog
-    machine = prog.platform.arch.name.lower() if prog.platform else "unknown machine"
+def _values(session: Session) -> dict[str, Any]:
+    """What is known, by the names of columns; None where the dump does not hold it."""
+    target, prog, dump = session.target, session.prog, session.target.dump
+    capabilities = capabilities_of(target)
+    spans = _try(lambda: list(zone_spans(prog))) or []
+    panic, panic_ns = (_try(lambda: _panic(session)) if dump else None) or (None, None)
+    found = session.recorders[0]
+    counts = [one.recorded for one in found if one.recorded is not None]
+    return {
+        "release": target.release,
+        "build_id": target.vmcoreinfo.get("BUILD-ID"),
+        "boot_id": _try(lambda: target.boot_id) or None,
+        "machine": prog.platform.arch.name.lower() if prog.platform else None,
+        "cpus": _try(lambda: int(num_present_cpus(prog))),
+        "up_ns": _try(lambda: local_clock(prog)),
+        "live": target.live,
+        "path": dump.path if dump else None,
+        "format": dump.format if dump else None,
+        "level": dump.level if dump else None,
+        "types": target.types,
+        "panic": panic,
+        "panic_ns": panic_ns,
+        "pages": _try(lambda: int(totalram_pages(prog))),
+        "page_size": _try(lambda: int(prog["PAGE_SIZE"].value_())),
+        "nodes": len({span.nid for span in spans}) or None,
+        "zones": list(dict.fromkeys(span.name for span in spans)) or None,
+        "page_owner": capabilities["page_owner"].state,
+        "recording": [one.backend for one in found],
+        "recorded": sum(counts) if len(counts) == len(found) else None,
+        "missing": [each.name for each in capabilities.values() if not each.state],
+    }
+
+
+def _lines(session: Session, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The same for people."""
+    dump = session.target.dump
+    up = values["up_ns"]
+    elapsed = None if up is None else datetime.timedelta(seconds=up // 10**9)
     yield (
         "kernel",
-        (
-            f"Linux {target.release}, {machine}, {_try(lambda: num_present_cpus(prog))}"
-            f" CPUs, up {_try(lambda: _span(local_clock(prog)))}"
-        ),
+        f"Linux {values['release']}, {values['machine'] or 'unknown machine'},"
+        f" {or_unknown(values['cpus'])} CPUs, up {or_unknown(elapsed)}",
     )
-    if target.dump is None:
-        yield "target", f"the running kernel, types from {target.types}"
+    if dump is None:
+        where = "the running kernel"
     else:
-        filtered = (
-            f", filtered with -d {target.dump.level}" if target.dump.left_out() else ""
-        )
+        filtered = f", filtered with -d {dump.level}" if dump.left_out() else ""
+        where = f"{dump.path} ({dump.format}{filtered})"
+    yield "target", f"{where}, types from {values['types']}"
+    if values["panic"] is not None:
         yield (
-            "target",
-            (
-                f"{target.dump.path} ({target.dump.format}{filtered}), types from"
-                f" {target.types}"
-            ),
+            "panic",
+            f"{printable(values['panic'])} (at {seconds(values['panic_ns'])}; log"
+            " --last 60 says more)",
         )
-    if target.dump is not None and (panic := _panic(session)):
-        yield "panic", panic
-    yield "memory", str(_try(lambda: _memory(session)))
-    capabilities = capabilities_of(target)
-    owner = capabilities["page_owner"]
-    yield (
-        "page_owner",
-        f"{owner.detail}" + (f". {owner.remedy}." if owner.remedy else ""),
-    )
-    if target.dump is not None and (
-        recording := str(_try(lambda: _recording(session)))
-    ):
+    yield "memory", _memory(values)
+    owner = capabilities_of(session.target)["page_owner"]
+    yield "page_owner", owner.detail + (f". {owner.remedy}." if owner.remedy else "")
+    if dump is not None and (recording := _recording(session)):
         yield "recording", recording
-    missing = [c.name for c in capabilities.values() if not c.state]
-    yield (
-        "missing",
-        f"{', '.join(missing)} (doctor says more)" if missing else "nothing",
+    missing = ", ".join(values["missing"])
+    yield "missing", f"{missing} (doctor says more)" if missing else "nothing"
+
+
+def _memory(values: dict[str, Any]) -> str:
+    pages, size, nodes = (values[name] for name in ("pages", "page_size", "nodes"))
+    if None in (pages, size, nodes):
+        return "?"
+    return (
+        f"{pages * size / 2**20:,.0f} MiB in {pages:,} pages of {size // 1024} KiB,"
+        f" {nodes} node{'s' if nodes > 1 else ''}, zones {', '.join(values['zones'])}"
     )
-
-
-def _number(count: int | None) -> str:
-    return "an unknown number of" if count is None else f"{count:,}"
 
 
 def _recording(session: Session) -> str:
@@ -113,44 +168,27 @@ def _recording(session: Session) -> str:
     return " ".join([*([f"{' and '.join(each)}{hint}."] if each else []), *said])
 
 
-def _panic(session: Session) -> str | None:
-    """Why the kernel died, as it said itself; None of one that was dumped alive."""
-    try:
-        for record in printk_records(session.prog):
-            if record and record.text and record.text.startswith(_PANIC):
-                why = record.text.removeprefix(_PANIC).decode(errors="backslashreplace")
-                return (
-                    f"{printable(why)} (at {seconds(record.ts_nsec)}; log --last 60"
-                    " says more)"
-                )
-    except UNREADABLE:
-        pass
+def _number(count: int | None) -> str:
+    return "an unknown number of" if count is None else f"{count:,}"
+
+
+def _panic(session: Session) -> tuple[str, int | None] | None:
+    """
+    Why the kernel died, as it said itself, and when; None of one that was dumped alive.
+    """
+    for record in printk_records(session.prog):
+        if record and record.text and record.text.startswith(_PANIC):
+            why = record.text.removeprefix(_PANIC).decode(errors="backslashreplace")
+            return why, record.ts_nsec
     return None
 
 
-def _memory(session: Session) -> str:
-    prog = session.prog
-    size = prog["PAGE_SIZE"].value_()
-    spans = zone_spans(prog)
-    nodes = len({span.nid for span in spans})
-    zones = ", ".join(dict.fromkeys(span.name for span in spans))
-    pages = int(totalram_pages(prog))
-    return (
-        f"{pages * size / 2**20:,.0f} MiB in {pages:,} pages of {size // 1024} KiB,"
-        f" {nodes} node{'s' if nodes > 1 else ''}, zones {zones}"
-    )
-
-
-def _span(nanoseconds: int) -> str:
-    return str(datetime.timedelta(seconds=nanoseconds // 10**9))
-
-
-def _try(read: Callable[[], object]) -> object:
+def _try(read: Callable[[], _T]) -> _T | None:
     """
-    A fact, or "?" where the dump does not hold it: status has to work where little else
-    does.
+    A fact, or None where the dump does not hold it: status has to work where little
+    else does.
     """
     try:
         return read()
     except UNREADABLE:
-        return "?"
+        return None

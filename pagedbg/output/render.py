@@ -77,6 +77,9 @@ def render(
 
 # ---- for programs ----------
 
+# The integers that a double holds one by one: RFC 8259, section 6.
+_EXACT = 1 << 53
+
 
 def _plain(value: Any) -> Any:
     """
@@ -108,7 +111,22 @@ def _json_cells(kind: Kind, values: Sequence[Any]) -> list[str]:
         stacks = {id(value): value for value in values}
         encoded = {key: _encode(value) for key, value in stacks.items()}
         return [encoded[id(value)] for value in values]
-    return [str(value) if type(value) is int else _encode(value) for value in values]
+    return [
+        str(value) if type(value) is int and abs(value) <= _EXACT else _scalar(value)
+        for value in values
+    ]
+
+
+def _scalar(value: Any) -> str:
+    """
+    Return a value as JSON; a number as text where a reader that takes it for a double
+    would get another one.
+    """
+    if hasattr(value, "item"):
+        value = value.item()
+    if type(value) is int and abs(value) > _EXACT:
+        return f'"{value:#x}"'
+    return _encode(value)
 
 
 def _json_lines(table: Table) -> Iterator[list[str]]:
@@ -155,9 +173,13 @@ def _csv(table: Table, out: TextIO) -> None:
     # end of the row.
     careful = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow([column.name for column in table.columns])
-    stacks = [i for i, column in enumerate(table.columns) if column.kind == "stack"]
+    stacks = [
+        i for i, column in enumerate(table.columns) if column.kind in ("list", "stack")
+    ]
     texts = [
-        i for i, column in enumerate(table.columns) if column.kind in ("str", "stack")
+        i
+        for i, column in enumerate(table.columns)
+        if column.kind in ("str", "list", "stack")
     ]
     for batch in table.batches:
         rows = list(_joined(batch, stacks)) if stacks else batch
@@ -200,6 +222,8 @@ def _size(value: float) -> str:
 _FORMAT: dict[Kind, Callable[[Any], str]] = {
     "int": str,
     "hex": lambda value: f"{value:#x}",
+    "bool": lambda value: "yes" if value else "no",
+    "list": lambda value: printable(", ".join(value)),
     "str": printable,
     "bytes": _size,
     "share": lambda value: f"{value:.1f}%",

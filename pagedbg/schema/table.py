@@ -7,15 +7,15 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-Kind = Literal["int", "hex", "str", "bytes", "share", "ns", "stack"]
+Kind = Literal["int", "hex", "bool", "str", "bytes", "share", "ns", "list", "stack"]
 """
-What a column holds, hence how text shows it (JSON and CSV always carry the plain
-value):
+What a column holds, hence how text shows it (JSON and CSV carry the plain value; JSON
+a number beyond 2**53, which most of its readers would round, as the string ``"0x…"``):
 
-``int`` a number, ``hex`` a number written in hexadecimal, ``str`` text, ``bytes`` a
-size in bytes (text: KiB, MiB), ``share`` per cent as a float, ``ns`` a time in
-nanoseconds (text: seconds), ``stack`` a list of frames, innermost first. Any value may
-be None: not known.
+``int`` a number, ``hex`` a number written in hexadecimal, ``bool`` yes or no, ``str``
+text, ``bytes`` a size in bytes (text: KiB, MiB), ``share`` per cent as a float, ``ns``
+a time in nanoseconds (text: seconds), ``list`` some words, ``stack`` a list of frames,
+innermost first. Any value may be None: not known.
 """
 
 

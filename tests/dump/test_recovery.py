@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import signal
 import struct
@@ -96,10 +97,14 @@ def test_of_each_order_no_more_is_recorded_than_was_seen(recorder: Recorder) -> 
 
 
 def test_status_says_that_it_was_recorded(pagedbg: Run) -> None:
-    (row,) = [
-        row for row in pagedbg.json("status", core=SAMPLE) if row["what"] == "recording"
-    ]
-    assert row["value"].startswith("the kernel module, --orders 4: ")
+    said = pagedbg("-c", SAMPLE, "status").stdout
+    found = re.search(
+        r"^recording: +the kernel module, --orders 4: ([\d,]+)", said, re.M
+    )
+    assert found is not None
+    (row,) = pagedbg.json("status", core=SAMPLE)
+    assert row["recording"] == ["kmod"]
+    assert row["recorded"] == int(found[1].replace(",", ""))
 
 
 def test_what_was_recovered_can_be_saved_and_opened_without_the_dump(

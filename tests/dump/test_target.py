@@ -267,9 +267,21 @@ def test_status_knows_how_much_memory_the_guest_had(pagedbg: Run) -> None:
         r"MemTotal: +(\d+) kB",
         (Path(__file__).parent / "data/ordinary.meminfo").read_text(),
     )
-    facts = {row["what"]: row["value"] for row in pagedbg.json("status")}
-    pages = int(re.search(r"in ([\d,]+) pages", facts["memory"])[1].replace(",", ""))  # type: ignore[index]
-    assert pages * 4 == int(total)
+    (row,) = pagedbg.json("status")
+    assert row["pages"] * row["page_size"] == int(total) << 10
+    text = pagedbg("-c", ORDINARY, "status").stdout
+    assert f" in {row['pages']:,} pages of 4 KiB" in text
+
+
+def test_status_tells_a_program_what_it_tells_people(
+    pagedbg: Run, sample: Target
+) -> None:
+    (row,) = pagedbg.json("status")
+    assert row["release"] == sample.release
+    assert row["build_id"] == sample.vmcoreinfo["BUILD-ID"]
+    assert (row["live"], row["path"]) == (False, str(ORDINARY))
+    assert row["zones"] == ["DMA", "DMA32"]
+    assert (row["page_owner"], row["missing"]) == (True, ["complete dump"])
 
 
 # ---- opening ----------

@@ -71,7 +71,12 @@ ROWS = [
 @given(BATCHES)
 def test_json_comes_back(batches: list[list[Row]]) -> None:
     expected = [
-        dict(zip([c.name for c in COLUMNS], row, strict=True))
+        {
+            column.name: hex(value)
+            if isinstance(value, int) and value > 2**53
+            else value
+            for column, value in zip(COLUMNS, row, strict=True)
+        }
         for rows in batches
         for row in rows
     ]
@@ -102,7 +107,16 @@ def test_json_takes_numpy_values() -> None:
     columns = (Column("pfn", "hex"), Column("share", "share"), Column("stack", "stack"))
     rows = [(numpy.uint64(2**63), numpy.float64(0.5), ("a", "b"))]
     assert json.loads(drawn(Table.of(columns, rows), "json")) == [
-        {"pfn": 2**63, "share": 0.5, "stack": ["a", "b"]}
+        {"pfn": hex(2**63), "share": 0.5, "stack": ["a", "b"]}
+    ]
+
+
+def test_json_has_numbers_that_a_double_cannot_hold_as_text() -> None:
+    rows = [(2**53, -(2**53)), (2**53 + 1, -(2**53) - 1)]
+    columns = (Column("page", "hex"), Column("ns", "ns"))
+    assert json.loads(drawn(Table.of(columns, rows), "json")) == [
+        {"page": 2**53, "ns": -(2**53)},
+        {"page": "0x20000000000001", "ns": "-0x20000000000001"},
     ]
 
 
