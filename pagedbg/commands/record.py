@@ -16,21 +16,20 @@ from pagedbg.capture.directory import Capture
 from pagedbg.capture.kernel_filter import describe
 from pagedbg.capture.recording.recording import Recording
 from pagedbg.capture.saving import keep_pages
-from pagedbg.commands.trace.trace import (
-    KERNEL_FILTERS,
-    LIMITS,
-    NEEDS,
-    filter_options,
-    hooks,
-    pages_of,
-    plan_of,
-    size,
-)
 from pagedbg.errors import PagedbgError
 from pagedbg.output.printable import printable, raw
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
+from pagedbg.shell.recording_options import (
+    KERNEL_FILTERS,
+    LIMITS,
+    NEEDS,
+    filter_options,
+    plan_of,
+)
 from pagedbg.sources.capture_names import what_is_missing
+from pagedbg.sources.capture_notes import hooks, size
+from pagedbg.sources.capture_saving import pages_to_keep
 
 _PROGRESS_EVERY = 1.0
 
@@ -95,7 +94,7 @@ def record(session: Session, args: argparse.Namespace) -> None:
     finally:
         recording.stop()
     capture.reload()
-    pages = pages_of(session, capture)
+    pages = pages_to_keep(session, capture)
     if pages is not None:
         keep_pages(capture.path, pages)
     _say(f"{size(capture)} in {capture.path}.")

@@ -50,27 +50,27 @@ COMMANDS: dict[str, Entry] = {
         "list who holds pages, block by block or summed up",
     ),
     "trace set": Entry(
-        "pagedbg.commands.trace.trace",
+        "pagedbg.commands.trace.set",
         "Events",
         "say which events are recorded: orders, participation, programs",
     ),
     "trace start": Entry(
-        "pagedbg.commands.trace.trace",
+        "pagedbg.commands.trace.start",
         "Events",
         "record what happens to pages from now on",
     ),
     "trace attach": Entry(
-        "pagedbg.commands.trace.trace",
+        "pagedbg.commands.trace.attach",
         "Events",
         "take over what records with no pagedbg",
     ),
     "trace stop": Entry(
-        "pagedbg.commands.trace.trace",
+        "pagedbg.commands.trace.stop",
         "Events",
         "stop recording and keep what was recorded",
     ),
     "trace status": Entry(
-        "pagedbg.commands.trace.trace",
+        "pagedbg.commands.trace.status",
         "Events",
         "say what is recorded, how, and what was lost",
     ),
@@ -83,13 +83,13 @@ COMMANDS: dict[str, Entry] = {
         "show events as they happen, until Ctrl-C",
     ),
     "trace clear": Entry(
-        "pagedbg.commands.trace.trace", "Events", "forget the events recorded so far"
+        "pagedbg.commands.trace.stop", "Events", "forget the events recorded so far"
     ),
     "trace save": Entry(
-        "pagedbg.commands.trace.trace", "Events", "keep the capture in a directory"
+        "pagedbg.commands.trace.save", "Events", "keep the capture in a directory"
     ),
     "trace load": Entry(
-        "pagedbg.commands.trace.trace", "Events", "open a capture that was saved"
+        "pagedbg.commands.trace.load", "Events", "open a capture that was saved"
     ),
     "trace recover": Entry(
         "pagedbg.commands.trace.recover", "Events", "list what was recording in a dump"

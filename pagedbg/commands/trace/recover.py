@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import argparse
 
-from pagedbg.commands.trace.trace import size
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.schema.table import Column, Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
+from pagedbg.sources.capture_notes import size
 
 _COLUMNS = (
     Column("number", "int"),

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How a recording begins, one of our own or one that is taken over."""
+
+from __future__ import annotations
+
+from pagedbg.capture.directory import Capture
+from pagedbg.capture.recording.recording import Plan, Recording
+from pagedbg.errors import PagedbgError
+from pagedbg.output.printable import printable
+from pagedbg.session import Session
+from pagedbg.sources.capture_notes import hooks
+
+
+def check_none_runs(session: Session) -> None:
+    """:raises PagedbgError: if this session is recording already"""
+    if session.recording is not None and session.recording.running:
+        raise PagedbgError(
+            f"a trace is running already, into {session.recording.directory}: trace"
+            " stop ends it."
+        )
+
+
+def begin(session: Session, plan: Plan) -> None:
+    """Record in this session, and say so."""
+    session.recording = Recording.start(session.target, plan)
+    session.capture = capture = Capture(session.recording.directory)
+    print(
+        printable(
+            f"Recording {capture.meta.filters[-1].filter} into {capture.path}."
+            f" {hooks(capture.meta.attached)}"
+        )
+    )

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The options of the commands that record: what is recorded, how much, and by what."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+
+from pagedbg.capture.backends.bpf import BPF
+from pagedbg.capture.backends.kmod import KMOD
+from pagedbg.capture.kernel_filter import EVENT_WORDS, OPTIONS
+from pagedbg.capture.recording.recording import Plan
+from pagedbg.errors import PagedbgError, UsageError
+from pagedbg.schema import event_record
+from pagedbg.session import Session
+from pagedbg.shell.command import argument, argument_group, require
+from pagedbg.shell.filter_options import FILTERS
+from pagedbg.shell.limits import parse_duration, parse_size
+from pagedbg.shell.option_values import values
+
+NEEDS = ("root", "not locked down")
+"""The capabilities that recording needs."""
+
+
+# By back end, in the order in which they are tried.
+_ALSO_NEEDS = {BPF: ("BPF", "bcc"), KMOD: ("kprobes",)}
+
+
+# What can be filtered in the kernel, as it was typed: it is looked at with the target
+# at hand.
+KERNEL_FILTERS = argument_group(
+    *(
+        argument(*arg.args, metavar=arg.kwargs["metavar"], help=arg.kwargs["help"])
+        for arg in FILTERS.arguments
+        if isinstance(arg, argument) and arg.args[0].removeprefix("--") in OPTIONS
+    ),
+    argument(
+        "--events", metavar="EVENTS", help="only these: " + ", ".join(EVENT_WORDS)
+    ),
+    title="filters in the kernel",
+)
+
+
+LIMITS = argument_group(
+    argument(
+        "--size",
+        metavar="SIZE",
+        type=parse_size,
+        default=256 << 20,
+        help="stop when the capture is so large (default: 256M)",
+    ),
+    argument(
+        "--duration",
+        metavar="TIME",
+        type=parse_duration,
+        default=0.0,
+        help="stop after so long: 30s, 5m, 2h",
+    ),
+    argument(
+        "--slots",
+        metavar="N",
+        type=int,
+        default=0,
+        help=(
+            "events in the ring of a CPU, a power of two (default: 16 MiB for all CPUs)"
+        ),
+    ),
+    argument(
+        "--backend",
+        choices=("auto", BPF, KMOD),
+        default="auto",
+        help="BPF programs, or the kernel module (default: BPF if it works)",
+    ),
+    argument(
+        "--attach",
+        choices=("auto", "trampoline", "kprobe", "tracepoint"),
+        default="auto",
+        help="how BPF attaches: see trace start",
+    ),
+    title="limits",
+)
+
+
+@values("--events")
+def _event_words(session: Session) -> list[str]:
+    return list(EVENT_WORDS)
+
+
+def filter_options(args: argparse.Namespace) -> dict[str, str]:
+    """The filters on a command line, as they were typed."""
+    return {
+        name: value for name in OPTIONS if (value := getattr(args, name)) is not None
+    }
+
+
+def plan_of(
+    session: Session, args: argparse.Namespace, options: Mapping[str, str]
+) -> Plan:
+    """
+    What a command line asks to be recorded.
+
+    :raises PagedbgError: if it cannot be, with the reason
+    """
+    _check_slots(args.slots)
+    if args.attach != "auto" and args.backend == KMOD:
+        raise UsageError(
+            "--attach says how BPF attaches, the module has probes of its own: leave"
+            " one of them out"
+        )
+    backends = tuple(_ALSO_NEEDS)
+    if args.backend != "auto":
+        backends = (args.backend,)
+    elif args.attach != "auto":
+        backends = (BPF,)
+    unusable = {}
+    for backend in backends:
+        try:
+            require(session, *_ALSO_NEEDS[backend])
+        except PagedbgError as error:
+            unusable[backend] = str(error)
+            if len(backends) == 1:
+                raise
+    return Plan(
+        args.output,
+        options,
+        args.size,
+        args.duration,
+        args.ring,
+        args.slots,
+        args.attach,
+        backends,
+        unusable,
+    )
+
+
+def _check_slots(slots: int) -> None:
+    """:raises UsageError: if a ring cannot have so many slots"""
+    if slots and not event_record.is_ring_size(slots):
+        raise UsageError(f"--slots: {slots} is not a power of two from 64 to 1048576")

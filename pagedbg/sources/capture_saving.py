@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+What the kernel that is open has for a capture of it that is being kept: the records of
+its pages, and stacks that it lacks.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pagedbg.capture.directory import Capture
+from pagedbg.schema import event_record
+from pagedbg.session import Session
+from pagedbg.sources.capture_names import Captured
+
+# Of as many pages records are kept with a capture: some 90 bytes each.
+_MOST_PAGES = 1 << 19
+
+
+def pages_to_keep(session: Session, capture: Capture) -> NDArray[Any] | None:
+    """
+    The records of the pages of what was not seen to be freed, for a capture of the
+    running kernel; None of another kernel.
+    """
+    if not (capture.page_owner and Captured(session, capture).same_boot):
+        return None
+    from pagedbg.analysis.correlation import FREED, correlate
+    from pagedbg.mm.page_owner import page_owners_of_pfns
+
+    events = capture.events()
+    rows = correlate(events).allocations
+    rows = rows[rows["state"] != FREED]
+    copies = events[events["event"] == event_record.COPY]
+    heads = np.concatenate((rows["pfn"], copies["pfn"]))
+    sizes = np.int64(1) << np.concatenate((rows["order"], copies["order"])).astype(
+        np.int64
+    )
+    if sizes.sum() > _MOST_PAGES:
+        print(
+            f"The records of {sizes.sum():,} pages are too many to be kept: correlate"
+            " before the machine goes on.",
+            file=sys.stderr,
+        )
+        return None
+    within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    pfns = np.unique(np.repeat(heads, sizes) + within.astype(np.uint64))
+    return page_owners_of_pfns(session.prog, pfns)
+
+
+def stacks_left(session: Session, capture: Capture) -> Iterator[tuple[int, list[str]]]:
+    """
+    The stacks that are not in a capture yet: they are written a moment after the
+    events.
+    """
+    captured = Captured(session, capture)
+    if not (capture.page_owner and captured.same_boot):
+        return
+    events = capture.events()
+    for handle in np.unique(
+        np.concatenate((events["handle"], events["free_handle"]))
+    ).tolist():
+        if handle and capture.stack(handle) is None:
+            yield handle, captured.kernel_stack(handle)
