@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pagedbg.errors import PagedbgError
+from pagedbg.schema import owner_record
 from pagedbg.schema.event_record import COPY, NO_RECORD, RESET, SET, SPLIT, TRACEPOINT
 
 STATES = ("live", "freed", "reused", "migrated", "split", "unknown")
@@ -79,12 +80,9 @@ a time of ``ts_nsec`` to ``ts_nsec + span_nsec`` on record. ``state`` is an inde
 
 Pages = Callable[[NDArray[np.uint64]], NDArray[Any]]
 """
-Returns the record of each page, an array of :data:`pagedbg.mm.page_owner.PAGE_RECORD`.
+Returns the record of each page, an array of
+:data:`pagedbg.schema.owner_record.PAGE_RECORD`.
 """
-
-# Records say so in these words: NEVER, FREED and ALLOCATED of pagedbg.mm.page_owner,
-# which needs drgn.
-_RECORD_FREED, _RECORD_ALLOCATED = 1, 2
 
 # As many pages are looked at together.
 _PIECE = 1 << 20
@@ -416,7 +414,7 @@ class _Story:
             if records is not None:
                 # What is still on record is looked at as a whole.
                 whole = self._mine(heads, records) & (
-                    records["state"] == _RECORD_ALLOCATED
+                    records["state"] == owner_record.ALLOCATED
                 )
                 again = one[whole]
                 which, offset = _spread(
@@ -598,7 +596,7 @@ class _Story:
         same = cells.pfn[tail] - cells.pfn[head] < _size(records["order"][head])
         same &= (
             mine[head]
-            & (records["state"][head] == _RECORD_ALLOCATED)
+            & (records["state"][head] == owner_record.ALLOCATED)
             & (records["order"][tail] == records["order"][head])
         )
         mine[tail[same]] = True
@@ -625,8 +623,8 @@ class _Story:
         same = records["handle"] == self._rows["handle"][row]
         mine = self._mine(cells, records)
         foreign = records["known"] & ~mine & (records["state"] > 0)
-        held = mine & (records["state"] == _RECORD_ALLOCATED) & ~cells.leaving
-        over = cells.held & mine & (records["state"] == _RECORD_FREED)
+        held = mine & (records["state"] == owner_record.ALLOCATED) & ~cells.leaving
+        over = cells.held & mine & (records["state"] == owner_record.FREED)
         until = evidence.until if evidence.until is not None else -1
         # Whatever is migrated brings its own time: only of a page that is not is it
         # known since when it has been there.
@@ -724,7 +722,7 @@ class _Story:
             rows[name][cells.row[at]] = records[name][at]
         at = np.flatnonzero(
             foreign
-            & (records["state"] == _RECORD_ALLOCATED)
+            & (records["state"] == owner_record.ALLOCATED)
             & (cells.held | cells.freed)
         )[::-1]
         rows["reused_pid"][cells.row[at]] = records["pid"][at]

@@ -25,9 +25,11 @@ from pagedbg.analysis.grouping import group
 from pagedbg.capture.directory import Capture, CaptureError
 from pagedbg.capture.kernel_filter import EVENT_WORDS, parse_events
 from pagedbg.errors import PagedbgError, UsageError
-from pagedbg.mm.page_owner import PAGE_RECORD, page_owner_inited, page_owners_of_pfns
+from pagedbg.mm.page_owner import page_owner_inited
+from pagedbg.mm.page_owner_bulk import page_owners_of_pfns
 from pagedbg.schema.event_record import COPY, EVENT_NAMES, RESET, SET, SPLIT
 from pagedbg.schema.loss import INCOMPLETE, LossKind
+from pagedbg.schema.owner_record import PAGE_RECORD
 from pagedbg.schema.table import Column, Row, Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command

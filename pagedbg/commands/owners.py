@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from pagedbg.analysis.grouping import Tally, summarize
 from pagedbg.errors import UsageError
-from pagedbg.mm.page_owner import ALLOCATED, FREED, Blocks, for_each_block
+from pagedbg.mm.page_owner_blocks import for_each_block
+from pagedbg.schema.blocks import Blocks
+from pagedbg.schema.owner_record import ALLOCATED, FREED
 from pagedbg.schema.table import Column, Row, Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command, require

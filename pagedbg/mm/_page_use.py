@@ -18,7 +18,7 @@ from pagedbg.mm._page_names import PageNames, zero_pfns
 from pagedbg.mm.bulk_read import offset_of
 from pagedbg.mm.mmzone import page_flags_zonenum
 from pagedbg.mm.page_flags import PageTypes
-from pagedbg.mm.page_owner import GREATEST_ORDER
+from pagedbg.schema.owner_record import GREATEST_ORDER
 
 __all__ = ("Use", "Uses")
 

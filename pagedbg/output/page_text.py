@@ -9,7 +9,6 @@ from typing import Any
 from drgn.helpers.linux.mm import in_direct_map, pfn_to_page, pfn_to_virt
 from drgn.helpers.linux.slab import slab_object_info
 
-from pagedbg.mm.page_owner import ALLOCATED, FREED, GREATEST_ORDER
 from pagedbg.mm.page_state import KINDS, PageState, page_states
 from pagedbg.mm.pageblock_flags import (
     pageblock_end_pfn,
@@ -28,6 +27,7 @@ from pagedbg.output.phrases import (
     seconds,
 )
 from pagedbg.output.printable import printable
+from pagedbg.schema.owner_record import ALLOCATED, FREED, GREATEST_ORDER
 from pagedbg.session import Session
 from pagedbg.sources.page_address import Place
 from pagedbg.sources.page_facts import PageRows

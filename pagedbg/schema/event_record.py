@@ -78,7 +78,7 @@ RECORD: np.dtype[Any] = np.dtype(
 )
 """
 ``struct pagedbg_record``; ``comm`` as two words
-(:func:`pagedbg.mm.page_owner.decode_comm`).
+(:func:`pagedbg.schema.owner_record.decode_comm`).
 """
 
 CPU: np.dtype[Any] = np.dtype(

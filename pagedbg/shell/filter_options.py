@@ -18,8 +18,8 @@ from pagedbg.errors import PagedbgError
 from pagedbg.mm.gfp import gfp_flag_names, parse_gfp_flags
 from pagedbg.mm.migrate import migratetype_names
 from pagedbg.mm.mmzone import zone_names
-from pagedbg.mm.page_owner import Blocks
 from pagedbg.schema import filter_words
+from pagedbg.schema.blocks import Blocks
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, argument_group
 from pagedbg.shell.option_values import values

@@ -13,7 +13,7 @@ import numpy as np
 
 from pagedbg.analysis.correlation import LIVE, correlate
 from pagedbg.capture.directory import Capture
-from pagedbg.mm.page_owner import Blocks
+from pagedbg.schema.blocks import Blocks
 from pagedbg.session import Session
 from pagedbg.sources.capture_names import Captured, what_is_missing
 from pagedbg.sources.kernel_names import Lookup

@@ -19,9 +19,9 @@ from pagedbg.capture.backends.kmod import KMOD
 from pagedbg.capture.directory import Capture
 from pagedbg.errors import PagedbgError
 from pagedbg.mm.gfp import decode_gfp_mask
-from pagedbg.mm.page_owner import decode_comm
 from pagedbg.schema import event_record
 from pagedbg.schema.loss import LossKind
+from pagedbg.schema.owner_record import decode_comm
 from pagedbg.session import Session
 from pagedbg.sources.stack_frames import function_of, module_of
 

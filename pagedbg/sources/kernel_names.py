@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from pagedbg.mm.gfp import decode_gfp_mask, gfp_migratetype, gfpflag_names
 from pagedbg.mm.migrate import decode_migratetype
 from pagedbg.mm.mmzone import node_of_pfns, zone_of_pfns
-from pagedbg.mm.page_owner import decode_comm, special_handles
+from pagedbg.mm.page_owner import special_handles
 from pagedbg.mm.sched_clock import known_local_clock
 from pagedbg.mm.stackdepot import StackDepot
+from pagedbg.schema.owner_record import decode_comm
 from pagedbg.session import Session
 from pagedbg.sources.stack_frames import function_of, module_of
 

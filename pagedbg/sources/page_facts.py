@@ -10,18 +10,12 @@ import numpy as np
 
 from pagedbg.mm.migrate import decode_migrate_reason, decode_migratetype
 from pagedbg.mm.page_flags import decode_page_flags
-from pagedbg.mm.page_owner import (
-    ALLOCATED,
-    FREED,
-    NEVER,
-    page_owner_compiled,
-    page_owner_inited,
-    page_owner_states,
-    read_page_owners,
-)
+from pagedbg.mm.page_owner import page_owner_compiled, page_owner_inited
+from pagedbg.mm.page_owner_bulk import page_owner_states, read_page_owners
 from pagedbg.mm.page_state import ABSENT, PageState, page_states
 from pagedbg.mm.pageblock_flags import NO_MIGRATETYPE, migratetype_of_pfns
 from pagedbg.output.printable import printable
+from pagedbg.schema.owner_record import ALLOCATED, FREED, NEVER
 from pagedbg.schema.table import Column, Row
 from pagedbg.session import Session
 from pagedbg.sources.kernel_names import Lookup

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from pagedbg.capture.directory import Capture
 from pagedbg.errors import PagedbgError
-from pagedbg.mm.page_owner import page_owner_inited, page_owners_of_pfns
+from pagedbg.mm.page_owner import page_owner_inited
+from pagedbg.mm.page_owner_bulk import page_owners_of_pfns
 from pagedbg.schema.event_record import SET
 from pagedbg.session import Session
 from pagedbg.sources.capture_names import Captured

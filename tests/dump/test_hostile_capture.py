@@ -21,9 +21,9 @@ from drgn import Program
 from known import Run
 
 from pagedbg.capture.directory import EVENTS, META, PAGES, STACKS, Capture, CaptureError
-from pagedbg.mm.page_owner import PAGE_RECORD
 from pagedbg.schema import event_record
 from pagedbg.schema.event_record import RECORD
+from pagedbg.schema.owner_record import PAGE_RECORD
 from pagedbg.session import Session
 from pagedbg.shell.command import execute
 from pagedbg.target.opening import Target

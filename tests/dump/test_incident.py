@@ -12,8 +12,9 @@ from drgn.helpers.linux.printk import get_dmesg
 from known import DATA, SAMPLE, Oracle, Run
 
 from pagedbg.capture.recovery.recover import find_recorders
-from pagedbg.mm.page_owner import ALLOCATED, page_owners_of_pfns
+from pagedbg.mm.page_owner_bulk import page_owners_of_pfns
 from pagedbg.schema.event_record import SET, SPLIT
+from pagedbg.schema.owner_record import ALLOCATED
 from pagedbg.target.opening import Target, open_target
 
 ORDER = 4

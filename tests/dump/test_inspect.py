@@ -13,8 +13,10 @@ import pytest
 from drgn.helpers.linux.mm import pfn_to_page, pfn_to_virt
 
 from pagedbg.errors import PagedbgError, UsageError
-from pagedbg.mm.page_owner import ALLOCATED, for_each_block, page_owner_of_pfn
+from pagedbg.mm.page_owner import page_owner_of_pfn
+from pagedbg.mm.page_owner_blocks import for_each_block
 from pagedbg.mm.page_state import page_states
+from pagedbg.schema.owner_record import ALLOCATED
 from pagedbg.session import Session
 from pagedbg.shell.command import NAMESPACE
 from pagedbg.target.opening import Target

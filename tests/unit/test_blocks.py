@@ -13,14 +13,9 @@ from fake_kernel import PageOwnerKernel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pagedbg.mm.page_owner import (
-    ALLOCATED,
-    FREED,
-    GREATEST_ORDER,
-    NEVER,
-    Blocks,
-    for_each_block,
-)
+from pagedbg.mm.page_owner_blocks import for_each_block
+from pagedbg.schema.blocks import Blocks
+from pagedbg.schema.owner_record import ALLOCATED, FREED, GREATEST_ORDER, NEVER
 
 UNIT = 4096  # what cannot be read is left out in units of this many bytes
 

@@ -26,16 +26,9 @@ from pagedbg.analysis.correlation import (
     Evidence,
     correlate,
 )
-from pagedbg.mm import page_owner
-from pagedbg.mm.page_owner import (
-    ALLOCATED,
-    FREED,
-    NEVER,
-    PAGE_RECORD,
-    decode_comm,
-    page_owner_of_pfn,
-    page_owners_of_pfns,
-)
+from pagedbg.mm import page_owner_bulk
+from pagedbg.mm.page_owner import page_owner_of_pfn
+from pagedbg.mm.page_owner_bulk import page_owners_of_pfns
 from pagedbg.schema.event_record import (
     COPY,
     NO_RECORD,
@@ -44,6 +37,13 @@ from pagedbg.schema.event_record import (
     SET,
     SPLIT,
     TRACEPOINT,
+)
+from pagedbg.schema.owner_record import (
+    ALLOCATED,
+    FREED,
+    NEVER,
+    PAGE_RECORD,
+    decode_comm,
 )
 
 MOVABLE = 0x8
@@ -545,12 +545,8 @@ def told(row: Any) -> tuple[str, str | None]:
     return STATES[row["state"]], CONTRADICTIONS[row["contradiction"]]
 
 
-def test_records_are_in_the_states_that_page_owner_has() -> None:
-    assert (NEVER, FREED, ALLOCATED) == (
-        0,
-        correlation._RECORD_FREED,
-        correlation._RECORD_ALLOCATED,
-    )
+def test_states_of_records_have_the_numbers_that_captures_have() -> None:
+    assert (NEVER, FREED, ALLOCATED) == (0, 1, 2)
 
 
 def test_no_events_are_no_allocations() -> None:
@@ -735,11 +731,11 @@ def test_records_of_some_pages_are_those_that_each_page_has(
     }
     addresses = kernel.add_sections(sections)
     kernel.forget(addresses[4] + 4096, addresses[4] + 8192)
-    before, page_owner._NEAR = page_owner._NEAR, near
+    before, page_owner_bulk._NEAR = page_owner_bulk._NEAR, near
     try:
         found = page_owners_of_pfns(kernel.prog, np.array(pfns, np.uint64))
     finally:
-        page_owner._NEAR = before
+        page_owner_bulk._NEAR = before
     assert found["pfn"].tolist() == pfns
     for row in found:
         try:

@@ -22,18 +22,13 @@ from pagedbg.mm.page_ext import (
     pfn_to_page_ext,
     read_page_ext,
 )
-from pagedbg.mm.page_owner import (
-    ALLOCATED,
-    FREED,
-    NEVER,
-    decode_comm,
-    get_page_owner,
+from pagedbg.mm.page_owner import get_page_owner, page_owner_of_pfn, special_handles
+from pagedbg.mm.page_owner_bulk import (
     page_owner_dtype,
-    page_owner_of_pfn,
     page_owner_states,
     read_page_owners,
-    special_handles,
 )
+from pagedbg.schema.owner_record import ALLOCATED, FREED, NEVER, decode_comm
 
 
 def sparse(**more: int) -> tuple[PageOwnerKernel, dict[int, int]]:

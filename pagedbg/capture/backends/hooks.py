@@ -14,7 +14,8 @@ from drgn import Program, TypeKind, offsetof, sizeof
 
 from pagedbg.errors import PagedbgError
 from pagedbg.mm.page_ext import page_ext_size
-from pagedbg.mm.page_owner import has_tail_times, page_owner_inited
+from pagedbg.mm.page_owner import page_owner_inited
+from pagedbg.mm.page_owner_bulk import has_tail_times
 
 if TYPE_CHECKING:
     from pagedbg.target.opening import Target
