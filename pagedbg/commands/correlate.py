@@ -13,20 +13,15 @@ import numpy as np
 from drgn import FaultError
 from numpy.typing import NDArray
 
-from pagedbg.analysis.correlation import (
-    CONTRADICTIONS,
-    STATES,
-    Correlation,
-    Evidence,
-    Pages,
-    correlate,
-)
+from pagedbg.analysis.correlation import Correlation, Pages, correlate
+from pagedbg.analysis.evidence import Evidence
 from pagedbg.analysis.grouping import group
 from pagedbg.capture.directory import Capture, CaptureError
 from pagedbg.capture.kernel_filter import EVENT_WORDS, parse_events
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.mm.page_owner import page_owner_inited
 from pagedbg.mm.page_owner_bulk import page_owners_of_pfns
+from pagedbg.schema.allocation import CONTRADICTIONS, STATES
 from pagedbg.schema.event_record import COPY, EVENT_NAMES, RESET, SET, SPLIT
 from pagedbg.schema.loss import INCOMPLETE, LossKind
 from pagedbg.schema.owner_record import PAGE_RECORD

@@ -11,8 +11,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from pagedbg.analysis.correlation import LIVE, correlate
+from pagedbg.analysis.correlation import correlate
 from pagedbg.capture.directory import Capture
+from pagedbg.schema.allocation import LIVE
 from pagedbg.schema.blocks import Blocks
 from pagedbg.session import Session
 from pagedbg.sources.capture_names import Captured, what_is_missing

@@ -29,8 +29,9 @@ def pages_to_keep(session: Session, capture: Capture) -> NDArray[Any] | None:
     """
     if not (capture.page_owner and Captured(session, capture).same_boot):
         return None
-    from pagedbg.analysis.correlation import FREED, correlate
+    from pagedbg.analysis.correlation import correlate
     from pagedbg.mm.page_owner_bulk import page_owners_of_pfns
+    from pagedbg.schema.allocation import FREED
 
     events = capture.events()
     rows = correlate(events).allocations

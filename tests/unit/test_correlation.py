@@ -18,17 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pagedbg.analysis import correlation
-from pagedbg.analysis.correlation import (
-    CONTRADICTIONS,
-    STATES,
-    Correlation,
-    Evidence,
-    correlate,
-)
+from pagedbg.analysis import correlation_arrays
+from pagedbg.analysis.correlation import Correlation, correlate
+from pagedbg.analysis.evidence import Evidence
 from pagedbg.mm import page_owner_bulk
 from pagedbg.mm.page_owner import page_owner_of_pfn
 from pagedbg.mm.page_owner_bulk import page_owners_of_pfns
+from pagedbg.schema.allocation import CONTRADICTIONS, STATES
 from pagedbg.schema.event_record import (
     COPY,
     NO_RECORD,
@@ -449,14 +445,14 @@ def test_a_whole_capture_tells_all_without_pages(history: History) -> None:
 @given(histories)
 def test_looking_at_few_pages_at_a_time_changes_nothing(history: History) -> None:
     kernel, _ = kernel_of(history)
-    before = correlation._PIECE
-    correlation._PIECE = 5
+    before = correlation_arrays._PIECE
+    correlation_arrays._PIECE = 5
     try:
         check_exact(
             kernel, correlate(kernel.captured(), kernel.pages, kernel.evidence())
         )
     finally:
-        correlation._PIECE = before
+        correlation_arrays._PIECE = before
 
 
 @settings(max_examples=300, deadline=None)
