@@ -14,9 +14,7 @@ one, and not seen to be freed; held elsewhere; in pieces of which some are held;
 cannot be told.
 """
 
-
 LIVE, FREED, REUSED, MIGRATED, SPLIT_UP, UNKNOWN = range(len(STATES))
-
 
 CONTRADICTIONS = (
     None,
@@ -31,7 +29,6 @@ CONTRADICTIONS = (
     ),
 )
 """By number: how the kernel's records contradict the capture."""
-
 
 ALLOCATION: np.dtype[Any] = np.dtype(
     [

@@ -14,13 +14,11 @@ The state of a page's record: never written; of an allocation that is over; of o
 lasts.
 """
 
-
 GREATEST_ORDER = 20
 """
 No allocation has a greater order: gigantic huge pages have 18 or 19. A record with more
 is torn or damaged.
 """
-
 
 PAGE_RECORD: np.dtype[Any] = np.dtype(
     [

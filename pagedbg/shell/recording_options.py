@@ -21,10 +21,8 @@ from pagedbg.shell.option_values import values
 NEEDS = ("root", "not locked down")
 """The capabilities that recording needs."""
 
-
 # By back end, in the order in which they are tried.
 _ALSO_NEEDS = {BPF: ("BPF", "bcc"), KMOD: ("kprobes",)}
-
 
 # What can be filtered in the kernel, as it was typed: it is looked at with the target
 # at hand.
@@ -39,7 +37,6 @@ KERNEL_FILTERS = argument_group(
     ),
     title="filters in the kernel",
 )
-
 
 LIMITS = argument_group(
     argument(

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a capture is compared with, and how far it can be believed."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pagedbg.analysis.correlation import Pages
+from pagedbg.analysis.evidence import Evidence
+from pagedbg.capture.directory import Capture, CaptureError
+from pagedbg.capture.kernel_filter import EVENT_WORDS, parse_events
+from pagedbg.errors import PagedbgError, UsageError
+from pagedbg.mm.page_owner import page_owner_inited
+from pagedbg.mm.page_owner_bulk import page_owners_of_pfns
+from pagedbg.schema.event_record import COPY, EVENT_NAMES, RESET, SET, SPLIT
+from pagedbg.schema.loss import INCOMPLETE, LossKind
+from pagedbg.schema.owner_record import PAGE_RECORD
+from pagedbg.session import Session
+from pagedbg.sources.capture_names import Captured
+from pagedbg.sources.same_boot import check_same_boot
+
+_KINDS = frozenset({SET, RESET, COPY, SPLIT})
+
+# By these, events of kinds that nothing counts are missing.
+_OF_ANY_KIND = {
+    LossKind.KILLED,
+    LossKind.MISSED,
+    LossKind.DAMAGED,
+    LossKind.GONE,
+    LossKind.UNCOUNTED,
+    LossKind.SILENCED,
+    LossKind.CONTRADICTED,
+}
+
+
+class Comparison(NamedTuple):
+    """
+    The records of pages, as of when they are, and whether the capture goes on up to
+    then.
+    """
+
+    pages: Pages | None
+    words: str
+    current: bool = False
+
+
+def comparison(session: Session, captured: Captured) -> Comparison:
+    """
+    What there is to compare a capture with.
+
+    :raises PagedbgError: if the kernel that is open is not the one that the capture is
+        of
+    """
+    target, capture = session.target, captured.capture
+    if not target.has_kernel:
+        return _saved(capture)
+    if target.live:
+        if not captured.same_boot:
+            raise PagedbgError(
+                f"{capture.path} is of another boot than the kernel that runs here,"
+                " whose pages say nothing of it: open it alone, with pagedbg --capture"
+                f" {capture.path}."
+            )
+    else:
+        check_same_boot(session, capture)
+    if not capture.page_owner or not page_owner_inited(session.prog):
+        return Comparison(
+            None,
+            "There is no page_owner here to compare with: live means that no free was"
+            " seen.",
+        )
+
+    def pages(pfns: NDArray[np.uint64]) -> NDArray[Any]:
+        return page_owners_of_pfns(session.prog, pfns)
+
+    if target.live:
+        return Comparison(
+            pages, "Compared with the pages as they are now.", capture.at_work
+        )
+    return Comparison(pages, f"Compared with the pages as they are in {target.name}.")
+
+
+def _saved(capture: Capture) -> Comparison:
+    without = (
+        "There are no pages to compare with: live means held when the capture ended."
+    )
+    try:
+        saved = capture.pages(PAGE_RECORD)
+    except CaptureError as error:
+        return Comparison(None, f"{error} {without}")
+    if saved is None:
+        return Comparison(None, without)
+    saved = saved[np.argsort(saved["pfn"], kind="stable")]
+
+    def pages(pfns: NDArray[np.uint64]) -> NDArray[Any]:
+        found = np.zeros(len(pfns), PAGE_RECORD)
+        if len(saved):
+            at = np.minimum(np.searchsorted(saved["pfn"], pfns), len(saved) - 1)
+            there = saved["pfn"][at] == pfns
+            found[there] = saved[at[there]]
+        return found
+
+    return Comparison(
+        pages, "Compared with the pages as they were when the capture was saved."
+    )
+
+
+def evidence_of(
+    capture: Capture, events: NDArray[Any], current: bool
+) -> tuple[Evidence, list[str]]:
+    """How good a capture is, and sentences on what it was not asked for."""
+    meta, counts, said = capture.meta, capture.meta.counts, []
+    missing: set[int] = set()
+    if capture.page_owner:
+        for kind in _KINDS - {
+            EVENT_WORDS[name.replace("set migrate", "migrate")]
+            for name in meta.functions
+        }:
+            missing.add(kind)
+            said.append(
+                f"This kernel's {EVENT_NAMES[kind]} events could not be captured."
+            )
+    filters = [_options(entry.filter) for entry in meta.filters]
+    if None in filters:
+        missing |= _KINDS
+        said.append(
+            "What the capture was asked for cannot be made out: events may be missing."
+        )
+    if any(options != filters[0] for options in filters):
+        missing |= {RESET, COPY, SPLIT}
+        said.append(
+            "The filters were changed meanwhile: events of earlier allocations may be"
+            " missing."
+        )
+    for options in filters:
+        if options is None:
+            continue
+        if "--events" in options:
+            asked = parse_events(options["--events"])
+            left_out = sorted(kind for kind in _KINDS if not asked >> kind & 1)
+            missing |= set(left_out)
+            if left_out:
+                said.append(
+                    "The capture was not asked for the events"
+                    f" {', '.join(EVENT_NAMES[kind] for kind in left_out)}."
+                )
+        if {"--pfns", "--zone", "--node"} & options.keys():
+            # What is migrated out of the pages that were asked for is not followed.
+            missing |= {RESET, COPY}
+    uncounted = meta.recovered is not None and not (
+        meta.recovered.counters and meta.recovered.missed
+    )
+    lost = {loss.kind for loss in capture.losses}
+    if uncounted or lost & _OF_ANY_KIND:
+        missing |= _KINDS
+    elif lost & INCOMPLETE:
+        missing |= {
+            kind
+            for kind in _KINDS
+            if sum(counts.recorded_by[kind]) > np.count_nonzero(events["event"] == kind)
+        }
+    if counts.forgotten:
+        missing |= {RESET, COPY, SPLIT}
+    until = int(
+        max(events["ts_nsec"].max(initial=0), events["time_nsec"].max(initial=0))
+    )
+    movable = {name: mask for mask, name in capture.gfp_names}.get("__GFP_MOVABLE", 0)
+    return Evidence(missing, until, current, movable, meta.kernel.swaps_handles), list(
+        dict.fromkeys(said)
+    )
+
+
+def _options(words: str) -> dict[str, str] | None:
+    """The options of a filter as they were typed; None if nothing can be made of it."""
+    try:
+        parts = shlex.split(words)
+        options = dict(zip(parts[::2], parts[1::2], strict=False))
+        parse_events(options.get("--events", "set"))
+    except (ValueError, UsageError):
+        return None
+    return options
