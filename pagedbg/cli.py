@@ -192,7 +192,7 @@ def _main(argv: Sequence[str] | None, interrupts: Interrupts) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:
-        from pagedbg.shell.command import exit_status, explain
+        from pagedbg.shell.failures import exit_status, explain
 
         explained = explain(error)
         print(f"pagedbg: {explained}", file=sys.stderr)
@@ -288,7 +288,7 @@ def _numbered(file: TextIO, name: str) -> Iterator[SourceLine]:
 
 def run_lines(session: Session, lines: Iterable[SourceLine]) -> int:
     """Run lines up to the first that fails, and return its status."""
-    from pagedbg.shell.command import execute
+    from pagedbg.shell.execute import execute
 
     for line in lines:
         status = execute(session, line.text, line.where)

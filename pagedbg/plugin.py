@@ -37,7 +37,8 @@ def _cmd_pagedbg(prog: Program, name: str, args: str, **kwargs: Any) -> None:
         import contextlib
 
         from pagedbg.session import Session
-        from pagedbg.shell.command import NAMESPACE, Leave
+        from pagedbg.shell.command import NAMESPACE
+        from pagedbg.shell.execute import Leave
 
         with contextlib.suppress(Leave):
             if args:

@@ -104,7 +104,8 @@ def _commands(
 
     from pagedbg.capture.directory import Capture
     from pagedbg.session import Session
-    from pagedbg.shell.command import execute, exit_status, explain
+    from pagedbg.shell.execute import execute
+    from pagedbg.shell.failures import exit_status, explain
     from pagedbg.target.opening import Target, open_target
 
     def say(**what: Any) -> None:

@@ -7,14 +7,8 @@ import argparse
 from collections.abc import Collection, Iterator, Sequence
 
 from pagedbg.session import Session
-from pagedbg.shell.command import (
-    NAMESPACE,
-    Example,
-    Leave,
-    argument,
-    command,
-    load_commands,
-)
+from pagedbg.shell.command import NAMESPACE, Example, argument, command, load_commands
+from pagedbg.shell.execute import Leave
 from pagedbg.shell.registry import COMMANDS, GROUPS, command_of
 
 _MANNERS = """\

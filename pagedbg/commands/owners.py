@@ -17,8 +17,9 @@ from pagedbg.schema.blocks import Blocks
 from pagedbg.schema.owner_record import ALLOCATED, FREED
 from pagedbg.schema.table import Column, Row, Table
 from pagedbg.session import Session
-from pagedbg.shell.command import argument, command, require
+from pagedbg.shell.command import argument, command
 from pagedbg.shell.filter_options import FILTERS, Selection
+from pagedbg.shell.needs import require
 from pagedbg.shell.option_values import values
 from pagedbg.shell.table_options import (
     by_parser,

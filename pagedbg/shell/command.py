@@ -45,13 +45,10 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib
-import os
-import re
-import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TextIO
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 from drgn import Program
 from drgn.commands import (
@@ -61,71 +58,32 @@ from drgn.commands import (
     argument,
     argument_group,
     mutually_exclusive_group,
-    parse_shell_command,
 )
 
-from pagedbg.errors import PagedbgError, UsageError
-from pagedbg.output import pager, render
-from pagedbg.output.interrupt import Interrupts
-from pagedbg.output.printable import printable, printed
+from pagedbg.errors import PagedbgError
+from pagedbg.output import pager
 from pagedbg.schema.table import Table
 from pagedbg.session import FORMATS, Session
-from pagedbg.shell.failures import did_you_mean, exit_status, explain
-from pagedbg.shell.parser import Argument, HelpRequested, Parser, flat_arguments
-from pagedbg.shell.registry import COMMANDS, GROUPS
-from pagedbg.sources.capabilities import capabilities_of
+from pagedbg.shell.failures import explain
+from pagedbg.shell.needs import require
+from pagedbg.shell.parser import Argument, HelpRequested, Parser
+from pagedbg.shell.registry import COMMANDS
+from pagedbg.shell.table_output import draw, output_arguments
+from pagedbg.shell.words import Line, joined, split
 
 __all__ = (
     "NAMESPACE",
     "Command",
-    "Leave",
     "Namespace",
     "argument",
     "argument_group",
     "command",
-    "execute",
-    "exit_status",
-    "explain",
-    "flat_arguments",
     "load_commands",
     "mutually_exclusive_group",
-    "require",
 )
 
 CommandFunc = Callable[[Session, argparse.Namespace], Table | None]
 Example = tuple[str, str]
-
-
-def _output_arguments(formats: Sequence[str]) -> Argument:
-    return argument_group(
-        argument(
-            "--format",
-            choices=formats,
-            help="how to print: "
-            + ", ".join(formats)
-            + " (spreadsheets: take names as text, = begins a formula)",
-        ),
-        argument(
-            "-o",
-            "--output",
-            metavar="FILE",
-            help=(
-                "write to FILE; its ending (.json, .jsonl, .csv) chooses the format"
-                " where --format does not"
-            ),
-        ),
-        title="output",
-    )
-
-
-# ---- one command ----------
-
-
-class Line(NamedTuple):
-    """A command's words, and the shell command that its output goes through."""
-
-    words: Sequence[str]
-    pipeline: str | None
 
 
 class Command:
@@ -150,7 +108,7 @@ class Command:
         self.func = func
         self.long_description = textwrap.dedent(long_description).strip()
         self.arguments = (
-            (*arguments, _output_arguments((*FORMATS, *formats)))
+            (*arguments, output_arguments((*FORMATS, *formats)))
             if table
             else tuple(arguments)
         )
@@ -200,32 +158,8 @@ class Command:
         return True
 
     def parse(self, source: str, /) -> ParsedCommand[Line]:
-        """
-        Split a command's tail into words, redirections and a pipeline, which we run
-        ourselves (Ctrl-C must leave ``| less`` alone).
-        """
-        try:
-            parsed = parse_shell_command(source)
-        except SyntaxError as error:
-            raise UsageError(
-                f"{self.name}: {error.msg}; quote what belongs to a value, as in"
-                " --orders '>=3'"
-            ) from None
-        for redirection in parsed.redirections:
-            if redirection.path.startswith("="):
-                value = redirection.op + redirection.path
-                raise UsageError(
-                    f"{self.name}: {value} would write to a file named"
-                    f" {redirection.path!r}; quote it: '{value}'"
-                )
-            if parsed.pipeline is not None and redirection.fd == 1:
-                raise UsageError(
-                    f"{self.name}: output cannot go both through | and into"
-                    f" {redirection.path}"
-                )
-        if parsed.pipeline is not None and not _ends_with(source, parsed.pipeline):
-            raise UsageError(f"{self.name}: what follows | has to be on one line")
-        return ParsedCommand(Line(parsed.args, parsed.pipeline), parsed.redirections)
+        """Split what follows the command's name."""
+        return split(self.name, source)
 
     def run(self, prog: Program, name: str, args: Line, /, **_: Any) -> None:
         """
@@ -253,7 +187,7 @@ class Command:
         self._check_needs(session)
         table = self.func(session, args)
         if table is not None:
-            _draw(session, table, args)
+            draw(session, table, args)
 
     def _check_needs(self, session: Session) -> None:
         if self.kernel and not session.target.has_kernel:
@@ -262,40 +196,6 @@ class Command:
                 " --capture, or with -c CORE as well."
             )
         require(session, *self.needs)
-
-
-def _ends_with(source: str, pipeline: str) -> bool:
-    """
-    Say whether a pipeline is the whole end of a source: drgn ends it with its line,
-    even in the middle of a word of the shell's.
-    """
-    before = source.rstrip().removesuffix(pipeline).rstrip()
-    return before.endswith("|") and parse_shell_command(before[:-1]).pipeline is None
-
-
-def require(session: Session, *needs: str) -> None:
-    """
-    Check that the target has some capabilities.
-
-    :raises PagedbgError: if one is missing: what it is, and how to get it
-    """
-    if not needs:
-        return
-    capabilities: Mapping[str, Any] = capabilities_of(session.target)
-    for need in needs:
-        capability = capabilities.get(need)
-        if capability is None:
-            raise PagedbgError(
-                f"needs {need}, which only a running kernel has: {session.target.name}"
-                " is a dump."
-            )
-        if not capability.state:
-            said = ". ".join(
-                part.rstrip(".")
-                for part in (f"needs {need}: {capability.detail}", capability.remedy)
-                if part
-            )
-            raise PagedbgError(f"{said}.")
 
 
 def command(
@@ -349,40 +249,6 @@ def command(
     return decorator
 
 
-# ---- output ----------
-
-
-def _draw(session: Session, table: Table, args: argparse.Namespace) -> None:
-    path = getattr(args, "output", None)
-    format_ = getattr(args, "format", None)
-    if path is None:
-        _write(table, format_ or session.format, sys.stdout)
-        return
-    with open(
-        path, "w", encoding="utf-8", errors="backslashreplace", newline=""
-    ) as out:
-        _write(table, format_ or _format_of(path) or session.format, printed(out))
-
-
-def _write(table: Table, format_: str, out: TextIO) -> None:
-    if format_ in FORMATS:
-        render.show(table, format_, out)
-        return
-    # A format of the command's own, for programs.
-    for line in table.text or ():
-        out.write(printable(line) + "\n")
-    for note in table.notes:
-        print(printable(note), file=sys.stderr)
-
-
-def _format_of(path: str) -> str | None:
-    ending = os.path.splitext(path)[1].removeprefix(".").lower()
-    return ending if ending in FORMATS else None
-
-
-# ---- the namespace ----------
-
-
 class _OnError(Protocol):
     def __call__(self, error: Exception, /) -> None: ...
 
@@ -429,33 +295,13 @@ class Namespace(CommandNamespace):
         """
         try:
             super().run(
-                prog, _joined(command), globals={} if globals is None else globals
+                prog, joined(command), globals={} if globals is None else globals
             )
         except Exception as error:
             explained = explain(error)
             if onerror is None:
                 raise explained from error
             onerror(explained)
-
-
-def _joined(command: str) -> str:
-    """
-    Make one word of the two that some commands' names have, by the shell's own means.
-    """
-    match = re.match(r"\s*([\w-]+)(?:\s+([\w-]+))?(?=\s|$)", command)
-    if match is None or match[1] not in GROUPS:
-        return command
-    known = [
-        name.partition(" ")[2] for name in COMMANDS if name.startswith(match[1] + " ")
-    ]
-    if match[2] not in known:
-        near = (
-            did_you_mean(match[2] or "", known)
-            or f"; it is followed by one of {', '.join(known)}"
-        )
-        what = "a word is missing" if match[2] is None else f"there is no {match[2]!r}"
-        raise UsageError(f"{match[1]}: {what}{near}")
-    return f"'{match[1]} {match[2]}'{command[match.end() :]}"
 
 
 NAMESPACE = Namespace()
@@ -465,38 +311,3 @@ NAMESPACE = Namespace()
 def load_commands() -> list[Command]:
     """Import every command's module and return the commands."""
     return [NAMESPACE.get(name) for name in COMMANDS]
-
-
-class Leave(SystemExit):
-    """
-    Raised by ``exit``: a SystemExit, so that nothing on the way takes it for an error.
-    """
-
-
-def execute(session: Session, line: str, where: str = "") -> int:
-    """
-    Run one line of a prompt or a script and return its exit status; errors go to
-    standard error.
-
-    An empty line and a ``# comment`` do nothing, ``!command`` is the shell's: so the
-    line must be what somebody wrote as a line (see
-    :mod:`pagedbg.output.lines`).
-
-    :param where: Put before an error: the file and line that it comes from.
-    """
-    line = line.strip(" \t\r\n")
-    if not line or line.startswith("#"):
-        return 0
-    if line.startswith("!"):
-        sys.stdout.flush()
-        with Interrupts():
-            return subprocess.call(
-                line[1:].strip() or os.environ.get("SHELL", "sh"), shell=True
-            )
-    try:
-        NAMESPACE.run(session.prog, line)
-    except PagedbgError as error:
-        if not isinstance(error, pager.PipelineError):
-            print(where + str(error), file=sys.stderr)
-        return exit_status(error)
-    return 0

@@ -25,8 +25,9 @@ from prompt_toolkit.document import Document
 
 from pagedbg.output.lines import last_command, open_quote
 from pagedbg.session import Session
-from pagedbg.shell.command import NAMESPACE, flat_arguments
+from pagedbg.shell.command import NAMESPACE
 from pagedbg.shell.option_values import PATTERNS, VALUES
+from pagedbg.shell.parser import flat_arguments
 from pagedbg.shell.registry import COMMANDS, GROUPS, command_of
 
 _TOKEN = re.compile(

@@ -19,8 +19,7 @@ from pagedbg.output.interrupt import Interrupts
 from pagedbg.output.lines import commands_in
 from pagedbg.output.printable import printable, printed, raw
 from pagedbg.session import Session
-from pagedbg.shell.command import Leave, execute
-from pagedbg.sources.capabilities import capabilities_of
+from pagedbg.shell.execute import Leave, execute
 
 if TYPE_CHECKING:
     from prompt_toolkit.history import History

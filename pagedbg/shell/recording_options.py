@@ -13,9 +13,10 @@ from pagedbg.capture.recording.recording import Plan
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.schema import event_record
 from pagedbg.session import Session
-from pagedbg.shell.command import argument, argument_group, require
+from pagedbg.shell.command import argument, argument_group
 from pagedbg.shell.filter_options import FILTERS
 from pagedbg.shell.limits import parse_duration, parse_size
+from pagedbg.shell.needs import require
 from pagedbg.shell.option_values import values
 
 NEEDS = ("root", "not locked down")

@@ -129,7 +129,8 @@ class Run:
 # them.
 DRIVER = """
 import contextlib, io, json, sys
-from pagedbg.shell.command import execute, explain
+from pagedbg.shell.execute import execute
+from pagedbg.shell.failures import explain
 from pagedbg.session import Session
 from pagedbg.target.opening import open_target
 core, *lines = sys.argv[1:]

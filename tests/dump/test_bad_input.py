@@ -508,7 +508,7 @@ def test_somebody_who_is_not_root_is_told_how_to_look_at_the_running_kernel(
     # first.
     code = """
 import os, sys
-import drgn, pagedbg.cli, pagedbg.target, pagedbg.shell.command, pagedbg.commands.status
+import drgn, pagedbg.cli, pagedbg.target, pagedbg.shell.execute, pagedbg.commands.status
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 sys.exit(pagedbg.cli.main(["-e", "status"]))
 """
@@ -532,7 +532,7 @@ sys.exit(pagedbg.cli.main(["-e", "status"]))
 def test_a_dump_needs_no_privilege_to_be_looked_at() -> None:
     code = """
 import os, sys
-import duckdb, drgn, rich.table, pagedbg.cli, pagedbg.target, pagedbg.shell.command
+import duckdb, drgn, rich.table, pagedbg.cli, pagedbg.target, pagedbg.shell.execute
 pagedbg.shell.command.load_commands()
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 os.chdir("/")

@@ -25,7 +25,7 @@ from pagedbg.schema import event_record
 from pagedbg.schema.event_record import RECORD
 from pagedbg.schema.owner_record import PAGE_RECORD
 from pagedbg.session import Session
-from pagedbg.shell.command import execute
+from pagedbg.shell.execute import execute
 from pagedbg.target.opening import Target
 
 COMMANDS = (

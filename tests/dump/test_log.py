@@ -15,7 +15,7 @@ from known import ORDINARY, SAMPLE, Run
 
 from pagedbg.mm.printk import LEVELS, printk_records
 from pagedbg.session import Session
-from pagedbg.shell.command import execute
+from pagedbg.shell.execute import execute
 from pagedbg.target.opening import Target, open_target
 
 PAGE = 4096

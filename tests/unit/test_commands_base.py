@@ -20,15 +20,10 @@ from hypothesis import strategies as st
 from pagedbg.commands.help import examples
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.output.pager import PipelineError
-from pagedbg.shell.command import (
-    NAMESPACE,
-    Command,
-    Leave,
-    execute,
-    exit_status,
-    flat_arguments,
-    load_commands,
-)
+from pagedbg.shell.command import NAMESPACE, Command, load_commands
+from pagedbg.shell.execute import Leave, execute
+from pagedbg.shell.failures import exit_status
+from pagedbg.shell.parser import flat_arguments
 from pagedbg.shell.registry import COMMANDS, command_of
 from pagedbg.sources.capabilities import Capabilities, capabilities_of
 

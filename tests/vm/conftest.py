@@ -45,7 +45,7 @@ ask powerless setpriv --bounding-set=-all --inh-caps=-all $PAGEDBG status
 # Nobody else may be allowed to read the checkout: what is needed of it is imported first.
 ask nobody $PYTHON -c '
 import os, sys
-import pagedbg.cli, pagedbg.shell.command, pagedbg.commands.status, pagedbg.target
+import pagedbg.cli, pagedbg.shell.execute, pagedbg.commands.status, pagedbg.target
 os.setgroups([])
 os.setgid(65534)
 os.setuid(65534)

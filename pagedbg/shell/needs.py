@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a command needs of the target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pagedbg.errors import PagedbgError
+from pagedbg.session import Session
+
+
+def require(session: Session, *needs: str) -> None:
+    """
+    Check that the target has some capabilities.
+
+    :raises PagedbgError: if one is missing: what it is, and how to get it
+    """
+    if not needs:
+        return
+    capabilities: Mapping[str, Any] = session.target.capabilities()
+    for need in needs:
+        capability = capabilities.get(need)
+        if capability is None:
+            raise PagedbgError(
+                f"needs {need}, which only a running kernel has: {session.target.name}"
+                " is a dump."
+            )
+        if not capability.state:
+            said = ". ".join(
+                part.rstrip(".")
+                for part in (f"needs {need}: {capability.detail}", capability.remedy)
+                if part
+            )
+            raise PagedbgError(f"{said}.")

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where a command's table goes, and in what format: ``--format`` and ``-o``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import TextIO
+
+from drgn.commands import argument, argument_group
+
+from pagedbg.output import render
+from pagedbg.output.printable import printable, printed
+from pagedbg.schema.table import Table
+from pagedbg.session import FORMATS, Session
+
+
+def output_arguments(formats: Sequence[str]) -> argument_group:
+    """The options of a command that returns a table."""
+    return argument_group(
+        argument(
+            "--format",
+            choices=formats,
+            help="how to print: "
+            + ", ".join(formats)
+            + " (spreadsheets: take names as text, = begins a formula)",
+        ),
+        argument(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help=(
+                "write to FILE; its ending (.json, .jsonl, .csv) chooses the format"
+                " where --format does not"
+            ),
+        ),
+        title="output",
+    )
+
+
+def draw(session: Session, table: Table, args: argparse.Namespace) -> None:
+    """Draw a table where a command line wants it, to ``sys.stdout`` by default."""
+    path = getattr(args, "output", None)
+    format_ = getattr(args, "format", None)
+    if path is None:
+        _write(table, format_ or session.format, sys.stdout)
+        return
+    with open(
+        path, "w", encoding="utf-8", errors="backslashreplace", newline=""
+    ) as out:
+        _write(table, format_ or _format_of(path) or session.format, printed(out))
+
+
+def _write(table: Table, format_: str, out: TextIO) -> None:
+    if format_ in FORMATS:
+        render.show(table, format_, out)
+        return
+    # A format of the command's own, for programs.
+    for line in table.text or ():
+        out.write(printable(line) + "\n")
+    for note in table.notes:
+        print(printable(note), file=sys.stderr)
+
+
+def _format_of(path: str) -> str | None:
+    ending = os.path.splitext(path)[1].removeprefix(".").lower()
+    return ending if ending in FORMATS else None

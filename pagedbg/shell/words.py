@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The words of a line: a command's name, what it is given, and what is the shell's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from drgn.commands import ParsedCommand, parse_shell_command
+
+from pagedbg.errors import UsageError
+from pagedbg.shell.failures import did_you_mean
+from pagedbg.shell.registry import COMMANDS, GROUPS
+
+
+class Line(NamedTuple):
+    """A command's words, and the shell command that its output goes through."""
+
+    words: Sequence[str]
+    pipeline: str | None
+
+
+def split(name: str, source: str) -> ParsedCommand[Line]:
+    """
+    Split what follows a command's name into words, redirections and a pipeline, which
+    we run ourselves (Ctrl-C must leave ``| less`` alone).
+
+    :raises UsageError: if it is not what the shell would take, or what is meant
+    """
+    try:
+        parsed = parse_shell_command(source)
+    except SyntaxError as error:
+        raise UsageError(
+            f"{name}: {error.msg}; quote what belongs to a value, as in --orders '>=3'"
+        ) from None
+    for redirection in parsed.redirections:
+        if redirection.path.startswith("="):
+            value = redirection.op + redirection.path
+            raise UsageError(
+                f"{name}: {value} would write to a file named"
+                f" {redirection.path!r}; quote it: '{value}'"
+            )
+        if parsed.pipeline is not None and redirection.fd == 1:
+            raise UsageError(
+                f"{name}: output cannot go both through | and into {redirection.path}"
+            )
+    if parsed.pipeline is not None and not _ends_with(source, parsed.pipeline):
+        raise UsageError(f"{name}: what follows | has to be on one line")
+    return ParsedCommand(Line(parsed.args, parsed.pipeline), parsed.redirections)
+
+
+def _ends_with(source: str, pipeline: str) -> bool:
+    """
+    Say whether a pipeline is the whole end of a source: drgn ends it with its line,
+    even in the middle of a word of the shell's.
+    """
+    before = source.rstrip().removesuffix(pipeline).rstrip()
+    return before.endswith("|") and parse_shell_command(before[:-1]).pipeline is None
+
+
+def joined(command: str) -> str:
+    """
+    Make one word of the two that some commands' names have, by the shell's own means.
+    """
+    match = re.match(r"\s*([\w-]+)(?:\s+([\w-]+))?(?=\s|$)", command)
+    if match is None or match[1] not in GROUPS:
+        return command
+    known = [
+        name.partition(" ")[2] for name in COMMANDS if name.startswith(match[1] + " ")
+    ]
+    if match[2] not in known:
+        near = (
+            did_you_mean(match[2] or "", known)
+            or f"; it is followed by one of {', '.join(known)}"
+        )
+        what = "a word is missing" if match[2] is None else f"there is no {match[2]!r}"
+        raise UsageError(f"{match[1]}: {what}{near}")
+    return f"'{match[1]} {match[2]}'{command[match.end() :]}"
