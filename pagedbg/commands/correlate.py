@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from pagedbg.analysis.correlation import Correlation, correlate
 from pagedbg.analysis.grouping import group
-from pagedbg.sources.capture_selection import CaptureSelection
 from pagedbg.commands._correlate_columns import COLUMNS, KEYS, LIFETIMES, SUMS, Key
 from pagedbg.errors import UsageError
 from pagedbg.schema.allocation import CONTRADICTIONS, STATES
@@ -30,6 +29,7 @@ from pagedbg.shell.table_options import (
 )
 from pagedbg.sources.capture_dump_names import Names
 from pagedbg.sources.capture_names import Captured, need_capture, what_is_missing
+from pagedbg.sources.capture_selection import CaptureSelection
 from pagedbg.sources.comparison import comparison, evidence_of
 
 _HELD = ("live", "migrated", "split")

@@ -17,7 +17,7 @@ from drgn.helpers.common.prog import takes_program_or_default
 from numpy.typing import NDArray
 
 from pagedbg.errors import PagedbgError
-from pagedbg.mm._bulk_read import byte_order, number, read_array, record_dtype
+from pagedbg.mm.bulk_read import byte_order, number, read_array, record_dtype
 from pagedbg.mm.page_ext import for_each_page_ext_range, page_ext_size, read_page_ext
 from pagedbg.schema.owner_record import (
     ALLOCATED,

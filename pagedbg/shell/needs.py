@@ -8,6 +8,7 @@ from typing import Any
 
 from pagedbg.errors import PagedbgError
 from pagedbg.session import Session
+from pagedbg.sources.capabilities import capabilities_of
 
 
 def require(session: Session, *needs: str) -> None:
@@ -18,7 +19,7 @@ def require(session: Session, *needs: str) -> None:
     """
     if not needs:
         return
-    capabilities: Mapping[str, Any] = session.target.capabilities()
+    capabilities: Mapping[str, Any] = capabilities_of(session.target)
     for need in needs:
         capability = capabilities.get(need)
         if capability is None:

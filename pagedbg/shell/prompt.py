@@ -20,6 +20,7 @@ from pagedbg.output.lines import commands_in
 from pagedbg.output.printable import printable, printed, raw
 from pagedbg.session import Session
 from pagedbg.shell.execute import Leave, execute
+from pagedbg.sources.capabilities import capabilities_of
 
 if TYPE_CHECKING:
     from prompt_toolkit.history import History
