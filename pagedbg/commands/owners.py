@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pagedbg.analysis.grouping import Tally, summarize
+from pagedbg.commands._owners_columns import COLUMNS, KEYS, SUMS, Key
 from pagedbg.errors import UsageError
 from pagedbg.mm.page_owner_blocks import for_each_block
 from pagedbg.schema.blocks import Blocks
@@ -36,134 +36,17 @@ from pagedbg.sources.kernel_names import Lookup
 _STATES = {"allocated": (ALLOCATED,), "freed": (FREED,), "any": (ALLOCATED, FREED)}
 _STATE_NAMES = {ALLOCATED: "allocated", FREED: "freed"}
 
-_COLUMNS = (
-    Column("pfn", "hex"),
-    Column("order", "int"),
-    Column("pages", "int"),
-    Column("gfp_mask", "hex"),
-    Column("gfp"),
-    Column("migratetype"),
-    Column("zone"),
-    Column("node", "int"),
-    Column("pid", "int"),
-    Column("tgid", "int"),
-    Column("comm"),
-    Column("ts_ns", "ns"),
-    Column("handle", "hex"),
-    Column("stack", "stack"),
-    Column("state"),
-)
-
-_AGES = (
-    ("<1s", 1),
-    ("1s-10s", 10),
-    ("10s-1m", 60),
-    ("1m-10m", 600),
-    ("10m-1h", 3600),
-    ("1h-1d", 86400),
-    (">=1d", None),
-)
-_AGE_LIMITS = np.array([limit * 10**9 for _, limit in _AGES if limit], np.int64)
-
-
-class _Key(NamedTuple):
-    """
-    Something to sum up by: which integer columns tell one value from another, and what
-    the value of a row of them is.
-
-    ``columns`` is given a batch of blocks; ``value`` the distinct rows of those
-    columns.
-    """
-
-    column: Column
-    columns: Callable[[Lookup, Blocks], list[NDArray[Any]]]
-    value: Callable[[Lookup, Sequence[NDArray[Any]]], list[Any]]
-
-
-def _record(name: str) -> Callable[[Lookup, Blocks], list[NDArray[Any]]]:
-    return lambda lookup, blocks: [blocks.column(name)]
-
-
-def _plain(lookup: Lookup, keys: Sequence[NDArray[Any]]) -> list[Any]:
-    return [int(value) for value in keys[0]]
-
-
-def _through(
-    look_up: Callable[[Lookup, int], Any],
-) -> Callable[[Lookup, Sequence[NDArray[Any]]], list[Any]]:
-    return lambda lookup, keys: [look_up(lookup, int(value)) for value in keys[0]]
-
-
-def _stacks(lookup: Lookup, keys: Sequence[NDArray[Any]]) -> list[Any]:
-    stacks = lookup.stacks(keys[0].tolist())
-    return ["\n".join(stacks[int(handle)]) for handle in keys[0]]
-
-
-def _comms(lookup: Lookup, keys: Sequence[NDArray[Any]]) -> list[Any]:
-    return [lookup.comm(words) for words in np.stack(keys, axis=1)]
-
-
-def _ages(lookup: Lookup, blocks: Blocks) -> list[NDArray[Any]]:
-    if lookup.now is None:
-        return [np.full(len(blocks), -1)]
-    return [
-        np.searchsorted(
-            _AGE_LIMITS, lookup.now - blocks.column("ts_nsec").astype(np.int64), "right"
-        )
-    ]
-
-
-_KEYS = {
-    "order": _Key(
-        Column("order", "int"), lambda lookup, blocks: [blocks.order], _plain
-    ),
-    "comm": _Key(
-        Column("comm"), lambda lookup, blocks: list(blocks.column("comm").T), _comms
-    ),
-    "pid": _Key(Column("pid", "int"), _record("pid"), _plain),
-    "stack": _Key(Column("stack", "stack"), _record("handle"), _stacks),
-    "module": _Key(Column("module"), _record("handle"), _through(Lookup.module)),
-    "function": _Key(Column("function"), _record("handle"), _through(Lookup.function)),
-    "gfp": _Key(Column("gfp"), _record("gfp_mask"), _through(Lookup.gfp)),
-    "migratetype": _Key(
-        Column("migratetype"), _record("gfp_mask"), _through(Lookup.migratetype)
-    ),
-    "zone": _Key(
-        Column("zone"),
-        lambda lookup, blocks: [lookup.zones(blocks.pfn)[1]],
-        _through(
-            lambda lookup, index: (
-                None if index < 0 else lookup.zones(np.zeros(0, np.uint64))[0][index]
-            )
-        ),
-    ),
-    "node": _Key(
-        Column("node", "int"), lambda lookup, blocks: [lookup.nodes(blocks.pfn)], _plain
-    ),
-    "age": _Key(
-        Column("age"),
-        _ages,
-        _through(lambda lookup, index: None if index < 0 else _AGES[index][0]),
-    ),
-}
-_SUMS = (
-    Column("blocks", "int"),
-    Column("pages", "int"),
-    Column("bytes", "bytes"),
-    Column("share", "share"),
-)
-
 
 @values("--by")
 def _key_names(session: Session) -> Sequence[str]:
-    return tuple(_KEYS)
+    return tuple(KEYS)
 
 
 @values("--sort")
 def _sort_names(session: Session) -> Sequence[str]:
     return (
-        *(column.name for column in _COLUMNS if column.name != "stack"),
-        *_KEYS,
+        *(column.name for column in COLUMNS if column.name != "stack"),
+        *KEYS,
         "blocks",
         "bytes",
         "share",
@@ -183,8 +66,8 @@ counted twice.
         argument(
             "--by",
             metavar="KEY",
-            type=by_parser(_KEYS),
-            help="sum up by KEY, or several with commas: " + ", ".join(_KEYS),
+            type=by_parser(KEYS),
+            help="sum up by KEY, or several with commas: " + ", ".join(KEYS),
         ),
         argument("--top", metavar="N", type=parse_top, help="only the first N rows"),
         argument(
@@ -336,13 +219,13 @@ class _Query:
         """A row for each block."""
         columns = [
             column
-            for column in _COLUMNS
+            for column in COLUMNS
             if not (self._args.no_stack and column.name == "stack")
         ]
         sort = parse_sort(self._args.sort, without(columns, "stack"))
         batches = self._batches() if sort is None else self._sorted(*sort)
         if self._args.no_stack:
-            drop = _COLUMNS.index(Column("stack", "stack"))
+            drop = COLUMNS.index(Column("stack", "stack"))
             batches = (
                 [row[:drop] + row[drop + 1 :] for row in batch] for batch in batches
             )
@@ -364,7 +247,7 @@ class _Query:
         self._note_faults()
 
     def _sorted(self, name: str, descending: bool) -> Iterator[list[tuple[Any, ...]]]:
-        index = [column.name for column in _COLUMNS].index(name)
+        index = [column.name for column in COLUMNS].index(name)
         top = self._args.top
 
         best: list[tuple[Any, ...]] = []
@@ -414,8 +297,8 @@ class _Query:
 
     def sums(self) -> Table:
         """A row for each value of ``--by``."""
-        keys = [_KEYS[name] for name in self._args.by]
-        columns = [*(key.column for key in keys), *_SUMS]
+        keys = [KEYS[name] for name in self._args.by]
+        columns = [*(key.column for key in keys), *SUMS]
         sort = parse_sort(self._args.sort, columns) or ("pages", True)
         return Table(
             columns,
@@ -425,7 +308,7 @@ class _Query:
         )
 
     def _summed(
-        self, keys: Sequence[_Key], sort: str, descending: bool
+        self, keys: Sequence[Key], sort: str, descending: bool
     ) -> Iterator[list[Row]]:
         lookup, tally, widths = self._lookup, Tally(), [0] * len(keys)
         for _, blocks in self._blocks():
