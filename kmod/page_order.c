@@ -46,39 +46,67 @@ static const char * const event_names[PAGEDBG_EVENTS] = {
 static DEFINE_MUTEX(filter_lock);
 static u32 participation[GREATEST_ORDER + 1];
 
-/* Put a filter in force: from one event to the next. Its table of orders is that above. */
+/* Put a filter in force: from one event to the next. */
 static void activate(const struct pagedbg_filter *filter)
 {
 	u32 spare = 1 - pagedbg_rings->active;
-	struct pagedbg_filter *to = &pagedbg_filters[spare];
-	u32 order;
 
 	/* Until nobody looks at what was in force before the present one. */
 	synchronize_rcu();
-	*to = *filter;
-	memset(to->threshold, 0, sizeof(to->threshold));
-	to->orders = 0;
-	for (order = 0; order <= GREATEST_ORDER; order++) {
-		to->threshold[order] = div_u64((u64)participation[order] << 32, ALL);
-		if (to->threshold[order])
-			to->orders = order + 1;
-	}
+	pagedbg_filters[spare] = *filter;
 	/* With here() of probes.c: who sees that it is the active one sees all of it. */
 	smp_store_release(&pagedbg_rings->active, spare);
 }
 
+/* Give a filter the table of orders above. */
+static void take_participation(struct pagedbg_filter *filter)
+{
+	u32 order;
+
+	memset(filter->threshold, 0, sizeof(filter->threshold));
+	filter->orders = 0;
+	for (order = 0; order <= GREATEST_ORDER; order++) {
+		filter->threshold[order] = div_u64((u64)participation[order] << 32, ALL);
+		if (filter->threshold[order])
+			filter->orders = order + 1;
+	}
+}
+
+/* The table of orders above, of a filter: the least participations that make its thresholds. */
+static void give_participation(struct pagedbg_filter *filter)
+{
+	u32 order;
+
+	filter->orders = 0;
+	for (order = 0; order < PAGEDBG_ORDERS; order++) {
+		if (order > GREATEST_ORDER) {
+			filter->threshold[order] = 0;
+			continue;
+		}
+		participation[order] = (filter->threshold[order] * ALL + U32_MAX) >> 32;
+		if (filter->threshold[order])
+			filter->orders = order + 1;
+	}
+}
+
 /**
- * pagedbg_set_filter - Put a filter in force
- * @filter: all but its table of orders counts
+ * pagedbg_set_filter - Put a filter in force, all of it at once
+ * @filter: its orders are counted here, and those that no allocation has are left out
  *
  * Return: 0, or -EINVAL if there cannot be such a filter
  */
-int pagedbg_set_filter(const struct pagedbg_filter *filter)
+int pagedbg_set_filter(struct pagedbg_filter *filter)
 {
+	u32 order;
+
 	if (filter->ranges > PAGEDBG_RANGES || filter->pids > PAGEDBG_PIDS || filter->comms > PAGEDBG_COMMS ||
 	    filter->events >> PAGEDBG_EVENTS)
 		return -EINVAL;
+	for (order = 0; order < PAGEDBG_ORDERS; order++)
+		if (filter->threshold[order] > 1ULL << 32)
+			return -EINVAL;
 	mutex_lock(&filter_lock);
+	give_participation(filter);
 	activate(filter);
 	mutex_unlock(&filter_lock);
 	return 0;
@@ -200,7 +228,10 @@ int pagedbg_init_filter(const char *orders, const char *events)
 	error = parse_list(events, parse_event, &filter.events);
 	if (error == -EINVAL)
 		pr_err("events= takes all, none, or some of set,reset,split,copy,migrate,dump,read\n");
-	return error ?: pagedbg_set_filter(&filter);
+	if (error)
+		return error;
+	take_participation(&filter);
+	return pagedbg_set_filter(&filter);
 }
 
 /* ---- /proc/page_order ---- */
@@ -263,6 +294,7 @@ static ssize_t page_order_write(struct file *file, const char __user *from, size
 	if (!error) {
 		memcpy(participation, table, sizeof(participation));
 		*filter = pagedbg_filters[pagedbg_rings->active];
+		take_participation(filter);
 		activate(filter);
 	}
 	mutex_unlock(&filter_lock);

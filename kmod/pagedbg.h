@@ -77,7 +77,7 @@ void pagedbg_remove_device(void);
 /* ---- page_order.c: the filter, and its table of orders ---- */
 
 int pagedbg_init_filter(const char *orders, const char *events);
-int pagedbg_set_filter(const struct pagedbg_filter *filter);
+int pagedbg_set_filter(struct pagedbg_filter *filter);
 int pagedbg_make_page_order(void);
 void pagedbg_remove_page_order(void);
 

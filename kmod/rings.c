@@ -116,7 +116,7 @@ static int device_mmap(struct file *file, struct vm_area_struct *vma)
 	return error;
 }
 
-/* Takes a struct pagedbg_filter; its orders count for nothing, they are /proc/page_order's. */
+/* Takes a struct pagedbg_filter, of which /proc/page_order shows the table of orders. */
 static ssize_t device_write(struct file *file, const char __user *from, size_t size, loff_t *at)
 {
 	struct pagedbg_filter filter;

@@ -25,7 +25,7 @@ from churn import churn
 
 from pagedbg.capture.backends.hooks import describe_kernel
 from pagedbg.capture.backends.kmod import _LAYOUT as MEMBERS
-from pagedbg.schema.event_record import HEADER
+from pagedbg.schema.event_record import FILTER, HEADER
 from pagedbg.target.opening import open_target
 
 PAGE_ORDER, DEVICE = "/proc/page_order", "/dev/pagedbg"
@@ -183,6 +183,11 @@ def device(module: Module) -> dict[str, Any]:
     told["made writable"] = Module._told(
         libc.mprotect(address, size, mmap.PROT_READ | mmap.PROT_WRITE)
     )
+    filter_ = np.zeros((), FILTER)
+    filter_["threshold"][[0, 4, 9, 25]] = 858993459, 1 << 32, 1 << 29, 1 << 32
+    told["whole filter"] = attempt(os.write, descriptor, filter_.tobytes()), read()
+    filter_["threshold"][4] += 1
+    told["more than all"] = attempt(os.write, descriptor, filter_.tobytes()), read()
     told["short filter"] = attempt(os.write, descriptor, b"x" * 10)
     told["bad filter"] = attempt(os.write, descriptor, b"\xff" * 4096)
     told["unloaded while open"] = module.unload()

@@ -110,6 +110,9 @@ def test_its_memory_is_only_to_be_read_and_holds_it(kmod: Kmod) -> None:
     assert (told["mode"], told["whole"]) == ("0o600", "ok")
     assert told["beyond"] == ["EINVAL", "EINVAL"]
     assert (*told["writable"], told["made writable"]) == ("EACCES",) * 3
+    table = "Order\tParticipation\n0\t20\n4\t100\n9\t12.5\n"
+    assert told["whole filter"] == ["ok", table]
+    assert told["more than all"] == ["EINVAL", table]
     assert (told["short filter"], told["bad filter"]) == ("EINVAL", "EINVAL")
     assert (
         told["unloaded while open"],

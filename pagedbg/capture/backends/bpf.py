@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from pagedbg.capture.backends.backend import Backend, check_header, check_heard
 from pagedbg.capture.backends.bpf_image import Image, build, one_sentence
 from pagedbg.capture.backends.captured_stderr import quiet
+from pagedbg.capture.backends.grace_period import grace_period
 from pagedbg.errors import PagedbgError
 from pagedbg.schema import event_record
 from pagedbg.schema.event_record import CPU, FILTER, HEADER, RECORD
@@ -309,6 +310,8 @@ class BpfBackend(Backend):
     def set_filter(self, filter_: NDArray[Any]) -> None:
         """Put a filter in force: from one event to the next."""
         header = self._header
+        # Until no program looks at what was in force before the present one.
+        grace_period()
         spare = 1 - int(header["active"][0])
         self._filters[spare] = filter_
         header["active"][0] = spare

@@ -28,6 +28,7 @@ from pagedbg.capture.backends.backend import Backend, check_header, check_heard
 from pagedbg.capture.backends.kmod_build import NAME, module_file
 from pagedbg.errors import PagedbgError
 from pagedbg.schema.event_record import CPU, FILTER, HEADER, RECORD
+from pagedbg.schema.owner_record import GREATEST_ORDER
 
 KMOD = "kmod"
 """This back end."""
@@ -35,11 +36,7 @@ KMOD = "kmod"
 MODULE = "module"
 """How it attaches: with the module's own probes."""
 
-DEVICE, PAGE_ORDER, PARAMETERS = (
-    Path("/dev/pagedbg"),
-    Path("/proc/page_order"),
-    Path("/sys/module/pagedbg/parameters"),
-)
+DEVICE, PARAMETERS = Path("/dev/pagedbg"), Path("/sys/module/pagedbg/parameters")
 
 # struct pagedbg_layout of kmod/pagedbg.h, by what describe_kernel() calls it.
 _LAYOUT = (
@@ -62,27 +59,9 @@ _LAYOUT = (
     "TAIL_TIMES",
 )
 
-# kmod/page_order.c: the greatest order, and of how many parts a participation is.
-_GREATEST_ORDER, _PARTS = 20, 100 * 1_000_000
-
 # How often unloading is tried again while somebody looks at the device, at intervals of
 # a tenth of a second.
 _TRIES = 50
-
-
-def table_of_orders(thresholds: NDArray[np.uint64]) -> str:
-    """
-    What is written to ``/proc/page_order`` for the thresholds of a filter: each order
-    with its participation, the least that the module makes no smaller threshold of.
-    """
-    parts = [
-        -(-int(threshold) * _PARTS >> 32)
-        for threshold in thresholds[: _GREATEST_ORDER + 1]
-    ]
-    return "".join(
-        f"{order} {part // 1_000_000}.{part % 1_000_000:06}\n"
-        for order, part in enumerate(parts)
-    )
 
 
 def loaded() -> bool:
@@ -196,15 +175,16 @@ class KmodBackend(Backend):
 
     def set_filter(self, filter_: NDArray[Any]) -> None:
         """
-        Put a filter in force. What already is in force is not written again: the one
-        before stays in the spare place, for whoever has a dump.
+        Put a filter in force, all of it at once. One that already is in force is not
+        written again: the one before stays in the spare place, for whoever has a dump.
         """
-        before = self._filters[int(self._header["active"][0])].copy()
-        table = table_of_orders(filter_["threshold"])
-        if table != table_of_orders(before["threshold"]):
-            PAGE_ORDER.write_text(table)
-        if _rest(filter_) != _rest(before):
+        if _comparable(filter_) != _comparable(self._in_force):
             _write(self._descriptor, filter_)
+
+    @property
+    def _in_force(self) -> NDArray[Any]:
+        active: NDArray[Any] = self._filters[int(self._header["active"][0])].copy()
+        return active
 
     def missed(self) -> int:
         """How often a probe could not run."""
@@ -218,7 +198,9 @@ class KmodBackend(Backend):
         """
         Record nothing any more. What was recorded can be read until :meth:`close`.
         """
-        _write(self._descriptor, np.zeros((), FILTER))
+        nothing = self._in_force
+        nothing["events"] = 0
+        _write(self._descriptor, nothing)
 
     def close(self) -> None:
         """Unload the module; nobody may hold its rings any more."""
@@ -244,11 +226,12 @@ def _write(descriptor: int, filter_: NDArray[Any]) -> None:
     os.write(descriptor, filter_.tobytes())
 
 
-def _rest(filter_: NDArray[Any]) -> bytes:
-    """A filter without its table of orders."""
-    rest = filter_.copy()
-    rest["threshold"], rest["orders"] = 0, 0
-    return rest.tobytes()
+def _comparable(filter_: NDArray[Any]) -> bytes:
+    """A filter without what the module makes of its table of orders."""
+    same = filter_.copy()
+    same["orders"] = 0
+    same["threshold"][GREATEST_ORDER + 1 :] = 0
+    return same.tobytes()
 
 
 def _parameter(name: str) -> str:
