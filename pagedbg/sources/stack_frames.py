@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from pagedbg.schema.stack_ids import base_name
+
 _FRAME = re.compile(
     r"(?P<function>[^+\s]+)\+0x[0-9a-f]+/0x[0-9a-f]+(?:"
     r" \[(?P<module>[^\]\s]+)[^\]]*\])?"
@@ -15,8 +17,7 @@ _FRAME = re.compile(
 
 # Functions that hand out memory and are never the reason for it: the page allocator,
 # slab, vmalloc, per-CPU memory, page fragments, and page_owner's own for what was
-# allocated before it was ready. What the compiler appends (.isra.0) and _noprof of 6.10
-# and later are cut off.
+# allocated before it was ready. Their names are as base_name() returns them.
 _ALLOCATOR = re.compile(
     r"""
     _*(alloc|get|free)_(frozen_|zeroed_)?pages?(_\w+)? | post_alloc_hook | prep_new_page | _*rmqueue\w* | get_page_from_freelist
@@ -30,7 +31,6 @@ _ALLOCATOR = re.compile(
     """,  # noqa: E501
     re.VERBOSE,
 )
-_SUFFIX = re.compile(r"(\.(isra|constprop|part|cold|llvm)(\.\d+)?)+$|_noprof(?=\.|$)")
 
 
 def module_of(stack: Sequence[str]) -> str | None:
@@ -59,6 +59,6 @@ def function_of(stack: Sequence[str]) -> str | None:
         if match and match["module"] == "bpf":
             continue
         name = match["function"] if match else frame
-        if not _ALLOCATOR.fullmatch(_SUFFIX.sub("", _SUFFIX.sub("", name))):
+        if not _ALLOCATOR.fullmatch(base_name(name)):
             break
     return name
