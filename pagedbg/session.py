@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pagedbg.capture.directory import Capture
     from pagedbg.capture.recording.recording import Recording
-    from pagedbg.capture.recovery.recover import Recorder
+    from pagedbg.capture.recovery.recovered_rings import RecoveredRecorder
     from pagedbg.target.opening import Target
 
 _CONFIG_KEY = "pagedbg.session"
@@ -67,7 +67,7 @@ class Session:
         return duckdb.connect(config={"threads": 1, "memory_limit": "512MB", **without})
 
     @functools.cached_property
-    def recorders(self) -> tuple[list[Recorder], list[str]]:
+    def recorders(self) -> tuple[list[RecoveredRecorder], list[str]]:
         """
         What was recording in the dump, and sentences on what cannot be used of it.
         """
@@ -75,7 +75,7 @@ class Session:
 
         return find_recorders(self.target) if self.target.dump is not None else ([], [])
 
-    def recover(self, recorder: Recorder) -> None:
+    def recover(self, recorder: RecoveredRecorder) -> None:
         """Open what is in a recorder's rings as the capture."""
         from pagedbg.capture.directory import Capture
         from pagedbg.capture.recovery.recover import recover

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pagedbg.schema.allocation import STATES
 from pagedbg.schema.table import Column
-from pagedbg.sources.capture_dump_names import Names
+from pagedbg.sources.capture_dump_names import ChainedNames
 
 COLUMNS = (
     Column("pfn", "hex"),
@@ -59,7 +59,7 @@ class Key(NamedTuple):
 
     column: Column
     members: Callable[[NDArray[Any]], list[NDArray[Any]]]
-    value: Callable[[Names, NDArray[Any]], Any]
+    value: Callable[[ChainedNames, NDArray[Any]], Any]
 
 
 def _member(name: str) -> Callable[[NDArray[Any]], list[NDArray[Any]]]:

@@ -27,7 +27,7 @@ from pagedbg.shell.table_options import (
     sort_rows,
     without,
 )
-from pagedbg.sources.capture_dump_names import Names
+from pagedbg.sources.capture_dump_names import ChainedNames
 from pagedbg.sources.capture_names import Captured, need_capture, what_is_missing
 from pagedbg.sources.capture_selection import CaptureSelection
 from pagedbg.sources.comparison import comparison, evidence_of
@@ -135,7 +135,7 @@ class _Query:
     def __init__(self, session: Session, args: argparse.Namespace) -> None:
         self._args = args
         capture = need_capture(session)
-        self._names = Names(session, Captured(session, capture))
+        self._names = ChainedNames(session, Captured(session, capture))
         self._page_size = capture.page_size
         against = comparison(session, self._names.captured)
         events = capture.events()

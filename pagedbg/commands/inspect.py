@@ -12,7 +12,7 @@ from drgn import Program
 
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.mm.page_state import ABSENT, PageState, page_states
-from pagedbg.output.page_text import PageRecord
+from pagedbg.output.page_text import PageRecord, range_lines
 from pagedbg.schema.table import Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
@@ -124,7 +124,7 @@ def _many(prog: Program, rows: PageRows, place: Place) -> Table:
         COLUMNS,
         rows.batches(place.ranges),
         notes=rows.notes,
-        text=rows.compact(place.ranges),
+        text=range_lines(rows, place.ranges),
     )
 
 

@@ -30,10 +30,10 @@ from pagedbg.output.printable import printable
 from pagedbg.schema.owner_record import ALLOCATED, FREED, GREATEST_ORDER
 from pagedbg.session import Session
 from pagedbg.sources.page_address import Place
-from pagedbg.sources.page_facts import PageRows
+from pagedbg.sources.page_facts import COLUMNS, PageRows
 from pagedbg.target.links import UNREADABLE, limited
 
-__all__ = ("PageRecord",)
+__all__ = ("PageRecord", "range_lines")
 
 # Kinds of pages that processes map.
 _MAPPED_KINDS = (
@@ -279,3 +279,35 @@ class PageRecord:
                 f"{sum(again)} pages, freed and allocated again:"
                 f" {pfn_ranges(head, again)}",
             )
+
+
+_RANGE = ("pfn", "state", "order", "pid", "comm", "function", "what it is")
+_RANGE_WIDTHS = (10, 9, 5, 9, 15, 34, 0)
+
+
+def range_lines(rows: PageRows, ranges: Iterable[tuple[int, int]]) -> Iterator[str]:
+    """Draw ranges of pages: a line for each, with the columns that matter most."""
+    yield _aligned(_RANGE)
+    at = {column.name: i for i, column in enumerate(COLUMNS)}
+    for batch in rows.batches(ranges):
+        for row in batch:
+            handle, comm = row[at["handle"]], row[at["comm"]]
+            detail = row[at["detail"]]
+            yield _aligned(
+                (
+                    f"{row[at['pfn']]:#x}",
+                    row[at["state"]],
+                    row[at["order"]],
+                    row[at["pid"]],
+                    None if comm is None else printable(comm),
+                    rows.lookup.function(handle) if handle else None,
+                    row[at["kind"]] + (f": {printable(detail)}" if detail else ""),
+                )
+            )
+
+
+def _aligned(cells: Iterable[object]) -> str:
+    return "  ".join(
+        ("-" if cell is None else str(cell)).ljust(width)
+        for cell, width in zip(cells, _RANGE_WIDTHS, strict=True)
+    ).rstrip()

@@ -13,7 +13,7 @@ from pagedbg.sources.kernel_names import Lookup
 from pagedbg.sources.stack_frames import function_of, module_of
 
 
-class Names:
+class ChainedNames:
     """
     What numbers stand for: by the capture, and for what it has not saved by the kernel
     of a dump.

@@ -14,7 +14,6 @@ from pagedbg.mm.page_owner import page_owner_compiled, page_owner_inited
 from pagedbg.mm.page_owner_bulk import page_owner_states, read_page_owners
 from pagedbg.mm.page_state import ABSENT, PageState, page_states
 from pagedbg.mm.pageblock_flags import NO_MIGRATETYPE, migratetype_of_pfns
-from pagedbg.output.printable import printable
 from pagedbg.schema.owner_record import ALLOCATED, FREED, NEVER
 from pagedbg.schema.table import Column, Row
 from pagedbg.session import Session
@@ -231,36 +230,6 @@ class PageRows:
                 else:
                     self.unread += 1
         return result
-
-    def compact(self, ranges: Iterable[tuple[int, int]]) -> Iterator[str]:
-        """
-        Draw ranges for people: a line for each page, with the columns that matter most.
-        """
-        widths = (10, 9, 5, 9, 15, 34)
-        names = ("pfn", "state", "order", "pid", "comm", "function", "what it is")
-        yield "  ".join(
-            name.ljust(width) for name, width in zip(names, (*widths, 0), strict=True)
-        ).rstrip()
-        at = {column.name: i for i, column in enumerate(COLUMNS)}
-        for rows in self.batches(ranges):
-            for row in rows:
-                handle = row[at["handle"]]
-                what = row[at["kind"]] + (
-                    f": {printable(row[at['detail']])}" if row[at["detail"]] else ""
-                )
-                cells = (
-                    f"{row[at['pfn']]:#x}",
-                    row[at["state"]],
-                    row[at["order"]],
-                    row[at["pid"]],
-                    None if row[at["comm"]] is None else printable(row[at["comm"]]),
-                    self.lookup.function(handle) if handle else None,
-                    what,
-                )
-                yield "  ".join(
-                    ("-" if cell is None else str(cell)).ljust(width)
-                    for cell, width in zip(cells, (*widths, 0), strict=True)
-                ).rstrip()
 
 
 def _kind(

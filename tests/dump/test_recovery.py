@@ -29,7 +29,8 @@ from hypothesis import strategies as st
 from known import ORDINARY, SAMPLE, Run, check, look_at
 from make_elf import PAGE, ElfCore
 
-from pagedbg.capture.recovery.recover import Recorder, find_recorders
+from pagedbg.capture.recovery.recover import find_recorders
+from pagedbg.capture.recovery.recovered_rings import RecoveredRecorder
 from pagedbg.mm.bulk_read import read_array
 from pagedbg.schema import event_record
 from pagedbg.schema.event_record import HEADER, RECORD
@@ -52,25 +53,27 @@ def target() -> Target:
 
 
 @pytest.fixture(scope="module")
-def recorder(target: Target) -> Recorder:
+def recorder(target: Target) -> RecoveredRecorder:
     (found,), said = find_recorders(target)
     assert said == []
     return found
 
 
-def base_of(recorder: Recorder) -> int:
+def base_of(recorder: RecoveredRecorder) -> int:
     """Where its memory begins."""
     return recorder._address(RECORD)[0] - int(recorder.header["slots_at"])
 
 
-def events_of(recorder: Recorder) -> np.ndarray[Any, Any]:
+def events_of(recorder: RecoveredRecorder) -> np.ndarray[Any, Any]:
     return np.concatenate([ring.records for _, ring in recorder.rings()])
 
 
 # ---- as it is ----------
 
 
-def test_the_flight_recorder_is_found_and_described(recorder: Recorder) -> None:
+def test_the_flight_recorder_is_found_and_described(
+    recorder: RecoveredRecorder,
+) -> None:
     assert (recorder.backend, recorder.attach, recorder.filters) == (
         "kmod",
         "module",
@@ -84,7 +87,9 @@ def test_the_flight_recorder_is_found_and_described(recorder: Recorder) -> None:
     )
 
 
-def test_of_each_order_no_more_is_recorded_than_was_seen(recorder: Recorder) -> None:
+def test_of_each_order_no_more_is_recorded_than_was_seen(
+    recorder: RecoveredRecorder,
+) -> None:
     counters, known = recorder.counters
     assert known.all()
     assert (counters["recorded"] <= counters["seen"]).all()
@@ -213,7 +218,7 @@ def test_a_dump_with_no_recorder_in_it_says_so(pagedbg: Run) -> None:
 class Overlay:
     """A recorder's memory, as tests change it: bytes, and pages that are not there."""
 
-    def __init__(self, target: Target, recorder: Recorder) -> None:
+    def __init__(self, target: Target, recorder: RecoveredRecorder) -> None:
         self._base, self.size = base_of(recorder), int(recorder.header["size"])
         found, known = read_array(
             target.prog, self._base, self.size, np.dtype(np.uint8)
@@ -243,7 +248,9 @@ FUZZ = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 Damaged = tuple[Target, Overlay, Any]
 
 
-def recovered(target: Target) -> tuple[list[Recorder], list[str], set[bytes], int]:
+def recovered(
+    target: Target,
+) -> tuple[list[RecoveredRecorder], list[str], set[bytes], int]:
     """What is found, what is said, the events, and how many are said to be missing."""
     recorders, said = find_recorders(target)
     events, missing = set(), 0
@@ -391,7 +398,7 @@ def restored(elf: ElfCore) -> Iterator[list[Any]]:
 
 
 def test_without_the_list_of_modules_the_rings_are_found_by_how_they_begin(
-    target: Target, recorder: Recorder, elf: ElfCore, restored: list[Any]
+    target: Target, recorder: RecoveredRecorder, elf: ElfCore, restored: list[Any]
 ) -> None:
     restored.append(
         elf.write(
@@ -407,7 +414,7 @@ def test_without_the_list_of_modules_the_rings_are_found_by_how_they_begin(
 
 
 def test_a_list_that_goes_round_in_circles_is_no_trap(
-    target: Target, recorder: Recorder, elf: ElfCore, restored: list[Any]
+    target: Target, recorder: RecoveredRecorder, elf: ElfCore, restored: list[Any]
 ) -> None:
     first = target.prog.read_u64(target.prog.symbol("modules").address)
     restored.append(elf.write(first, struct.pack("<Q", first)))
@@ -432,7 +439,7 @@ def test_a_log_that_goes_round_in_circles_is_refused(
 
 
 def test_a_pointer_that_is_damaged_is_not_all_there_is(
-    target: Target, recorder: Recorder, elf: ElfCore, restored: list[Any]
+    target: Target, recorder: RecoveredRecorder, elf: ElfCore, restored: list[Any]
 ) -> None:
     symbols = {
         symbol.name: symbol.address
@@ -453,7 +460,7 @@ def test_noise_all_over_memory(elf: ElfCore, restored: list[Any], seed: int) -> 
 
 
 def test_an_overwritten_header_is_said_and_the_rest_still_answers(
-    recorder: Recorder, elf: ElfCore, restored: list[Any]
+    recorder: RecoveredRecorder, elf: ElfCore, restored: list[Any]
 ) -> None:
     restored.append(elf.write(base_of(recorder), bytes(64)))
     results = look_at(elf.path, *COMMANDS, "owners --by order")
@@ -470,7 +477,7 @@ def test_an_overwritten_header_is_said_and_the_rest_still_answers(
 
 
 def test_overwritten_records_are_counted_and_left_out(
-    recorder: Recorder, elf: ElfCore, restored: list[Any]
+    recorder: RecoveredRecorder, elf: ElfCore, restored: list[Any]
 ) -> None:
     _, ring = max(recorder.rings(), key=lambda each: len(each[1].records))
     cpu = int(ring.records["cpu"][0])
@@ -492,7 +499,7 @@ def test_overwritten_records_are_counted_and_left_out(
 
 
 def test_counters_that_are_not_in_the_dump_are_not_taken_for_none(
-    target: Target, recorder: Recorder, tmp_path: Path
+    target: Target, recorder: RecoveredRecorder, tmp_path: Path
 ) -> None:
     address = base_of(recorder) + int(recorder.header["cpus_at"])
     gone = follow_phys(target.prog["init_mm"].address_of_(), address).value_() // PAGE

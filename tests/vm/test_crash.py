@@ -21,7 +21,8 @@ import pytest
 from booted import KERNELS, crash_in, dump, pagedbg
 
 from pagedbg.capture.directory import Capture
-from pagedbg.capture.recovery.recover import Recorder, find_recorders
+from pagedbg.capture.recovery.recover import find_recorders
+from pagedbg.capture.recovery.recovered_rings import RecoveredRecorder
 from pagedbg.schema.event_record import RECORD
 from pagedbg.target.opening import open_target
 
@@ -69,7 +70,7 @@ class Died:
     out: Path
     cores: dict[str, Path]
     drained: dict[str, Capture]
-    recorders: dict[str, dict[str, Recorder]]
+    recorders: dict[str, dict[str, RecoveredRecorder]]
 
     def rows(self, *arguments: str | Path) -> list[dict[str, Any]]:
         answer = pagedbg(*arguments, "--format", "jsonl")
@@ -94,7 +95,7 @@ def died(
     )
 
 
-def in_rings(recorder: Recorder) -> np.ndarray:
+def in_rings(recorder: RecoveredRecorder) -> np.ndarray:
     return np.concatenate([ring.records for _, ring in recorder.rings()])
 
 

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The rings of BPF programs in a dump: values of the maps that a program uses."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from drgn import FaultError, Object, TypeKind, container_of
+from drgn.helpers.linux.bpf import bpf_prog_for_each, bpf_prog_used_maps
+from drgn.helpers.linux.cpumask import for_each_possible_cpu
+from drgn.helpers.linux.percpu import per_cpu_ptr
+
+from pagedbg.capture.backends.bpf import BPF, KPROBE, TRACEPOINT, TRAMPOLINE
+from pagedbg.capture.backends.hooks import TRACEPOINTS, find_hooks
+from pagedbg.capture.recovery.recovered_rings import RecoveredRecorder
+from pagedbg.errors import PagedbgError
+from pagedbg.mm.bulk_read import read_array
+from pagedbg.mm.page_owner import page_owner_inited
+from pagedbg.schema.event_record import CPU, FILTER, HEADER, RECORD
+from pagedbg.target.links import UNREADABLE, bounded
+
+if TYPE_CHECKING:
+    from pagedbg.target.opening import Target
+
+
+_ARRAYS = {
+    "pagedbg_header": HEADER,
+    "pagedbg_filter": FILTER,
+    "pagedbg_cpu": CPU,
+    "pagedbg_slot": RECORD,
+}
+
+
+@dataclasses.dataclass
+class _Programs:
+    """Programs that use one header, and the maps that they use."""
+
+    programs: list[Object]
+    maps: dict[str, Object]
+
+
+class _Bpf(RecoveredRecorder):
+    """Programs and their maps, arrays of one structure each."""
+
+    backend = BPF
+
+    def __init__(self, target: Target, found: _Programs) -> None:
+        missing = _ARRAYS.keys() - found.maps.keys()
+        if missing:
+            raise PagedbgError(f"none of its programs has the map {min(missing)}")
+        self._arrays = {
+            what: _array(found.maps[name], what) for name, what in _ARRAYS.items()
+        }
+        super().__init__(target.prog, self._arrays[HEADER])
+        entries = tuple(found.maps[name].max_entries.value_() for name in _ARRAYS)
+        if entries != (1, 2, self.cpus, self.cpus * self.slots):
+            raise PagedbgError("the header of its rings is damaged")
+        self._stacks = found.maps.get("pagedbg_stack")
+        self._describe(target, found.programs)
+
+    def _describe(self, target: Target, programs: list[Object]) -> None:
+        kprobe, raw_tracepoint, tracing = (
+            target.prog.constant(f"BPF_PROG_TYPE_{kind}").value_()
+            for kind in ("KPROBE", "RAW_TRACEPOINT", "TRACING")
+        )
+        kinds = {program.type.value_() for program in programs}
+        hooks = find_hooks(target)
+        if not page_owner_inited(target.prog):
+            self.attach, self.functions = TRACEPOINT, dict(TRACEPOINTS)
+        elif kprobe in kinds:
+            # Called after the event: set_entry, set_migrate_return, as far as there is
+            # room for a name.
+            names = [_text(program.aux.name).rpartition("_")[0] for program in programs]
+            self.attach, self.functions = (
+                KPROBE,
+                {
+                    event: name
+                    for event, name in hooks.items()
+                    if event.replace(" ", "_") in names
+                },
+            )
+        else:
+            names = [
+                _text(program.aux.attach_func_name)
+                for program in programs
+                if program.type.value_() == tracing
+            ]
+            self.attach, self.functions = (
+                TRAMPOLINE,
+                {event: name for event, name in hooks.items() if name in names},
+            )
+            if raw_tracepoint in kinds:
+                self.attach, self.functions = (
+                    TRACEPOINT,
+                    {**self.functions, "set": TRACEPOINTS["set"]},
+                )
+        try:
+            self.missed = sum(_misses(program) for program in programs)
+        except UNREADABLE:
+            self.missed = None
+
+    def _address(self, what: np.dtype[Any]) -> tuple[int, int]:
+        return self._arrays[what], what.itemsize
+
+    def stack(self, number: int) -> list[int]:
+        """The return addresses of a BPF stack id (``struct stack_map_bucket``)."""
+        if self._stacks is None:
+            return []
+        table = container_of(self._stacks, "struct bpf_stack_map", "map")
+        try:
+            if number >= table.n_buckets.value_() or not (
+                bucket := table.buckets[number]
+            ):
+                return []
+            address, count = bucket.data.address_of_().value_(), bucket.nr.value_()
+            if count > self._stacks.value_size.value_() // 8:
+                return []
+            pcs, known = read_array(self.prog, address, count, np.dtype("<u8"))
+        except UNREADABLE:
+            return []
+        return pcs[known].tolist()  # type: ignore[no-any-return]
+
+
+def find_bpf(target: Target, said: list[str]) -> Iterator[Any]:
+    if not target.has_symbol("prog_idr"):
+        return
+    found: dict[int, _Programs] = {}
+    unread = 0
+    for program in bounded(bpf_prog_for_each(target.prog)):
+        try:
+            maps = {
+                _text(used.name): used for used in bounded(bpf_prog_used_maps(program))
+            }
+        except UNREADABLE:
+            unread += 1
+            continue
+        if (header := maps.get("pagedbg_header")) is not None:
+            group = found.setdefault(header.value_(), _Programs([], {}))
+            group.programs.append(program)
+            group.maps.update(maps)
+    if unread:
+        said.append(
+            f"{unread} BPF programs could not be read: they may have been recording."
+        )
+    for group in found.values():
+        yield functools.partial(_Bpf, target, group)
+
+
+def _array(bpf_map: Object, what: np.dtype[Any]) -> int:
+    """Where the first element of an array is."""
+    array = container_of(bpf_map, "struct bpf_array", "map")
+    if array.elem_size.value_() != what.itemsize:
+        raise PagedbgError(f"its map {_text(bpf_map.name)} is damaged")
+    address: int | None = array.value.address_
+    assert address is not None
+    return address
+
+
+def _misses(program: Object) -> int:
+    """``recursion_misses`` of its ``fdinfo`` (``bpf_prog_get_stats()``)."""
+    return sum(
+        _number(per_cpu_ptr(program.stats, cpu).misses)
+        for cpu in for_each_possible_cpu(program.prog_)
+    )
+
+
+def _number(value: Object) -> int:
+    """The number in a ``u64_stats_t``, which wraps it several times."""
+    while value.type_.unaliased_kind() == TypeKind.STRUCT:
+        kind: Any = value.type_.unaliased()
+        value = value.member_(kind.members[0].name)
+    return int(value.value_())
+
+
+def _text(chars: Object) -> str:
+    try:
+        text: str = chars.string_().decode(errors="replace")
+    except FaultError:
+        return ""
+    return text
