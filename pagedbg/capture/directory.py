@@ -33,7 +33,7 @@ META, EVENTS, STACKS, PAGES = "meta.json", "events.bin", "stacks.jsonl", "pages.
 
 META_SYNCED = "meta.json.synced"
 """
-What ``capture_meta.json`` said when all that it counts was on the disk: for a machine
+What ``meta.json`` said when all that it counts was on the disk: for a machine
 that lost its power.
 """
 
@@ -78,7 +78,7 @@ class Capture:
     """
     A capture.
 
-    ``meta`` is its ``capture_meta.json``. ``clock`` says what its times are:
+    ``meta`` is its ``meta.json``. ``clock`` says what its times are:
     ``"local"`` are ``local_clock()``'s, as page_owner's are, and ``"monotonic"`` are
     CLOCK_MONOTONIC's.
     """

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from pagedbg.analysis.correlation import Correlation, correlate
 from pagedbg.analysis.grouping import group
-from pagedbg.commands._correlate_columns import COLUMNS, KEYS, LIFETIMES, SUMS, Key
 from pagedbg.errors import UsageError
 from pagedbg.schema.allocation import CONTRADICTIONS, STATES
 from pagedbg.schema.table import Column, Row, Table
@@ -26,6 +25,13 @@ from pagedbg.shell.table_options import (
     parse_top,
     sort_rows,
     without,
+)
+from pagedbg.sources.allocation_columns import (
+    COLUMNS,
+    KEYS,
+    LIFETIMES,
+    SUMS,
+    AllocationKey,
 )
 from pagedbg.sources.capture_dump_names import ChainedNames
 from pagedbg.sources.capture_names import Captured, need_capture, what_is_missing
@@ -278,7 +284,7 @@ class _Query:
 
     def _summed(
         self,
-        keys: Sequence[Key],
+        keys: Sequence[AllocationKey],
         sums: Callable[[NDArray[np.intp], int], list[list[Any]]],
         index: int,
         descending: bool,

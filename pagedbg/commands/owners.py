@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from pagedbg.analysis.grouping import Tally, summarize
-from pagedbg.commands._owners_columns import COLUMNS, KEYS, SUMS, Key
 from pagedbg.errors import UsageError
 from pagedbg.mm.page_owner_blocks import for_each_block
 from pagedbg.schema.blocks import Blocks
@@ -29,6 +28,7 @@ from pagedbg.shell.table_options import (
     sort_rows,
     without,
 )
+from pagedbg.sources.block_columns import COLUMNS, KEYS, SUMS, BlockKey
 from pagedbg.sources.capabilities import capabilities_of
 from pagedbg.sources.capture_blocks import CaptureLookup, capture_blocks
 from pagedbg.sources.kernel_names import Lookup
@@ -308,7 +308,7 @@ class _Query:
         )
 
     def _summed(
-        self, keys: Sequence[Key], sort: str, descending: bool
+        self, keys: Sequence[BlockKey], sort: str, descending: bool
     ) -> Iterator[list[Row]]:
         lookup, tally, widths = self._lookup, Tally(), [0] * len(keys)
         for _, blocks in self._blocks():

@@ -51,7 +51,7 @@ LIFETIMES = (
 )
 
 
-class Key(NamedTuple):
+class AllocationKey(NamedTuple):
     """
     Something to sum up by: the members that tell one value from another, and what the
     value of a row of them is.
@@ -67,43 +67,43 @@ def _member(name: str) -> Callable[[NDArray[Any]], list[NDArray[Any]]]:
 
 
 KEYS = {
-    "stack": Key(
+    "stack": AllocationKey(
         Column("stack", "stack"),
         _member("handle"),
         lambda names, row: tuple(names.stack(int(row["handle"]))),
     ),
-    "module": Key(
+    "module": AllocationKey(
         Column("module"),
         _member("handle"),
         lambda names, row: names.module(int(row["handle"])),
     ),
-    "function": Key(
+    "function": AllocationKey(
         Column("function"),
         _member("handle"),
         lambda names, row: names.function(int(row["handle"])),
     ),
-    "comm": Key(
+    "comm": AllocationKey(
         Column("comm"),
         lambda rows: list(rows["comm"].T),
         lambda names, row: names.captured.comm(row["comm"]),
     ),
-    "pid": Key(
+    "pid": AllocationKey(
         Column("pid", "int"), _member("pid"), lambda names, row: int(row["pid"])
     ),
-    "order": Key(
+    "order": AllocationKey(
         Column("order", "int"), _member("order"), lambda names, row: int(row["order"])
     ),
-    "gfp": Key(
+    "gfp": AllocationKey(
         Column("gfp"),
         _member("gfp_mask"),
         lambda names, row: names.captured.gfp(int(row["gfp_mask"])),
     ),
-    "migratetype": Key(
+    "migratetype": AllocationKey(
         Column("migratetype"),
         _member("gfp_mask"),
         lambda names, row: names.captured.migratetype(int(row["gfp_mask"])),
     ),
-    "state": Key(
+    "state": AllocationKey(
         Column("state"), _member("state"), lambda names, row: STATES[row["state"]]
     ),
 }

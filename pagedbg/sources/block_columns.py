@@ -51,7 +51,7 @@ _AGES = (
 _AGE_LIMITS = np.array([limit * 10**9 for _, limit in _AGES if limit], np.int64)
 
 
-class Key(NamedTuple):
+class BlockKey(NamedTuple):
     """
     Something to sum up by: which integer columns tell one value from another, and what
     the value of a row of them is.
@@ -99,19 +99,23 @@ def _ages(lookup: Lookup, blocks: Blocks) -> list[NDArray[Any]]:
 
 
 KEYS = {
-    "order": Key(Column("order", "int"), lambda lookup, blocks: [blocks.order], _plain),
-    "comm": Key(
+    "order": BlockKey(
+        Column("order", "int"), lambda lookup, blocks: [blocks.order], _plain
+    ),
+    "comm": BlockKey(
         Column("comm"), lambda lookup, blocks: list(blocks.column("comm").T), _comms
     ),
-    "pid": Key(Column("pid", "int"), _record("pid"), _plain),
-    "stack": Key(Column("stack", "stack"), _record("handle"), _stacks),
-    "module": Key(Column("module"), _record("handle"), _through(Lookup.module)),
-    "function": Key(Column("function"), _record("handle"), _through(Lookup.function)),
-    "gfp": Key(Column("gfp"), _record("gfp_mask"), _through(Lookup.gfp)),
-    "migratetype": Key(
+    "pid": BlockKey(Column("pid", "int"), _record("pid"), _plain),
+    "stack": BlockKey(Column("stack", "stack"), _record("handle"), _stacks),
+    "module": BlockKey(Column("module"), _record("handle"), _through(Lookup.module)),
+    "function": BlockKey(
+        Column("function"), _record("handle"), _through(Lookup.function)
+    ),
+    "gfp": BlockKey(Column("gfp"), _record("gfp_mask"), _through(Lookup.gfp)),
+    "migratetype": BlockKey(
         Column("migratetype"), _record("gfp_mask"), _through(Lookup.migratetype)
     ),
-    "zone": Key(
+    "zone": BlockKey(
         Column("zone"),
         lambda lookup, blocks: [lookup.zones(blocks.pfn)[1]],
         _through(
@@ -120,10 +124,10 @@ KEYS = {
             )
         ),
     ),
-    "node": Key(
+    "node": BlockKey(
         Column("node", "int"), lambda lookup, blocks: [lookup.nodes(blocks.pfn)], _plain
     ),
-    "age": Key(
+    "age": BlockKey(
         Column("age"),
         _ages,
         _through(lambda lookup, index: None if index < 0 else _AGES[index][0]),
