@@ -30,7 +30,8 @@ from drgn import (
 
 from pagedbg.errors import PagedbgError
 from pagedbg.target.btf import Btf
-from pagedbg.target.dumpfile import DumpFile, open_file, recognize, recognize_open
+from pagedbg.target.dump_header import DumpFile
+from pagedbg.target.dumpfile import open_file, recognize, recognize_open
 from pagedbg.target.globals import GlobalFinder
 from pagedbg.target.kallsyms import (
     load_dumped_symbols,

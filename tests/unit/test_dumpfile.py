@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from pagedbg.cli import SAMPLE
 from pagedbg.errors import PagedbgError
-from pagedbg.target.dumpfile import DumpFile, recognize
+from pagedbg.target.dump_header import DumpFile
+from pagedbg.target.dumpfile import recognize
 
 ET_REL, ET_EXEC, ET_DYN, ET_CORE = 1, 2, 3, 4
 PT_LOAD, PT_NOTE = 1, 4
