@@ -213,7 +213,8 @@ def _run(args: argparse.Namespace, interrupts: Interrupts) -> int:
     with interrupts.fatal():
         from drgn import Program
 
-        from pagedbg.target.opening import Target, open_target
+        from pagedbg.target.opening import open_target
+        from pagedbg.target.target import Target
 
         capture = _open_capture(args.capture) if args.capture else None
         target = (

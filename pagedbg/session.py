@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pagedbg.capture.directory import Capture
     from pagedbg.capture.recording.recording import Recording
     from pagedbg.capture.recovery.recovered_rings import RecoveredRecorder
-    from pagedbg.target.opening import Target
+    from pagedbg.target.target import Target
 
 _CONFIG_KEY = "pagedbg.session"
 
@@ -129,7 +129,7 @@ class Session:
         """
         session = prog.config.get(_CONFIG_KEY)
         if session is None:
-            from pagedbg.target.opening import Target
+            from pagedbg.target.target import Target
 
             session = Session(Target.of(prog))
             session.keep()

@@ -23,8 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from pagedbg.capture.backends.bpf import KPROBE, TRACEPOINT, TRAMPOLINE, BpfBackend
+from pagedbg.capture.backends.bpf import BpfBackend
 from pagedbg.capture.backends.bpf_image import sources
+from pagedbg.capture.backends.bpf_programs import KPROBE, TRACEPOINT, TRAMPOLINE
 from pagedbg.capture.backends.kmod import KmodBackend
 from pagedbg.capture.rings import Ring
 from pagedbg.capture.writer import CaptureWriter

@@ -26,7 +26,8 @@ from pagedbg.capture.recovery.recover import find_recorders
 from pagedbg.mm.page_ext import pfn_to_page_ext
 from pagedbg.mm.page_state import pfn_state
 from pagedbg.target.globals import GLOBALS
-from pagedbg.target.opening import Target, open_target
+from pagedbg.target.opening import open_target
+from pagedbg.target.target import Target
 
 EHDR = [
     (16, 2),

@@ -106,7 +106,8 @@ def _commands(
     from pagedbg.session import Session
     from pagedbg.shell.execute import execute
     from pagedbg.shell.failures import exit_status, explain
-    from pagedbg.target.opening import Target, open_target
+    from pagedbg.target.opening import open_target
+    from pagedbg.target.target import Target
 
     def say(**what: Any) -> None:
         sys.stdout.flush()

@@ -17,7 +17,7 @@ from pagedbg.mm.mmzone import zone_spans
 from pagedbg.mm.page_owner import page_owner_inited, special_handles
 
 if TYPE_CHECKING:
-    from pagedbg.target.opening import Target
+    from pagedbg.target.target import Target
 
 
 def kernel_of(target: Target) -> dict[str, Any]:

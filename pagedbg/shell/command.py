@@ -27,7 +27,7 @@ which group, and describes it. What follows by itself:
 * ``table=True`` adds ``--format {text,json,jsonl,csv}`` and ``-o FILE``; the returned
   :class:`Table` is drawn to ``sys.stdout``, where a pager, a pipe or a redirection has
   been put already;
-* ``needs`` are names of :meth:`pagedbg.target.opening.Target.capabilities`; where one
+* ``needs`` are names of :meth:`pagedbg.target.target.Target.capabilities`; where one
   is missing the command is not run, and says what is missing and how to get it;
 * a command that has no table prints to ``sys.stdout`` and returns None;
 * to refuse what was typed, raise :class:`UsageError` (also from an argument's ``type=``

@@ -24,7 +24,7 @@ from pagedbg.target.links import UNREADABLE
 from pagedbg.target.switches import FTRACE, KPROBES, WAYS_OUT, is_off
 
 if TYPE_CHECKING:
-    from pagedbg.target.opening import Target
+    from pagedbg.target.target import Target
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,8 @@ import pytest
 from debugfs_text import Record, parse
 from known import DATA, ORDINARY, Oracle, Run
 
-from pagedbg.target.opening import Target, open_target
+from pagedbg.target.opening import open_target
+from pagedbg.target.target import Target
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ from pagedbg.errors import PagedbgError
 from pagedbg.mm.page_ext import pfn_to_page_ext
 from pagedbg.mm.page_state import page_states
 from pagedbg.target.kallsyms import load_hidden_symbols
-from pagedbg.target.opening import Target
+from pagedbg.target.target import Target
 
 COMMANDS = (
     "status",

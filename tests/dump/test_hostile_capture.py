@@ -26,7 +26,7 @@ from pagedbg.schema.event_record import RECORD
 from pagedbg.schema.owner_record import PAGE_RECORD
 from pagedbg.session import Session
 from pagedbg.shell.execute import execute
-from pagedbg.target.opening import Target
+from pagedbg.target.target import Target
 
 COMMANDS = (
     "trace status",

@@ -15,7 +15,8 @@ from pagedbg.capture.recovery.recover import find_recorders
 from pagedbg.mm.page_owner_bulk import page_owners_of_pfns
 from pagedbg.schema.event_record import SET, SPLIT
 from pagedbg.schema.owner_record import ALLOCATED
-from pagedbg.target.opening import Target, open_target
+from pagedbg.target.opening import open_target
+from pagedbg.target.target import Target
 
 ORDER = 4
 LEAK = "leaky_rx_refill"

@@ -19,7 +19,7 @@ from pagedbg.mm.page_state import page_states
 from pagedbg.schema.owner_record import ALLOCATED
 from pagedbg.session import Session
 from pagedbg.shell.command import NAMESPACE
-from pagedbg.target.opening import Target
+from pagedbg.target.target import Target
 
 Run = Callable[[str], str]
 

@@ -16,7 +16,8 @@ from known import ORDINARY, SAMPLE, Run
 from pagedbg.mm.printk import LEVELS, printk_records
 from pagedbg.session import Session
 from pagedbg.shell.execute import execute
-from pagedbg.target.opening import Target, open_target
+from pagedbg.target.opening import open_target
+from pagedbg.target.target import Target
 
 PAGE = 4096
 

@@ -17,7 +17,7 @@ from pagedbg.mm.migrate import (
     migrate_reason_names,
     migratetype_names,
 )
-from pagedbg.target.opening import Target
+from pagedbg.target.target import Target
 
 
 def test_gfp_names(sample: Target) -> None:

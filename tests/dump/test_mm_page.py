@@ -28,7 +28,7 @@ from pagedbg.mm.page_state import (
     pfn_state,
 )
 from pagedbg.mm.rmap import page_mappings
-from pagedbg.target.opening import Target
+from pagedbg.target.target import Target
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ from pagedbg.mm.pageblock_flags import (
     pageblock_order,
     pageblock_start_pfn,
 )
-from pagedbg.target.opening import Target
+from pagedbg.target.target import Target
 
 
 def test_spans_agree_with_the_pages(sample: Target) -> None:

@@ -25,7 +25,7 @@ from pagedbg.schema.filter_words import participates
 from pagedbg.session import Session
 from pagedbg.shell.command import NAMESPACE
 from pagedbg.sources.stack_frames import function_of, module_of
-from pagedbg.target.opening import Target
+from pagedbg.target.target import Target
 
 Row = dict[str, Any]
 Owners = Callable[[str], list[Row]]

@@ -34,8 +34,9 @@ from pagedbg.capture.recovery.recovered_rings import RecoveredRecorder
 from pagedbg.mm.bulk_read import read_array
 from pagedbg.schema import event_record
 from pagedbg.schema.event_record import HEADER, RECORD
-from pagedbg.target.opening import Target, open_target
+from pagedbg.target.opening import open_target
 from pagedbg.target.symbols import module_symbols
+from pagedbg.target.target import Target
 
 COMMANDS = (
     "status",

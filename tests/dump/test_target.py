@@ -24,7 +24,8 @@ from pagedbg.mm.page_owner import (
 from pagedbg.sources.capabilities import capabilities_of
 from pagedbg.target.dumpfile import recognize
 from pagedbg.target.globals import GLOBALS, UndeclaredGlobal
-from pagedbg.target.opening import Target, open_target
+from pagedbg.target.opening import open_target
+from pagedbg.target.target import Target
 
 # ---- types and variables ----------
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from churn import churn
 
-from pagedbg.capture.backends.bpf import TRAMPOLINE, BpfBackend
+from pagedbg.capture.backends.bpf import BpfBackend
+from pagedbg.capture.backends.bpf_programs import TRAMPOLINE
 from pagedbg.capture.kernel_filter import everything
 
 DESCRIBE = Path(__file__).with_name("describe.py")

@@ -22,8 +22,8 @@ from unittest import mock
 import guest
 import kernels
 
-from pagedbg.capture.backends import bpf, hooks, kmod_build
-from pagedbg.capture.backends.bpf import KPROBE, TRACEPOINT, TRAMPOLINE
+from pagedbg.capture.backends import bpf_programs, hooks, kmod_build
+from pagedbg.capture.backends.bpf_programs import KPROBE, TRACEPOINT, TRAMPOLINE
 from pagedbg.capture.backends.hooks import HookedKernel
 from pagedbg.mm import page_ext, page_owner
 
@@ -80,8 +80,8 @@ def compile_programs(kernel: HookedKernel, images: Iterable[tuple[int, str]]) ->
     """Compile BPF programs for ``images``."""
     with ours():
         for slots, attach in images:
-            bpf.image_for(
-                bpf.hooked(kernel.functions, kernel.constants, attach),
+            bpf_programs.image_for(
+                bpf_programs.hooked(kernel.functions, kernel.constants, attach),
                 kernel.constants,
                 CPUS,
                 slots,

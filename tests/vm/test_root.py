@@ -21,7 +21,7 @@ from booted import LAB, OUT, PAGEDBG, Machine, boot
 from poison import Poison
 
 from pagedbg import trust
-from pagedbg.capture.backends.bpf import TRAMPOLINE
+from pagedbg.capture.backends.bpf_programs import TRAMPOLINE
 
 RUN = LAB.parent / "run"
 STRANGER = Path("/run/stranger")

@@ -13,7 +13,6 @@ import contextlib
 import ctypes
 import mmap
 import os
-import platform
 import re
 import shutil
 from collections.abc import Mapping
@@ -24,9 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pagedbg.capture.backends.backend import Backend, check_header, check_heard
-from pagedbg.capture.backends.bpf_image import Image, build, one_sentence
+from pagedbg.capture.backends.bpf_image import Image, one_sentence
+from pagedbg.capture.backends.bpf_programs import (
+    KPROBE,
+    hooked,
+    image_for,
+)
 from pagedbg.capture.backends.captured_stderr import quiet
 from pagedbg.capture.backends.grace_period import grace_period
+from pagedbg.capture.backends.libbcc import checked, library
 from pagedbg.errors import PagedbgError
 from pagedbg.schema import event_record
 from pagedbg.schema.event_record import CPU, FILTER, HEADER, RECORD
@@ -34,24 +39,10 @@ from pagedbg.schema.event_record import CPU, FILTER, HEADER, RECORD
 BPF = "bpf"
 """This back end."""
 
-TRAMPOLINE, KPROBE, TRACEPOINT = "trampoline", "kprobe", "tracepoint"
-"""
-How programs are attached. A tracepoint stands in for both set and reset where
-page_owner is off. Where it is on, for set alone: that spares page_owner from walking
-its stack through a trampoline, but misses what is allocated in bulk or as a contiguous
-range.
-"""
-
-_SPLITS = 4096
-_CALLS = 4096
-_STACKS = 16384
 
 # BPF_MAX_STACK_DEPTH of bcc's table of stacks.
 _STACK_DEPTH = 127
 
-# A return probe finds the stack pointer where the function's caller has it: above the
-# return address, which a probe at entry points to.
-_SP_AT_RETURN = 8 if platform.machine() == "x86_64" else 0
 
 # The events whose program runs when the function begins: the pages' records say all
 # there is to know.
@@ -79,7 +70,7 @@ class BpfBackend(Backend):
         self.attach = attach
         self.functions = {}
         self.failed = {}
-        self._lib = _library()
+        self._lib = library()
         self._image = Image({}, {}, {})
         self._links: list[tuple[str, int]] = []
         self._programs: dict[str, int] = {}
@@ -149,7 +140,7 @@ class BpfBackend(Backend):
         try:
             for path in sorted(PINS.iterdir()):
                 kind, _, name = path.name.partition(":")
-                found[kind][name] = _checked(self._lib.bpf_obj_get(str(path).encode()))
+                found[kind][name] = checked(self._lib.bpf_obj_get(str(path).encode()))
             self._maps = found["map"]
             self._links = [
                 (name.partition(":")[0], descriptor)
@@ -200,7 +191,7 @@ class BpfBackend(Backend):
             ) from None
 
     def _pin(self, name: str, descriptor: int) -> None:
-        _checked(self._lib.bpf_obj_pin(descriptor, str(PINS / name).encode()))
+        checked(self._lib.bpf_obj_pin(descriptor, str(PINS / name).encode()))
 
     def _map(self, cpus: int, slots: int) -> None:
         self._header = self._view("pagedbg_header", HEADER, 1)
@@ -213,7 +204,7 @@ class BpfBackend(Backend):
             with quiet():
                 for name, each in self._image.maps.items():
                     sizes = each.key_size, each.value_size, each.max_entries
-                    self._maps[name] = _checked(
+                    self._maps[name] = checked(
                         self._lib.bcc_create_map(
                             each.type, name.encode()[:15], *sizes, each.flags
                         )
@@ -290,14 +281,14 @@ class BpfBackend(Backend):
             self._link(event, lib.bpf_attach_kfunc(program))
 
     def _link(self, event: str, descriptor: int) -> None:
-        self._links.append((event, _checked(descriptor)))
+        self._links.append((event, checked(descriptor)))
 
     def _load(self, program: str, kind: int) -> int:
         """
         Load a program; by its name libbcc knows which function a trampoline is for.
         """
         code = self._image.linked(program, self._maps)
-        descriptor = _checked(
+        descriptor = checked(
             self._lib.bcc_prog_load(
                 kind, program.encode(), code, len(code), _LICENSE, 0, 0, None, 0
             )
@@ -373,111 +364,4 @@ def _event_name(kind: str, function: str) -> bytes:
     return f"{kind}_pagedbg_{os.getpid()}_{function}".encode()
 
 
-def hooked(
-    functions: Mapping[str, str], constants: Mapping[str, int | str], attach: str
-) -> dict[str, str]:
-    """
-    What programs are attached to: ``functions`` by event, but for what a tracepoint
-    stands in for.
-    """
-    return {
-        **functions,
-        **(
-            {"set": "mm_page_alloc"}
-            if attach == TRACEPOINT and constants["PAGE_OWNER"]
-            else {}
-        ),
-    }
-
-
-def image_for(
-    functions: Mapping[str, str],
-    constants: Mapping[str, int | str],
-    cpus: int,
-    slots: int,
-    attach: str,
-) -> Image:
-    """
-    The programs for a kernel, from the cache or compiled; on any machine.
-
-    :param functions: as from :func:`hooked`; this and the others as for
-        :meth:`BpfBackend.load`
-    :param cpus: how many CPUs the kernel may have
-    :raises PagedbgError: if they cannot be compiled
-    """
-    defines: dict[str, int | str] = {
-        "CPUS": cpus,
-        "SLOTS": slots,
-        "HOOKS": attach.upper(),
-        "SPLITS": _SPLITS,
-        "CALLS": _CALLS,
-        "STACKS": _STACKS,
-        "SP_AT_RETURN": _SP_AT_RETURN,
-        **{
-            "HOOK_" + event.upper().replace(" ", "_"): name
-            for event, name in functions.items()
-        },
-        **constants,
-    }
-    return build(defines)
-
-
-def _library() -> Any:
-    """libbcc with the functions that are used here (``src/cc/libbpf.h`` of bcc)."""
-    try:
-        lib = ctypes.CDLL("libbcc.so.0", use_errno=True)
-    except OSError as error:
-        raise PagedbgError(
-            f"bcc cannot be used ({error}): apt install python3-bpfcc"
-        ) from None
-    number, text, pointer, unsigned = (
-        ctypes.c_int,
-        ctypes.c_char_p,
-        ctypes.c_void_p,
-        ctypes.c_uint,
-    )
-    lib.bcc_create_map.argtypes = [number, text, number, number, number, number]
-    lib.bcc_prog_load.argtypes = [
-        number,
-        text,
-        text,
-        number,
-        text,
-        unsigned,
-        number,
-        text,
-        unsigned,
-    ]
-    lib.bpf_attach_kfunc.argtypes = [number]
-    lib.bpf_attach_kprobe.argtypes = [
-        number,
-        number,
-        text,
-        text,
-        ctypes.c_uint64,
-        number,
-    ]
-    lib.bpf_attach_raw_tracepoint.argtypes = [number, text]
-    lib.bpf_obj_pin.argtypes = [number, text]
-    lib.bpf_obj_get.argtypes = [text]
-    lib.bpf_lookup_elem.argtypes = [number, pointer, pointer]
-    return lib
-
-
-def _checked(descriptor: int) -> int:
-    """What a function of libbcc returned; OSError if it says that it failed."""
-    if descriptor < 0:
-        error = ctypes.get_errno() or -descriptor
-        raise OSError(error, os.strerror(error))
-    return descriptor
-
-
-__all__ = (
-    "BPF",
-    "KPROBE",
-    "TRACEPOINT",
-    "TRAMPOLINE",
-    "BpfBackend",
-    "hooked",
-    "image_for",
-)
+__all__ = ("BPF", "BpfBackend")

@@ -18,7 +18,7 @@ from pagedbg.mm.page_owner import page_owner_inited
 from pagedbg.mm.page_owner_bulk import has_tail_times
 
 if TYPE_CHECKING:
-    from pagedbg.target.opening import Target
+    from pagedbg.target.target import Target
 
 # The functions that may stand behind each event, the newest first.
 _FUNCTIONS = {

@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pagedbg.capture.backends import bpf, kmod
+from pagedbg.capture.backends import bpf, bpf_programs, kmod
 from pagedbg.capture.directory import now
 
 NOTE = Path("/run/pagedbg.json")
@@ -44,7 +44,7 @@ def find() -> dict[str, Any] | None:
     if kmod.loaded():
         backend, attach = kmod.KMOD, kmod.MODULE
     elif bpf.PINS.is_dir():
-        backend, attach = bpf.BPF, bpf.TRAMPOLINE
+        backend, attach = bpf.BPF, bpf_programs.TRAMPOLINE
     else:
         return None
     told: dict[str, Any] = {}

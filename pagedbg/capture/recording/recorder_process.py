@@ -12,11 +12,8 @@ closed, it stops.
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import json
 import os
-import select
 import signal
 import socket
 import time
@@ -24,14 +21,15 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 from numpy.typing import NDArray
 
 from pagedbg.capture.backends.backend import Backend
-from pagedbg.capture.backends.bpf import BPF, KPROBE, TRACEPOINT, TRAMPOLINE, BpfBackend
+from pagedbg.capture.backends.bpf import BpfBackend
 from pagedbg.capture.backends.kmod import KMOD, MODULE, KmodBackend
 from pagedbg.capture.directory import now, process_start
 from pagedbg.capture.recording import flight_recorder
+from pagedbg.capture.recording.attaching import attach, decode_filter, leave
+from pagedbg.capture.recording.lines import JsonLines
 from pagedbg.capture.recording.stack_feed import StackFeed
 from pagedbg.capture.rings import Ring
 from pagedbg.capture.writer import CaptureWriter
@@ -65,7 +63,7 @@ class Recorder:
     def __init__(self, asked: dict[str, Any]) -> None:
         """:raises PagedbgError: if nothing can be attached, or written"""
         self._asked = asked
-        self._filter = _decode(asked["filter"])
+        self._filter = decode_filter(asked["filter"])
         self._until = (
             time.monotonic() + asked["duration"] if asked["duration"] else None
         )
@@ -269,7 +267,7 @@ class Recorder:
 
     def set_filter(self, filter_: str, words: str) -> None:
         """Put another filter in force."""
-        self._filter = _decode(filter_)
+        self._filter = decode_filter(filter_)
         self._backend.set_filter(self._own_left_out())
         self._writer.meta.filters.append(Since(time.monotonic_ns(), storable(words)))
 
@@ -304,123 +302,12 @@ class Recorder:
         return {"size": self._writer.size}
 
 
-def attach(asked: dict[str, Any], filter_: NDArray[Any]) -> Backend:
-    """
-    Attach the first back end that can be, in one of its ways, of those that are asked
-    for.
-
-    :raises PagedbgError: if none can, with all reasons
-    """
-    known = asked["functions"], asked["constants"], asked["addresses"]
-    reasons: dict[str, list[str]] = {}
-    for backend, way in _ways(asked):
-        try:
-            if backend in asked["unusable"]:
-                raise PagedbgError(asked["unusable"][backend])
-            if backend == KMOD:
-                return KmodBackend.load(*known, slots=asked["slots"], filter_=filter_)
-            return BpfBackend.load(
-                *known, slots=asked["slots"], attach=way, filter_=filter_
-            )
-        except PagedbgError as error:
-            # What one way lacks others may lack, too.
-            why = str(error).rstrip(".")
-            if why not in reasons.setdefault(backend, []):
-                reasons[backend].append(why)
-    raise PagedbgError(
-        "; ".join(
-            f"{backend}: {'; '.join(why)}" if len(reasons) > 1 else "; ".join(why)
-            for backend, why in reasons.items()
-        )
-    )
-
-
-def _ways(asked: dict[str, Any]) -> list[tuple[str, str]]:
-    if not asked["kernel"]["page_owner"]:
-        if asked["attach"] not in ("auto", TRACEPOINT) or BPF not in asked["backends"]:
-            raise PagedbgError(
-                "page_owner is off, so that there are only tracepoints: leave --attach"
-                " and --backend out"
-            )
-        return [(BPF, TRACEPOINT)]
-    ways = {
-        BPF: [TRAMPOLINE, KPROBE] if asked["attach"] == "auto" else [asked["attach"]],
-        KMOD: [MODULE],
-    }
-    return [(backend, way) for backend in asked["backends"] for way in ways[backend]]
-
-
-def leave(asked: dict[str, Any]) -> dict[str, Any]:
-    """
-    Have events recorded with nobody to drain the rings.
-
-    :return: what is attached, as in a capture's ``meta.json``
-    :raises PagedbgError: if that cannot be, with the reason
-    """
-    if flight_recorder.find() is not None:
-        raise PagedbgError(
-            "something records by itself already: trace attach takes it over"
-        )
-    backend = attach(asked, _decode(asked["filter"]))
-    if isinstance(backend, BpfBackend):
-        try:
-            backend.pin()
-        except BaseException:
-            backend.close()
-            raise
-    flight_recorder.note(backend.name, backend.attach, asked["words"])
-    return {
-        "backend": backend.name,
-        "attach": backend.attach,
-        "functions": backend.functions,
-        "failed": backend.failed,
-    }
-
-
-def _decode(filter_: str) -> NDArray[Any]:
-    return (
-        np.frombuffer(base64.b64decode(filter_), event_record.FILTER).reshape(()).copy()
-    )
-
-
 def _outlive() -> None:
     """
     A machine that runs out of memory is what this is for: others are ended before it.
     """
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("-900")
-
-
-class _Lines:
-    """Lines of JSON over a socket, read without waiting longer than asked."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._buffer = b""
-        self.closed = False
-
-    def next(self, patience: float | None) -> dict[str, Any] | None:
-        """
-        The next object; None if there was none in time, or there will be none any more.
-        """
-        while b"\n" not in self._buffer:
-            if (
-                self.closed
-                or not select.select([self._connection], [], [], patience)[0]
-            ):
-                return None
-            data = self._connection.recv(1 << 16)
-            self.closed = not data
-            self._buffer += data
-        line, self._buffer = self._buffer.split(b"\n", 1)
-        request: dict[str, Any] = json.loads(line)
-        return request
-
-    def send(self, answer: dict[str, Any]) -> None:
-        try:
-            self._connection.sendall(json.dumps(answer).encode() + b"\n")
-        except OSError:
-            self.closed = True
 
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
@@ -434,7 +321,7 @@ def _give_up(number: int, frame: object) -> None:
 def main() -> int:
     """Record until told to stop."""
     connection = socket.socket(fileno=0)
-    lines = _Lines(connection)
+    lines = JsonLines(connection)
     asked = lines.next(None)
     if asked is None:
         return 1

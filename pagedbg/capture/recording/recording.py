@@ -32,7 +32,7 @@ from pagedbg.schema.capture_meta import Attached
 from pagedbg.schema.event_record import RECORD, most_slots
 
 if TYPE_CHECKING:
-    from pagedbg.target.opening import Target
+    from pagedbg.target.target import Target
 
 # Compiling under emulation, on a machine that is busy, takes its time, and a module
 # more.

@@ -14,7 +14,8 @@ from drgn.helpers.linux.bpf import bpf_prog_for_each, bpf_prog_used_maps
 from drgn.helpers.linux.cpumask import for_each_possible_cpu
 from drgn.helpers.linux.percpu import per_cpu_ptr
 
-from pagedbg.capture.backends.bpf import BPF, KPROBE, TRACEPOINT, TRAMPOLINE
+from pagedbg.capture.backends.bpf import BPF
+from pagedbg.capture.backends.bpf_programs import KPROBE, TRACEPOINT, TRAMPOLINE
 from pagedbg.capture.backends.hooks import TRACEPOINTS, find_hooks
 from pagedbg.capture.recovery.recovered_rings import RecoveredRecorder
 from pagedbg.errors import PagedbgError
@@ -24,7 +25,7 @@ from pagedbg.schema.event_record import CPU, FILTER, HEADER, RECORD
 from pagedbg.target.links import UNREADABLE, bounded
 
 if TYPE_CHECKING:
-    from pagedbg.target.opening import Target
+    from pagedbg.target.target import Target
 
 
 _ARRAYS = {

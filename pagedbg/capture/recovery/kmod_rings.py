@@ -27,7 +27,7 @@ from pagedbg.target.links import UNREADABLE, bounded
 from pagedbg.target.symbols import module_symbols
 
 if TYPE_CHECKING:
-    from pagedbg.target.opening import Target
+    from pagedbg.target.target import Target
 
 
 class _Module(RecoveredRecorder):

@@ -47,7 +47,7 @@ from pagedbg.schema.capture_meta import (
 from pagedbg.target.links import UNREADABLE
 
 if TYPE_CHECKING:
-    from pagedbg.target.opening import Target
+    from pagedbg.target.target import Target
 
 
 UNKNOWN_FILTER = "(the filter could not be read)"

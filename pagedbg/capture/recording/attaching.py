@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+Attaching the first back end that can be, of those that are asked for: to a recorder, or
+left alone.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pagedbg.capture.backends.backend import Backend
+from pagedbg.capture.backends.bpf import BPF, BpfBackend
+from pagedbg.capture.backends.bpf_programs import KPROBE, TRACEPOINT, TRAMPOLINE
+from pagedbg.capture.backends.kmod import KMOD, MODULE, KmodBackend
+from pagedbg.capture.recording import flight_recorder
+from pagedbg.errors import PagedbgError
+from pagedbg.schema import event_record
+
+
+def attach(asked: dict[str, Any], filter_: NDArray[Any]) -> Backend:
+    """
+    Attach the first back end that can be, in one of its ways, of those that are asked
+    for.
+
+    :raises PagedbgError: if none can, with all reasons
+    """
+    known = asked["functions"], asked["constants"], asked["addresses"]
+    reasons: dict[str, list[str]] = {}
+    for backend, way in _ways(asked):
+        try:
+            if backend in asked["unusable"]:
+                raise PagedbgError(asked["unusable"][backend])
+            if backend == KMOD:
+                return KmodBackend.load(*known, slots=asked["slots"], filter_=filter_)
+            return BpfBackend.load(
+                *known, slots=asked["slots"], attach=way, filter_=filter_
+            )
+        except PagedbgError as error:
+            # What one way lacks others may lack, too.
+            why = str(error).rstrip(".")
+            if why not in reasons.setdefault(backend, []):
+                reasons[backend].append(why)
+    raise PagedbgError(
+        "; ".join(
+            f"{backend}: {'; '.join(why)}" if len(reasons) > 1 else "; ".join(why)
+            for backend, why in reasons.items()
+        )
+    )
+
+
+def _ways(asked: dict[str, Any]) -> list[tuple[str, str]]:
+    if not asked["kernel"]["page_owner"]:
+        if asked["attach"] not in ("auto", TRACEPOINT) or BPF not in asked["backends"]:
+            raise PagedbgError(
+                "page_owner is off, so that there are only tracepoints: leave --attach"
+                " and --backend out"
+            )
+        return [(BPF, TRACEPOINT)]
+    ways = {
+        BPF: [TRAMPOLINE, KPROBE] if asked["attach"] == "auto" else [asked["attach"]],
+        KMOD: [MODULE],
+    }
+    return [(backend, way) for backend in asked["backends"] for way in ways[backend]]
+
+
+def leave(asked: dict[str, Any]) -> dict[str, Any]:
+    """
+    Have events recorded with nobody to drain the rings.
+
+    :return: what is attached, as in a capture's ``meta.json``
+    :raises PagedbgError: if that cannot be, with the reason
+    """
+    if flight_recorder.find() is not None:
+        raise PagedbgError(
+            "something records by itself already: trace attach takes it over"
+        )
+    backend = attach(asked, decode_filter(asked["filter"]))
+    if isinstance(backend, BpfBackend):
+        try:
+            backend.pin()
+        except BaseException:
+            backend.close()
+            raise
+    flight_recorder.note(backend.name, backend.attach, asked["words"])
+    return {
+        "backend": backend.name,
+        "attach": backend.attach,
+        "functions": backend.functions,
+        "failed": backend.failed,
+    }
+
+
+def decode_filter(filter_: str) -> NDArray[Any]:
+    return (
+        np.frombuffer(base64.b64decode(filter_), event_record.FILTER).reshape(()).copy()
+    )
