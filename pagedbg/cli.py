@@ -87,13 +87,14 @@ commands (pagedbg help COMMAND explains one):
         # Help in colours: escape sequences that are not let through.
         parser.color = False
     add = parser.add_argument
-    add(
+    dump = parser.add_mutually_exclusive_group()
+    dump.add_argument(
         "-c",
         "--core",
         metavar="CORE",
         help="look at this dump, not at the running kernel",
     )
-    add(
+    dump.add_argument(
         "--sample",
         dest="core",
         action="store_const",

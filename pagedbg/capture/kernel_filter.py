@@ -138,6 +138,8 @@ def _pid(prog: Program, filter_: NDArray[Any], text: str) -> None:
         (low, min(high, _MOST_PID))
         for low, high in filter_words.parse_numbers(text).ranges
     ]
+    if any(low < 0 for low, _ in ranges):
+        raise UsageError(f"{text!r} is no process: the kernel records those that run")
     if any(low > high for low, high in ranges):
         raise UsageError(f"{text!r} is more than any process can have for a number")
     _put(filter_, "pids", "pid", event_record.PIDS, ranges, "ranges")

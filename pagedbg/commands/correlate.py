@@ -23,6 +23,7 @@ from pagedbg.shell.table_options import (
     more_rows,
     parse_sort,
     parse_top,
+    refuse_no_stack,
     sort_rows,
     without,
 )
@@ -178,6 +179,7 @@ class _Query:
             self._rows = self._rows[self._rows["freed_ns"] >= 0]
             return self._sums(args.by or ["order"], LIFETIMES, self._lifetimes, "count")
         if args.leaked or args.by:
+            refuse_no_stack(args)
             return self._sums(args.by or ["stack"], SUMS, self._amounts, "bytes")
         return self._list()
 

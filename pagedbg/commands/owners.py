@@ -25,6 +25,7 @@ from pagedbg.shell.table_options import (
     more_rows,
     parse_sort,
     parse_top,
+    refuse_no_stack,
     sort_rows,
     without,
 )
@@ -132,7 +133,10 @@ def owners(session: Session, args: argparse.Namespace) -> Table:
     else:
         require(session, "page_owner")
         query = _Query(args, Lookup(session), lambda: session.db)
-    return query.sums() if args.by else query.rows()
+    if args.by:
+        refuse_no_stack(args)
+        return query.sums()
+    return query.rows()
 
 
 class _Query:

@@ -61,7 +61,7 @@ class Ranges:
 
 
 def parse_numbers(text: str) -> Ranges:
-    """``4``, ``4-9``, ``>=3``, ``<3``, and several with commas."""
+    """``4``, ``-1``, ``4-9``, ``>=3``, ``<3``, and several with commas."""
     return Ranges(tuple(_range(part.strip()) for part in text.split(",")))
 
 
@@ -74,6 +74,8 @@ def _range(text: str) -> tuple[int, int]:
             "<=": (0, limit),
             "<": (0, limit - 1),
         }[match[1]]
+    elif re.fullmatch(r"-\d+", text):
+        pair = int(text), int(text)
     else:
         low, dash, high = text.partition("-")
         pair = number(low), number(high) if dash else number(low)
@@ -137,6 +139,8 @@ def parse_orders(text: str) -> Orders:
         orders, colon, percent = part.strip().partition(":")
         try:
             low, high = _range(orders)
+            if low < 0:
+                raise UsageError("there is no such order")
             share = float(percent) if colon else 100.0
         except (UsageError, ValueError):
             raise UsageError(
@@ -150,6 +154,21 @@ def parse_orders(text: str) -> Orders:
             )
         parts.append((low, high, share))
     return Orders(tuple(parts))
+
+
+def parse_all_of_orders(text: str) -> Orders:
+    """
+    As :func:`parse_orders`, for what was recorded or is on record: to take a share of
+    that would make sums that look like all of it.
+    """
+    orders = parse_orders(text)
+    if ":" in text:
+        plain = ",".join(part.partition(":")[0].strip() for part in text.split(","))
+        raise UsageError(
+            f"which share of an order takes part is said when it is recorded (trace"
+            f" set --orders {text}); here write {plain}"
+        )
+    return orders
 
 
 def parse_pfns(text: str) -> tuple[int, int]:

@@ -29,8 +29,8 @@ FILTERS = argument_group(
     argument(
         "--orders",
         metavar="ORDERS",
-        type=filter_words.parse_orders,
-        help="4, 4-9, '>=3', or 0:20,1:50,4 (order:percent of its allocations)",
+        type=filter_words.parse_all_of_orders,
+        help="4, 4-9, '>=3', 0,3,9",
     ),
     argument(
         "--gfp",

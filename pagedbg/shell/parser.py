@@ -66,6 +66,7 @@ class Parser(argparse.ArgumentParser):
         Parse the words of a command; a word that has no place is answered with the
         nearest that has.
         """
+        words = list(self._joined(words))
         try:
             args, rest = self.parse_known_args(words)
         except UsageError:
@@ -81,6 +82,31 @@ class Parser(argparse.ArgumentParser):
             self._refuse_unknown(rest)
             self.error(f"unexpected {rest[0]!r}")
         return args
+
+    def _joined(self, words: Sequence[str]) -> Iterator[str]:
+        """
+        Give an option that takes a value the word behind it, also where that begins
+        with a dash and would be taken for an option: ``--sort -pages``, ``--pid -1``.
+        """
+        following = iter(words)
+        for word in following:
+            action = self._option_string_actions.get(word)
+            if word == "--":
+                yield word
+                yield from following
+            elif (
+                not word.startswith("--") or action is None or action.nargs is not None
+            ):
+                yield word
+            else:
+                value = next(following, None)
+                if value is None:
+                    yield word
+                elif _is_value_with_dash(value) and value not in self.options():
+                    yield f"{word}={value}"
+                else:
+                    yield word
+                    yield value
 
     def _refuse_unknown(self, words: Iterable[str]) -> None:
         """Say so if one of some words without a place looks like an option."""
@@ -100,6 +126,10 @@ class Parser(argparse.ArgumentParser):
     def options(self) -> list[str]:
         """The option strings that this parser knows."""
         return list(self._option_string_actions)
+
+
+def _is_value_with_dash(word: str) -> bool:
+    return len(word) > 1 and word[0] == "-" and word[1] != "-"
 
 
 def _quiet_type(convert: Callable[[str], Any]) -> Callable[[str], Any]:

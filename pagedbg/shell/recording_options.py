@@ -25,11 +25,20 @@ NEEDS = ("root", "not locked down")
 # By back end, in the order in which they are tried.
 _ALSO_NEEDS = {BPF: ("BPF", "bcc"), KMOD: ("kprobes",)}
 
+# What means more when it is recorded.
+_RECORDED = {
+    "--orders": "4, 4-9, '>=3', or 0:20,1:50,4 (order:percent of its allocations)"
+}
+
 # What can be filtered in the kernel, as it was typed: it is looked at with the target
 # at hand.
 KERNEL_FILTERS = argument_group(
     *(
-        argument(*arg.args, metavar=arg.kwargs["metavar"], help=arg.kwargs["help"])
+        argument(
+            *arg.args,
+            metavar=arg.kwargs["metavar"],
+            help=_RECORDED.get(arg.args[0], arg.kwargs["help"]),
+        )
         for arg in FILTERS.arguments
         if isinstance(arg, argument) and arg.args[0].removeprefix("--") in OPTIONS
     ),

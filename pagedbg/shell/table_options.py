@@ -5,6 +5,7 @@ What ``--by``, ``--top`` and ``--sort`` say, for commands that list rows or sum 
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
@@ -25,6 +26,19 @@ def by_parser(keys: Collection[str]) -> Callable[[str], list[str]]:
         return list(dict.fromkeys(names))
 
     return parse
+
+
+def refuse_no_stack(args: argparse.Namespace) -> None:
+    """
+    Refuse to sum up by stacks and to leave them out.
+
+    :raises UsageError: with what to leave out
+    """
+    if args.no_stack and "stack" in (args.by or ["stack"]):
+        raise UsageError(
+            "--no-stack leaves out what is summed up by: give --by something else than"
+            " stack, or leave --no-stack out"
+        )
 
 
 def parse_top(text: str) -> int:
