@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _CONFIG_KEY = "pagedbg.session"
 
-FORMATS = ("text", "json", "jsonl", "csv")
+FORMATS = ("text", "json", "jsonl", "csv", "tsv")
 
 
 @dataclasses.dataclass

@@ -70,7 +70,7 @@ def render(
     if format == "text":
         _text(table, out, width, color)
         return
-    {"json": _json, "jsonl": _jsonl, "csv": _csv}[format](table, out)
+    {"json": _json, "jsonl": _jsonl, "csv": _csv, "tsv": _tsv}[format](table, out)
     for note in table.notes:
         print(printable(note), file=sys.stderr)
 
@@ -187,6 +187,25 @@ def _csv(table: Table, out: TextIO) -> None:
             "\r" in text for i in texts for text in {row[i] for row in rows} if text
         )
         (careful if returns else writer).writerows(rows)
+
+
+# As PostgreSQL and ClickHouse write text with tabs between.
+_ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+
+
+def _tsv(table: Table, out: TextIO) -> None:
+    out.write("\t".join(column.name for column in table.columns) + "\n")
+    stacks = [
+        i for i, column in enumerate(table.columns) if column.kind in ("list", "stack")
+    ]
+    for batch in table.batches:
+        out.writelines(
+            "\t".join(
+                "" if value is None else str(value).translate(_ESCAPES) for value in row
+            )
+            + "\n"
+            for row in _joined(batch, stacks)
+        )
 
 
 def _joined(rows: Sequence[Row], stacks: Sequence[int]) -> Iterator[Row]:

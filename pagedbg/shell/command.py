@@ -24,10 +24,10 @@ and one line in :data:`pagedbg.shell.registry.COMMANDS` says in which module it 
 which group, and describes it. What follows by itself:
 
 * ``--help``, ``help owners``, completion of the options and of their ``choices``;
-* ``table=True`` adds ``--format {text,json,jsonl,csv}`` and ``-o FILE``; the returned
-  :class:`Table` is drawn to ``sys.stdout``, where a pager, a pipe or a redirection has
-  been put already;
-* ``needs`` are names of :meth:`pagedbg.target.target.Target.capabilities`; where one
+* ``table=True`` adds ``--format {text,json,jsonl,csv,tsv}`` and ``-o FILE``; the
+  returned :class:`Table` is drawn to ``sys.stdout``, where a pager, a pipe or a
+  redirection has been put already;
+* ``needs`` are names of :func:`pagedbg.sources.capabilities.capabilities_of`; where one
   is missing the command is not run, and says what is missing and how to get it;
 * a command that has no table prints to ``sys.stdout`` and returns None;
 * to refuse what was typed, raise :class:`UsageError` (also from an argument's ``type=``
@@ -169,7 +169,7 @@ class Command:
         try:
             session = Session.of(prog)
             with pager.shown(args.pipeline, self.paged and session.pager):
-                self._run(session, args.words)
+                self._run(session, args)
                 sys.stdout.flush()
         except BrokenPipeError:
             # Whoever read our standard output has left (pagedbg ... | head): so do we,
@@ -178,16 +178,16 @@ class Command:
         except Exception as error:
             raise explain(error, name) from error
 
-    def _run(self, session: Session, words: Sequence[str]) -> None:
+    def _run(self, session: Session, line: Line) -> None:
         try:
-            args = self.parser.parse_line(words)
+            args = self.parser.parse_line(line.words)
         except HelpRequested:
             print(self.format_help())
             return
         self._check_needs(session)
         table = self.func(session, args)
         if table is not None:
-            draw(session, table, args)
+            draw(session, table, args, line.file)
 
     def _check_needs(self, session: Session) -> None:
         if self.kernel and not session.target.has_kernel:

@@ -11,6 +11,7 @@ from typing import TextIO
 
 from drgn.commands import argument, argument_group
 
+from pagedbg.errors import UsageError
 from pagedbg.output import render
 from pagedbg.output.printable import printable, printed
 from pagedbg.schema.table import Table
@@ -32,25 +33,31 @@ def output_arguments(formats: Sequence[str]) -> argument_group:
             "--output",
             metavar="FILE",
             help=(
-                "write to FILE; its ending (.json, .jsonl, .csv) chooses the format"
-                " where --format does not"
+                "write to FILE; its ending (.json, .jsonl, .csv, .tsv) chooses the"
+                " format where --format does not, as it does behind >"
             ),
         ),
         title="output",
     )
 
 
-def draw(session: Session, table: Table, args: argparse.Namespace) -> None:
-    """Draw a table where a command line wants it, to ``sys.stdout`` by default."""
+def draw(
+    session: Session, table: Table, args: argparse.Namespace, stdout: str | None
+) -> None:
+    """
+    Draw a table where a command line wants it, to ``sys.stdout`` by default.
+
+    :param stdout: the name of the file that ``sys.stdout`` is, if it is one by ``>``
+    """
     path = getattr(args, "output", None)
-    format_ = getattr(args, "format", None)
+    format_ = getattr(args, "format", None) or _format_of(path or stdout or "")
     if path is None:
         _write(table, format_ or session.format, sys.stdout)
         return
     with open(
         path, "w", encoding="utf-8", errors="backslashreplace", newline=""
     ) as out:
-        _write(table, format_ or _format_of(path) or session.format, printed(out))
+        _write(table, format_ or session.format, printed(out))
 
 
 def _write(table: Table, format_: str, out: TextIO) -> None:
@@ -66,4 +73,8 @@ def _write(table: Table, format_: str, out: TextIO) -> None:
 
 def _format_of(path: str) -> str | None:
     ending = os.path.splitext(path)[1].removeprefix(".").lower()
+    if ending == "parquet":
+        raise UsageError(
+            f"{path}: Parquet is not written; .json, .jsonl, .csv and .tsv are"
+        )
     return ending if ending in FORMATS else None

@@ -15,10 +15,14 @@ from pagedbg.shell.registry import COMMANDS, GROUPS
 
 
 class Line(NamedTuple):
-    """A command's words, and the shell command that its output goes through."""
+    """
+    A command's words, the shell command that its output goes through, and the file that
+    it goes to by ``>``.
+    """
 
     words: Sequence[str]
     pipeline: str | None
+    file: str | None = None
 
 
 def split(name: str, source: str) -> ParsedCommand[Line]:
@@ -47,7 +51,9 @@ def split(name: str, source: str) -> ParsedCommand[Line]:
             )
     if parsed.pipeline is not None and not _ends_with(source, parsed.pipeline):
         raise UsageError(f"{name}: what follows | has to be on one line")
-    return ParsedCommand(Line(parsed.args, parsed.pipeline), parsed.redirections)
+    files = [each.path for each in parsed.redirections if each.fd == 1]
+    line = Line(parsed.args, parsed.pipeline, files[-1] if files else None)
+    return ParsedCommand(line, parsed.redirections)
 
 
 def _ends_with(source: str, pipeline: str) -> bool:

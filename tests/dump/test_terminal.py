@@ -33,7 +33,7 @@ _COLOURS = re.compile(r"\x1b\[[012]m")
 # How prompt_toolkit moves the cursor, chooses colours and modes.
 _DRAWN = re.compile(r"\x1b\[\??[0-9;]*[A-Za-z]|\x1b[=>]|\x1b\([B0]|\x08")
 
-FORMATS = ("text", "json", "jsonl", "csv")
+FORMATS = ("text", "json", "jsonl", "csv", "tsv")
 TABLES = (
     "status",
     "doctor",

@@ -23,7 +23,7 @@ from pagedbg.output.pager import PipelineError
 from pagedbg.shell.command import NAMESPACE, Command, load_commands
 from pagedbg.shell.execute import Leave, execute
 from pagedbg.shell.failures import exit_status
-from pagedbg.shell.parser import flat_arguments
+from pagedbg.shell.parser import Parser, flat_arguments
 from pagedbg.shell.registry import COMMANDS, command_of
 from pagedbg.sources.capabilities import Capabilities, capabilities_of
 
@@ -77,7 +77,13 @@ def test_the_session_says_the_format_and_the_option_overrides_it(
 
 @pytest.mark.parametrize(
     ("options", "json_expected"),
-    [("-o {}", True), ("--format text -o {}", False), ("--format json > {}", True)],
+    [
+        ("-o {}", True),
+        ("--format text -o {}", False),
+        ("--format json > {}", True),
+        ("> {}", True),
+        ("--format text > {}", False),
+    ],
 )
 def test_output_into_a_file(
     options: str,
@@ -274,7 +280,7 @@ def test_help_tells_all_about_a_command(capsys: pytest.CaptureFixture[str]) -> N
         "rows [--size SIZE]",
         "100% of it",
         "filters:",
-        "--format {text,json,jsonl,csv}",
+        "--format {text,json,jsonl,csv,tsv}",
         "rows pfn 2\n      two rows",
     ):
         assert part in by_option
@@ -331,3 +337,19 @@ def test_groups_are_taken_apart() -> None:
 def test_usage_errors_are_told_from_failures() -> None:
     assert exit_status(UsageError("x")) == 2
     assert exit_status(PagedbgError("x")) == 1
+
+
+@pytest.mark.parametrize(
+    "line", ["signed -5", "signed --number -5", "signed --number=-5"]
+)
+def test_a_value_may_begin_with_a_dash(line: str) -> None:
+    parser = Parser(prog="signed", add_help=False, allow_abbrev=False)
+    parser.add_arguments(
+        [argument("where", nargs="?"), argument("--number"), argument("-o", "--output")]
+    )
+    args = parser.parse_line(line.split()[1:])
+    assert "-5" in (args.where, args.number)
+    args = parser.parse_line(["--number", "-pages", "-o", "x"])
+    assert (args.number, args.output) == ("-pages", "x")
+    with pytest.raises(UsageError, match="--number: expected one argument"):
+        parser.parse_line(["--number", "-o", "x"])

@@ -20,6 +20,7 @@ from pagedbg.errors import UsageError
 from pagedbg.schema.filter_words import (
     number,
     parse_age,
+    parse_all_of_orders,
     parse_kinds,
     parse_names,
     parse_numbers,
@@ -307,7 +308,7 @@ def test_a_regular_expression_is_looked_for_in_every_frame() -> None:
                 "",
                 "x",
                 "4-",
-                "-4",
+                "-",
                 "9-4",
                 "4..9",
                 "1,,2",
@@ -417,3 +418,26 @@ def test_absurdly_long_input_is_no_reason_to_fail(parser: str) -> None:
     for text in ("9" * 10_000, "f" * 10_000, "9" * 400 + "d", "(" * 5_000):
         with contextlib.suppress(UsageError):
             PARSERS[parser](text)
+
+
+# ---- what is on record is not sampled ----------
+
+
+@pytest.mark.parametrize("text", ["0:20", "0:20,1:50,4", "4:100", ">=3:5"])
+def test_a_share_of_what_is_on_record_is_refused_with_what_to_write(text: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        parse_all_of_orders(text)
+    plain = ",".join(part.split(":")[0] for part in text.split(","))
+    assert str(raised.value).endswith(f"here write {plain}")
+    assert parse_all_of_orders(plain) == parse_orders(plain)
+
+
+def test_a_number_may_be_negative() -> None:
+    # page_owner's pid of what was allocated before there were processes.
+    assert parse_numbers("-1").mask(np.array([-1, 0, 1])).tolist() == [
+        True,
+        False,
+        False,
+    ]
+    with pytest.raises(UsageError, match="names no orders"):
+        parse_orders("-1")

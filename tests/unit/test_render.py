@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -126,7 +127,7 @@ def test_booleans_are_no_numbers() -> None:
     ) == [{"head": True}, {"head": 1}]
 
 
-@pytest.mark.parametrize("format", ["text", "json", "jsonl", "csv"])
+@pytest.mark.parametrize("format", ["text", "json", "jsonl", "csv", "tsv"])
 def test_rows_are_written_as_they_come(format: str) -> None:
     out = io.StringIO()
     seen = []
@@ -326,3 +327,24 @@ def test_who_wants_colours(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert wants_color() is wanted
+
+
+@given(BATCHES)
+def test_tabs_and_line_feeds_in_text_do_not_end_a_cell_of_tsv(
+    batches: list[list[Row]],
+) -> None:
+    lines = drawn(Table(COLUMNS, batches), "tsv").split("\n")
+    assert lines.pop() == ""
+    assert lines.pop(0).split("\t") == [column.name for column in COLUMNS]
+    rows = [row for batch in batches for row in batch]
+    assert len(lines) == len(rows)
+    comm = [column.name for column in COLUMNS].index("comm")
+    for line, row in zip(lines, rows, strict=True):
+        cells = line.split("\t")
+        assert len(cells) == len(COLUMNS)
+        text = re.sub(
+            r"\\(.)",
+            lambda match: {"t": "\t", "n": "\n", "r": "\r"}.get(match[1], match[1]),
+            cells[comm],
+        )
+        assert text == (row[comm] or "")
