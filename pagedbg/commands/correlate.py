@@ -14,6 +14,7 @@ from pagedbg.analysis.correlation import Correlation, correlate
 from pagedbg.analysis.grouping import group
 from pagedbg.errors import UsageError
 from pagedbg.schema.allocation import CONTRADICTIONS, STATES
+from pagedbg.schema.relations import ALLOCATION_SUMS, ALLOCATIONS, LIFETIMES
 from pagedbg.schema.table import Column, Row, Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
@@ -27,13 +28,7 @@ from pagedbg.shell.table_options import (
     sort_rows,
     without,
 )
-from pagedbg.sources.allocation_columns import (
-    COLUMNS,
-    KEYS,
-    LIFETIMES,
-    SUMS,
-    AllocationKey,
-)
+from pagedbg.sources.allocation_keys import KEYS, AllocationKey
 from pagedbg.sources.capture_dump_names import ChainedNames
 from pagedbg.sources.capture_names import Captured, need_capture, what_is_missing
 from pagedbg.sources.capture_selection import CaptureSelection
@@ -180,13 +175,17 @@ class _Query:
             return self._sums(args.by or ["order"], LIFETIMES, self._lifetimes, "count")
         if args.leaked or args.by:
             refuse_no_stack(args)
-            return self._sums(args.by or ["stack"], SUMS, self._amounts, "bytes")
+            return self._sums(
+                args.by or ["stack"], ALLOCATION_SUMS, self._amounts, "bytes"
+            )
         return self._list()
 
     # ---- a row an allocation ----
 
     def _list(self) -> Table:
-        columns = without(COLUMNS, "stack") if self._args.no_stack else list(COLUMNS)
+        columns = (
+            without(ALLOCATIONS, "stack") if self._args.no_stack else list(ALLOCATIONS)
+        )
         sort = parse_sort(self._args.sort, without(columns, "stack"))
         batches = (
             self._batches()

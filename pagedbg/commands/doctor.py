@@ -7,7 +7,8 @@ import argparse
 import textwrap
 from collections.abc import Iterator
 
-from pagedbg.schema.table import Column, Table
+from pagedbg.schema.relations import CAPABILITIES
+from pagedbg.schema.table import Table
 from pagedbg.session import Session
 from pagedbg.shell.command import command
 from pagedbg.sources.capabilities import capabilities_of
@@ -27,18 +28,13 @@ from pagedbg.sources.capabilities import capabilities_of
 )
 def doctor(session: Session, args: argparse.Namespace) -> Table:
     """Run the command."""
-    columns = (
-        Column("capability"),
-        Column("state"),
-        Column("detail"),
-        Column("cost"),
-        Column("remedy"),
-    )
     found = capabilities_of(session.target).values()
     rows = [
         (c.name, "yes" if c.state else "no", c.detail, c.cost, c.remedy) for c in found
     ]
-    return Table.of(columns, rows, notes=list(session.target.notes), text=_text(rows))
+    return Table.of(
+        CAPABILITIES, rows, notes=list(session.target.notes), text=_text(rows)
+    )
 
 
 def _text(rows: list[tuple[str, str, str, str, str]]) -> Iterator[str]:

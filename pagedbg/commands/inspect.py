@@ -13,11 +13,12 @@ from drgn import Program
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.mm.page_state import ABSENT, PageState, page_states
 from pagedbg.output.page_text import PageRecord, range_lines
+from pagedbg.schema.relations import PAGES
 from pagedbg.schema.table import Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
 from pagedbg.sources.page_address import MOST_BEYOND, Place, find_place, parse_range
-from pagedbg.sources.page_facts import COLUMNS, PageRows
+from pagedbg.sources.page_facts import PageRows
 
 
 @command(
@@ -99,9 +100,9 @@ def _one(session: Session, rows: PageRows, place: Place) -> Table:
             f" {ABSENT[state.kind]}{more}"
         )
     (row,) = rows.rows([state])
-    named = dict(zip((column.name for column in COLUMNS), row, strict=True))
+    named = dict(zip((column.name for column in PAGES), row, strict=True))
     return Table(
-        COLUMNS,
+        PAGES,
         [[row]],
         notes=rows.notes,
         text=PageRecord(session, rows, place).lines(state, named),
@@ -121,7 +122,7 @@ def _many(prog: Program, rows: PageRows, place: Place) -> Table:
             f" frame is {last:#x})"
         )
     return Table(
-        COLUMNS,
+        PAGES,
         rows.batches(place.ranges),
         notes=rows.notes,
         text=range_lines(rows, place.ranges),

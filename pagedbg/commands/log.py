@@ -8,11 +8,10 @@ from collections.abc import Iterator
 
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.mm.printk import LEVELS, PrintkRecord, printk_records
-from pagedbg.schema.table import Column, Row, Table
+from pagedbg.schema.relations import MESSAGES
+from pagedbg.schema.table import Row, Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
-
-_COLUMNS = (Column("time_ns", "ns"), Column("level", "int"), Column("message"))
 
 
 @command(
@@ -69,7 +68,7 @@ def log(session: Session, args: argparse.Namespace) -> Table:
     )
     nothing += " as far as it could be read." if unreadable else "."
     text = (line for record in records for line in _lines(record)) if records else None
-    return Table.of(_COLUMNS, rows, text=text, notes=notes, empty=nothing)
+    return Table.of(MESSAGES, rows, text=text, notes=notes, empty=nothing)
 
 
 def _text(record: PrintkRecord) -> str | None:

@@ -13,8 +13,10 @@ from pagedbg.analysis.grouping import Tally, summarize
 from pagedbg.errors import UsageError
 from pagedbg.mm.page_owner_blocks import for_each_block
 from pagedbg.schema.blocks import Blocks
+from pagedbg.schema.columns import STACK
 from pagedbg.schema.owner_record import ALLOCATED, FREED
-from pagedbg.schema.table import Column, Row, Table
+from pagedbg.schema.relations import BLOCK_SUMS, BLOCKS
+from pagedbg.schema.table import Row, Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
 from pagedbg.shell.filter_options import FILTERS, Selection
@@ -29,7 +31,7 @@ from pagedbg.shell.table_options import (
     sort_rows,
     without,
 )
-from pagedbg.sources.block_columns import COLUMNS, KEYS, SUMS, BlockKey
+from pagedbg.sources.block_keys import KEYS, BlockKey
 from pagedbg.sources.capabilities import capabilities_of
 from pagedbg.sources.capture_blocks import CaptureLookup, capture_blocks
 from pagedbg.sources.kernel_names import Lookup
@@ -46,7 +48,7 @@ def _key_names(session: Session) -> Sequence[str]:
 @values("--sort")
 def _sort_names(session: Session) -> Sequence[str]:
     return (
-        *(column.name for column in COLUMNS if column.name != "stack"),
+        *(column.name for column in BLOCKS if column.name != "stack"),
         *KEYS,
         "blocks",
         "bytes",
@@ -223,13 +225,13 @@ class _Query:
         """A row for each block."""
         columns = [
             column
-            for column in COLUMNS
+            for column in BLOCKS
             if not (self._args.no_stack and column.name == "stack")
         ]
         sort = parse_sort(self._args.sort, without(columns, "stack"))
         batches = self._batches() if sort is None else self._sorted(*sort)
         if self._args.no_stack:
-            drop = COLUMNS.index(Column("stack", "stack"))
+            drop = BLOCKS.index(STACK)
             batches = (
                 [row[:drop] + row[drop + 1 :] for row in batch] for batch in batches
             )
@@ -251,7 +253,7 @@ class _Query:
         self._note_faults()
 
     def _sorted(self, name: str, descending: bool) -> Iterator[list[tuple[Any, ...]]]:
-        index = [column.name for column in COLUMNS].index(name)
+        index = [column.name for column in BLOCKS].index(name)
         top = self._args.top
 
         best: list[tuple[Any, ...]] = []
@@ -302,7 +304,7 @@ class _Query:
     def sums(self) -> Table:
         """A row for each value of ``--by``."""
         keys = [KEYS[name] for name in self._args.by]
-        columns = [*(key.column for key in keys), *SUMS]
+        columns = [*(key.column for key in keys), *BLOCK_SUMS]
         sort = parse_sort(self._args.sort, columns) or ("pages", True)
         return Table(
             columns,

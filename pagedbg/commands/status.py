@@ -18,7 +18,8 @@ from pagedbg.mm.printk import printk_records
 from pagedbg.mm.sched_clock import local_clock
 from pagedbg.output.phrases import or_unknown, seconds
 from pagedbg.output.printable import printable
-from pagedbg.schema.table import Column, Table
+from pagedbg.schema.relations import KERNEL
+from pagedbg.schema.table import Table
 from pagedbg.session import Session
 from pagedbg.shell.command import command
 from pagedbg.sources.capabilities import capabilities_of
@@ -28,30 +29,6 @@ _T = TypeVar("_T")
 
 # kernel/panic.c
 _PANIC = b"Kernel panic - not syncing: "
-
-_COLUMNS = (
-    Column("release"),
-    Column("build_id"),
-    Column("boot_id"),
-    Column("machine"),
-    Column("cpus", "int"),
-    Column("up_ns", "ns"),
-    Column("live", "bool"),
-    Column("path"),
-    Column("format"),
-    Column("level", "int"),
-    Column("types"),
-    Column("panic"),
-    Column("panic_ns", "ns"),
-    Column("pages", "int"),
-    Column("page_size", "bytes"),
-    Column("nodes", "int"),
-    Column("zones", "list"),
-    Column("page_owner", "bool"),
-    Column("recording", "list"),
-    Column("recorded", "int"),
-    Column("missing", "list"),
-)
 
 
 @command(
@@ -69,8 +46,8 @@ def status(session: Session, args: argparse.Namespace) -> Table:
     lines = list(_lines(session, values))
     width = max(len(name) for name, _ in lines)
     return Table.of(
-        _COLUMNS,
-        [[values[column.name] for column in _COLUMNS]],
+        KERNEL,
+        [[values[column.name] for column in KERNEL]],
         notes=list(session.target.notes),
         text=(f"{name + ':':{width + 1}} {value}" for name, value in lines),
     )

@@ -28,9 +28,10 @@ from pagedbg.output.phrases import (
 )
 from pagedbg.output.printable import printable
 from pagedbg.schema.owner_record import ALLOCATED, FREED, GREATEST_ORDER
+from pagedbg.schema.relations import PAGES
 from pagedbg.session import Session
 from pagedbg.sources.page_address import Place
-from pagedbg.sources.page_facts import COLUMNS, PageRows
+from pagedbg.sources.page_facts import PageRows
 from pagedbg.target.links import UNREADABLE, limited
 
 __all__ = ("PageRecord", "range_lines")
@@ -288,7 +289,7 @@ _RANGE_WIDTHS = (10, 9, 5, 9, 15, 34, 0)
 def range_lines(rows: PageRows, ranges: Iterable[tuple[int, int]]) -> Iterator[str]:
     """Draw ranges of pages: a line for each, with the columns that matter most."""
     yield _aligned(_RANGE)
-    at = {column.name: i for i, column in enumerate(COLUMNS)}
+    at = {column.name: i for i, column in enumerate(PAGES)}
     for batch in rows.batches(ranges):
         for row in batch:
             handle, comm = row[at["handle"]], row[at["comm"]]

@@ -15,46 +15,9 @@ from pagedbg.mm.page_owner_bulk import page_owner_states, read_page_owners
 from pagedbg.mm.page_state import ABSENT, PageState, page_states
 from pagedbg.mm.pageblock_flags import NO_MIGRATETYPE, migratetype_of_pfns
 from pagedbg.schema.owner_record import ALLOCATED, FREED, NEVER
-from pagedbg.schema.table import Column, Row
+from pagedbg.schema.table import Row
 from pagedbg.session import Session
 from pagedbg.sources.kernel_names import Lookup
-
-__all__ = ("COLUMNS", "PageRows")
-
-COLUMNS = (
-    Column("pfn", "hex"),
-    Column("order", "int"),
-    Column("pages", "int"),
-    Column("gfp_mask", "hex"),
-    Column("gfp"),
-    Column("migratetype"),
-    Column("zone"),
-    Column("node", "int"),
-    Column("pid", "int"),
-    Column("tgid", "int"),
-    Column("comm"),
-    Column("ts_ns", "ns"),
-    Column("free_ts_ns", "ns"),
-    Column("handle", "hex"),
-    Column("stack", "stack"),
-    Column("state"),
-    Column("head", "hex"),
-    Column("kind"),
-    Column("detail"),
-    Column("phys", "hex"),
-    Column("page", "hex"),
-    Column("flags"),
-    Column("refcount", "int"),
-    Column("mapcount", "int"),
-    Column("pageblock_migratetype"),
-    Column("memcg"),
-    Column("free_handle", "hex"),
-    Column("free_stack", "stack"),
-    Column("free_pid", "int"),
-    Column("free_tgid", "int"),
-    Column("migrate_reason"),
-    Column("age_ns", "ns"),
-)
 
 _STATES = {NEVER: "never", FREED: "freed", ALLOCATED: "allocated"}
 

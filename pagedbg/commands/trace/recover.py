@@ -6,20 +6,11 @@ from __future__ import annotations
 import argparse
 
 from pagedbg.errors import PagedbgError, UsageError
-from pagedbg.schema.table import Column, Table
+from pagedbg.schema.relations import RECORDERS
+from pagedbg.schema.table import Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
 from pagedbg.sources.capture_notes import size
-
-_COLUMNS = (
-    Column("number", "int"),
-    Column("backend"),
-    Column("attach"),
-    Column("filter"),
-    Column("cpus", "int"),
-    Column("slots", "int"),
-    Column("recorded", "int"),
-)
 
 
 @command(
@@ -72,7 +63,7 @@ def trace_recover(session: Session, args: argparse.Namespace) -> Table:
         for number, each in enumerate(found, 1)
     ]
     return Table.of(
-        _COLUMNS,
+        RECORDERS,
         rows,
         notes=notes,
         empty=f"Nothing was recording in {session.target.name}.",

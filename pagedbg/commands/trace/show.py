@@ -16,7 +16,8 @@ from pagedbg.capture.directory import Capture, pieces
 from pagedbg.capture.kernel_filter import EVENT_WORDS, parse_events
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.schema import event_record, filter_words
-from pagedbg.schema.table import Column, Row, Table
+from pagedbg.schema.relations import EVENTS
+from pagedbg.schema.table import Row, Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
 from pagedbg.shell.filter_options import FILTERS
@@ -28,28 +29,6 @@ from pagedbg.sources.capture_names import (
 )
 from pagedbg.sources.capture_selection import CaptureSelection
 
-_COLUMNS = (
-    Column("time_ns", "ns"),
-    Column("event"),
-    Column("pfn", "hex"),
-    Column("order", "int"),
-    Column("pid", "int"),
-    Column("comm"),
-    Column("owner_pid", "int"),
-    Column("owner_comm"),
-    Column("gfp"),
-    Column("migratetype"),
-    Column("ts_ns", "ns"),
-    Column("other_pfn", "hex"),
-    Column("new_order", "int"),
-    Column("reason"),
-    Column("handle", "hex"),
-    Column("tgid", "int"),
-    Column("nested", "int"),
-    Column("cpu", "int"),
-    Column("seq", "int"),
-    Column("stack", "stack"),
-)
 _CLASSIC = "classic"
 _EVENTS = argument(
     "--events", metavar="EVENTS", help="only these: " + ", ".join(EVENT_WORDS)
@@ -183,14 +162,14 @@ def _table(
 ) -> Table:
     if args.format == _CLASSIC:
         return Table(
-            _COLUMNS,
+            EVENTS,
             [],
             text=(
                 line for records in batches for line in classic_lines(captured, records)
             ),
             notes=notes,
         )
-    columns = _COLUMNS[:-1] if args.no_stack else _COLUMNS
+    columns = EVENTS[:-1] if args.no_stack else EVENTS
     rows: Iterator[Sequence[Row]] = (
         _rows(captured, records, not args.no_stack) for records in batches
     )

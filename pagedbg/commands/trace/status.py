@@ -14,7 +14,8 @@ from pagedbg.capture.recording import flight_recorder
 from pagedbg.output.phrases import seconds
 from pagedbg.schema import event_record
 from pagedbg.schema.loss import LossKind
-from pagedbg.schema.table import Column, Table
+from pagedbg.schema.relations import ORDERS
+from pagedbg.schema.table import Table
 from pagedbg.session import Session
 from pagedbg.shell.command import command
 from pagedbg.sources.capture_names import need_capture, what_is_missing
@@ -34,18 +35,12 @@ events were lost.
 )
 def trace_status(session: Session, args: argparse.Namespace) -> Table:
     """Run the command."""
-    columns = (
-        Column("order", "int"),
-        Column("seen", "int"),
-        Column("recorded", "int"),
-        Column("share", "share"),
-    )
     capture = session.refresh_capture()
     if capture is None:
         if session.target.dump is not None:
             need_capture(session)
         return Table.of(
-            columns,
+            ORDERS,
             [],
             empty=(
                 "No trace is running. trace start would record"
@@ -63,7 +58,7 @@ def trace_status(session: Session, args: argparse.Namespace) -> Table:
         if count
     ]
     return Table.of(
-        columns, rows, notes=_notes(capture), empty="No allocation was seen yet."
+        ORDERS, rows, notes=_notes(capture), empty="No allocation was seen yet."
     )
 
 

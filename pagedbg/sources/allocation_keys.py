@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The columns of ``correlate``, and what it can sum up by."""
+"""What ``correlate`` can sum up by, and how the values are found."""
 
 from __future__ import annotations
 
@@ -8,47 +8,10 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from pagedbg.schema import columns
 from pagedbg.schema.allocation import STATES
-from pagedbg.schema.table import Column
+from pagedbg.schema.columns import SchemaColumn
 from pagedbg.sources.capture_dump_names import ChainedNames
-
-COLUMNS = (
-    Column("pfn", "hex"),
-    Column("order", "int"),
-    Column("pages", "int"),
-    Column("gfp"),
-    Column("migratetype"),
-    Column("pid", "int"),
-    Column("tgid", "int"),
-    Column("comm"),
-    Column("ts_ns", "ns"),
-    Column("handle", "hex"),
-    Column("stack", "stack"),
-    Column("state"),
-    Column("held", "int"),
-    Column("freed_ns", "ns"),
-    Column("lifetime_ns", "ns"),
-    Column("free_pid", "int"),
-    Column("free_comm"),
-    Column("now_pfn", "hex"),
-    Column("reused_pid", "int"),
-    Column("reused_comm"),
-    Column("contradiction"),
-)
-
-SUMS = (
-    Column("blocks", "int"),
-    Column("pages", "int"),
-    Column("bytes", "bytes"),
-    Column("share", "share"),
-    Column("oldest", "ns"),
-    Column("youngest", "ns"),
-)
-
-LIFETIMES = (
-    Column("count", "int"),
-    *(Column(name, "ns") for name in ("min", "median", "p90", "p99", "max")),
-)
 
 
 class AllocationKey(NamedTuple):
@@ -57,7 +20,7 @@ class AllocationKey(NamedTuple):
     value of a row of them is.
     """
 
-    column: Column
+    column: SchemaColumn
     members: Callable[[NDArray[Any]], list[NDArray[Any]]]
     value: Callable[[ChainedNames, NDArray[Any]], Any]
 
@@ -68,42 +31,42 @@ def _member(name: str) -> Callable[[NDArray[Any]], list[NDArray[Any]]]:
 
 KEYS = {
     "stack": AllocationKey(
-        Column("stack", "stack"),
+        columns.STACK,
         _member("handle"),
         lambda names, row: tuple(names.stack(int(row["handle"]))),
     ),
     "module": AllocationKey(
-        Column("module"),
+        columns.MODULE,
         _member("handle"),
         lambda names, row: names.module(int(row["handle"])),
     ),
     "function": AllocationKey(
-        Column("function"),
+        columns.FUNCTION,
         _member("handle"),
         lambda names, row: names.function(int(row["handle"])),
     ),
     "comm": AllocationKey(
-        Column("comm"),
+        columns.COMM,
         lambda rows: list(rows["comm"].T),
         lambda names, row: names.captured.comm(row["comm"]),
     ),
     "pid": AllocationKey(
-        Column("pid", "int"), _member("pid"), lambda names, row: int(row["pid"])
+        columns.PID, _member("pid"), lambda names, row: int(row["pid"])
     ),
     "order": AllocationKey(
-        Column("order", "int"), _member("order"), lambda names, row: int(row["order"])
+        columns.ORDER, _member("order"), lambda names, row: int(row["order"])
     ),
     "gfp": AllocationKey(
-        Column("gfp"),
+        columns.GFP,
         _member("gfp_mask"),
         lambda names, row: names.captured.gfp(int(row["gfp_mask"])),
     ),
     "migratetype": AllocationKey(
-        Column("migratetype"),
+        columns.MIGRATETYPE,
         _member("gfp_mask"),
         lambda names, row: names.captured.migratetype(int(row["gfp_mask"])),
     ),
     "state": AllocationKey(
-        Column("state"), _member("state"), lambda names, row: STATES[row["state"]]
+        columns.STATE, _member("state"), lambda names, row: STATES[row["state"]]
     ),
 }

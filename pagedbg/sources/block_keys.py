@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The columns of ``owners``, and what it can sum up by."""
+"""What ``owners`` can sum up by, and how the values are found."""
 
 from __future__ import annotations
 
@@ -9,34 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pagedbg.schema import columns
 from pagedbg.schema.blocks import Blocks
-from pagedbg.schema.table import Column
+from pagedbg.schema.columns import SchemaColumn
 from pagedbg.sources.kernel_names import Lookup
-
-COLUMNS = (
-    Column("pfn", "hex"),
-    Column("order", "int"),
-    Column("pages", "int"),
-    Column("gfp_mask", "hex"),
-    Column("gfp"),
-    Column("migratetype"),
-    Column("zone"),
-    Column("node", "int"),
-    Column("pid", "int"),
-    Column("tgid", "int"),
-    Column("comm"),
-    Column("ts_ns", "ns"),
-    Column("handle", "hex"),
-    Column("stack", "stack"),
-    Column("state"),
-)
-
-SUMS = (
-    Column("blocks", "int"),
-    Column("pages", "int"),
-    Column("bytes", "bytes"),
-    Column("share", "share"),
-)
 
 _AGES = (
     ("<1s", 1),
@@ -60,7 +36,7 @@ class BlockKey(NamedTuple):
     columns.
     """
 
-    column: Column
+    column: SchemaColumn
     columns: Callable[[Lookup, Blocks], list[NDArray[Any]]]
     value: Callable[[Lookup, Sequence[NDArray[Any]]], list[Any]]
 
@@ -99,24 +75,22 @@ def _ages(lookup: Lookup, blocks: Blocks) -> list[NDArray[Any]]:
 
 
 KEYS = {
-    "order": BlockKey(
-        Column("order", "int"), lambda lookup, blocks: [blocks.order], _plain
-    ),
+    "order": BlockKey(columns.ORDER, lambda lookup, blocks: [blocks.order], _plain),
     "comm": BlockKey(
-        Column("comm"), lambda lookup, blocks: list(blocks.column("comm").T), _comms
+        columns.COMM, lambda lookup, blocks: list(blocks.column("comm").T), _comms
     ),
-    "pid": BlockKey(Column("pid", "int"), _record("pid"), _plain),
-    "stack": BlockKey(Column("stack", "stack"), _record("handle"), _stacks),
-    "module": BlockKey(Column("module"), _record("handle"), _through(Lookup.module)),
+    "pid": BlockKey(columns.PID, _record("pid"), _plain),
+    "stack": BlockKey(columns.STACK, _record("handle"), _stacks),
+    "module": BlockKey(columns.MODULE, _record("handle"), _through(Lookup.module)),
     "function": BlockKey(
-        Column("function"), _record("handle"), _through(Lookup.function)
+        columns.FUNCTION, _record("handle"), _through(Lookup.function)
     ),
-    "gfp": BlockKey(Column("gfp"), _record("gfp_mask"), _through(Lookup.gfp)),
+    "gfp": BlockKey(columns.GFP, _record("gfp_mask"), _through(Lookup.gfp)),
     "migratetype": BlockKey(
-        Column("migratetype"), _record("gfp_mask"), _through(Lookup.migratetype)
+        columns.MIGRATETYPE, _record("gfp_mask"), _through(Lookup.migratetype)
     ),
     "zone": BlockKey(
-        Column("zone"),
+        columns.ZONE,
         lambda lookup, blocks: [lookup.zones(blocks.pfn)[1]],
         _through(
             lambda lookup, index: (
@@ -125,10 +99,10 @@ KEYS = {
         ),
     ),
     "node": BlockKey(
-        Column("node", "int"), lambda lookup, blocks: [lookup.nodes(blocks.pfn)], _plain
+        columns.NODE, lambda lookup, blocks: [lookup.nodes(blocks.pfn)], _plain
     ),
     "age": BlockKey(
-        Column("age"),
+        columns.AGE,
         _ages,
         _through(lambda lookup, index: None if index < 0 else _AGES[index][0]),
     ),

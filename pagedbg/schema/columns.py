@@ -1,0 +1,538 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+Every column that a command gives, each defined once: what it is called, what it holds,
+and what it means. contrib/schema.md says the same to people who write scripts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from pagedbg.schema.table import Column
+
+Unit = Literal[
+    "",
+    "%",
+    "CPUs",
+    "allocations",
+    "blocks",
+    "bytes",
+    "events",
+    "nodes",
+    "ns",
+    "pages",
+    "records",
+]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SchemaColumn(Column):
+    """
+    A column of a relation. ``meaning`` is one sentence, and true of every relation that
+    has the column.
+    """
+
+    unit: Unit = ""
+    meaning: str
+
+
+# ---- a page, a block, an allocation ----
+
+PFN = SchemaColumn(
+    name="pfn",
+    kind="hex",
+    meaning="The page frame number of the page, or of the first page of the block.",
+)
+ORDER = SchemaColumn(
+    name="order",
+    kind="int",
+    meaning="The order of the block, which is 2 to the power of it pages long.",
+)
+PAGES = SchemaColumn(
+    name="pages",
+    kind="int",
+    unit="pages",
+    meaning=(
+        "How many pages there are; of a block on record only those that are still in"
+        " its state."
+    ),
+)
+GFP_MASK = SchemaColumn(
+    name="gfp_mask",
+    kind="hex",
+    meaning="The GFP flags of the allocation as a number.",
+)
+GFP = SchemaColumn(
+    name="gfp",
+    meaning="The GFP flags of the allocation by name.",
+)
+MIGRATETYPE = SchemaColumn(
+    name="migratetype",
+    meaning="The migratetype that the allocation asked for.",
+)
+ZONE = SchemaColumn(
+    name="zone",
+    meaning="The zone that the page is in.",
+)
+NODE = SchemaColumn(
+    name="node",
+    kind="int",
+    meaning="The NUMA node that the page is on.",
+)
+PID = SchemaColumn(
+    name="pid",
+    kind="int",
+    meaning=(
+        "The process id of the task that allocated the page, or that did what the"
+        " event says."
+    ),
+)
+TGID = SchemaColumn(
+    name="tgid",
+    kind="int",
+    meaning="The thread group id of the task that pid names.",
+)
+COMM = SchemaColumn(
+    name="comm",
+    meaning="The name of the task that pid names, as it was then.",
+)
+TS_NS = SchemaColumn(
+    name="ts_ns",
+    kind="ns",
+    unit="ns",
+    meaning="When the page was allocated, by the kernel's local_clock().",
+)
+FREE_TS_NS = SchemaColumn(
+    name="free_ts_ns",
+    kind="ns",
+    unit="ns",
+    meaning="When the page was last freed, by the kernel's local_clock().",
+)
+HANDLE = SchemaColumn(
+    name="handle",
+    kind="hex",
+    meaning="The number of the allocation's stack in the kernel's stack depot.",
+)
+STACK = SchemaColumn(
+    name="stack",
+    kind="stack",
+    meaning="The call path of the allocation, innermost frame first.",
+)
+STATE = SchemaColumn(
+    name="state",
+    meaning=(
+        "How things stand: of pages and blocks allocated, freed or never, of"
+        " captured allocations live, freed, reused, migrated, split or unknown, of"
+        " capabilities yes or no."
+    ),
+)
+HEAD = SchemaColumn(
+    name="head",
+    kind="hex",
+    meaning=(
+        "The page frame number of the first page of the block that the page belongs to."
+    ),
+)
+KIND = SchemaColumn(
+    name="kind",
+    meaning="What the page is used for.",
+)
+DETAIL = SchemaColumn(
+    name="detail",
+    meaning="More about what the row says, in words.",
+)
+PHYS = SchemaColumn(
+    name="phys",
+    kind="hex",
+    meaning="The physical address of the page.",
+)
+PAGE = SchemaColumn(
+    name="page",
+    kind="hex",
+    meaning="The address of the page's struct page.",
+)
+FLAGS = SchemaColumn(
+    name="flags",
+    meaning="The flags of the page by name.",
+)
+REFCOUNT = SchemaColumn(
+    name="refcount",
+    kind="int",
+    meaning="How many references the page has.",
+)
+MAPCOUNT = SchemaColumn(
+    name="mapcount",
+    kind="int",
+    meaning="How often the page is mapped by page tables.",
+)
+PAGEBLOCK_MIGRATETYPE = SchemaColumn(
+    name="pageblock_migratetype",
+    meaning="The migratetype of the pageblock that the page is in.",
+)
+MEMCG = SchemaColumn(
+    name="memcg",
+    meaning="The memory cgroup that the page is charged to.",
+)
+FREE_HANDLE = SchemaColumn(
+    name="free_handle",
+    kind="hex",
+    meaning=(
+        "The number of the stack that last freed the page in the kernel's stack depot."
+    ),
+)
+FREE_STACK = SchemaColumn(
+    name="free_stack",
+    kind="stack",
+    meaning="The call path that last freed the page, innermost frame first.",
+)
+FREE_PID = SchemaColumn(
+    name="free_pid",
+    kind="int",
+    meaning="The process id of the task that freed the page.",
+)
+FREE_TGID = SchemaColumn(
+    name="free_tgid",
+    kind="int",
+    meaning="The thread group id of the task that freed the page.",
+)
+MIGRATE_REASON = SchemaColumn(
+    name="migrate_reason",
+    meaning="Why the page was last migrated.",
+)
+AGE_NS = SchemaColumn(
+    name="age_ns",
+    kind="ns",
+    unit="ns",
+    meaning="How long ago the page was allocated.",
+)
+HELD = SchemaColumn(
+    name="held",
+    kind="int",
+    unit="pages",
+    meaning="How many pages of the allocation are still held.",
+)
+FREED_NS = SchemaColumn(
+    name="freed_ns",
+    kind="ns",
+    unit="ns",
+    meaning="When the allocation was freed, by the clock of ts_ns.",
+)
+LIFETIME_NS = SchemaColumn(
+    name="lifetime_ns",
+    kind="ns",
+    unit="ns",
+    meaning="How long the allocation lasted, from ts_ns to freed_ns.",
+)
+FREE_COMM = SchemaColumn(
+    name="free_comm",
+    meaning="The name of the task that freed the allocation.",
+)
+NOW_PFN = SchemaColumn(
+    name="now_pfn",
+    kind="hex",
+    meaning="The page frame number where the allocation is now, if it was migrated.",
+)
+REUSED_PID = SchemaColumn(
+    name="reused_pid",
+    kind="int",
+    meaning="The process id of the task that has allocated the page since.",
+)
+REUSED_COMM = SchemaColumn(
+    name="reused_comm",
+    meaning="The name of the task that has allocated the page since.",
+)
+CONTRADICTION = SchemaColumn(
+    name="contradiction",
+    meaning="How the kernel's records contradict the capture, in a sentence.",
+)
+
+# ---- an event ----
+
+TIME_NS = SchemaColumn(
+    name="time_ns",
+    kind="ns",
+    unit="ns",
+    meaning="When it happened or was logged, by the kernel's local_clock().",
+)
+EVENT = SchemaColumn(
+    name="event",
+    meaning="What happened: set, split, copy, set migrate, dump, read or reset.",
+)
+OWNER_PID = SchemaColumn(
+    name="owner_pid",
+    kind="int",
+    meaning="The process id of the task that had allocated the page.",
+)
+OWNER_COMM = SchemaColumn(
+    name="owner_comm",
+    meaning="The name of the task that had allocated the page.",
+)
+OTHER_PFN = SchemaColumn(
+    name="other_pfn",
+    kind="hex",
+    meaning="The page frame number that a moved page comes from.",
+)
+NEW_ORDER = SchemaColumn(
+    name="new_order",
+    kind="int",
+    meaning="The order of the pieces that a block was split into.",
+)
+REASON = SchemaColumn(
+    name="reason",
+    meaning="Why the page was migrated.",
+)
+NESTED = SchemaColumn(
+    name="nested",
+    kind="int",
+    meaning=(
+        "1 if page_owner allocated the page for itself inside of another"
+        " allocation, otherwise 0."
+    ),
+)
+CPU = SchemaColumn(
+    name="cpu",
+    kind="int",
+    meaning="The CPU on which it happened.",
+)
+SEQ = SchemaColumn(
+    name="seq",
+    kind="int",
+    meaning="The number of the event in the ring of its CPU, counted from 1.",
+)
+
+# ---- sums ----
+
+MODULE = SchemaColumn(
+    name="module",
+    meaning="The module of the innermost frame of the stack that belongs to one.",
+)
+FUNCTION = SchemaColumn(
+    name="function",
+    meaning="The innermost function of the stack that is not the allocator's own.",
+)
+AGE = SchemaColumn(
+    name="age",
+    meaning="How long ago the pages were allocated, as a range of times.",
+)
+BLOCKS = SchemaColumn(
+    name="blocks",
+    kind="int",
+    unit="blocks",
+    meaning="How many blocks or allocations the row sums up.",
+)
+BYTES = SchemaColumn(
+    name="bytes",
+    kind="bytes",
+    unit="bytes",
+    meaning="The size of the pages that the row sums up.",
+)
+SHARE = SchemaColumn(
+    name="share",
+    kind="share",
+    unit="%",
+    meaning=(
+        "The pages of the row out of those of all rows, or what was recorded out of"
+        " what was seen."
+    ),
+)
+OLDEST = SchemaColumn(
+    name="oldest",
+    kind="ns",
+    unit="ns",
+    meaning="How long ago the first of the allocations was made.",
+)
+YOUNGEST = SchemaColumn(
+    name="youngest",
+    kind="ns",
+    unit="ns",
+    meaning="How long ago the last of the allocations was made.",
+)
+COUNT = SchemaColumn(
+    name="count",
+    kind="int",
+    unit="allocations",
+    meaning="How many allocations were freed.",
+)
+MIN = SchemaColumn(
+    name="min",
+    kind="ns",
+    unit="ns",
+    meaning="The shortest time that one of the allocations lasted.",
+)
+MEDIAN = SchemaColumn(
+    name="median",
+    kind="ns",
+    unit="ns",
+    meaning="The time that half of the allocations lasted at most.",
+)
+P90 = SchemaColumn(
+    name="p90",
+    kind="ns",
+    unit="ns",
+    meaning="The time that 90 per cent of the allocations lasted at most.",
+)
+P99 = SchemaColumn(
+    name="p99",
+    kind="ns",
+    unit="ns",
+    meaning="The time that 99 per cent of the allocations lasted at most.",
+)
+MAX = SchemaColumn(
+    name="max",
+    kind="ns",
+    unit="ns",
+    meaning="The longest time that one of the allocations lasted.",
+)
+
+# ---- a recording ----
+
+NUMBER = SchemaColumn(
+    name="number",
+    kind="int",
+    meaning="The number by which trace recover opens the recorder.",
+)
+BACKEND = SchemaColumn(
+    name="backend",
+    meaning="What records: bpf, or kmod for the kernel module.",
+)
+ATTACH = SchemaColumn(
+    name="attach",
+    meaning="How the recorder is attached to the kernel.",
+)
+FILTER = SchemaColumn(
+    name="filter",
+    meaning="What was to be recorded, as the options of trace set.",
+)
+CPUS = SchemaColumn(
+    name="cpus",
+    kind="int",
+    unit="CPUs",
+    meaning="How many CPUs there are.",
+)
+SLOTS = SchemaColumn(
+    name="slots",
+    kind="int",
+    unit="records",
+    meaning="How many records the ring of a CPU holds.",
+)
+SEEN = SchemaColumn(
+    name="seen",
+    kind="int",
+    unit="allocations",
+    meaning="How many allocations the recorder has seen.",
+)
+RECORDED = SchemaColumn(
+    name="recorded",
+    kind="int",
+    unit="events",
+    meaning="How many events were recorded; by order only those of allocations.",
+)
+
+# ---- a kernel, its log, and what works with it ----
+
+RELEASE = SchemaColumn(
+    name="release",
+    meaning="The release of the kernel.",
+)
+BUILD_ID = SchemaColumn(
+    name="build_id",
+    meaning="The build id of the kernel.",
+)
+BOOT_ID = SchemaColumn(
+    name="boot_id",
+    meaning="The random id of this boot of the kernel.",
+)
+MACHINE = SchemaColumn(
+    name="machine",
+    meaning="The architecture of the machine.",
+)
+UP_NS = SchemaColumn(
+    name="up_ns",
+    kind="ns",
+    unit="ns",
+    meaning="How long the kernel has run, by its local_clock().",
+)
+LIVE = SchemaColumn(
+    name="live",
+    kind="bool",
+    meaning="Whether it is the running kernel.",
+)
+PATH = SchemaColumn(
+    name="path",
+    meaning="The path of the dump.",
+)
+FORMAT = SchemaColumn(
+    name="format",
+    meaning="The format of the dump.",
+)
+LEVEL = SchemaColumn(
+    name="level",
+    kind="int",
+    meaning=(
+        "How bad the message of the log is, 0 the worst, or what the dump was"
+        " filtered of, as the number after makedumpfile -d."
+    ),
+)
+TYPES = SchemaColumn(
+    name="types",
+    meaning="Where the types of the kernel come from.",
+)
+PANIC = SchemaColumn(
+    name="panic",
+    meaning="Why the kernel panicked, as it said itself.",
+)
+PANIC_NS = SchemaColumn(
+    name="panic_ns",
+    kind="ns",
+    unit="ns",
+    meaning="When the kernel panicked, by its local_clock().",
+)
+PAGE_SIZE = SchemaColumn(
+    name="page_size",
+    kind="bytes",
+    unit="bytes",
+    meaning="The size of a page.",
+)
+NODES = SchemaColumn(
+    name="nodes",
+    kind="int",
+    unit="nodes",
+    meaning="How many NUMA nodes there are.",
+)
+ZONES = SchemaColumn(
+    name="zones",
+    kind="list",
+    meaning="The zones that the kernel has.",
+)
+PAGE_OWNER = SchemaColumn(
+    name="page_owner",
+    kind="bool",
+    meaning="Whether the kernel tracks page owners.",
+)
+RECORDING = SchemaColumn(
+    name="recording",
+    kind="list",
+    meaning="The backends that were recording in the dump.",
+)
+MISSING = SchemaColumn(
+    name="missing",
+    kind="list",
+    meaning="The capabilities that are not there.",
+)
+MESSAGE = SchemaColumn(
+    name="message",
+    meaning="The text of the message.",
+)
+CAPABILITY = SchemaColumn(
+    name="capability",
+    meaning="The name of the capability.",
+)
+COST = SchemaColumn(
+    name="cost",
+    meaning="What does not work without the capability.",
+)
+REMEDY = SchemaColumn(
+    name="remedy",
+    meaning="How to get the capability.",
+)
