@@ -111,3 +111,10 @@ def test_every_file_begins_with_its_licence_and_what_it_is_for() -> None:
         text = file.read_text()
         assert text.startswith("# SPDX-License-Identifier: GPL-2.0-or-later\n"), file
         assert ast.get_docstring(ast.parse(text)), file
+
+
+def test_commands_holds_commands_only() -> None:
+    for file in (ROOT / "commands").rglob("*.py"):
+        assert file.name == "__init__.py" or not file.name.startswith("_"), file
+        if file.name != "__init__.py":
+            assert "@command(" in file.read_text(), file

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pagedbg.capture.recording import flight_recorder
 from pagedbg.capture.recording.recording import Plan
-from pagedbg.commands.trace._begin import begin, check_none_runs
 from pagedbg.errors import PagedbgError
 from pagedbg.session import Session
+from pagedbg.shell.begin_recording import begin, check_none_runs
 from pagedbg.shell.command import argument, command
 from pagedbg.shell.limits import parse_size
 from pagedbg.shell.recording_options import NEEDS

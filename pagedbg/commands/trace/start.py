@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pagedbg.capture.kernel_filter import describe
 from pagedbg.capture.recording.recording import Recording
-from pagedbg.commands.trace._begin import begin, check_none_runs
 from pagedbg.errors import UsageError
 from pagedbg.session import Session
+from pagedbg.shell.begin_recording import begin, check_none_runs
 from pagedbg.shell.command import argument, command
 from pagedbg.shell.recording_options import LIMITS, NEEDS, plan_of
 from pagedbg.sources.capture_notes import hooks
