@@ -72,7 +72,8 @@ def tests(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("README.md", "pyproject.toml"):
         shutil.copy(ROOT / name, made)
     (made / "contrib").mkdir()
-    shutil.copy(ROOT / "contrib/environment", made / "contrib")
+    for name in ("environment", "schema.md"):
+        shutil.copy(ROOT / "contrib" / name, made / "contrib")
     shutil.copytree(
         ROOT / "contrib/fuzz",
         made / "contrib/fuzz",
