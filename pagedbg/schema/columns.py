@@ -311,6 +311,14 @@ FUNCTION = SchemaColumn(
     name="function",
     meaning="The innermost function of the stack that is not the allocator's own.",
 )
+STACK_ID = SchemaColumn(
+    name="stack_id",
+    meaning="A hash of the stack, the same in every boot of the same build.",
+)
+STACK_SHAPE = SchemaColumn(
+    name="stack_shape",
+    meaning="A hash of the stack's functions, the same in builds with that call path.",
+)
 AGE = SchemaColumn(
     name="age",
     meaning="How long ago the pages were allocated, as a range of times.",

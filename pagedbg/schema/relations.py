@@ -72,6 +72,8 @@ BLOCK_KEYS = (
     columns.COMM,
     columns.PID,
     columns.STACK,
+    columns.STACK_ID,
+    columns.STACK_SHAPE,
     columns.MODULE,
     columns.FUNCTION,
     columns.GFP,

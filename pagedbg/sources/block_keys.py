@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pagedbg.schema import columns
 from pagedbg.schema.blocks import Blocks
 from pagedbg.schema.columns import SchemaColumn
+from pagedbg.schema.stack_ids import stack_id, stack_shape
 from pagedbg.sources.kernel_names import Lookup
 
 _AGES = (
@@ -60,6 +61,17 @@ def _stacks(lookup: Lookup, keys: Sequence[NDArray[Any]]) -> list[Any]:
     return ["\n".join(stacks[int(handle)]) for handle in keys[0]]
 
 
+def _hashes(
+    hash_: Callable[[Sequence[str]], int],
+) -> Callable[[Lookup, Sequence[NDArray[Any]]], list[Any]]:
+    def values(lookup: Lookup, keys: Sequence[NDArray[Any]]) -> list[Any]:
+        stacks = lookup.stacks(keys[0].tolist())
+        found = [stacks[int(handle)] for handle in keys[0]]
+        return [f"{hash_(stack):#018x}" if stack else None for stack in found]
+
+    return values
+
+
 def _comms(lookup: Lookup, keys: Sequence[NDArray[Any]]) -> list[Any]:
     return [lookup.comm(words) for words in np.stack(keys, axis=1)]
 
@@ -81,6 +93,10 @@ KEYS = {
     ),
     "pid": BlockKey(columns.PID, _record("pid"), _plain),
     "stack": BlockKey(columns.STACK, _record("handle"), _stacks),
+    "stack_id": BlockKey(columns.STACK_ID, _record("handle"), _hashes(stack_id)),
+    "stack_shape": BlockKey(
+        columns.STACK_SHAPE, _record("handle"), _hashes(stack_shape)
+    ),
     "module": BlockKey(columns.MODULE, _record("handle"), _through(Lookup.module)),
     "function": BlockKey(
         columns.FUNCTION, _record("handle"), _through(Lookup.function)

@@ -22,6 +22,7 @@ from known import DATA, ORDINARY, Block, Oracle, Run
 from pagedbg.errors import UsageError
 from pagedbg.mm.sched_clock import local_clock
 from pagedbg.schema.filter_words import participates
+from pagedbg.schema.stack_ids import stack_id
 from pagedbg.session import Session
 from pagedbg.shell.command import NAMESPACE
 from pagedbg.sources.stack_frames import function_of, module_of
@@ -674,3 +675,15 @@ def test_what_means_nothing_is_refused_and_says_which_option(
     assert str(refusal.value).startswith("owners: ")
     assert sentence in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_stacks_have_numbers_that_mean_the_same_in_every_boot(pagedbg: Run) -> None:
+    stacks = {
+        f"{stack_id(row['stack']):#018x}": (row["blocks"], row["pages"])
+        for row in pagedbg.json("owners", "--by", "stack")
+    }
+    rows = pagedbg.json("owners", "--by", "stack_id")
+    assert {row["stack_id"]: (row["blocks"], row["pages"]) for row in rows} == stacks
+    shapes = pagedbg.json("owners", "--by", "stack_shape")
+    assert len(shapes) < len(stacks)
+    assert sum(row["pages"] for row in shapes) == sum(p for _, p in stacks.values())
