@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""
-Attaching the first back end that can be, of those that are asked for: to a recorder, or
-left alone.
-"""
+"""Attach a back end, by whichever way can be had, or take over one that is attached."""
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -67,6 +65,27 @@ def _ways(asked: dict[str, Any]) -> list[tuple[str, str]]:
     return [(backend, way) for backend in asked["backends"] for way in ways[backend]]
 
 
+def adopt(functions: Mapping[str, str], own: list[int]) -> Backend:
+    """
+    Take over what goes on recording by itself.
+
+    :param own: processes whose events are left out from now on
+    :raises PagedbgError: if nothing does, or it cannot be taken over
+    """
+    found = flight_recorder.find()
+    if found is None:
+        raise PagedbgError(
+            "nothing records by itself: trace start --flight has something do so"
+        )
+    backend: Backend = (
+        KmodBackend.adopt(functions)
+        if found["backend"] == KMOD
+        else BpfBackend.adopt(found["attach"])
+    )
+    backend.leave_out(own)
+    return backend
+
+
 def leave(asked: dict[str, Any]) -> dict[str, Any]:
     """
     Have events recorded with nobody to drain the rings.
@@ -95,6 +114,7 @@ def leave(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def decode_filter(filter_: str) -> NDArray[Any]:
+    """The filter that is asked for, an element of what ``FILTER`` describes."""
     return (
         np.frombuffer(base64.b64decode(filter_), event_record.FILTER).reshape(()).copy()
     )

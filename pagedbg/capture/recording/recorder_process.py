@@ -23,15 +23,13 @@ from typing import Any
 import msgspec
 from numpy.typing import NDArray
 
-from pagedbg.capture.backends.backend import Backend
-from pagedbg.capture.backends.bpf import BpfBackend
-from pagedbg.capture.backends.kmod import KMOD, MODULE, KmodBackend
-from pagedbg.capture.directory import now, process_start
+from pagedbg.capture.backends.kmod import KMOD, MODULE
 from pagedbg.capture.recording import flight_recorder
-from pagedbg.capture.recording.attaching import attach, decode_filter, leave
-from pagedbg.capture.recording.lines import JsonLines
+from pagedbg.capture.recording.attaching import adopt, attach, decode_filter, leave
+from pagedbg.capture.recording.channel import Channel
 from pagedbg.capture.recording.stack_feed import StackFeed
 from pagedbg.capture.rings import Ring
+from pagedbg.capture.this_boot import now, process_start
 from pagedbg.capture.writer import CaptureWriter
 from pagedbg.errors import PagedbgError
 from pagedbg.schema import event_record
@@ -78,7 +76,9 @@ class Recorder:
         try:
             self._own = [os.getpid(), self._stacks.pid, *asked["own"]]
             self._backend = (
-                self._adopt() if asked["adopt"] else attach(asked, self._own_left_out())
+                adopt(asked["functions"], self._own)
+                if asked["adopt"]
+                else attach(asked, self._own_left_out())
             )
             self._rings = self._backend.rings
             # By CPU, the number of the first record that was not cleared, where records
@@ -99,22 +99,6 @@ class Recorder:
         self._stacks.begin(
             None if asked["kernel"]["page_owner"] else self._backend.stack
         )
-
-    def _adopt(self) -> Backend:
-        """Take over what goes on recording by itself."""
-        found = flight_recorder.find()
-        if found is None:
-            raise PagedbgError(
-                "nothing records by itself: trace start --flight has something do so"
-            )
-        functions = self._asked["functions"]
-        backend: Backend = (
-            KmodBackend.adopt(functions)
-            if found["backend"] == KMOD
-            else BpfBackend.adopt(found["attach"])
-        )
-        backend.leave_out(self._own)
-        return backend
 
     def _own_left_out(self) -> NDArray[Any]:
         self._filter["own"][: len(self._own)] = self._own
@@ -320,9 +304,8 @@ def _give_up(number: int, frame: object) -> None:
 
 def main() -> int:
     """Record until told to stop."""
-    connection = socket.socket(fileno=0)
-    lines = JsonLines(connection)
-    asked = lines.next(None)
+    channel = Channel(socket.socket(fileno=0))
+    asked = channel.next(None)
     if asked is None:
         return 1
     for number in _SIGNALS:
@@ -330,11 +313,11 @@ def main() -> int:
     _outlive()
     try:
         if asked["flight"]:
-            lines.send(leave(asked))
+            channel.send(leave(asked))
             return 0
         recorder = Recorder(asked)
     except PagedbgError as error:
-        lines.send({"error": str(error)})
+        channel.send({"error": str(error)})
         return 1
 
     def on_signal(number: int, frame: object) -> None:
@@ -343,20 +326,20 @@ def main() -> int:
     for number in _SIGNALS:
         signal.signal(number, on_signal)
     try:
-        lines.send({"attached": True})
+        channel.send({"attached": True})
         while recorder.ended_by is None:
-            request = lines.next(recorder.patience)
-            if lines.closed:
+            request = channel.next(recorder.patience)
+            if channel.closed:
                 recorder.ended_by = "prompt gone"
             elif request is not None:
                 # The answer to "stop" comes when all is written.
                 answer = recorder.answer(request)
                 if recorder.ended_by is None:
-                    lines.send(answer)
+                    channel.send(answer)
             recorder.tick()
     finally:
         recorder.finish()
-    lines.send({"ended": recorder.ended_by})
+    channel.send({"ended": recorder.ended_by})
     return 0
 
 

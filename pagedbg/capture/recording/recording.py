@@ -6,14 +6,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
-import json
 import os
-import select
 import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +23,7 @@ from pagedbg.capture.backends.hooks import describe_kernel
 from pagedbg.capture.backends.kmod import KMOD
 from pagedbg.capture.kernel_description import kernel_of, names_of
 from pagedbg.capture.kernel_filter import build_filter, describe
+from pagedbg.capture.recording.channel import Channel
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.mm.sched_clock import known_local_clock
 from pagedbg.schema.capture_meta import Attached
@@ -74,15 +72,14 @@ class Recording:
     def __init__(
         self,
         process: subprocess.Popen[bytes],
-        connection: socket.socket,
+        channel: Channel,
         directory: Path,
         temporary: bool,
     ) -> None:
         self.directory = directory
         self.temporary = temporary
         self._process = process
-        self._connection = connection
-        self._buffer = b""
+        self._channel = channel
 
     @classmethod
     def start(cls, target: Target, plan: Plan) -> Recording:
@@ -182,11 +179,11 @@ class Recording:
         with contextlib.suppress(_Ended):
             self._ask({"do": "stop"}, None)
         self._process.wait()
-        self._connection.close()
+        self._channel.close()
 
     def abandon(self) -> None:
         """End the recorder, whatever it does."""
-        self._connection.close()
+        self._channel.close()
         try:
             self._process.send_signal(signal.SIGTERM)
             self._process.wait(5)
@@ -213,27 +210,15 @@ class Recording:
     def _ask(
         self, request: Mapping[str, Any], patience: float | None
     ) -> dict[str, Any]:
-        try:
-            self._connection.sendall(json.dumps(request).encode() + b"\n")
-        except OSError:
-            raise _Ended(self._epitaph()) from None
-        deadline = None if patience is None else time.monotonic() + patience
-        while b"\n" not in self._buffer:
-            left = None if deadline is None else max(deadline - time.monotonic(), 0)
-            if not select.select([self._connection], [], [], left)[0]:
-                raise PagedbgError(
-                    "the recorder does not answer: the machine is very busy, or it"
-                    " hangs. trace stop ends it."
-                )
-            try:
-                data = self._connection.recv(1 << 16)
-            except OSError:
-                data = b""
-            if not data:
-                raise _Ended(self._epitaph())
-            self._buffer += data
-        line, self._buffer = self._buffer.split(b"\n", 1)
-        answer: dict[str, Any] = json.loads(line)
+        self._channel.send(request)
+        answer = None if self._channel.closed else self._channel.next(patience)
+        if self._channel.closed and answer is None:
+            raise _Ended(self._epitaph())
+        if answer is None:
+            raise PagedbgError(
+                "the recorder does not answer: the machine is very busy, or it hangs."
+                " trace stop ends it."
+            )
         return answer
 
     def _epitaph(self) -> str:
@@ -249,7 +234,7 @@ class Recording:
         return f"the recorder ended unexpectedly ({how})."
 
 
-def _spawn() -> tuple[subprocess.Popen[bytes], socket.socket]:
+def _spawn() -> tuple[subprocess.Popen[bytes], Channel]:
     """Start the recorder's process."""
     ours, theirs = socket.socketpair()
     with theirs:
@@ -263,7 +248,7 @@ def _spawn() -> tuple[subprocess.Popen[bytes], socket.socket]:
             cwd="/",
             env=trust.environment(),
         )
-    return process, ours
+    return process, Channel(ours)
 
 
 class _Ended(PagedbgError):
