@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
 import os
 import time
-import tokenize
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from pagedbg.capture.event_clock import EventClock
 from pagedbg.capture.events import Contents, read_events
 from pagedbg.capture.files import Folder
 from pagedbg.capture.losses import losses_of
+from pagedbg.capture.memory_room import lacking_room
+from pagedbg.capture.numpy_file import records_in
 from pagedbg.errors import PagedbgError
 from pagedbg.schema import capture_meta
 from pagedbg.schema.capture_meta import Meta
@@ -37,27 +38,11 @@ What ``meta.json`` said when all that it counts was on the disk: for a machine
 that lost its power.
 """
 
-# Of so many on each side, events that tell both clocks are compared.
-_NEIGHBOURS = 32
-
 # A stack has 64 frames at most, and a symbol's name 512 bytes.
 _MOST_LINE = 1 << 16
 
 # Some 700 bytes each, of a million of them.
 _MOST_STACKS = 1 << 30
-
-# What NumPy says of a header that is damaged.
-_HEADER_FAULTS = (
-    ValueError,
-    SyntaxError,
-    TypeError,
-    EOFError,
-    MemoryError,
-    OverflowError,
-    RecursionError,
-    tokenize.TokenError,
-)
-_MOST_HEADER = 4096
 
 
 class CaptureError(PagedbgError):
@@ -89,6 +74,7 @@ class Capture:
         self.meta = self._read_meta()
         self._contents: Contents | None = None
         self._events: NDArray[Any] | None = None
+        self._clock: EventClock | None = None
         self._stacks_at: dict[int, tuple[int, int]] = {}
         self._stacks_end = 0
 
@@ -192,13 +178,16 @@ class Capture:
         say (a record's time is taken when page_owner begins).
         """
         if self._events is None:
-            self._events = self.in_order(self._read_events(keep=True))
+            records = self._read_events(keep=True)
+            # By what was measured: in_order() fills in what was not.
+            self._clock = EventClock(records, self.meta.begun)
+            self._events = self.in_order(records)
         return self._events
 
     def reload(self) -> None:
         """Forget what was read: the recorder has written more."""
         self.meta = self._read_meta()
-        self._events = self._contents = None
+        self._events = self._contents = self._clock = None
 
     def _read_events(self, *, keep: bool) -> NDArray[Any]:
         """Read all of the file; what is not kept is only counted."""
@@ -211,7 +200,8 @@ class Capture:
         )
         kept: list[NDArray[Any]] = []
         with self._opened(EVENTS) as descriptor:
-            _check_room(self.path / EVENTS, os.fstat(descriptor), keep)
+            if keep and (lacking := lacking_room(os.fstat(descriptor))):
+                raise CaptureError(f"{self.path / EVENTS} {lacking}")
             kept.extend(
                 piece
                 for piece in read_events(descriptor, 0, self._contents, whole=not live)
@@ -280,22 +270,11 @@ class Capture:
         When each event happened, in nanoseconds of :attr:`clock`; −1 if that is not
         known.
         """
+        if self.page_owner:
+            return EventClock(records, self.meta.begun).times(records)
         times = records["time_nsec"].astype(np.int64)
         mono = records["mono_nsec"].astype(np.int64)
-        if not self.page_owner:
-            return np.where(times > 0, times, np.where(mono > 0, mono, -1))
-        missing = (times == 0) & (mono > 0)
-        if missing.any():
-            at, offset = self._offsets(records)
-            nearest = np.clip(np.searchsorted(at, mono[missing]) - 1, 0, len(at) - 1)
-            # Nothing happens to an allocation before it is made, whatever the
-            # conversion is off by.
-            times[missing] = np.maximum(
-                mono[missing] + offset[nearest],
-                records["ts_nsec"][missing].astype(np.int64),
-            )
-        times[times == 0] = -1
-        return times
+        return np.where(times > 0, times, np.where(mono > 0, mono, -1))
 
     def ended_at(self) -> int | None:
         """
@@ -308,31 +287,9 @@ class Capture:
             return ended.mono_ns
         if ended.local_ns:
             return ended.local_ns
-        _, offset = self._offsets(self.events())
-        return ended.mono_ns + int(offset[-1])
-
-    def _offsets(
-        self, records: NDArray[Any]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """
-        How far local_clock() is ahead of CLOCK_MONOTONIC, at some times of the latter:
-        where an event has both.
-        """
-        both = records[(records["time_nsec"] > 0) & (records["mono_nsec"] > 0)]
-        if len(both):
-            mono = both["mono_nsec"].astype(np.int64)
-            offset = both["time_nsec"].astype(np.int64) - mono
-            order = np.argsort(mono)
-            # CLOCK_MONOTONIC was read a while after page_owner had taken its time: of
-            # neighbours the greatest is nearest to the truth.
-            around = np.lib.stride_tricks.sliding_window_view(
-                np.pad(offset[order], _NEIGHBOURS, mode="edge"), 2 * _NEIGHBOURS + 1
-            )
-            return mono[order], around.max(axis=1)
-        begun = self.meta.begun
-        return np.array([begun.mono_ns]), np.array(
-            [(begun.local_ns or begun.mono_ns) - begun.mono_ns]
-        )
+        self.events()
+        assert self._clock is not None
+        return self._clock.latest(ended.mono_ns)
 
     # ---- names ----
 
@@ -411,68 +368,10 @@ class Capture:
             except OSError as error:
                 raise CaptureError(f"{self.path / PAGES} {error.strerror}.") from None
         with open(descriptor, "rb") as file:
-            count = _saved_pages(file, record)
+            count = records_in(file, record)
             if count is None:
                 raise CaptureError(f"{self.path / PAGES} is damaged")
             return np.fromfile(file, record, count)
-
-
-def _saved_pages(file: BinaryIO, record: np.dtype[Any]) -> int | None:
-    """
-    How many records a file of NumPy has, and go to the first; None if it is no array of
-    them, or does not end with the last.
-    """
-    try:
-        head = io.BytesIO(file.read(_MOST_HEADER))
-        version = np.lib.format.read_magic(head)
-        read = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
-        shape, fortran, found = read(head)
-    except (*_HEADER_FAULTS, LookupError):
-        return None
-    file.seek(head.tell())
-    rest = os.fstat(file.fileno()).st_size - head.tell()
-    if (
-        found != record
-        or fortran
-        or len(shape) != 1
-        or shape[0] * record.itemsize != rest
-    ):
-        return None
-    return shape[0]
-
-
-def _check_room(path: Path, info: os.stat_result, keep: bool) -> None:
-    """
-    Refuse what there is no memory for: a copy to sort, and what is made of it.
-
-    :raises CaptureError: with what it would take
-    """
-    needed = 3 * min(info.st_size, info.st_blocks * 512)
-    if keep and (free := _available()) is not None and needed > free:
-        raise CaptureError(
-            f"{path} has too many events to be looked at here: it takes {needed >> 20}"
-            f" MiB, and {free >> 20} MiB are free."
-        )
-
-
-def _available() -> int | None:
-    """
-    How many bytes of memory may be used (``MemAvailable``); None if it is not known.
-    """
-    with contextlib.suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return (
-            int(
-                next(
-                    line for line in lines if line.startswith("MemAvailable:")
-                ).split()[1]
-            )
-            << 10
-        )
-    return None
 
 
 def boot_id() -> str:

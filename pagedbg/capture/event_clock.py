@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What local_clock() said when an event happened that only CLOCK_MONOTONIC tells."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pagedbg.schema.capture_meta import Begun
+
+# Of so many on each side, events that tell both clocks are compared.
+_NEIGHBOURS = 32
+
+
+class EventClock:
+    """
+    Fitted once, on the records that have both clocks as they were measured.
+
+    :param records: events as they were written
+    :param begun: what the clocks said at the beginning, for where no event has both
+    """
+
+    def __init__(self, records: NDArray[Any], begun: Begun) -> None:
+        both = (records["time_nsec"] > 0) & (records["mono_nsec"] > 0)
+        self._mono = records["mono_nsec"][both].astype(np.int64)
+        self._ahead = records["time_nsec"][both].astype(np.int64) - self._mono
+        self._begun = begun
+
+    @functools.cached_property
+    def _offsets(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """
+        How far local_clock() is ahead of CLOCK_MONOTONIC, at some times of the latter:
+        where an event has both.
+        """
+        if not len(self._mono):
+            begun = self._begun
+            return np.array([begun.mono_ns]), np.array(
+                [(begun.local_ns or begun.mono_ns) - begun.mono_ns]
+            )
+        order = np.argsort(self._mono)
+        # CLOCK_MONOTONIC was read a while after page_owner had taken its time: of
+        # neighbours the greatest is nearest to the truth.
+        around = np.lib.stride_tricks.sliding_window_view(
+            np.pad(self._ahead[order], _NEIGHBOURS, mode="edge"), 2 * _NEIGHBOURS + 1
+        )
+        return self._mono[order], around.max(axis=1)
+
+    def times(self, records: NDArray[Any]) -> NDArray[np.int64]:
+        """When each event happened by local_clock(); −1 if that is not known."""
+        times = records["time_nsec"].astype(np.int64)
+        mono = records["mono_nsec"].astype(np.int64)
+        missing = (times == 0) & (mono > 0)
+        if missing.any():
+            at, offset = self._offsets
+            nearest = np.clip(np.searchsorted(at, mono[missing]) - 1, 0, len(at) - 1)
+            # Nothing happens to an allocation before it is made, whatever the
+            # conversion is off by.
+            times[missing] = np.maximum(
+                mono[missing] + offset[nearest],
+                records["ts_nsec"][missing].astype(np.int64),
+            )
+        times[times == 0] = -1
+        return times
+
+    def latest(self, mono_ns: int) -> int:
+        """What local_clock() said at a time after all events."""
+        _, offset = self._offsets
+        return mono_ns + int(offset[-1])
