@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from pagedbg.capture.files import Folder
 from pagedbg.capture.losses import losses_of
 from pagedbg.capture.memory_room import lacking_room
 from pagedbg.capture.numpy_file import records_in
+from pagedbg.capture.this_boot import boot_id, process_start
 from pagedbg.errors import PagedbgError
 from pagedbg.schema import capture_meta
 from pagedbg.schema.capture_meta import Meta
@@ -181,7 +181,7 @@ class Capture:
             records = self._read_events(keep=True)
             # By what was measured: in_order() fills in what was not.
             self._clock = EventClock(records, self.meta.begun)
-            self._events = self.in_order(records)
+            self._events = self._in_order(records, self._clock)
         return self._events
 
     def reload(self) -> None:
@@ -255,8 +255,11 @@ class Capture:
         Events in the order in which they happened, ``time_nsec`` of all of them in the
         clock of :attr:`clock` (0: not known).
         """
+        return self._in_order(records, EventClock(records, self.meta.begun))
+
+    def _in_order(self, records: NDArray[Any], clock: EventClock) -> NDArray[Any]:
         records = records[np.lexsort((records["seq"], records["cpu"]))]
-        times = self.times(records)
+        times = self._times(records, clock)
         records["time_nsec"] = np.maximum(times, 0)
         # No event of a CPU before one with a lower number: nested allocations are
         # recorded before the one that they belong to.
@@ -270,8 +273,11 @@ class Capture:
         When each event happened, in nanoseconds of :attr:`clock`; −1 if that is not
         known.
         """
+        return self._times(records, EventClock(records, self.meta.begun))
+
+    def _times(self, records: NDArray[Any], clock: EventClock) -> NDArray[np.int64]:
         if self.page_owner:
-            return EventClock(records, self.meta.begun).times(records)
+            return clock.times(records)
         times = records["time_nsec"].astype(np.int64)
         mono = records["mono_nsec"].astype(np.int64)
         return np.where(times > 0, times, np.where(mono > 0, mono, -1))
@@ -372,27 +378,6 @@ class Capture:
             if count is None:
                 raise CaptureError(f"{self.path / PAGES} is damaged")
             return np.fromfile(file, record, count)
-
-
-def boot_id() -> str:
-    """What tells this boot from every other."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def process_start(pid: int) -> int:
-    """
-    When a process began, in clock ticks since boot (``/proc/PID/stat``, field 22): with
-    its pid, what tells it from others.
-    """
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-
-
-def now() -> dict[str, Any]:
-    """What clocks say, for ``begun`` and ``ended``."""
-    return {
-        "mono_ns": time.monotonic_ns(),
-        "wall": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
 
 
 def pieces(records: NDArray[Any], size: int = 1 << 14) -> Iterator[NDArray[Any]]:

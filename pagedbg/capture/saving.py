@@ -18,8 +18,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pagedbg.capture.directory import PAGES, Capture, CaptureError, now
+from pagedbg.capture.directory import PAGES, Capture, CaptureError
 from pagedbg.capture.files import Folder
+from pagedbg.capture.this_boot import now
 from pagedbg.capture.writer import CaptureWriter
 from pagedbg.schema.capture_meta import Ended
 

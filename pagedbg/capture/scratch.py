@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from pagedbg.capture.directory import process_start
+from pagedbg.capture.this_boot import process_start
 
 _NAME = re.compile(r"pagedbg-(\d+)-(\d+)-.*")
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from pagedbg.capture.directory import boot_id, process_start
+from pagedbg.capture.this_boot import boot_id, process_start
 from pagedbg.schema.capture_meta import Begun, Kernel, Meta, Names, Process, Since
 
 

@@ -20,8 +20,8 @@ from pagedbg.capture.directory import (
     STACKS,
     Capture,
     CaptureError,
-    boot_id,
 )
+from pagedbg.capture.this_boot import boot_id
 from pagedbg.capture.writer import CaptureWriter
 from pagedbg.schema import event_record
 from pagedbg.schema.capture_meta import Kernel, Process

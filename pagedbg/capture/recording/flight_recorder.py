@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pagedbg.capture.backends import bpf, bpf_programs, kmod
-from pagedbg.capture.directory import now
+from pagedbg.capture.this_boot import now
 
 NOTE = Path("/run/pagedbg.json")
 
