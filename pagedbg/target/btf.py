@@ -10,7 +10,6 @@ bulk and a ``drgn.Type`` is built when somebody asks for it.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -26,57 +25,49 @@ from drgn import (
     TypeParameter,
 )
 
-from pagedbg.target.links import Damaged
-
-_MAGIC = 0xEB9F
-_HEADER = struct.Struct("<HBBIIIII")
-_VOID = 0
-
-# enum in include/uapi/linux/btf.h
-(
-    _INT,
-    _PTR,
-    _ARRAY,
-    _STRUCT,
-    _UNION,
-    _ENUM,
-    _FWD,
-    _TYPEDEF,
-    _VOLATILE,
-    _CONST,
-    _RESTRICT,
-) = range(1, 12)
-_FUNC, _FUNC_PROTO, _VAR, _DATASEC, _FLOAT, _DECL_TAG, _TYPE_TAG, _ENUM64 = range(
-    12, 20
+from pagedbg.target.btf_records import (
+    ARRAY,
+    CONST,
+    DECL_TAG,
+    ENUM,
+    ENUM64,
+    FLOAT,
+    FUNC,
+    FUNC_PROTO,
+    FWD,
+    INT,
+    PTR,
+    RESTRICT,
+    STRUCT,
+    TYPE_TAG,
+    TYPEDEF,
+    UNION,
+    VAR,
+    VOLATILE,
+    BtfError,
+    record_starts,
+    sections,
 )
 
-# 32-bit words behind the three of struct btf_type: a fixed number, and a number for
-# each of vlen.
-_FIXED = np.zeros(128, np.int64)
-_FIXED[[_INT, _ARRAY, _VAR, _DECL_TAG]] = 1, 3, 1, 1
-_EACH = np.zeros(128, np.int64)
-_EACH[[_STRUCT, _UNION, _ENUM, _FUNC_PROTO, _DATASEC, _ENUM64]] = 3, 3, 2, 2, 3, 3
-
-# Where there is a record of no kind in the enum, instead of where the next one begins.
-_UNKNOWN = -1
+_VOID = 0
 
 _INT_SIGNED = 1 << 24
 _INT_BOOL = 4 << 24
 
 _QUALIFIERS = {
-    _VOLATILE: Qualifiers.VOLATILE,
-    _CONST: Qualifiers.CONST,
-    _RESTRICT: Qualifiers.RESTRICT,
+    VOLATILE: Qualifiers.VOLATILE,
+    CONST: Qualifiers.CONST,
+    RESTRICT: Qualifiers.RESTRICT,
 }
 
 _KINDS = {
-    TypeKind.INT: (_INT,),
-    TypeKind.BOOL: (_INT,),
-    TypeKind.FLOAT: (_FLOAT,),
-    TypeKind.STRUCT: (_STRUCT,),
-    TypeKind.UNION: (_UNION,),
-    TypeKind.ENUM: (_ENUM, _ENUM64),
-    TypeKind.TYPEDEF: (_TYPEDEF,),
+    TypeKind.INT: (INT,),
+    TypeKind.BOOL: (INT,),
+    TypeKind.FLOAT: (FLOAT,),
+    TypeKind.STRUCT: (STRUCT,),
+    TypeKind.UNION: (UNION,),
+    TypeKind.ENUM: (ENUM, ENUM64),
+    TypeKind.TYPEDEF: (TYPEDEF,),
 }
 
 # What everything else is read by, on x86-64 and arm64: C's names of integers without
@@ -89,10 +80,6 @@ _MOST_MEMBERS = 1 << 16
 
 # What drgn and Python say of records that are formed well and mean nothing.
 _NONSENSE = (ArithmeticError, LookupError, RecursionError, TypeError, ValueError)
-
-
-class BtfError(Damaged):
-    """The bytes are no BTF, or not one that can be read."""
 
 
 class Btf:
@@ -108,10 +95,10 @@ class Btf:
         self._prog = prog
         self._types: dict[int, Type] = {}
         self._building: set[int] = set()
-        types, strings = _sections(data)
+        types, strings = sections(data)
         self._strings = strings
         self._words = np.frombuffer(types, "<u4")
-        self._start = _record_starts(self._words)
+        self._start = record_starts(self._words)
         self._name = self._words[self._start]
         self._info = self._words[self._start + 1]
         self._kind = (self._info >> 24) & 0x7F
@@ -152,12 +139,12 @@ class Btf:
 
     def variable_type(self, name: str) -> Type | None:
         """The type of a variable: BTF has the per-CPU ones only."""
-        index = self.find((_VAR,), name)
+        index = self.find((VAR,), name)
         return None if index is None else self.type(self._referred(index))
 
     def function_type(self, name: str) -> Type | None:
         """The type of a function."""
-        index = self.find((_FUNC,), name)
+        index = self.find((FUNC,), name)
         return None if index is None else self.type(self._referred(index))
 
     def enumerator(self, name: str) -> Object | None:
@@ -208,7 +195,7 @@ class Btf:
     def _enumerator_index(self) -> tuple[np.ndarray, np.ndarray]:
         if self._enumerators is None:
             names, owners = [], []
-            for kind, each in ((_ENUM, 2), (_ENUM64, 3)):
+            for kind, each in ((ENUM, 2), (ENUM64, 3)):
                 for index in np.flatnonzero(self._kind == kind):
                     start, count = int(self._start[index]) + 3, self._vlen(int(index))
                     names.append(self._words[start : start + count * each : each])
@@ -246,7 +233,7 @@ class Btf:
         if kind in _QUALIFIERS:
             inner = self.type(self._referred(index))
             return inner.qualified(inner.qualifiers | _QUALIFIERS[kind])
-        if kind in (_TYPE_TAG, _VAR, _DECL_TAG, _FUNC):
+        if kind in (TYPE_TAG, VAR, DECL_TAG, FUNC):
             return self.type(self._referred(index))
         return _BUILDERS[kind](self, index, self._string(int(self._name[index])))
 
@@ -282,7 +269,7 @@ class Btf:
     def _compound(self, index: int, name: str) -> Type:
         make = (
             self._prog.struct_type
-            if self._kind[index] == _STRUCT
+            if self._kind[index] == STRUCT
             else self._prog.union_type
         )
         bitfields, size = self._flag(index), self._referred(index)
@@ -332,7 +319,7 @@ class Btf:
         bits = 8 * size
         enumerators = []
         for name_offset, *words in self._extra(
-            index, 2 if self._kind[index] == _ENUM else 3
+            index, 2 if self._kind[index] == ENUM else 3
         ):
             value = words[0] if len(words) == 1 else words[0] | words[1] << 32
             if signed and value >> (8 * 4 * len(words) - 1):
@@ -368,78 +355,15 @@ class Btf:
 
 
 _BUILDERS: dict[int, Callable[[Btf, int, str], Type]] = {
-    _INT: Btf._int,
-    _FLOAT: Btf._float,
-    _PTR: Btf._pointer,
-    _ARRAY: Btf._array,
-    _STRUCT: Btf._compound,
-    _UNION: Btf._compound,
-    _ENUM: Btf._enum,
-    _ENUM64: Btf._enum,
-    _FWD: Btf._forward,
-    _TYPEDEF: Btf._typedef,
-    _FUNC_PROTO: Btf._function,
+    INT: Btf._int,
+    FLOAT: Btf._float,
+    PTR: Btf._pointer,
+    ARRAY: Btf._array,
+    STRUCT: Btf._compound,
+    UNION: Btf._compound,
+    ENUM: Btf._enum,
+    ENUM64: Btf._enum,
+    FWD: Btf._forward,
+    TYPEDEF: Btf._typedef,
+    FUNC_PROTO: Btf._function,
 }
-
-
-def _sections(data: bytes) -> tuple[bytes, bytes]:
-    """Split a blob into its type records and its strings."""
-    if len(data) < _HEADER.size:
-        raise BtfError("The kernel's BTF is too short to have a header.")
-    (
-        magic,
-        _version,
-        _flags,
-        header,
-        type_offset,
-        type_size,
-        string_offset,
-        string_size,
-    ) = _HEADER.unpack_from(data)
-    if magic != _MAGIC:
-        raise BtfError("The kernel's BTF does not begin with BTF's magic number.")
-    # hdr_len and not a constant: 7.x headers are longer.
-    types = data[header + type_offset : header + type_offset + type_size]
-    strings = data[header + string_offset : header + string_offset + string_size]
-    if (
-        len(types) < type_size
-        or len(strings) < string_size
-        or type_size % 4
-        or not strings.endswith(b"\0")
-    ):
-        raise BtfError("The kernel's BTF is cut short.")
-    return types, strings
-
-
-def _record_starts(words: np.ndarray) -> np.ndarray:
-    """
-    Return the index of each record's first word, with type 0 (void, which has none)
-    standing at the first record.
-
-    The length of a would-be record at *every* word is computed in bulk, which leaves
-    one list look-up a record for the chain.
-    """
-    if len(words) < 3:
-        raise BtfError("The kernel's BTF has no types.")
-    info = words[1:-1].astype(np.int64)
-    # Since 7.x a vlen has 24 bits and a kind 7; older kernels leave the further bits
-    # zero.
-    kind = (info >> 24) & 0x7F
-    after = np.arange(len(info)) + 3 + _FIXED[kind] + _EACH[kind] * (info & 0xFFFFFF)
-    after[(kind < 1) | (kind > _ENUM64)] = _UNKNOWN
-    # A memoryview makes an int of only those that are looked at, some forty thousand of
-    # a million.
-    following = memoryview(after)
-    starts = [0]
-    at, end, last = 0, len(words), len(following)
-    while at < end:
-        starts.append(at)
-        at = following[at] if at < last else _UNKNOWN
-        if at == _UNKNOWN:
-            raise BtfError(
-                "The kernel's BTF has a record of an unknown kind (type"
-                f" {len(starts) - 1})."
-            )
-    if at != end:
-        raise BtfError("The kernel's BTF ends inside a record.")
-    return np.array(starts)

@@ -28,7 +28,8 @@ from drgn import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pagedbg.target.btf import Btf, BtfError
+from pagedbg.target.btf import Btf
+from pagedbg.target.btf_records import BtfError
 
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
 BY_NAME = {
