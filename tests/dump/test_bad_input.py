@@ -582,6 +582,7 @@ def test_a_page_that_is_not_there_is_an_answer_or_one_sentence(pagedbg: Run) -> 
         )
 
 
+@pytest.mark.long
 def test_pages_whose_address_space_the_dump_left_out_are_unknown_and_counted(
     sample: Target, tmp_path: Path
 ) -> None:

@@ -21,7 +21,6 @@ from known import DATA, ORDINARY, Block, Oracle, Run
 
 from pagedbg.errors import UsageError
 from pagedbg.mm.sched_clock import local_clock
-from pagedbg.schema.filter_words import participates
 from pagedbg.schema.stack_ids import stack_id
 from pagedbg.session import Session
 from pagedbg.shell.command import NAMESPACE
@@ -300,23 +299,10 @@ def holds(frames: list[str], pattern: str) -> bool:
     return any(re.search(pattern, frame) for frame in frames)
 
 
-def key(row: Row) -> Any:
-    """What chooses an allocation where only a percentage takes part."""
-    import numpy as np
-
-    return np.array([row["ts_ns"]], np.uint64)
-
-
 FILTERS: dict[str, Callable[[Row, int], bool]] = {
     "--orders 3": lambda row, now: row["order"] == 3,
     "--orders 1-2,9": lambda row, now: row["order"] in (1, 2, 9),
     "--orders '>=4'": lambda row, now: row["order"] >= 4,
-    "--orders 0:25": lambda row, now: (
-        row["order"] == 0 and bool(participates(key(row), 25)[0])
-    ),
-    "--orders 0:50,9": lambda row, now: (
-        row["order"] == 9 or (row["order"] == 0 and bool(participates(key(row), 50)[0]))
-    ),
     "--gfp GFP_KERNEL": lambda row, now: row["gfp_mask"] & 0xCC0 == 0xCC0,
     "--gfp '__GFP_COMP|__GFP_ZERO'": lambda row, now: (
         {"__GFP_COMP", "__GFP_ZERO"} <= set(row["gfp"].split("|"))
