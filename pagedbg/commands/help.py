@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Collection, Iterator, Sequence
 
+from pagedbg.output.paragraphs import reflow, window
 from pagedbg.session import Session
 from pagedbg.shell.command import NAMESPACE, Example, argument, command, load_commands
 from pagedbg.shell.execute import Leave
@@ -36,12 +37,11 @@ def explanation(words: Sequence[str]) -> str:
     one word.
     """
     if not words:
-        return "\n".join((*_overview(COMMANDS), "", _MANNERS))
+        return reflow("\n".join((*_overview(COMMANDS), "", _MANNERS)), window())
     name = command_of(words)
     if name in GROUPS and len(words) == 1:
-        return "\n".join(
-            _overview([each for each in COMMANDS if each.startswith(name + " ")])
-        )
+        those = [each for each in COMMANDS if each.startswith(name + " ")]
+        return reflow("\n".join(_overview(those)), window())
     return NAMESPACE.get(
         name if name not in GROUPS else " ".join(words[:2])
     ).format_help()

@@ -24,7 +24,10 @@ begins.
     arguments=(
         argument("--last", metavar="N", type=int, help="only the last N messages"),
         argument(
-            "--level", choices=LEVELS, help="only messages that are as bad, or worse"
+            "--level",
+            metavar="LEVEL",
+            choices=LEVELS,
+            help=f"only messages that are as bad, or worse: {', '.join(LEVELS)}",
         ),
     ),
     examples=(

@@ -83,10 +83,12 @@ counted twice.
         ),
         argument(
             "--state",
+            metavar="STATE",
             choices=tuple(_STATES),
             default="allocated",
             help=(
-                "records of allocations that last (the default), of freed ones, or both"
+                "records of allocations that last (allocated, the default), of freed"
+                " ones (freed), or both (any)"
             ),
         ),
         argument(

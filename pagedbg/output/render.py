@@ -171,12 +171,13 @@ class _Layout:
 
     def _choose(self) -> list[int]:
         """
-        Return the leading columns that fit when each text column is cut as far as it
-        may be.
+        Return the columns that fit when each text column is cut as far as it may be: by
+        rank, and of one rank the leading ones.
         """
         shown: list[int] = []
         used = -len(_GAP)
-        for i, column in enumerate(self._columns):
+        columns = sorted(enumerate(self._columns), key=lambda each: each[1].rank)
+        for i, column in columns:
             least = (
                 min(self._natural[i], _NARROWEST)
                 if column.kind == "str"
@@ -186,7 +187,7 @@ class _Layout:
             if self._room is not None and used > self._room and shown:
                 break
             shown.append(i)
-        return shown
+        return sorted(shown)
 
     def _shrink(self, shown: Sequence[int], room: int) -> None:
         """

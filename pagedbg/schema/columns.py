@@ -41,16 +41,19 @@ class SchemaColumn(Column):
 
 PFN = SchemaColumn(
     name="pfn",
+    rank=1,
     kind="hex",
     meaning="The page frame number of the page, or of the first page of the block.",
 )
 ORDER = SchemaColumn(
     name="order",
+    rank=1,
     kind="int",
     meaning="The order of the block, which is 2 to the power of it pages long.",
 )
 PAGES = SchemaColumn(
     name="pages",
+    rank=1,
     kind="int",
     unit="pages",
     meaning=(
@@ -60,28 +63,34 @@ PAGES = SchemaColumn(
 )
 GFP_MASK = SchemaColumn(
     name="gfp_mask",
+    rank=7,
     kind="hex",
     meaning="The GFP flags of the allocation as a number.",
 )
 GFP = SchemaColumn(
     name="gfp",
+    rank=4,
     meaning="The GFP flags of the allocation by name.",
 )
 MIGRATETYPE = SchemaColumn(
     name="migratetype",
+    rank=3,
     meaning="The migratetype that the allocation asked for.",
 )
 ZONE = SchemaColumn(
     name="zone",
+    rank=5,
     meaning="The zone that the page is in.",
 )
 NODE = SchemaColumn(
     name="node",
+    rank=6,
     kind="int",
     meaning="The NUMA node that the page is on.",
 )
 PID = SchemaColumn(
     name="pid",
+    rank=2,
     kind="int",
     meaning=(
         "The process id of the task that allocated the page, or that did what the"
@@ -90,15 +99,18 @@ PID = SchemaColumn(
 )
 TGID = SchemaColumn(
     name="tgid",
+    rank=7,
     kind="int",
     meaning="The thread group id of the task that pid names.",
 )
 COMM = SchemaColumn(
     name="comm",
+    rank=1,
     meaning="The name of the task that pid names, as it was then.",
 )
 TS_NS = SchemaColumn(
     name="ts_ns",
+    rank=3,
     kind="ns",
     unit="ns",
     meaning="When the page was allocated, by the kernel's local_clock().",
@@ -111,6 +123,7 @@ FREE_TS_NS = SchemaColumn(
 )
 HANDLE = SchemaColumn(
     name="handle",
+    rank=7,
     kind="hex",
     meaning="The number of the allocation's stack in the kernel's stack depot.",
 )
@@ -121,6 +134,7 @@ STACK = SchemaColumn(
 )
 STATE = SchemaColumn(
     name="state",
+    rank=2,
     meaning=(
         "How things stand: of pages and blocks allocated, freed or never, of"
         " captured allocations live, freed, reused, migrated, split or unknown, of"
@@ -136,6 +150,7 @@ HEAD = SchemaColumn(
 )
 KIND = SchemaColumn(
     name="kind",
+    rank=1,
     meaning="What the page is used for.",
 )
 DETAIL = SchemaColumn(
@@ -214,6 +229,7 @@ HELD = SchemaColumn(
 )
 FREED_NS = SchemaColumn(
     name="freed_ns",
+    rank=3,
     kind="ns",
     unit="ns",
     meaning="When the allocation was freed, by the clock of ts_ns.",
@@ -251,21 +267,25 @@ CONTRADICTION = SchemaColumn(
 
 TIME_NS = SchemaColumn(
     name="time_ns",
+    rank=1,
     kind="ns",
     unit="ns",
     meaning="When it happened or was logged, by the kernel's local_clock().",
 )
 EVENT = SchemaColumn(
     name="event",
+    rank=1,
     meaning="What happened: set, split, copy, set migrate, dump, read or reset.",
 )
 OWNER_PID = SchemaColumn(
     name="owner_pid",
+    rank=6,
     kind="int",
     meaning="The process id of the task that had allocated the page.",
 )
 OWNER_COMM = SchemaColumn(
     name="owner_comm",
+    rank=3,
     meaning="The name of the task that had allocated the page.",
 )
 OTHER_PFN = SchemaColumn(
@@ -292,11 +312,13 @@ NESTED = SchemaColumn(
 )
 CPU = SchemaColumn(
     name="cpu",
+    rank=6,
     kind="int",
     meaning="The CPU on which it happened.",
 )
 SEQ = SchemaColumn(
     name="seq",
+    rank=7,
     kind="int",
     meaning="The number of the event in the ring of its CPU, counted from 1.",
 )
@@ -305,38 +327,46 @@ SEQ = SchemaColumn(
 
 MODULE = SchemaColumn(
     name="module",
+    rank=1,
     meaning="The module of the innermost frame of the stack that belongs to one.",
 )
 FUNCTION = SchemaColumn(
     name="function",
+    rank=1,
     meaning="The innermost function of the stack that is not the allocator's own.",
 )
 STACK_ID = SchemaColumn(
     name="stack_id",
+    rank=1,
     meaning="A hash of the stack, the same in every boot of the same build.",
 )
 STACK_SHAPE = SchemaColumn(
     name="stack_shape",
+    rank=1,
     meaning="A hash of the stack's functions, the same in builds with that call path.",
 )
 AGE = SchemaColumn(
     name="age",
+    rank=1,
     meaning="How long ago the pages were allocated, as a range of times.",
 )
 BLOCKS = SchemaColumn(
     name="blocks",
+    rank=2,
     kind="int",
     unit="blocks",
     meaning="How many blocks or allocations the row sums up.",
 )
 BYTES = SchemaColumn(
     name="bytes",
+    rank=3,
     kind="bytes",
     unit="bytes",
     meaning="The size of the pages that the row sums up.",
 )
 SHARE = SchemaColumn(
     name="share",
+    rank=2,
     kind="share",
     unit="%",
     meaning=(

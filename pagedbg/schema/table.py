@@ -23,10 +23,12 @@ innermost first. Any value may be None: not known.
 class Column:
     """
     One column: the ``name`` that scripts use and the ``kind`` that says how to draw it.
+    In a narrow window columns of a lower ``rank`` are left out last.
     """
 
     name: str
     kind: Kind = "str"
+    rank: int = 5
 
 
 Row = Sequence[Any]

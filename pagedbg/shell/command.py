@@ -24,7 +24,7 @@ and one line in :data:`pagedbg.shell.registry.COMMANDS` says in which module it 
 which group, and describes it. What follows by itself:
 
 * ``--help``, ``help owners``, completion of the options and of their ``choices``;
-* ``table=True`` adds ``--format {text,json,jsonl,csv,tsv}`` and ``-o FILE``; the
+* ``table=True`` adds ``--format FORMAT`` and ``-o FILE``; the
   returned :class:`Table` is drawn to ``sys.stdout``, where a pager, a pipe or a
   redirection has been put already;
 * ``needs`` are names of :func:`pagedbg.sources.capabilities.capabilities_of`; where one
@@ -62,11 +62,12 @@ from drgn.commands import (
 
 from pagedbg.errors import PagedbgError
 from pagedbg.output import pager
+from pagedbg.output.paragraphs import reflow, window
 from pagedbg.schema.table import Table
 from pagedbg.session import FORMATS, Session
 from pagedbg.shell.failures import explain
 from pagedbg.shell.needs import require
-from pagedbg.shell.parser import Argument, HelpRequested, Parser
+from pagedbg.shell.parser import Argument, HelpFormatter, HelpRequested, Parser
 from pagedbg.shell.registry import COMMANDS
 from pagedbg.shell.table_output import draw, output_arguments
 from pagedbg.shell.words import Line, joined, split
@@ -125,7 +126,7 @@ class Command:
         parser = Parser(
             prog=self.name,
             description=self.long_description or self._description,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=HelpFormatter,
             add_help=False,
             allow_abbrev=False,
         )
@@ -144,10 +145,8 @@ class Command:
         """Return the synopsis, the description, the options and the examples."""
         parts = [self.parser.format_help().rstrip().replace("usage: ", "", 1)]
         if self.examples:
-            parts.append(
-                "examples:\n"
-                + "\n".join(f"  {line}\n      {text}" for line, text in self.examples)
-            )
+            lines = "\n".join(f"  {line}\n      {text}" for line, text in self.examples)
+            parts.append("examples:\n" + reflow(lines, window()))
         return textwrap.indent("\n\n".join(parts), indent)
 
     def enabled(self, prog: Program) -> bool:

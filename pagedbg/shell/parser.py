@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from drgn.commands import argument, argument_group, mutually_exclusive_group
 
 from pagedbg.errors import PagedbgError, UsageError
+from pagedbg.output.paragraphs import reflow, window
 from pagedbg.shell.failures import did_you_mean
 
 __all__ = ("Argument", "HelpRequested", "Parser", "flat_arguments")
@@ -39,6 +40,16 @@ class HelpRequested(Exception):
 class _HelpAction(argparse.Action):
     def __call__(self, *_: object) -> NoReturn:
         raise HelpRequested
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Wraps to the window, and leaves indented lines as they are."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=window())
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return reflow(text, width)
 
 
 class Parser(argparse.ArgumentParser):

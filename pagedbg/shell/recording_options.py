@@ -74,15 +74,23 @@ LIMITS = argument_group(
     ),
     argument(
         "--backend",
+        metavar="BACKEND",
         choices=("auto", BPF, KMOD),
         default="auto",
-        help="BPF programs, or the kernel module (default: BPF if it works)",
+        help=(
+            "bpf (programs), kmod (the kernel module) or auto: BPF if it works (the"
+            " default)"
+        ),
     ),
     argument(
         "--attach",
+        metavar="WAY",
         choices=("auto", "trampoline", "kprobe", "tracepoint"),
         default="auto",
-        help="how BPF attaches: see trace start",
+        help=(
+            "how BPF attaches: auto (the default), trampoline, kprobe or tracepoint;"
+            " see trace start"
+        ),
     ),
     title="limits",
 )

@@ -23,6 +23,7 @@ def output_arguments(formats: Sequence[str]) -> argument_group:
     return argument_group(
         argument(
             "--format",
+            metavar="FORMAT",
             choices=formats,
             help="how to print: "
             + ", ".join(formats)
