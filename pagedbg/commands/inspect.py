@@ -12,7 +12,7 @@ from drgn import Program
 
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.mm.page_state import ABSENT, PageState, page_states
-from pagedbg.output.page_text import PageRecord, range_lines
+from pagedbg.output.page_text import PageRecord, range_table
 from pagedbg.schema.relations import PAGES
 from pagedbg.schema.table import Table
 from pagedbg.session import Session
@@ -125,7 +125,7 @@ def _many(prog: Program, rows: PageRows, place: Place) -> Table:
         PAGES,
         rows.batches(place.ranges),
         notes=rows.notes,
-        text=range_lines(rows, place.ranges),
+        text=range_table(rows, place.ranges),
     )
 
 

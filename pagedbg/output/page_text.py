@@ -27,14 +27,16 @@ from pagedbg.output.phrases import (
     seconds,
 )
 from pagedbg.output.printable import printable
+from pagedbg.schema import columns
 from pagedbg.schema.owner_record import ALLOCATED, FREED, GREATEST_ORDER
 from pagedbg.schema.relations import PAGES
+from pagedbg.schema.table import Row, Table
 from pagedbg.session import Session
 from pagedbg.sources.page_address import Place
 from pagedbg.sources.page_facts import PageRows
 from pagedbg.target.links import UNREADABLE, limited
 
-__all__ = ("PageRecord", "range_lines")
+__all__ = ("PageRecord", "range_table")
 
 # Kinds of pages that processes map.
 _MAPPED_KINDS = (
@@ -282,33 +284,28 @@ class PageRecord:
             )
 
 
-_RANGE = ("pfn", "state", "order", "pid", "comm", "function", "what it is")
-_RANGE_WIDTHS = (10, 9, 5, 9, 15, 34, 0)
+_RANGE = (
+    columns.PFN,
+    columns.STATE,
+    columns.ORDER,
+    columns.PID,
+    columns.COMM,
+    columns.FUNCTION,
+    columns.KIND,
+    columns.DETAIL,
+)
 
 
-def range_lines(rows: PageRows, ranges: Iterable[tuple[int, int]]) -> Iterator[str]:
-    """Draw ranges of pages: a line for each, with the columns that matter most."""
-    yield _aligned(_RANGE)
+def range_table(rows: PageRows, ranges: Iterable[tuple[int, int]]) -> Table:
+    """The table of ranges of pages for people: the columns that matter most."""
     at = {column.name: i for i, column in enumerate(PAGES)}
-    for batch in rows.batches(ranges):
-        for row in batch:
-            handle, comm = row[at["handle"]], row[at["comm"]]
-            detail = row[at["detail"]]
-            yield _aligned(
-                (
-                    f"{row[at['pfn']]:#x}",
-                    row[at["state"]],
-                    row[at["order"]],
-                    row[at["pid"]],
-                    None if comm is None else printable(comm),
-                    rows.lookup.function(handle) if handle else None,
-                    row[at["kind"]] + (f": {printable(detail)}" if detail else ""),
-                )
-            )
+    names = [column.name for column in _RANGE if column.name in at]
 
+    def shown(row: Row) -> Row:
+        cells = {name: row[at[name]] for name in names}
+        handle = row[at["handle"]]
+        cells["function"] = rows.lookup.function(handle) if handle else None
+        return [cells[column.name] for column in _RANGE]
 
-def _aligned(cells: Iterable[object]) -> str:
-    return "  ".join(
-        ("-" if cell is None else str(cell)).ljust(width)
-        for cell, width in zip(cells, _RANGE_WIDTHS, strict=True)
-    ).rstrip()
+    batches = rows.batches(ranges)
+    return Table(_RANGE, ([shown(row) for row in batch] for batch in batches))

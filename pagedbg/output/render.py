@@ -226,10 +226,10 @@ class _Layout:
 def _text(table: Table, out: TextIO, width: int | None, color: bool) -> None:
     dim, reset = (_DIM, _RESET) if color else ("", "")
     hidden: list[str] = []
-    if table.text is not None:
-        out.writelines(printable_line(line) + "\n" for line in table.text)
+    if table.text is None or isinstance(table.text, Table):
+        hidden = _text_rows(table.text or table, out, width, color)
     else:
-        hidden = _text_rows(table, out, width, color)
+        out.writelines(printable_line(line) + "\n" for line in table.text)
     # Only now: notes may be added until the last row is taken.
     notes = list(table.notes)
     if hidden:

@@ -43,14 +43,15 @@ class Table:
     ``columns``. ``notes`` are sentences said after the last row (what could not be
     read, what was left out); a producer may append to them until its last batch is
     taken. ``text`` is what to print instead of a table where the format is text, an
-    iterable of lines (it may consume ``batches`` itself). ``empty`` is the sentence for
+    iterable of lines, or a table with other columns (either may consume ``batches``
+    itself). ``empty`` is the sentence for
     a table without rows.
     """
 
     columns: Sequence[Column]
     batches: Iterable[Sequence[Row]]
     notes: list[str] = dataclasses.field(default_factory=list)
-    text: Iterable[str] | None = None
+    text: Iterable[str] | Table | None = None
     empty: str = "Nothing matches."
 
     @classmethod

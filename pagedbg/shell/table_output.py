@@ -66,7 +66,8 @@ def _write(table: Table, format_: str, out: TextIO) -> None:
         render.show(table, format_, out)
         return
     # A format of the command's own, for programs.
-    for line in table.text or ():
+    assert table.text is not None and not isinstance(table.text, Table)
+    for line in table.text:
         out.write(printable(line) + "\n")
     for note in table.notes:
         print(printable(note), file=sys.stderr)

@@ -348,3 +348,20 @@ def test_tabs_and_line_feeds_in_text_do_not_end_a_cell_of_tsv(
             cells[comm],
         )
         assert text == (row[comm] or "")
+
+
+def test_in_a_narrow_window_the_columns_that_answer_are_left_out_last() -> None:
+    columns = (
+        Column("handle", "hex", rank=7),
+        Column("pfn", "hex", rank=1),
+        Column("gfp", rank=4),
+        Column("comm", rank=1),
+    )
+    table = Table.of(columns, [(0x123456, 0x1000, "GFP_KERNEL", "init")])
+    header, _, note = drawn(table, "text", width=20).splitlines()
+    assert header.split() == ["pfn", "gfp", "comm"]
+    assert note.startswith("No room for handle: ")
+    table = Table.of(columns, [(0x123456, 0x1000, "GFP_KERNEL", "init")])
+    header, _, note = drawn(table, "text", width=13).splitlines()
+    assert header.split() == ["pfn", "comm"]
+    assert note.startswith("No room for handle, gfp: ")
