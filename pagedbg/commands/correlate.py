@@ -170,11 +170,12 @@ class _Query:
     def table(self) -> Table:
         """The answer."""
         args = self._args
+        if args.by or (args.leaked and not args.lifetimes):
+            refuse_no_stack(args)
         if args.lifetimes:
             self._rows = self._rows[self._rows["freed_ns"] >= 0]
             return self._sums(args.by or ["order"], LIFETIMES, self._lifetimes, "count")
         if args.leaked or args.by:
-            refuse_no_stack(args)
             return self._sums(
                 args.by or ["stack"], ALLOCATION_SUMS, self._amounts, "bytes"
             )

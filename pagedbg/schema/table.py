@@ -44,8 +44,7 @@ class Table:
     read, what was left out); a producer may append to them until its last batch is
     taken. ``text`` is what to print instead of a table where the format is text, an
     iterable of lines, or a table with other columns (either may consume ``batches``
-    itself). ``empty`` is the sentence for
-    a table without rows.
+    itself). ``empty`` is the sentence for a table without rows.
     """
 
     columns: Sequence[Column]

@@ -69,7 +69,7 @@ from pagedbg.shell.failures import explain
 from pagedbg.shell.needs import require
 from pagedbg.shell.parser import Argument, HelpFormatter, HelpRequested, Parser
 from pagedbg.shell.registry import COMMANDS
-from pagedbg.shell.table_output import draw, output_arguments
+from pagedbg.shell.table_output import draw, format_for, output_arguments
 from pagedbg.shell.words import Line, joined, split
 
 __all__ = (
@@ -184,9 +184,10 @@ class Command:
             print(self.format_help())
             return
         self._check_needs(session)
+        format_ = format_for(args, line.file) or session.format
         table = self.func(session, args)
         if table is not None:
-            draw(session, table, args, line.file)
+            draw(table, args, format_)
 
     def _check_needs(self, session: Session) -> None:
         if self.kernel and not session.target.has_kernel:

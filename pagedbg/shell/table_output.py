@@ -11,11 +11,11 @@ from typing import TextIO
 
 from drgn.commands import argument, argument_group
 
-from pagedbg.errors import UsageError
 from pagedbg.output import render
 from pagedbg.output.printable import printable, printed
 from pagedbg.schema.table import Table
-from pagedbg.session import FORMATS, Session
+from pagedbg.session import FORMATS
+from pagedbg.shell.words import refuse_parquet
 
 
 def output_arguments(formats: Sequence[str]) -> argument_group:
@@ -42,23 +42,27 @@ def output_arguments(formats: Sequence[str]) -> argument_group:
     )
 
 
-def draw(
-    session: Session, table: Table, args: argparse.Namespace, stdout: str | None
-) -> None:
+def format_for(args: argparse.Namespace, stdout: str | None) -> str | None:
     """
-    Draw a table where a command line wants it, to ``sys.stdout`` by default.
+    The format that a command line asks for; None for the session's.
 
     :param stdout: the name of the file that ``sys.stdout`` is, if it is one by ``>``
+    :raises UsageError: for an ending that promises what is not written
     """
     path = getattr(args, "output", None)
-    format_ = getattr(args, "format", None) or _format_of(path or stdout or "")
+    return getattr(args, "format", None) or _format_of(path or stdout or "")
+
+
+def draw(table: Table, args: argparse.Namespace, format_: str) -> None:
+    """Draw a table where a command line wants it, to ``sys.stdout`` by default."""
+    path = getattr(args, "output", None)
     if path is None:
-        _write(table, format_ or session.format, sys.stdout)
+        _write(table, format_, sys.stdout)
         return
     with open(
         path, "w", encoding="utf-8", errors="backslashreplace", newline=""
     ) as out:
-        _write(table, format_ or session.format, printed(out))
+        _write(table, format_, printed(out))
 
 
 def _write(table: Table, format_: str, out: TextIO) -> None:
@@ -74,9 +78,6 @@ def _write(table: Table, format_: str, out: TextIO) -> None:
 
 
 def _format_of(path: str) -> str | None:
+    refuse_parquet(path)
     ending = os.path.splitext(path)[1].removeprefix(".").lower()
-    if ending == "parquet":
-        raise UsageError(
-            f"{path}: Parquet is not written; .json, .jsonl, .csv and .tsv are"
-        )
     return ending if ending in FORMATS else None

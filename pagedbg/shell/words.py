@@ -51,9 +51,25 @@ def split(name: str, source: str) -> ParsedCommand[Line]:
             )
     if parsed.pipeline is not None and not _ends_with(source, parsed.pipeline):
         raise UsageError(f"{name}: what follows | has to be on one line")
+    if not any(word.startswith("--format") for word in parsed.args):
+        for redirection in parsed.redirections:
+            # Once the line is taken the file is empty.
+            refuse_parquet(redirection.path)
     files = [each.path for each in parsed.redirections if each.fd == 1]
     line = Line(parsed.args, parsed.pipeline, files[-1] if files else None)
     return ParsedCommand(line, parsed.redirections)
+
+
+def refuse_parquet(path: str) -> None:
+    """
+    Refuse an ending that promises what is not written.
+
+    :raises UsageError: with the endings that are
+    """
+    if path.lower().endswith(".parquet"):
+        raise UsageError(
+            f"{path}: Parquet is not written; .json, .jsonl, .csv and .tsv are"
+        )
 
 
 def _ends_with(source: str, pipeline: str) -> bool:

@@ -673,3 +673,28 @@ def test_stacks_have_numbers_that_mean_the_same_in_every_boot(pagedbg: Run) -> N
     shapes = pagedbg.json("owners", "--by", "stack_shape")
     assert len(shapes) < len(stacks)
     assert sum(row["pages"] for row in shapes) == sum(p for _, p in stacks.values())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "owners --by stack --no-stack",
+        "owners --by order,stack --no-stack",
+        "correlate --leaked --no-stack",
+        "correlate --by stack --no-stack",
+        "correlate --lifetimes --by stack --no-stack",
+    ],
+)
+def test_stacks_are_not_summed_up_by_and_left_out(line: str) -> None:
+    done = Run()("--sample", "-e", line)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "--no-stack leaves out what is summed up by" in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "line", ["owners --by comm --no-stack", "correlate --lifetimes --no-stack"]
+)
+def test_sums_that_have_no_stacks_may_do_without(line: str) -> None:
+    assert Run()("--sample", "-e", line).returncode == 0

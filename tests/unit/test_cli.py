@@ -121,6 +121,11 @@ def test_exit_ends_a_script() -> None:
     [
         (["--nonsense"], 2, "pagedbg: error: unrecognized arguments: --nonsense"),
         (
+            ["--sample", "-c", "vmcore", "status"],
+            2,
+            "pagedbg: error: argument -c/--core: not allowed with argument --sample",
+        ),
+        (
             ["-e", "says a", "says", "b"],
             2,
             "pagedbg: error: COMMAND cannot be given together with -e or -x",

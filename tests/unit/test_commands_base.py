@@ -353,3 +353,16 @@ def test_a_value_may_begin_with_a_dash(line: str) -> None:
     assert (args.number, args.output) == ("-pages", "x")
     with pytest.raises(UsageError, match="--number: expected one argument"):
         parser.parse_line(["--number", "-o", "x"])
+
+
+@pytest.mark.parametrize("options", ["> {}", "-o {}"])
+def test_an_ending_that_nobody_writes_is_refused_before_the_file_is_touched(
+    options: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.parquet"
+    path.write_text("precious")
+    with pytest.raises(UsageError, match="Parquet is not written"):
+        NAMESPACE.run(SESSION.prog, f"rows pfn 2 {options.format(path)}")
+    assert path.read_text() == "precious"
+    NAMESPACE.run(SESSION.prog, f"rows pfn 2 --format csv {options.format(path)}")
+    assert path.read_text().startswith("pfn,")
