@@ -132,13 +132,12 @@ def _tsv(table: Table, out: TextIO) -> None:
         i for i, column in enumerate(table.columns) if column.kind in ("list", "stack")
     ]
     for batch in table.batches:
-        out.writelines(
-            "\t".join(
-                "" if value is None else str(value).translate(_ESCAPES) for value in row
-            )
-            + "\n"
-            for row in _joined(batch, stacks)
-        )
+        lines = ("\t".join(map(_tsv_cell, row)) for row in _joined(batch, stacks))
+        out.write("".join(f"{line}\n" for line in lines))
+
+
+def _tsv_cell(value: Any) -> str:
+    return "" if value is None else str(value).translate(_ESCAPES)
 
 
 def _joined(rows: Sequence[Row], stacks: Sequence[int]) -> Iterator[Row]:
