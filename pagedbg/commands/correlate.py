@@ -20,10 +20,12 @@ from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
 from pagedbg.shell.filter_options import FILTERS
 from pagedbg.shell.table_options import (
+    NO_STACK,
+    SORT,
+    TOP,
     by_parser,
     more_rows,
     parse_sort,
-    parse_top,
     refuse_no_stack,
     sort_rows,
     without,
@@ -85,18 +87,9 @@ known by its pfn and ts_ns, exactly: nothing is guessed.
             type=by_parser(KEYS),
             help="sum up by KEY, or several with commas: " + ", ".join(KEYS),
         ),
-        argument("--top", metavar="N", type=parse_top, help="only the first N rows"),
-        argument(
-            "--sort",
-            metavar="COLUMN",
-            help=(
-                "sort by COLUMN, the greatest first, text from A to Z; -COLUMN turns it"
-                " round"
-            ),
-        ),
-        argument(
-            "--no-stack", action="store_true", help="leave out the stacks of the rows"
-        ),
+        TOP,
+        SORT,
+        NO_STACK,
         FILTERS,
     ),
     examples=(

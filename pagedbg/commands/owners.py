@@ -23,10 +23,12 @@ from pagedbg.shell.filter_options import FILTERS, Selection
 from pagedbg.shell.needs import require
 from pagedbg.shell.option_values import values
 from pagedbg.shell.table_options import (
+    NO_STACK,
+    SORT,
+    TOP,
     by_parser,
     more_rows,
     parse_sort,
-    parse_top,
     refuse_no_stack,
     sort_rows,
     without,
@@ -72,15 +74,8 @@ counted twice.
             type=by_parser(KEYS),
             help="sum up by KEY, or several with commas: " + ", ".join(KEYS),
         ),
-        argument("--top", metavar="N", type=parse_top, help="only the first N rows"),
-        argument(
-            "--sort",
-            metavar="COLUMN",
-            help=(
-                "sort by COLUMN, the greatest first, text from A to Z; -COLUMN turns it"
-                " round"
-            ),
-        ),
+        TOP,
+        SORT,
         argument(
             "--state",
             metavar="STATE",
@@ -91,9 +86,7 @@ counted twice.
                 " ones (freed), or both (any)"
             ),
         ),
-        argument(
-            "--no-stack", action="store_true", help="leave out the stacks of the rows"
-        ),
+        NO_STACK,
         FILTERS,
     ),
     examples=(

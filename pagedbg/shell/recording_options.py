@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 
 from pagedbg.capture.backends.bpf import BPF
 from pagedbg.capture.backends.kmod import KMOD
@@ -46,6 +47,16 @@ KERNEL_FILTERS = argument_group(
         "--events", metavar="EVENTS", help="only these: " + ", ".join(EVENT_WORDS)
     ),
     title="filters in the kernel",
+)
+
+OUTPUT = argument(
+    "--output",
+    metavar="DIR",
+    type=Path,
+    help=(
+        "write the capture into this directory, which is made (default: one in"
+        " /var/tmp)"
+    ),
 )
 
 LIMITS = argument_group(

@@ -9,6 +9,8 @@ import argparse
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
+from drgn.commands import argument
+
 from pagedbg.errors import UsageError
 from pagedbg.schema.table import Column
 
@@ -64,6 +66,19 @@ def parse_sort(text: str | None, columns: Iterable[Column]) -> tuple[str, bool] 
             f"--sort: there is no column {name!r}; choose from {', '.join(kinds)}"
         )
     return name, (kinds[name] in ("str", "stack")) == text.startswith("-")
+
+
+TOP = argument("--top", metavar="N", type=parse_top, help="only the first N rows")
+SORT = argument(
+    "--sort",
+    metavar="COLUMN",
+    help=(
+        "sort by COLUMN, the greatest first, text from A to Z; -COLUMN turns it round"
+    ),
+)
+NO_STACK = argument(
+    "--no-stack", action="store_true", help="leave out the stacks of the rows"
+)
 
 
 def sort_rows(

@@ -131,13 +131,9 @@ def _program(fd: int, dump: DumpFile) -> Program:
 
 def _few_plugins() -> dict[str, str]:
     chosen = os.environ.get(_WITHOUT_PLUGINS)
-    return {
-        _WITHOUT_PLUGINS: (
-            ",".join([*([chosen] if chosen else []), *_COMMANDS])
-            if chosen != "*"
-            else chosen
-        )
-    }
+    if chosen == "*":
+        return {}
+    return {_WITHOUT_PLUGINS: ",".join(filter(None, (chosen, *_COMMANDS)))}
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from __future__ import annotations
 import abc
 import functools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from drgn import Program
@@ -19,10 +19,6 @@ from pagedbg.mm.bulk_read import read_array
 from pagedbg.schema import event_record
 from pagedbg.schema.event_record import CPU, FILTER, HEADER, RECORD
 from pagedbg.target.links import UNREADABLE
-
-if TYPE_CHECKING:
-    pass
-
 
 # By so many the number of the newest record and the sum of those of each kind may
 # differ: whoever was stopped had counted in one place only.

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from pagedbg.capture.recording import flight_recorder
 from pagedbg.capture.recording.recording import Plan
@@ -13,7 +12,7 @@ from pagedbg.session import Session
 from pagedbg.shell.begin_recording import begin, check_none_runs
 from pagedbg.shell.command import argument, command
 from pagedbg.shell.limits import parse_size
-from pagedbg.shell.recording_options import NEEDS
+from pagedbg.shell.recording_options import NEEDS, OUTPUT
 
 
 @command(
@@ -24,15 +23,7 @@ module of a recorder that was killed. What is still in its rings and what happen
 now on is written into a capture; trace stop then ends it all.
 """,
     arguments=(
-        argument(
-            "--output",
-            metavar="DIR",
-            type=Path,
-            help=(
-                "write the capture into this directory, which is made (default: one in"
-                " /var/tmp)"
-            ),
-        ),
+        OUTPUT,
         argument(
             "--size",
             metavar="SIZE",

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from pagedbg.capture.kernel_filter import describe
 from pagedbg.capture.recording.recording import Recording
@@ -12,7 +11,7 @@ from pagedbg.errors import UsageError
 from pagedbg.session import Session
 from pagedbg.shell.begin_recording import begin, check_none_runs
 from pagedbg.shell.command import argument, command
-from pagedbg.shell.recording_options import LIMITS, NEEDS, plan_of
+from pagedbg.shell.recording_options import LIMITS, NEEDS, OUTPUT, plan_of
 from pagedbg.sources.capture_notes import hooks
 
 
@@ -35,15 +34,7 @@ not see what is allocated in bulk, which is of order 0 (vmalloc, network buffers
 a contiguous range.
 """,
     arguments=(
-        argument(
-            "--output",
-            metavar="DIR",
-            type=Path,
-            help=(
-                "write the capture into this directory, which is made (default: one in"
-                " /var/tmp)"
-            ),
-        ),
+        OUTPUT,
         argument(
             "--ring",
             action="store_true",
