@@ -184,6 +184,10 @@ class Command:
             print(self.format_help())
             return
         self._check_needs(session)
+        if not self.table:
+            self.func(session, args)
+            return
+        # Asked for before the command works, so that what cannot be is refused first.
         format_ = format_for(args, line.file) or session.format
         table = self.func(session, args)
         if table is not None:

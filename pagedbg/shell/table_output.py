@@ -44,23 +44,21 @@ def output_arguments(formats: Sequence[str]) -> argument_group:
 
 def format_for(args: argparse.Namespace, stdout: str | None) -> str | None:
     """
-    The format that a command line asks for; None for the session's.
+    The format that a table's command line asks for; None for the session's.
 
     :param stdout: the name of the file that ``sys.stdout`` is, if it is one by ``>``
     :raises UsageError: for an ending that promises what is not written
     """
-    path = getattr(args, "output", None)
-    return getattr(args, "format", None) or _format_of(path or stdout or "")
+    return args.format or _format_of(args.output or stdout or "")
 
 
 def draw(table: Table, args: argparse.Namespace, format_: str) -> None:
     """Draw a table where a command line wants it, to ``sys.stdout`` by default."""
-    path = getattr(args, "output", None)
-    if path is None:
+    if args.output is None:
         _write(table, format_, sys.stdout)
         return
     with open(
-        path, "w", encoding="utf-8", errors="backslashreplace", newline=""
+        args.output, "w", encoding="utf-8", errors="backslashreplace", newline=""
     ) as out:
         _write(table, format_, printed(out))
 

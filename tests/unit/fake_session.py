@@ -125,9 +125,16 @@ def waits(session: Session, args: argparse.Namespace) -> None:
         signal.pause()
 
 
-@command("says", arguments=(argument("words", nargs="*"),))
+@command(
+    "says",
+    arguments=(argument("words", nargs="*"), argument("--output", type=Path)),
+)
 def says(session: Session, args: argparse.Namespace) -> None:
-    """Print the words, one a line."""
+    """Print the words, one a line, into a directory where one is given."""
+    if args.output:
+        args.output.mkdir()
+        (args.output / "words").write_text("\n".join(args.words))
+        return
     for word in args.words:
         print(word)
 

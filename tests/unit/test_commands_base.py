@@ -366,3 +366,8 @@ def test_an_ending_that_nobody_writes_is_refused_before_the_file_is_touched(
     assert path.read_text() == "precious"
     NAMESPACE.run(SESSION.prog, f"rows pfn 2 --format csv {options.format(path)}")
     assert path.read_text().startswith("pfn,")
+
+
+def test_a_command_without_a_table_has_an_output_of_its_own(tmp_path: Path) -> None:
+    NAMESPACE.run(SESSION.prog, f"says one two --output {tmp_path / 'new'}")
+    assert (tmp_path / "new" / "words").read_text() == "one\ntwo"
