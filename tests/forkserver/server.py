@@ -10,7 +10,7 @@ through client.c, which explains what the two say to each other.
     python server.py SOCKET [MODULE]...
 
 imports all of pagedbg unless it is told which modules, and ends when its standard input
-does.
+does. What the forked processes start with Python is forked by it, too.
 """
 
 from __future__ import annotations
@@ -62,6 +62,15 @@ def everything() -> list[str]:
     ]
 
 
+def load_libbcc() -> None:
+    """It has LLVM in it, which takes a second to link. Where it is not, it is missed."""
+    from pagedbg.capture.backends import libbcc
+    from pagedbg.errors import PagedbgError
+
+    with contextlib.suppress(PagedbgError):
+        libbcc.library()
+
+
 def receive(connection: socket.socket) -> Request:
     """Read a request."""
     files = array.array("i")
@@ -84,8 +93,12 @@ def receive(connection: socket.socket) -> Request:
     )
 
 
-def run(request: Request) -> NoReturn:
-    """Be the process that was asked for."""
+def run(request: Request, python: str) -> NoReturn:
+    """
+    Be the process that was asked for.
+
+    :param python: the program by which it starts other Pythons
+    """
     for number, file in enumerate(request.files):
         os.dup2(file, number)
     os.closerange(3, max(request.files) + 64)
@@ -96,6 +109,7 @@ def run(request: Request) -> NoReturn:
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - they stay open
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    sys.executable = python
     # A shell that starts the server in the background has it ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     status = 0
@@ -127,6 +141,10 @@ def execute(argv: list[str]) -> None:
         sys.argv = argv
         raise SystemExit(main())
     match argv[1:]:
+        case ["-I", start, module, *rest] if start.endswith("/start.py"):
+            # What pagedbg.trust.python() starts.
+            sys.argv = [module, *rest]
+            raise SystemExit(importlib.import_module(module).main())
         case ["-c", code, *rest]:
             sys.argv = ["-c", *rest]
             exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
@@ -138,9 +156,48 @@ def execute(argv: list[str]) -> None:
             raise SystemExit("forkserver: there is nothing to run")
 
 
-def serve(server: socket.socket) -> None:
-    """Fork a process for each request, and tell its status when it has ended."""
+def serve(server: socket.socket, python: str) -> None:
+    """
+    Fork a process for each request, and tell its status when it has ended. One whose
+    client is killed is told to end.
+    """
+    children: dict[socket.socket, int] = {}
     with selectors.DefaultSelector() as selector:
+
+        def let_go(connection: socket.socket) -> int:
+            selector.unregister(connection)
+            connection.close()
+            return children.pop(connection)
+
+        def begin() -> None:
+            connection = server.accept()[0]
+            try:
+                request = receive(connection)
+            except (OSError, ValueError, struct.error):
+                # Whoever asked has been killed meanwhile.
+                connection.close()
+                return
+            pid = os.fork()
+            if pid == 0:
+                run(request, python)
+            for file in request.files:
+                os.close(file)
+            children[connection] = pid
+            # A client that has asked says nothing more until it is gone.
+            selector.register(connection, selectors.EVENT_READ)
+            selector.register(
+                os.pidfd_open(pid), selectors.EVENT_READ, (pid, connection)
+            )
+
+        def ended(pidfd: int, pid: int, connection: socket.socket) -> None:
+            selector.unregister(pidfd)
+            os.close(pidfd)
+            status = os.waitpid(pid, 0)[1]
+            if connection in children:
+                with contextlib.suppress(BrokenPipeError):
+                    connection.sendall(STATUS.pack(status))
+                let_go(connection)
+
         selector.register(server, selectors.EVENT_READ)
         selector.register(sys.stdin, selectors.EVENT_READ)
         while True:
@@ -148,26 +205,19 @@ def serve(server: socket.socket) -> None:
                 if key.fileobj is sys.stdin:
                     return
                 if key.fileobj is server:
-                    connection = server.accept()[0]
-                    pid = os.fork()
-                    if pid == 0:
-                        run(receive(connection))
-                    selector.register(
-                        os.pidfd_open(pid), selectors.EVENT_READ, (pid, connection)
-                    )
-                else:
-                    pid, connection = key.data
-                    selector.unregister(key.fileobj)
-                    os.close(key.fd)
-                    # Whoever asked may have been killed.
-                    with connection, contextlib.suppress(BrokenPipeError):
-                        connection.sendall(STATUS.pack(os.waitpid(pid, 0)[1]))
+                    begin()
+                elif key.data:
+                    ended(key.fd, *key.data)
+                elif key.fileobj in children:
+                    os.kill(let_go(key.fileobj), signal.SIGTERM)
 
 
 def main(path: str, *modules: str) -> None:
     """Listen at ``path``, which is there once clients may come."""
     for name in modules or everything():
         importlib.import_module(name)
+    if not modules:
+        load_libbcc()
     # What is there now is never collected, so that forked processes go on sharing it.
     gc.collect()
     gc.freeze()
@@ -175,7 +225,7 @@ def main(path: str, *modules: str) -> None:
         server.bind(f"{path}.new")
         server.listen(64)
         os.rename(f"{path}.new", path)
-        serve(server)
+        serve(server, os.path.join(os.path.dirname(path), "python"))
 
 
 if __name__ == "__main__":
