@@ -63,7 +63,7 @@ def everything() -> list[str]:
 
 
 def load_libbcc() -> None:
-    """It has LLVM in it, which takes a second to link. Where it is not, it is missed."""
+    """It has LLVM in it, which takes a second to link."""
     from pagedbg.capture.backends import libbcc
     from pagedbg.errors import PagedbgError
 

@@ -29,6 +29,11 @@ from pagedbg.schema.event_record import FILTER, HEADER
 from pagedbg.target.opening import open_target
 
 PAGE_ORDER, DEVICE = "/proc/page_order", "/dev/pagedbg"
+
+# What is read out of the kernel for the first scenario, for those that follow: it takes
+# seconds.
+NUMBERS = Path("/run/numbers.json")
+
 libc = ctypes.CDLL(None, use_errno=True)
 FINIT_MODULE, DELETE_MODULE = 313, 176  # x86-64
 
@@ -38,11 +43,12 @@ class Module:
 
     def __init__(self, path: str) -> None:
         self._file = os.open(path, os.O_RDONLY)
-        kernel = describe_kernel(open_target())
-        self.numbers = [
-            *(int(kernel.constants[name]) for name in MEMBERS),
-            kernel.addresses["dummy_handle"],
-        ]
+        if not NUMBERS.exists():
+            kernel = describe_kernel(open_target())
+            numbers = [int(kernel.constants[name]) for name in MEMBERS]
+            numbers.append(kernel.addresses["dummy_handle"])
+            NUMBERS.write_text(json.dumps(numbers))
+        self.numbers: list[int] = json.loads(NUMBERS.read_text())
 
     def load(self, *parameters: str, numbers: list[int] | None = None) -> str:
         """Returns ``ok`` or the name of the error."""
