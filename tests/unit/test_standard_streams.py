@@ -7,6 +7,7 @@ sentence, on standard error; Ctrl-C ends it at any time.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -135,13 +136,19 @@ def test_help_that_nobody_can_read(args: list[str]) -> None:
 def started(*args: str) -> subprocess.Popen[str]:
     """
     Start pagedbg and wait until Ctrl-C is its own business: before that it is Python's.
+    It is for as long as pagedbg catches nothing, which may be over before we look: then
+    there is output.
     """
     process = subprocess.Popen(
         [*PROGRAM, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     path = Path(f"/proc/{process.pid}/status")
     caught, seen = True, False
-    while process.poll() is None and (caught or not seen):
+    while (
+        process.poll() is None
+        and (caught or not seen)
+        and not select.select([process.stdout], [], [], 0)[0]
+    ):
         mask = next(
             line for line in path.read_text().splitlines() if line.startswith("SigCgt:")
         )
