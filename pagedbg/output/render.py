@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
 from pagedbg.output.data_formats import WRITERS, transposed
+from pagedbg.output.paragraphs import reflow
 from pagedbg.output.printable import Printed, printable, printable_line, raw
 from pagedbg.schema.table import Column, Kind, Table
 
@@ -237,7 +238,8 @@ def _text(table: Table, out: TextIO, width: int | None, color: bool) -> None:
             f"No room for {', '.join(hidden)}: widen the terminal, or use --format or |"
             " less -S."
         )
-    out.writelines(f"{dim}{printable(note)}{reset}\n" for note in notes)
+    for note in map(printable, notes):
+        out.write(f"{dim}{note if width is None else reflow(note, width)}{reset}\n")
 
 
 def _text_rows(table: Table, out: TextIO, width: int | None, color: bool) -> list[str]:
