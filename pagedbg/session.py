@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pagedbg.errors import PagedbgError
+from pagedbg.schema.event_filter import EVERYTHING, EventFilter
 
 if TYPE_CHECKING:
     import duckdb
@@ -31,16 +32,15 @@ class Session:
     The state behind a prompt.
 
     ``format`` is one of :data:`FORMATS`; ``pager`` says whether long text may go
-    through ``$PAGER``. ``filter`` is what ``trace set`` was told, as it was typed, by
-    option; ``recording`` the recorder that this session has started last, and
-    ``capture`` what it writes, or what was opened; ``recovered`` is what was found in
-    the rings of a dump.
+    through ``$PAGER``. ``filter`` is what is to be recorded; ``recording`` the recorder
+    that this session has started last, and ``capture`` what it writes, or what was
+    opened; ``recovered`` is what was found in the rings of a dump.
     """
 
     target: Target
     format: str = "text"
     pager: bool = True
-    filter: dict[str, str] = dataclasses.field(default_factory=dict)
+    filter: EventFilter = EVERYTHING
     recording: Recording | None = None
     capture: Capture | None = None
     recovered: Capture | None = None

@@ -30,7 +30,9 @@ from pagedbg.capture.backends.kmod import KmodBackend
 from pagedbg.capture.rings import Ring
 from pagedbg.capture.writer import CaptureWriter
 from pagedbg.schema import event_record
-from pagedbg.schema.capture_meta import Begun, Kernel, Meta, Names, Process, Since
+from pagedbg.schema.capture_meta import Begun, Kernel, Meta, Process, Since
+from pagedbg.schema.event_filter import EventFilter
+from pagedbg.schema.recorded_names import Names
 
 KMOD = "kmod"
 
@@ -420,7 +422,7 @@ def on_a_disk(directory: Path) -> Iterator[tuple[str, Callable[[Any], object]]]:
             failed={},
             slots=HOST_SLOTS,
             ring=False,
-            filters=[Since(0, "everything")],
+            filters=[Since(0, EventFilter())],
             begun=Begun(0, ""),
             names=Names(),
             recorder=Process(0, 0),

@@ -29,6 +29,7 @@ from pagedbg.schema import capture_meta
 from pagedbg.schema.capture_meta import Meta
 from pagedbg.schema.event_record import RECORD
 from pagedbg.schema.loss import Loss
+from pagedbg.schema.recorded_names import Mask
 
 META, EVENTS, STACKS, PAGES = "meta.json", "events.bin", "stacks.jsonl", "pages.npy"
 
@@ -52,7 +53,7 @@ class CaptureError(PagedbgError):
 class _Stack(msgspec.Struct):
     """A line of ``stacks.jsonl``."""
 
-    handle: capture_meta.Mask
+    handle: Mask
     stack: list[str]
 
 

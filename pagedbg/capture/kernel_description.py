@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from drgn import FaultError, Program
 
 from pagedbg.mm.gfp import gfpflag_names
 from pagedbg.mm.migrate import migrate_reason_names, migratetype_names
 from pagedbg.mm.mmzone import zone_spans
 from pagedbg.mm.page_owner import page_owner_inited, special_handles
+from pagedbg.schema.recorded_names import Names
 
 if TYPE_CHECKING:
     from pagedbg.target.target import Target
@@ -34,22 +36,23 @@ def kernel_of(target: Target) -> dict[str, Any]:
     }
 
 
-def names_of(prog: Program, unreadable: list[str] | None = None) -> dict[str, Any]:
+def names_of(prog: Program, unreadable: list[str] | None = None) -> Names:
     """
-    What the numbers in events stand for.
+    What the numbers in events and filters stand for.
 
-    :param unreadable: of a dump, takes the names of what it does not hold, which is
-        empty then
+    :param unreadable: of a dump, takes the names of what it does not hold, or holds so
+        that it cannot be right; that is empty then
     """
-    names: dict[str, Any] = {}
-    for name, (read, empty) in _NAMES.items():
+    names = Names()
+    for name, read in _NAMES.items():
         try:
-            names[name] = read(prog)
-        except (FaultError, LookupError, ValueError):
+            fit = msgspec.convert({name: read(prog)}, Names)
+        except (FaultError, LookupError, ValueError, msgspec.ValidationError):
             if unreadable is None:
                 raise
             unreadable.append(name)
-            names[name] = empty
+        else:
+            setattr(names, name, getattr(fit, name))
     return names
 
 
@@ -65,13 +68,12 @@ def _zones(prog: Program) -> list[dict[str, Any]]:
     ]
 
 
-_NAMES: dict[str, tuple[Callable[[Program], Any], Any]] = {
-    "gfp": (lambda prog: [list(pair) for pair in gfpflag_names(prog)], []),
-    "migratetype": (lambda prog: list(migratetype_names(prog)), []),
-    "migrate_reason": (lambda prog: list(migrate_reason_names(prog)), []),
+_NAMES: dict[str, Callable[[Program], Any]] = {
+    "gfp": gfpflag_names,
+    "migratetype": migratetype_names,
+    "migrate_reason": migrate_reason_names,
     "special_handles": (
-        lambda prog: special_handles(prog) if page_owner_inited(prog) else {},
-        {},
+        lambda prog: special_handles(prog) if page_owner_inited(prog) else {}
     ),
-    "zones": (_zones, []),
+    "zones": _zones,
 }

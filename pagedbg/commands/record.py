@@ -13,18 +13,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pagedbg.capture.directory import Capture
-from pagedbg.capture.kernel_filter import describe
 from pagedbg.capture.recording.recording import Recording
 from pagedbg.capture.saving import keep_pages
 from pagedbg.errors import PagedbgError
 from pagedbg.output.printable import printable, raw
+from pagedbg.schema.event_filter import EVERYTHING, describe
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
 from pagedbg.shell.recording_options import (
     KERNEL_FILTERS,
     LIMITS,
     NEEDS,
-    filter_options,
+    filter_asked,
     plan_of,
 )
 from pagedbg.sources.capture_names import what_is_missing
@@ -78,13 +78,13 @@ held then.
 def record(session: Session, args: argparse.Namespace) -> None:
     """Run the command."""
     words = args.words[1:] if args.words[:1] == ["--"] else args.words
-    plan = plan_of(session, args, filter_options(args))
+    plan = plan_of(session, args, filter_asked(session, args, EVERYTHING))
     recording = Recording.start(session.target, plan)
     capture = Capture(recording.directory)
     status = 0
     try:
         _say(
-            f"Recording {describe(plan.options)} into {capture.path}."
+            f"Recording {describe(plan.filter)} into {capture.path}."
             f" {hooks(capture.meta.attached)}"
         )
         with _sigterm():

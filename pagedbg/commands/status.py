@@ -12,12 +12,12 @@ from drgn.helpers.linux.cpumask import num_present_cpus
 from drgn.helpers.linux.mm import totalram_pages
 
 from pagedbg.capture.backends.kmod import KMOD
-from pagedbg.capture.recovery.recover import UNKNOWN_FILTER
 from pagedbg.mm.mmzone import zone_spans
 from pagedbg.mm.printk import printk_records
 from pagedbg.mm.sched_clock import local_clock
 from pagedbg.output.phrases import or_unknown, seconds
 from pagedbg.output.printable import printable
+from pagedbg.schema.event_filter import describe
 from pagedbg.schema.relations import KERNEL
 from pagedbg.schema.table import Table
 from pagedbg.session import Session
@@ -131,7 +131,7 @@ def _recording(session: Session) -> str:
     found, said = session.recorders
     each = [
         f"{'the kernel module' if one.backend == KMOD else 'BPF'},"
-        f" {printable(one.filters[-1] if one.filters else UNKNOWN_FILTER)}:"
+        f" {printable(describe(one.filters[-1] if one.filters else None))}:"
         f" {_number(one.recorded)} events"
         for one in found
     ]

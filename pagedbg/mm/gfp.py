@@ -10,16 +10,14 @@ the kernel's own, read out of its ``gfpflag_names`` table (``mm/debug.c``), the 
 
 from __future__ import annotations
 
-import difflib
 import operator
-import re
 from typing import Any
 
 from drgn import IntegerLike, Program
 from drgn.helpers.common.prog import takes_program_or_default
 
-from pagedbg.errors import UsageError
 from pagedbg.mm.bulk_read import c_string
+from pagedbg.schema.flag_words import format_flags
 
 __all__ = (
     "decode_gfp_flags",
@@ -28,16 +26,11 @@ __all__ = (
     "gfp_flag_names",
     "gfp_migratetype",
     "gfpflag_names",
-    "parse_gfp_flags",
-    "parse_gfp_mask",
     "trace_print_flags",
 )
 
 # The table has about 40 entries. A damaged one must not be followed for ever.
 _MAX_NAMES = 256
-
-# Every record keeps them in 32 bits.
-_GREATEST_MASK = (1 << 32) - 1
 
 
 @takes_program_or_default
@@ -85,33 +78,9 @@ def gfpflag_names(prog: Program) -> tuple[tuple[int, str], ...]:
 @takes_program_or_default
 def gfp_flag_names(prog: Program) -> list[str]:
     """
-    Return the sorted names that :func:`parse_gfp_flags()` takes: what a prompt
-    completes.
+    Return the sorted names of the allocation flags: what a prompt completes.
     """
     return sorted({name for _, name in gfpflag_names(prog)})
-
-
-def format_flags(names: tuple[tuple[int, str], ...], flags: int) -> str:
-    """
-    Format flags as ``format_flags()`` of ``lib/vsprintf.c``: the first name that
-    matches in full takes its bits away, and what nothing names is added in hexadecimal.
-    0 is the empty string, as the kernel prints it.
-
-    >>> format_flags(((0xcc0, "GFP_KERNEL"), (0x40000, "__GFP_COMP")), 0x40cc0)
-    'GFP_KERNEL|__GFP_COMP'
-
-    :param names: What :func:`trace_print_flags()` returned.
-    """
-    parts = []
-    for mask, name in names:
-        if not flags:
-            break
-        if flags & mask == mask:
-            parts.append(name)
-            flags &= ~mask
-    if flags:
-        parts.append(hex(flags))
-    return "|".join(parts)
 
 
 def decode_gfp_mask(names: tuple[tuple[int, str], ...], flags: int) -> str:
@@ -160,49 +129,3 @@ def gfp_migratetype(prog: Program, flags: Any) -> Any:
             pass
         prog.cache["pagedbg_gfp_migratetype"] = shift, mask
     return (flags & mask) >> shift
-
-
-def parse_gfp_mask(names: tuple[tuple[int, str], ...], text: str) -> int:
-    """
-    Turn what a user typed, names and numbers joined by ``|``, ``,`` or ``+``, into a
-    mask.
-
-    >>> names = ((0xcc0, "GFP_KERNEL"), (0x40000, "__GFP_COMP"))
-    >>> parse_gfp_mask(names, "gfp_kernel|0x40000") == 0x40cc0
-    True
-
-    :param names: What :func:`gfpflag_names()` returned.
-    :raises UsageError: if a word is neither a name nor a number
-    """
-    masks: dict[str, int] = {}
-    for mask, name in names:
-        masks.setdefault(name.upper(), mask)
-    result = 0
-    words = [word.strip() for word in re.split(r"[|,+]", text)]
-    for word in words:
-        if re.fullmatch(r"0[xX][0-9a-fA-F]+|[0-9]+", word):
-            result |= int(word, 0) if word[:2].lower() == "0x" else int(word, 10)
-        elif word.upper() in masks:
-            result |= masks[word.upper()]
-        elif not word:
-            raise UsageError(
-                f"{text!r}: an allocation flag is missing; write them like"
-                " GFP_KERNEL|__GFP_COMP"
-            )
-        else:
-            near = difflib.get_close_matches(word.upper(), masks, n=3)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise UsageError(f"{word!r} is no allocation flag of this kernel{hint}")
-    if result > _GREATEST_MASK:
-        raise UsageError(f"{text!r} has more than the 32 bits of an allocation's flags")
-    return result
-
-
-@takes_program_or_default
-def parse_gfp_flags(prog: Program, text: str) -> int:
-    """
-    Turn a filter such as ``GFP_KERNEL|__GFP_COMP`` into a mask by this kernel's names.
-
-    :raises UsageError: if a word is neither a name nor a number
-    """
-    return parse_gfp_mask(gfpflag_names(prog), text)

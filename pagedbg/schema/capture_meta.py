@@ -8,30 +8,32 @@ checked when it is read, against the types and bounds here.
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-from pagedbg.errors import PagedbgError
-from pagedbg.schema.event_record import EVENTS, ORDERS, RECORD
+from pagedbg.errors import PagedbgError, UsageError
+from pagedbg.schema.event_filter import EventFilter, filter_of
+from pagedbg.schema.event_record import EVENT_NAMES, EVENTS, ORDERS, RECORD
+from pagedbg.schema.recorded_names import Name, Names
 
-FORMAT, VERSION = "pagedbg capture", 2
+FORMAT, VERSION = "pagedbg capture", 3
+
+# Had filters as the options of trace set.
+_VERSION_OF_LINES = 2
 
 MOST_BYTES = 16 << 20
 """More than ``meta.json`` of the largest machine can need."""
 
 _Number = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
 _Time = Annotated[int, msgspec.Meta(ge=-(1 << 62), le=1 << 62)]
-_Name = Annotated[str, msgspec.Meta(max_length=256)]
 _Text = Annotated[str, msgspec.Meta(max_length=1 << 16)]
-Mask = Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)]
-_Pfn = Annotated[int, msgspec.Meta(ge=0, le=1 << 52)]
 _ByOrder = Annotated[list[_Number], msgspec.Meta(min_length=ORDERS, max_length=ORDERS)]
 _ByEvent = Annotated[list[_ByOrder], msgspec.Meta(min_length=EVENTS, max_length=EVENTS)]
 
-Event = Literal["set", "reset", "split", "copy", "set migrate", "dump", "read"]
+Event = Annotated[str, msgspec.Meta(pattern=f"^({'|'.join(EVENT_NAMES.values())})$")]
 """An event as ``functions`` and ``failed`` name it."""
-
 
 Backend = Literal["bpf", "kmod"]
 Attach = Literal["trampoline", "kprobe", "tracepoint", "module"]
@@ -40,48 +42,29 @@ Attach = Literal["trampoline", "kprobe", "tracepoint", "module"]
 class Kernel(msgspec.Struct):
     """Which kernel it was, and what of it matters to whoever reads events."""
 
-    release: _Name
-    build_id: _Name
-    boot_id: _Name
+    release: Name
+    build_id: Name
+    boot_id: Name
     page_size: Annotated[int, msgspec.Meta(ge=4096, le=1 << 20)]
     page_owner: bool
     swaps_handles: bool = False
 
 
-class Zone(msgspec.Struct):
-    """The span of a zone: ``start_pfn`` to ``end_pfn``, which is behind it."""
-
-    node: Annotated[int, msgspec.Meta(ge=0, lt=1 << 16)]
-    zone: _Name
-    start_pfn: _Pfn
-    end_pfn: _Pfn
-
-
-class Names(msgspec.Struct):
-    """What numbers in events stand for."""
-
-    gfp: list[tuple[Mask, _Name]] = []
-    migratetype: list[_Name] = []
-    migrate_reason: list[_Name] = []
-    special_handles: dict[Mask, _Name] = {}
-    zones: list[Zone] = []
-
-
 class Since(msgspec.Struct):
     """
-    A filter, as ``trace set`` would be told it, and since when it was in force
-    (nanoseconds of CLOCK_MONOTONIC).
+    A filter, None if it is not known, and since when it was in force (nanoseconds of
+    CLOCK_MONOTONIC).
     """
 
     since_ns: _Time
-    filter: _Text
+    filter: EventFilter | None
 
 
 class Begun(msgspec.Struct):
     """When it began."""
 
     mono_ns: _Time
-    wall: _Name
+    wall: Name
     local_ns: _Time | None = None
 
 
@@ -89,7 +72,7 @@ class Ended(msgspec.Struct):
     """When it ended, and why."""
 
     mono_ns: _Time
-    wall: _Name
+    wall: Name
     by: _Text
     local_ns: _Time | None = None
 
@@ -156,7 +139,7 @@ class Attached(msgspec.Struct):
 
     backend: Backend
     attach: Attach
-    functions: dict[Event, _Name]
+    functions: dict[Event, Name]
     failed: dict[Event, _Text]
 
 
@@ -164,12 +147,12 @@ class Meta(msgspec.Struct, kw_only=True):
     """All of it."""
 
     format: Literal["pagedbg capture"] = "pagedbg capture"
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     record_size: Literal[128] = 128
     kernel: Kernel
     backend: Backend
     attach: Attach
-    functions: dict[Event, _Name]
+    functions: dict[Event, Name]
     failed: dict[Event, _Text]
     slots: _Number
     ring: bool
@@ -218,17 +201,61 @@ def decode(data: bytes) -> Meta:
         raise MetaError("is no capture of pagedbg: meta.json is damaged") from None
     if head.format != FORMAT:
         raise MetaError("is no capture of pagedbg: meta.json says nothing of one")
-    if (head.version, head.record_size) != (VERSION, RECORD.itemsize):
+    if (
+        head.version not in (VERSION, _VERSION_OF_LINES)
+        or head.record_size != RECORD.itemsize
+    ):
         version = head.version if type(head.version) is int else "(unreadable)"
         raise MetaError(
-            f"has version {version} of the format, and this pagedbg reads {VERSION}"
+            f"has version {version} of the format, and this pagedbg reads"
+            f" {_VERSION_OF_LINES} and {VERSION}"
         )
     try:
+        if head.version == _VERSION_OF_LINES:
+            return _with_lines(data)
         return msgspec.json.decode(data, type=Meta)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MetaError(
             f"is no capture of pagedbg: meta.json is damaged ({error})"
         ) from None
+
+
+class _Line(msgspec.Struct):
+    since_ns: _Time
+    filter: _Text
+
+
+class _Lines(msgspec.Struct):
+    names: Names
+    filters: list[_Line]
+
+
+def _with_lines(data: bytes) -> Meta:
+    """What one of the former version says."""
+    told = msgspec.json.decode(data, type=_Lines)
+    filters = [
+        {"since_ns": each.since_ns, "filter": _filter_of(each.filter, told.names)}
+        for each in told.filters
+    ]
+    meta = msgspec.json.decode(data)
+    return msgspec.convert(
+        {**meta, "version": VERSION, "filters": msgspec.to_builtins(filters)},
+        Meta,
+        str_keys=True,
+    )
+
+
+def _filter_of(line: str, names: Names) -> EventFilter | None:
+    """The filter that such a line stands for; None if that cannot be made out."""
+    if line == "everything":
+        return EventFilter()
+    try:
+        parts = shlex.split(line)
+        options = zip(parts[::2], parts[1::2], strict=True)
+        typed = {option.removeprefix("--"): text for option, text in options}
+        return filter_of(typed, names) if typed else None
+    except (ValueError, UsageError):
+        return None
 
 
 def encode(meta: Meta) -> bytes:

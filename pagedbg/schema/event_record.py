@@ -6,7 +6,7 @@ them with what a compiler makes of the header.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,18 +15,49 @@ MAGIC = 0x676264656761705F
 VERSION = 2
 
 SET, RESET, SPLIT, COPY, SET_MIGRATE, DUMP, READ = range(1, 8)
-EVENTS = 8
 
-EVENT_NAMES = {
-    SET: "set",
-    RESET: "reset",
-    SPLIT: "split",
-    COPY: "copy",
-    SET_MIGRATE: "set migrate",
-    DUMP: "dump",
-    READ: "read",
-}
-"""``enum pagedbg_event`` in the words of ``trace show`` and ``--events``."""
+
+class EventKind(NamedTuple):
+    """
+    A kind of event: its ``number`` in ``enum pagedbg_event``, its ``name`` where events
+    are shown, and the ``word`` for it in ``--events`` and in the module. It is taken
+    from the first of ``functions`` (of ``mm/page_owner.c``) that the kernel has, when
+    that begins if ``at_entry`` (the page's record says all there is to know), otherwise
+    when it returns.
+    """
+
+    number: int
+    name: str
+    word: str
+    functions: tuple[str, ...]
+    at_entry: bool
+
+
+EVENT_KINDS = (
+    EventKind(SET, "set", "set", ("__set_page_owner",), False),
+    EventKind(RESET, "reset", "reset", ("__reset_page_owner",), True),
+    EventKind(SPLIT, "split", "split", ("__split_page_owner",), False),
+    # Before v5.16, of pages, and with the arguments the other way round.
+    EventKind(COPY, "copy", "copy", ("__folio_copy_owner", "__copy_page_owner"), True),
+    EventKind(
+        SET_MIGRATE,
+        "set migrate",
+        "migrate",
+        ("__folio_set_owner_migrate_reason", "__set_page_owner_migrate_reason"),
+        False,
+    ),
+    EventKind(DUMP, "dump", "dump", ("__dump_page_owner",), True),
+    EventKind(READ, "read", "read", ("read_page_owner",), True),
+)
+"""All kinds of events, each once; a test compares them with the C code."""
+
+EVENTS = len(EVENT_KINDS) + 1
+
+EVENT_NAMES = {kind.number: kind.name for kind in EVENT_KINDS}
+"""What an event is called where it is shown."""
+
+KINDS_BY_NAME = {kind.name: kind for kind in EVENT_KINDS}
+KINDS_BY_WORD = {kind.word: kind for kind in EVENT_KINDS}
 
 NESTED, NO_RECORD, TRACEPOINT = 1, 2, 4
 

@@ -109,11 +109,16 @@ def participates(keys: NDArray[np.uint64], percent: float) -> Mask:
     Which allocations are among a percentage of all, the same for whatever happens to
     one of them.
 
-    A key takes part if its :func:`participation_hash` is below ``percent`` of
-    2\N{SUPERSCRIPT THREE}\N{SUPERSCRIPT TWO}.
+    A key takes part if its :func:`participation_hash` is below the
+    :func:`threshold` of the percentage.
     """
-    chosen: Mask = participation_hash(keys) < np.uint64(int((1 << 32) * percent / 100))
+    chosen: Mask = participation_hash(keys) < np.uint64(threshold(percent))
     return chosen
+
+
+def threshold(percent: float) -> int:
+    """That percentage of 1 << 32, cut to a whole number."""
+    return int((1 << 32) * percent / 100)
 
 
 def participation_hash(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -7,6 +7,7 @@ from pagedbg.capture.directory import Capture
 from pagedbg.capture.recording.recording import Plan, Recording
 from pagedbg.errors import PagedbgError
 from pagedbg.output.printable import printable
+from pagedbg.schema.event_filter import describe
 from pagedbg.session import Session
 from pagedbg.sources.capture_notes import hooks
 
@@ -26,7 +27,8 @@ def begin(session: Session, plan: Plan) -> None:
     session.capture = capture = Capture(session.recording.directory)
     print(
         printable(
-            f"Recording {capture.meta.filters[-1].filter} into {capture.path}."
+            f"Recording {describe(capture.meta.filters[-1].filter)} into"
+            f" {capture.path}."
             f" {hooks(capture.meta.attached)}"
         )
     )

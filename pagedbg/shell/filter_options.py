@@ -15,15 +15,21 @@ from numpy.typing import NDArray
 
 from pagedbg.analysis.grouping import group
 from pagedbg.errors import PagedbgError
-from pagedbg.mm.gfp import gfp_flag_names, parse_gfp_flags
+from pagedbg.mm.gfp import gfp_flag_names, gfpflag_names
 from pagedbg.mm.migrate import migratetype_names
 from pagedbg.mm.mmzone import zone_names
 from pagedbg.schema import filter_words
 from pagedbg.schema.blocks import Blocks
+from pagedbg.schema.event_record import KINDS_BY_WORD
+from pagedbg.schema.flag_words import parse_flags
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, argument_group
 from pagedbg.shell.option_values import values
 from pagedbg.sources.kernel_names import Lookup
+
+ONLY_EVENTS = argument(
+    "--events", metavar="EVENTS", help="only these: " + ", ".join(KINDS_BY_WORD)
+)
 
 FILTERS = argument_group(
     argument(
@@ -89,6 +95,11 @@ FILTERS = argument_group(
 )
 
 
+@values("--events")
+def _event_words(session: Session) -> Sequence[str]:
+    return list(KINDS_BY_WORD)
+
+
 @values("--zone", patterns=True)
 def _zones(session: Session) -> Sequence[str]:
     return zone_names(session.prog)
@@ -115,7 +126,9 @@ class Selection:
         self._lookup = lookup
         self._handles: dict[int, bool] = {}
         self._gfp_mask = (
-            filter_words.named("--gfp", lambda: parse_gfp_flags(lookup.prog, args.gfp))
+            filter_words.named(
+                "--gfp", lambda: parse_flags(gfpflag_names(lookup.prog), args.gfp)
+            )
             if args.gfp
             else 0
         )

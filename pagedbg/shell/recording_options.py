@@ -4,21 +4,21 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
 
 from pagedbg.capture.backends.bpf import BPF
 from pagedbg.capture.backends.kmod import KMOD
-from pagedbg.capture.kernel_filter import EVENT_WORDS, OPTIONS
+from pagedbg.capture.kernel_description import names_of
 from pagedbg.capture.recording.recording import Plan
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.schema import event_record
+from pagedbg.schema.event_filter import OPTIONS, EventFilter, filter_of
+from pagedbg.schema.filter_record import pack
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, argument_group
-from pagedbg.shell.filter_options import FILTERS
+from pagedbg.shell.filter_options import FILTERS, ONLY_EVENTS
 from pagedbg.shell.limits import parse_duration, parse_size
 from pagedbg.shell.needs import require
-from pagedbg.shell.option_values import values
 
 NEEDS = ("root", "not locked down")
 """The capabilities that recording needs."""
@@ -43,9 +43,7 @@ KERNEL_FILTERS = argument_group(
         for arg in FILTERS.arguments
         if isinstance(arg, argument) and arg.args[0].removeprefix("--") in OPTIONS
     ),
-    argument(
-        "--events", metavar="EVENTS", help="only these: " + ", ".join(EVENT_WORDS)
-    ),
+    ONLY_EVENTS,
     title="filters in the kernel",
 )
 
@@ -107,21 +105,25 @@ LIMITS = argument_group(
 )
 
 
-@values("--events")
-def _event_words(session: Session) -> list[str]:
-    return list(EVENT_WORDS)
+def filter_asked(
+    session: Session, args: argparse.Namespace, base: EventFilter
+) -> EventFilter:
+    """
+    Return what the filters on a command line ask to be recorded, each in place of what
+    ``base`` has for it.
 
-
-def filter_options(args: argparse.Namespace) -> dict[str, str]:
-    """The filters on a command line, as they were typed."""
-    return {
+    :raises UsageError: for what means nothing, or the kernel cannot be told
+    """
+    typed = {
         name: value for name in OPTIONS if (value := getattr(args, name)) is not None
     }
+    names = names_of(session.prog)
+    asked = filter_of(typed, names, base)
+    pack(asked, names)
+    return asked
 
 
-def plan_of(
-    session: Session, args: argparse.Namespace, options: Mapping[str, str]
-) -> Plan:
+def plan_of(session: Session, args: argparse.Namespace, filter_: EventFilter) -> Plan:
     """
     What a command line asks to be recorded.
 
@@ -148,7 +150,7 @@ def plan_of(
                 raise
     return Plan(
         args.output,
-        options,
+        filter_,
         args.size,
         args.duration,
         args.ring,

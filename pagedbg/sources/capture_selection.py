@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from pagedbg.analysis.grouping import group
 from pagedbg.errors import PagedbgError
-from pagedbg.mm.gfp import parse_gfp_mask
 from pagedbg.schema.filter_words import named, parse_kinds
+from pagedbg.schema.flag_words import parse_flags
 from pagedbg.sources.capture_names import Captured
 
 _Test = Callable[[NDArray[Any]], NDArray[np.bool_]]
@@ -63,7 +63,7 @@ class CaptureSelection:
         names = capture.meta.names
         zones = list(dict.fromkeys(span.zone for span in names.zones))
         self._gfp = np.uint32(
-            named("--gfp", lambda: parse_gfp_mask(capture.gfp_names, args.gfp))
+            named("--gfp", lambda: parse_flags(capture.gfp_names, args.gfp))
             if args.gfp
             else 0
         )

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,11 +11,18 @@ from numpy.typing import NDArray
 from pagedbg.analysis.correlation import Pages
 from pagedbg.analysis.evidence import Evidence
 from pagedbg.capture.directory import Capture, CaptureError
-from pagedbg.capture.kernel_filter import EVENT_WORDS, parse_events
-from pagedbg.errors import PagedbgError, UsageError
+from pagedbg.errors import PagedbgError
 from pagedbg.mm.page_owner import page_owner_inited
 from pagedbg.mm.page_owner_bulk import page_owners_of_pfns
-from pagedbg.schema.event_record import COPY, EVENT_NAMES, RESET, SET, SPLIT
+from pagedbg.schema.event_record import (
+    COPY,
+    EVENT_NAMES,
+    KINDS_BY_NAME,
+    KINDS_BY_WORD,
+    RESET,
+    SET,
+    SPLIT,
+)
 from pagedbg.schema.loss import INCOMPLETE, LossKind
 from pagedbg.schema.owner_record import PAGE_RECORD
 from pagedbg.session import Session
@@ -116,39 +122,36 @@ def evidence_of(
     meta, counts, said = capture.meta, capture.meta.counts, []
     missing: set[int] = set()
     if capture.page_owner:
-        for kind in _KINDS - {
-            EVENT_WORDS[name.replace("set migrate", "migrate")]
-            for name in meta.functions
-        }:
+        for kind in _KINDS - {KINDS_BY_NAME[name].number for name in meta.functions}:
             missing.add(kind)
             said.append(
                 f"This kernel's {EVENT_NAMES[kind]} events could not be captured."
             )
-    filters = [_options(entry.filter) for entry in meta.filters]
+    filters = [entry.filter for entry in meta.filters]
     if None in filters:
         missing |= _KINDS
         said.append(
             "What the capture was asked for cannot be made out: events may be missing."
         )
-    if any(options != filters[0] for options in filters):
+    if any(filter_ != filters[0] for filter_ in filters):
         missing |= {RESET, COPY, SPLIT}
         said.append(
             "The filters were changed meanwhile: events of earlier allocations may be"
             " missing."
         )
-    for options in filters:
-        if options is None:
+    for filter_ in filters:
+        if filter_ is None:
             continue
-        if "--events" in options:
-            asked = parse_events(options["--events"])
-            left_out = sorted(kind for kind in _KINDS if not asked >> kind & 1)
+        if filter_.events is not None:
+            asked = {KINDS_BY_WORD[word].number for word in filter_.events}
+            left_out = sorted(_KINDS - asked)
             missing |= set(left_out)
             if left_out:
                 said.append(
                     "The capture was not asked for the events"
                     f" {', '.join(EVENT_NAMES[kind] for kind in left_out)}."
                 )
-        if {"--pfns", "--zone", "--node"} & options.keys():
+        if (filter_.pfns, filter_.zone, filter_.node) != (None, None, None):
             # What is migrated out of the pages that were asked for is not followed.
             missing |= {RESET, COPY}
     uncounted = meta.recovered is not None and not (
@@ -172,14 +175,3 @@ def evidence_of(
     return Evidence(missing, until, current, movable, meta.kernel.swaps_handles), list(
         dict.fromkeys(said)
     )
-
-
-def _options(words: str) -> dict[str, str] | None:
-    """The options of a filter as they were typed; None if nothing can be made of it."""
-    try:
-        parts = shlex.split(words)
-        options = dict(zip(parts[::2], parts[1::2], strict=False))
-        parse_events(options.get("--events", "set"))
-    except (ValueError, UsageError):
-        return None
-    return options

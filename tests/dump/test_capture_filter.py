@@ -7,39 +7,45 @@ dump's kernel.
 from __future__ import annotations
 
 import shlex
+from typing import Any
 
 import numpy as np
 import pytest
-from drgn import Program
 from hypothesis import given
 from hypothesis import strategies as st
 from known import ORDINARY
 
-from pagedbg.capture.kernel_filter import (
-    OPTIONS,
-    build_filter,
-    describe,
-    describe_filter,
-    everything,
-)
+from pagedbg.capture.kernel_description import names_of
 from pagedbg.errors import UsageError
 from pagedbg.schema import event_record
+from pagedbg.schema.event_filter import EVERYTHING, OPTIONS, describe, filter_of
+from pagedbg.schema.filter_record import pack, unpack
 from pagedbg.schema.filter_words import (
     parse_names,
     parse_orders,
     participates,
     participation_hash,
 )
+from pagedbg.schema.recorded_names import Names
 from pagedbg.target.opening import open_target
 
 
 @pytest.fixture(scope="module")
-def prog() -> Program:
-    return open_target(str(ORDINARY)).prog
+def names() -> Names:
+    return names_of(open_target(str(ORDINARY)).prog)
 
 
-def test_no_options_let_everything_pass(prog: Program) -> None:
-    assert build_filter(prog, {}) == everything()
+def told(names: Names, typed: dict[str, str]) -> np.ndarray[Any, Any]:
+    """What the kernel is told."""
+    return pack(filter_of(typed, names), names)
+
+
+def test_no_options_let_everything_pass(names: Names) -> None:
+    filter_ = told(names, {})
+    assert (filter_["threshold"][: event_record.MOST_ORDER + 1] == 1 << 32).all()
+    assert filter_["orders"] == event_record.MOST_ORDER + 1
+    assert all(filter_["events"] >> kind & 1 for kind in event_record.EVENT_NAMES)
+    assert not filter_["more"]
 
 
 @given(
@@ -52,56 +58,54 @@ def test_a_threshold_chooses_whom_the_other_commands_choose(
     low: int, more: int, percent: float, keys: list[int]
 ) -> None:
     text = f"{low}-{low + more}:{percent:f}"
-    filter_ = build_filter(None, {"orders": text})  # type: ignore[arg-type]
+    filter_ = told(Names(), {"orders": text})
     orders = parse_orders(text)
     words = np.array(keys, np.uint64)
     for order in range(22):
-        told = participation_hash(words) < filter_["threshold"][order]
-        assert (told == orders.mask(np.full(len(words), order), words)).all()
+        there = participation_hash(words) < filter_["threshold"][order]
+        assert (there == orders.mask(np.full(len(words), order), words)).all()
     assert participates(words, 100).all()
 
 
-def test_the_greatest_order_is_noted(prog: Program) -> None:
-    assert build_filter(prog, {"orders": "0:20,4"})["orders"] == 5
-    assert build_filter(prog, {"orders": "4:0"})["orders"] == 0
+def test_the_greatest_order_is_noted(names: Names) -> None:
+    assert told(names, {"orders": "0:20,4"})["orders"] == 5
+    assert told(names, {"orders": "4:0"})["orders"] == 0
 
 
-def test_the_larger_share_counts_where_two_name_an_order(prog: Program) -> None:
-    assert build_filter(prog, {"orders": "0-3:10,2:50"})["threshold"][:4].tolist() == [
+def test_the_larger_share_counts_where_two_name_an_order(names: Names) -> None:
+    assert told(names, {"orders": "0-3:10,2:50"})["threshold"][:4].tolist() == [
         int(2**32 * p / 100) for p in (10, 10, 50, 10)
     ]
 
 
-def test_events_become_a_mask(prog: Program) -> None:
+def test_events_become_a_mask(names: Names) -> None:
     assert (
-        build_filter(prog, {"events": "set, migrate"})["events"]
+        told(names, {"events": "set, migrate"})["events"]
         == 1 << event_record.SET | 1 << event_record.SET_MIGRATE
     )
 
 
-def test_flags_and_migratetypes_are_the_kernels(prog: Program) -> None:
-    filter_ = build_filter(
-        prog, {"gfp": "__GFP_COMP|__GFP_ZERO", "migratetype": "movable"}
-    )
+def test_flags_and_migratetypes_are_the_kernels(names: Names) -> None:
+    filter_ = told(names, {"gfp": "__GFP_COMP|__GFP_ZERO", "migratetype": "movable"})
     assert filter_["gfp_mask"].item().bit_count() == 2
     assert filter_["migratetypes"] == 2
     assert filter_["more"]
 
 
-def test_pids_and_pages_become_closed_ranges(prog: Program) -> None:
-    filter_ = build_filter(prog, {"pid": "1,10-20", "pfns": "0x100+16"})
+def test_pids_and_pages_become_closed_ranges(names: Names) -> None:
+    filter_ = told(names, {"pid": "1,10-20", "pfns": "0x100+16"})
     assert filter_["pid"][:2].tolist() == [(1, 1), (10, 20)]
     assert (filter_["ranges"], filter_["range"][0].tolist()) == (1, (0x100, 0x10F))
 
 
-def test_a_zone_and_a_range_are_both_required(prog: Program) -> None:
-    everywhere = build_filter(prog, {"zone": "DMA*"})
-    here = build_filter(prog, {"zone": "DMA*", "pfns": "0-0xff"})
+def test_a_zone_and_a_range_are_both_required(names: Names) -> None:
+    everywhere = told(names, {"zone": "DMA*"})
+    here = told(names, {"zone": "DMA*", "pfns": "0-0xff"})
     assert everywhere["range"][0]["end"] > here["range"][0]["end"] == 0xFF
 
 
-def test_pages_outside_of_the_zone_leave_nothing(prog: Program) -> None:
-    filter_ = build_filter(prog, {"zone": "DMA", "pfns": "0x100000-0x200000"})
+def test_pages_outside_of_the_zone_leave_nothing(names: Names) -> None:
+    filter_ = told(names, {"zone": "DMA", "pfns": "0x100000-0x200000"})
     start, end = filter_["range"][0].tolist()
     assert filter_["ranges"] == 1
     assert start > end
@@ -109,7 +113,7 @@ def test_pages_outside_of_the_zone_leave_nothing(prog: Program) -> None:
 
 def matches(pattern: str, comm: str) -> bool:
     """As bpf/capture.bpf.c compares."""
-    filter_ = build_filter(None, {"comm": pattern})  # type: ignore[arg-type]
+    filter_ = told(Names(), {"comm": pattern})
     words = np.frombuffer(comm.encode()[:15].ljust(16, b"\0"), "<u8")
     return any(
         ((words & name["mask"]) == name["value"]).all()
@@ -159,23 +163,23 @@ def test_a_name_that_is_too_long_is_cut_as_the_kernel_cuts_it() -> None:
     ],
 )
 def test_what_cannot_be_told_is_refused_in_a_sentence(
-    prog: Program, option: str, text: str, said: str
+    names: Names, option: str, text: str, said: str
 ) -> None:
     with pytest.raises(UsageError) as refused:
-        build_filter(prog, {option: text})
+        told(names, {option: text})
     assert said in str(refused.value)
 
 
 def test_options_are_described_as_they_would_be_typed() -> None:
-    assert describe({"orders": ">=3", "comm": "sh"}) == "--orders '>=3' --comm sh"
-    assert describe({}) == "everything"
+    typed = {"comm": "sh", "orders": ">=3"}
+    assert describe(filter_of(typed, Names())) == "--orders '>=3' --comm sh"
+    assert describe(EVERYTHING) == "everything"
     assert "age" not in OPTIONS
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        {},
         {"orders": "4"},
         {"orders": "0:20,1-2:0.5,4-6"},
         {"orders": ">=3"},
@@ -186,17 +190,13 @@ def test_options_are_described_as_they_would_be_typed() -> None:
     ],
 )
 def test_a_filter_in_a_dump_is_described_as_it_would_be_typed(
-    prog: Program, options: dict[str, str]
+    names: Names, options: dict[str, str]
 ) -> None:
-    filter_ = build_filter(prog, options)
-    words = describe_filter(prog, filter_)
-    assert words == describe(options)
-    typed = (
-        {
-            name.removeprefix("--"): text
-            for name, text in zip(*[iter(shlex.split(words))] * 2, strict=True)
-        }
-        if options
-        else {}
-    )
-    assert build_filter(prog, typed) == filter_
+    filter_ = told(names, options)
+    words = describe(unpack(filter_, names))
+    typed = {
+        name.removeprefix("--"): text
+        for name, text in zip(*[iter(shlex.split(words))] * 2, strict=True)
+    }
+    assert typed == options
+    assert told(names, typed) == filter_

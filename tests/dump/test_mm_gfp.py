@@ -10,27 +10,24 @@ from pagedbg.mm.gfp import (
     gfp_flag_names,
     gfp_migratetype,
     gfpflag_names,
-    parse_gfp_flags,
 )
 from pagedbg.mm.migrate import (
     decode_migrate_reason,
     migrate_reason_names,
     migratetype_names,
 )
+from pagedbg.schema.flag_words import parse_flags
 from pagedbg.target.target import Target
 
 
 def test_gfp_names(sample: Target) -> None:
     prog = sample.prog
-    kernel = parse_gfp_flags(prog, "GFP_KERNEL")
-    assert decode_gfp_flags(prog, kernel) == "GFP_KERNEL"
-    assert (
-        decode_gfp_flags(prog, parse_gfp_flags(prog, "GFP_KERNEL|__GFP_COMP"))
-        == "GFP_KERNEL|__GFP_COMP"
-    )
+    names = gfpflag_names(prog)
+    for text in ("GFP_KERNEL", "GFP_KERNEL|__GFP_COMP"):
+        assert decode_gfp_flags(prog, parse_flags(names, text)) == text
     assert decode_gfp_flags(prog, 0) == ""
-    for mask, name in gfpflag_names(prog):
-        assert parse_gfp_flags(prog, name) == mask
+    for mask, name in names:
+        assert parse_flags(names, name) == mask
     assert {"GFP_ATOMIC", "GFP_USER", "__GFP_ZERO", "__GFP_MOVABLE"} <= set(
         gfp_flag_names(prog)
     )
@@ -40,7 +37,7 @@ def test_gfp_migratetype(sample: Target) -> None:
     prog = sample.prog
     names = migratetype_names(prog)
     asked = {
-        text: names[gfp_migratetype(prog, parse_gfp_flags(prog, text))]
+        text: names[gfp_migratetype(prog, parse_flags(gfpflag_names(prog), text))]
         for text in ("GFP_KERNEL", "__GFP_MOVABLE", "__GFP_RECLAIMABLE")
     }
     assert asked == {
@@ -48,7 +45,7 @@ def test_gfp_migratetype(sample: Target) -> None:
         "__GFP_MOVABLE": "Movable",
         "__GFP_RECLAIMABLE": "Reclaimable",
     }
-    masks = np.array([parse_gfp_flags(prog, text) for text in asked])
+    masks = np.array([parse_flags(gfpflag_names(prog), text) for text in asked])
     assert [names[i] for i in gfp_migratetype(prog, masks)] == list(asked.values())
 
 

@@ -33,6 +33,7 @@ from pagedbg.capture.recovery.recover import find_recorders
 from pagedbg.capture.recovery.recovered_rings import RecoveredRecorder
 from pagedbg.mm.bulk_read import read_array
 from pagedbg.schema import event_record
+from pagedbg.schema.event_filter import EventFilter, OrderShare, describe
 from pagedbg.schema.event_record import HEADER, RECORD
 from pagedbg.target.opening import open_target
 from pagedbg.target.symbols import module_symbols
@@ -78,7 +79,7 @@ def test_the_flight_recorder_is_found_and_described(
     assert (recorder.backend, recorder.attach, recorder.filters) == (
         "kmod",
         "module",
-        ["--orders 4"],
+        [EventFilter(orders=(OrderShare(4, 4),))],
     )
     assert {"set", "reset", "split"} <= recorder.functions.keys()
     assert recorder.recorded == sum(ring.newest for _, ring in recorder.rings())
@@ -259,7 +260,7 @@ def recovered(
         for _, ring in recorder.rings():
             events |= {record.tobytes() for record in ring.records}
             missing += ring.left_out + ring.damaged
-        assert all(recorder.filters)
+        assert all(map(describe, recorder.filters))
     return recorders, said, events, missing
 
 
@@ -345,7 +346,7 @@ def test_a_filter_that_was_changed_is_told_with_the_one_before(
     active = int(recorder.header["active"])
     filters[1 - active] = filters[active]
     filters["events"][1 - active] = 1 << event_record.SET
-    assert find_recorders(target)[0][0].filters == [
+    assert list(map(describe, find_recorders(target)[0][0].filters)) == [
         "--orders 4 --events set",
         "--orders 4",
     ]

@@ -7,7 +7,9 @@ import os
 from typing import Any
 
 from pagedbg.capture.this_boot import boot_id, process_start
-from pagedbg.schema.capture_meta import Begun, Kernel, Meta, Names, Process, Since
+from pagedbg.schema.capture_meta import Begun, Kernel, Meta, Process, Since
+from pagedbg.schema.event_filter import EventFilter
+from pagedbg.schema.recorded_names import Names
 
 
 def meta(**more: Any) -> Meta:
@@ -20,7 +22,7 @@ def meta(**more: Any) -> Meta:
         "failed": {},
         "slots": 64,
         "ring": False,
-        "filters": [Since(1000, "everything")],
+        "filters": [Since(1000, EventFilter())],
         "begun": Begun(1000, "", 900),
         "names": Names(),
         "recorder": Process(os.getpid(), process_start(os.getpid())),

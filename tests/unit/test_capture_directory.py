@@ -24,9 +24,12 @@ from pagedbg.capture.directory import (
 from pagedbg.capture.this_boot import boot_id
 from pagedbg.capture.writer import CaptureWriter
 from pagedbg.schema import event_record
-from pagedbg.schema.capture_meta import Kernel, Process
+from pagedbg.schema.capture_meta import Kernel, Process, Since, decode, encode
+from pagedbg.schema.event_filter import EventFilter, OrderShare
 from pagedbg.schema.event_record import COPY, RECORD, RESET, SET
 from pagedbg.schema.loss import Loss, LossKind
+
+LARGE = (OrderShare(3, event_record.MOST_ORDER),)
 
 
 def begun(path: Path, **more: Any) -> CaptureWriter:
@@ -198,7 +201,7 @@ def test_a_directory_with_something_in_it_is_not_written_to(tmp_path: Path) -> N
             json.dumps(
                 {"format": "pagedbg capture", "version": 99, "record_size": 128}
             ),
-            "has version 99 of the format, and this pagedbg reads 2",
+            "has version 99 of the format, and this pagedbg reads 2 and 3",
         ),
     ],
 )
@@ -209,6 +212,51 @@ def test_what_is_no_capture_is_refused(
         (tmp_path / META).write_text(content)
     with pytest.raises(CaptureError, match=said):
         Capture(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "filter_"),
+    [
+        ("everything", EventFilter()),
+        ("--orders '>=3' --comm sh", EventFilter(orders=LARGE, comm=("sh",))),
+        ("--gfp GFP_KERNEL", EventFilter(gfp=("GFP_KERNEL",))),
+        ("--zone 'DMA*' --node 0", EventFilter(zone=("DMA",), node=((0, 0),))),
+        # What a version wrote that found a filter in a dump.
+        ("--orders 0-20", EventFilter()),
+        ("--pfns 0x1-0x1f,0x100-0x1ff", None),
+        ("(the filter could not be read)", None),
+        ("what nobody has noted", None),
+        ("--orders", None),
+        ("--stack x", None),
+        ("--orders '4", None),
+        ("", None),
+    ],
+)
+def test_a_capture_of_the_former_version_has_its_filters_in_lines(
+    writer: CaptureWriter, line: str, filter_: EventFilter | None
+) -> None:
+    path = writer.path / META
+    said = json.loads(path.read_bytes())
+    said["version"] = 2
+    said["names"]["gfp"] = [[0xCC0, "GFP_KERNEL"]]
+    said["names"]["special_handles"] = {"7": "early"}
+    said["names"]["zones"] = [{"node": 0, "zone": "DMA", "start_pfn": 1, "end_pfn": 9}]
+    said["filters"] = [{"since_ns": 1000, "filter": line}]
+    path.write_text(json.dumps(said))
+    capture = Capture(writer.path)
+    assert capture.meta.filters == [Since(1000, filter_)]
+    assert capture.special_handles == {7: "early"}
+    # It is written as it is now.
+    assert decode(encode(capture.meta)) == capture.meta
+
+
+@pytest.mark.parametrize("filters", [None, [], {}, [1], [{"filter": 1}], "everything"])
+def test_a_damaged_one_is_refused(writer: CaptureWriter, filters: Any) -> None:
+    path = writer.path / META
+    said = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**said, "version": 2, "filters": filters}))
+    with pytest.raises(CaptureError, match=r"meta\.json is damaged"):
+        Capture(writer.path)
 
 
 def test_of_tracepoints_the_clock_is_the_other_one(tmp_path: Path) -> None:

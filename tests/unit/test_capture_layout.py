@@ -6,7 +6,9 @@ same bytes with.
 
 from __future__ import annotations
 
+import re
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,8 @@ from pagedbg.schema.filter_words import participation_hash
 
 KEYS = (0, 1, 12345, 16_267_110_684, (1 << 63) + 7, (1 << 64) - 1)
 SEEDS = 1, 3, 77
+
+BPF = Path(sources())
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +123,28 @@ def test_the_constants_are_the_headers(compiled: dict[str, int]) -> None:
         assert getattr(event_record, name) == compiled[f"PAGEDBG_{name}"], name
     for number, name in event_record.EVENT_NAMES.items():
         assert number == compiled[f"PAGEDBG_{name.replace(' ', '_').upper()}"], name
+
+
+def test_the_kinds_of_events_are_those_of_both_back_ends() -> None:
+    bpf = (BPF / "capture.bpf.c").read_text()
+    at = {False: "RETURN", True: "ENTRY"}
+    assert set(re.findall(r"^(ENTRY|RETURN)\(HOOK_(\w+)\)", bpf, re.MULTILINE)) == {
+        (at[kind.at_entry], kind.name.replace(" ", "_").upper())
+        for kind in event_record.EVENT_KINDS
+    }
+    module = (BPF.parent / "kmod/probes.c").read_text()
+    hooks = module.partition("} hooks[] = {")[2].partition("};")[0]
+    found = re.findall(r'\{ "(\w+)", \{ ([^}]*) \},\s*(\.at_entry|\{ \.handler)', hooks)
+    for word, functions, where in found:
+        kind = event_record.KINDS_BY_WORD[word]
+        assert set(re.findall(r'"(\w+)"', functions)) <= set(kind.functions)
+        assert (where == ".at_entry") == kind.at_entry
+    assert {word for word, *_ in found} == set(event_record.KINDS_BY_WORD)
+    words = (BPF.parent / "kmod/page_order.c").read_text()
+    assert dict(re.findall(r'\[PAGEDBG_(\w+)\] = "(\w+)"', words)) == {
+        kind.name.replace(" ", "_").upper(): kind.word
+        for kind in event_record.EVENT_KINDS
+    }
 
 
 def test_both_choose_by_the_same_hash(compiled: dict[str, int]) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pagedbg.errors import UsageError
-from pagedbg.mm.gfp import format_flags, parse_gfp_mask
+from pagedbg.schema.flag_words import format_flags, parse_flags
 
 # Part of 6.12's table, in its order.
 NAMES = (
@@ -45,7 +45,7 @@ def test_format(flags: int, text: str) -> None:
 def test_what_is_formatted_is_read_back(flags: int) -> None:
     text = format_flags(NAMES, flags)
     if text:
-        assert parse_gfp_mask(NAMES, text) == flags
+        assert parse_flags(NAMES, text) == flags
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_what_is_formatted_is_read_back(flags: int) -> None:
     ],
 )
 def test_parse(text: str, mask: int) -> None:
-    assert parse_gfp_mask(NAMES, text) == mask
+    assert parse_flags(NAMES, text) == mask
 
 
 @pytest.mark.parametrize(
@@ -67,9 +67,9 @@ def test_parse(text: str, mask: int) -> None:
 )
 def test_refused(text: str) -> None:
     with pytest.raises(UsageError):
-        parse_gfp_mask(NAMES, text)
+        parse_flags(NAMES, text)
 
 
 def test_a_near_name_is_offered() -> None:
     with pytest.raises(UsageError, match="did you mean GFP_KERNEL"):
-        parse_gfp_mask(NAMES, "GFP_KERNAL")
+        parse_flags(NAMES, "GFP_KERNAL")

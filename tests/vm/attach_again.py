@@ -17,7 +17,9 @@ from churn import churn
 
 from pagedbg.capture.backends.bpf import BpfBackend
 from pagedbg.capture.backends.bpf_programs import TRAMPOLINE
-from pagedbg.capture.kernel_filter import everything
+from pagedbg.schema.event_filter import EventFilter
+from pagedbg.schema.filter_record import pack
+from pagedbg.schema.recorded_names import Names
 
 DESCRIBE = Path(__file__).with_name("describe.py")
 
@@ -38,7 +40,7 @@ def main(times: int) -> None:
                 facts["addresses"],
                 slots=1024,
                 attach=TRAMPOLINE,
-                filter_=everything(),
+                filter_=pack(EventFilter(), Names()),
             )
             assert not backend.failed, backend.failed
             while not backend.counts()["head"].sum():

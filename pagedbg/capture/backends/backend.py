@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pagedbg.capture.backends.silence import silenced
 from pagedbg.capture.rings import Ring
 from pagedbg.errors import PagedbgError
-from pagedbg.schema import event_record
+from pagedbg.schema import capture_meta, event_record
 from pagedbg.schema.event_record import RECORD
 
 
@@ -29,8 +29,8 @@ class Backend(abc.ABC):
     rings.
     """
 
-    name: str
-    attach: str
+    name: capture_meta.Backend
+    attach: capture_meta.Attach
     functions: dict[str, str]
     failed: dict[str, str]
     rings: list[Ring]
@@ -63,9 +63,18 @@ class Backend(abc.ABC):
         """
         return self._cpus.copy()
 
+    @property
+    def in_force(self) -> NDArray[Any]:
+        """
+        The filter by which is recorded, an element of
+        :data:`~pagedbg.schema.event_record.FILTER`.
+        """
+        active: NDArray[Any] = self._filters[int(self._header["active"][0])].copy()
+        return active
+
     def leave_out(self, own: Sequence[int]) -> None:
         """Record nothing of some processes, whatever was left out before."""
-        filter_ = self._filters[int(self._header["active"][0])].copy()
+        filter_ = self.in_force
         filter_["own"][: len(own)] = own
         self.set_filter(filter_)
 

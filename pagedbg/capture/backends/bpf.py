@@ -17,7 +17,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,19 +34,15 @@ from pagedbg.capture.backends.grace_period import grace_period
 from pagedbg.capture.backends.libbcc import checked, library
 from pagedbg.errors import PagedbgError
 from pagedbg.schema import event_record
-from pagedbg.schema.event_record import CPU, FILTER, HEADER, RECORD
+from pagedbg.schema.capture_meta import Attach
+from pagedbg.schema.event_record import CPU, FILTER, HEADER, KINDS_BY_NAME, RECORD
 
-BPF = "bpf"
+BPF: Final = "bpf"
 """This back end."""
 
 
 # BPF_MAX_STACK_DEPTH of bcc's table of stacks.
 _STACK_DEPTH = 127
-
-
-# The events whose program runs when the function begins: the pages' records say all
-# there is to know.
-_AT_ENTRY = ("reset", "copy", "dump", "read")
 
 
 # enum bpf_prog_type
@@ -66,7 +62,7 @@ class BpfBackend(Backend):
 
     name = BPF
 
-    def __init__(self, attach: str) -> None:
+    def __init__(self, attach: Attach) -> None:
         self.attach = attach
         self.functions = {}
         self.failed = {}
@@ -85,7 +81,7 @@ class BpfBackend(Backend):
         addresses: Mapping[str, int],
         *,
         slots: int,
-        attach: str,
+        attach: Attach,
         filter_: NDArray[Any],
     ) -> Self:
         """
@@ -128,7 +124,7 @@ class BpfBackend(Backend):
         return self
 
     @classmethod
-    def adopt(cls, attach: str) -> Self:
+    def adopt(cls, attach: Attach) -> Self:
         """
         Take over what :meth:`pin` left.
 
@@ -227,10 +223,9 @@ class BpfBackend(Backend):
     # ---- attaching ----
 
     def _attach_all(self, functions: Mapping[str, str]) -> None:
-        # Frees first: of no allocation that was seen may the free be missed.
+        # Frees first, allocations last: of none that was seen may the free be missed.
         for event in sorted(
-            functions,
-            key=("reset", "split", "copy", "set migrate", "dump", "read", "set").index,
+            functions, key=lambda each: (each == "set", each != "reset")
         ):
             try:
                 with quiet() as said:
@@ -252,7 +247,7 @@ class BpfBackend(Backend):
 
     def _attach(self, event: str, function: str) -> None:
         lib, name, word = self._lib, function.encode(), event.replace(" ", "_")
-        at_entry = event in _AT_ENTRY
+        at_entry = KINDS_BY_NAME[event].at_entry
         if self.attach == KPROBE:
             if not at_entry:
                 program = self._load(f"{word}_return", _KPROBE)

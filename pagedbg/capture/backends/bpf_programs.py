@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
+from typing import Final
 
 from pagedbg.capture.backends.bpf_image import Image, build
 
-TRAMPOLINE, KPROBE, TRACEPOINT = "trampoline", "kprobe", "tracepoint"
+TRAMPOLINE: Final = "trampoline"
+KPROBE: Final = "kprobe"
+TRACEPOINT: Final = "tracepoint"
 """
 How programs are attached. A tracepoint stands in for both set and reset where
 page_owner is off. Where it is on, for set alone: that spares page_owner from walking

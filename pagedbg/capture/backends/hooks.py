@@ -16,24 +16,10 @@ from pagedbg.errors import PagedbgError
 from pagedbg.mm.page_ext import page_ext_size
 from pagedbg.mm.page_owner import page_owner_inited
 from pagedbg.mm.page_owner_bulk import has_tail_times
+from pagedbg.schema.event_record import EVENT_KINDS
 
 if TYPE_CHECKING:
     from pagedbg.target.target import Target
-
-# The functions that may stand behind each event, the newest first.
-_FUNCTIONS = {
-    "set": ("__set_page_owner",),
-    "reset": ("__reset_page_owner",),
-    "split": ("__split_page_owner",),
-    # Before v5.16, of pages, and with the arguments the other way round.
-    "copy": ("__folio_copy_owner", "__copy_page_owner"),
-    "set migrate": (
-        "__folio_set_owner_migrate_reason",
-        "__set_page_owner_migrate_reason",
-    ),
-    "dump": ("__dump_page_owner",),
-    "read": ("read_page_owner",),
-}
 
 BOOT_ONLY = {
     "init": "init_page_owner",
@@ -64,10 +50,10 @@ class HookedKernel:
 def find_hooks(target: Target) -> dict[str, str]:
     """The name of each event's function, of those that this kernel has."""
     found = {}
-    for event, names in _FUNCTIONS.items():
-        for name in names:
+    for kind in EVENT_KINDS:
+        for name in kind.functions:
             if target.has_symbol(name):
-                found[event] = name
+                found[kind.name] = name
                 break
     return found
 

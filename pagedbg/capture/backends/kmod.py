@@ -18,7 +18,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,13 +27,12 @@ from pagedbg import trust
 from pagedbg.capture.backends.backend import Backend, check_header, check_heard
 from pagedbg.capture.backends.kmod_build import NAME, module_file
 from pagedbg.errors import PagedbgError
-from pagedbg.schema.event_record import CPU, FILTER, HEADER, RECORD
-from pagedbg.schema.owner_record import GREATEST_ORDER
+from pagedbg.schema.event_record import CPU, FILTER, HEADER, KINDS_BY_NAME, RECORD
 
-KMOD = "kmod"
+KMOD: Final = "kmod"
 """This back end."""
 
-MODULE = "module"
+MODULE: Final = "module"
 """How it attaches: with the module's own probes."""
 
 DEVICE, PARAMETERS = Path("/dev/pagedbg"), Path("/sys/module/pagedbg/parameters")
@@ -84,7 +83,9 @@ class KmodBackend(Backend):
             os.close(self._descriptor)
             raise
         self.functions = {
-            event: names[_word(event)] for event in functions if _word(event) in names
+            event: names[word]
+            for event in functions
+            if (word := KINDS_BY_NAME[event].word) in names
         }
         self.failed = {
             event: "the module has no probe there"
@@ -178,13 +179,8 @@ class KmodBackend(Backend):
         Put a filter in force, all of it at once. One that already is in force is not
         written again: the one before stays in the spare place, for whoever has a dump.
         """
-        if _comparable(filter_) != _comparable(self._in_force):
+        if filter_.tobytes() != self.in_force.tobytes():
             _write(self._descriptor, filter_)
-
-    @property
-    def _in_force(self) -> NDArray[Any]:
-        active: NDArray[Any] = self._filters[int(self._header["active"][0])].copy()
-        return active
 
     def missed(self) -> int:
         """How often a probe could not run."""
@@ -198,7 +194,7 @@ class KmodBackend(Backend):
         """
         Record nothing any more. What was recorded can be read until :meth:`close`.
         """
-        nothing = self._in_force
+        nothing = self.in_force
         nothing["events"] = 0
         _write(self._descriptor, nothing)
 
@@ -210,11 +206,6 @@ class KmodBackend(Backend):
         _rmmod()
 
 
-def _word(event: str) -> str:
-    """An event as the module calls it."""
-    return event.replace("set migrate", "migrate")
-
-
 def _open() -> int:
     try:
         return os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
@@ -224,14 +215,6 @@ def _open() -> int:
 
 def _write(descriptor: int, filter_: NDArray[Any]) -> None:
     os.write(descriptor, filter_.tobytes())
-
-
-def _comparable(filter_: NDArray[Any]) -> bytes:
-    """A filter without what the module makes of its table of orders."""
-    same = filter_.copy()
-    same["orders"] = 0
-    same["threshold"][GREATEST_ORDER + 1 :] = 0
-    return same.tobytes()
 
 
 def _parameter(name: str) -> str:

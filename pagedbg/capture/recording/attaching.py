@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
+import msgspec
 from numpy.typing import NDArray
 
 from pagedbg.capture.backends.backend import Backend
@@ -16,7 +15,10 @@ from pagedbg.capture.backends.bpf_programs import KPROBE, TRACEPOINT, TRAMPOLINE
 from pagedbg.capture.backends.kmod import KMOD, MODULE, KmodBackend
 from pagedbg.capture.recording import flight_recorder
 from pagedbg.errors import PagedbgError
-from pagedbg.schema import event_record
+from pagedbg.schema import capture_meta
+from pagedbg.schema.event_filter import EventFilter
+from pagedbg.schema.filter_record import pack
+from pagedbg.schema.recorded_names import Names
 
 
 def attach(asked: dict[str, Any], filter_: NDArray[Any]) -> Backend:
@@ -50,7 +52,9 @@ def attach(asked: dict[str, Any], filter_: NDArray[Any]) -> Backend:
     )
 
 
-def _ways(asked: dict[str, Any]) -> list[tuple[str, str]]:
+def _ways(
+    asked: dict[str, Any],
+) -> list[tuple[capture_meta.Backend, capture_meta.Attach]]:
     if not asked["kernel"]["page_owner"]:
         if asked["attach"] not in ("auto", TRACEPOINT) or BPF not in asked["backends"]:
             raise PagedbgError(
@@ -58,7 +62,7 @@ def _ways(asked: dict[str, Any]) -> list[tuple[str, str]]:
                 " and --backend out"
             )
         return [(BPF, TRACEPOINT)]
-    ways = {
+    ways: dict[capture_meta.Backend, list[capture_meta.Attach]] = {
         BPF: [TRAMPOLINE, KPROBE] if asked["attach"] == "auto" else [asked["attach"]],
         KMOD: [MODULE],
     }
@@ -79,8 +83,8 @@ def adopt(functions: Mapping[str, str], own: list[int]) -> Backend:
         )
     backend: Backend = (
         KmodBackend.adopt(functions)
-        if found["backend"] == KMOD
-        else BpfBackend.adopt(found["attach"])
+        if found.backend == KMOD
+        else BpfBackend.adopt(found.attach)
     )
     backend.leave_out(own)
     return backend
@@ -97,24 +101,19 @@ def leave(asked: dict[str, Any]) -> dict[str, Any]:
         raise PagedbgError(
             "something records by itself already: trace attach takes it over"
         )
-    backend = attach(asked, decode_filter(asked["filter"]))
+    filter_ = msgspec.convert(asked["filter"], EventFilter)
+    names = msgspec.convert(asked["names"], Names, str_keys=True)
+    backend = attach(asked, pack(filter_, names))
     if isinstance(backend, BpfBackend):
         try:
             backend.pin()
         except BaseException:
             backend.close()
             raise
-    flight_recorder.note(backend.name, backend.attach, asked["words"])
+    flight_recorder.note(backend.name, backend.attach, filter_)
     return {
         "backend": backend.name,
         "attach": backend.attach,
         "functions": backend.functions,
         "failed": backend.failed,
     }
-
-
-def decode_filter(filter_: str) -> NDArray[Any]:
-    """The filter that is asked for, an element of what ``FILTER`` describes."""
-    return (
-        np.frombuffer(base64.b64decode(filter_), event_record.FILTER).reshape(()).copy()
-    )

@@ -10,24 +10,35 @@ about.
 from __future__ import annotations
 
 import contextlib
-import json
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from pagedbg.capture.backends import bpf, bpf_programs, kmod
 from pagedbg.capture.this_boot import now
+from pagedbg.schema.capture_meta import Attach, Backend, Begun
+from pagedbg.schema.event_filter import EventFilter
 
 NOTE = Path("/run/pagedbg.json")
 
 
-def note(backend: str, attach: str, words: str) -> None:
+class FlightRecorder(msgspec.Struct):
+    """
+    What records without a recorder; ``filter`` and ``begun`` are None where nobody has
+    noted them.
+    """
+
+    backend: Backend
+    attach: Attach
+    filter: EventFilter | None = None
+    begun: Begun | None = None
+
+
+def note(backend: Backend, attach: Attach, filter_: EventFilter | None) -> None:
     """Write down what is being recorded, before nobody is left who could tell."""
+    found = FlightRecorder(backend, attach, filter_, Begun(**now()))
     new = NOTE.with_suffix(".new")
-    new.write_text(
-        json.dumps(
-            {"backend": backend, "attach": attach, "words": words, "begun": now()}
-        )
-    )
+    new.write_bytes(msgspec.json.encode(found))
     new.replace(NOTE)
 
 
@@ -36,20 +47,19 @@ def forget() -> None:
     NOTE.unlink(missing_ok=True)
 
 
-def find() -> dict[str, Any] | None:
+def find() -> FlightRecorder | None:
     """
     What records without a recorder, as :func:`note` wrote it down; None if nothing
     does.
     """
     if kmod.loaded():
-        backend, attach = kmod.KMOD, kmod.MODULE
+        found = FlightRecorder(kmod.KMOD, kmod.MODULE)
     elif bpf.PINS.is_dir():
-        backend, attach = bpf.BPF, bpf_programs.TRAMPOLINE
+        found = FlightRecorder(bpf.BPF, bpf_programs.TRAMPOLINE)
     else:
         return None
-    told: dict[str, Any] = {}
-    with contextlib.suppress(OSError, ValueError):
-        told = json.loads(NOTE.read_text())
-    if told.get("backend") != backend:
-        told = {"attach": attach, "words": "what nobody has noted", "begun": None}
-    return {**told, "backend": backend}
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        noted = msgspec.json.decode(NOTE.read_bytes(), type=FlightRecorder)
+        if noted.backend == found.backend:
+            return noted
+    return found

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from pagedbg.capture.backends.kmod import KMOD, MODULE
 from pagedbg.capture.recording import flight_recorder
-from pagedbg.capture.recording.attaching import adopt, attach, decode_filter, leave
+from pagedbg.capture.recording.attaching import adopt, attach, leave
 from pagedbg.capture.recording.channel import Channel
 from pagedbg.capture.recording.stack_feed import StackFeed
 from pagedbg.capture.rings import Ring
@@ -40,11 +40,13 @@ from pagedbg.schema.capture_meta import (
     Ended,
     Kernel,
     Meta,
-    Names,
     Process,
     Since,
     storable,
 )
+from pagedbg.schema.event_filter import EventFilter
+from pagedbg.schema.filter_record import pack, unpack
+from pagedbg.schema.recorded_names import Names
 
 # How long to wait between two looks at the rings, in seconds: less and less while they
 # fill up.
@@ -61,7 +63,7 @@ class Recorder:
     def __init__(self, asked: dict[str, Any]) -> None:
         """:raises PagedbgError: if nothing can be attached, or written"""
         self._asked = asked
-        self._filter = decode_filter(asked["filter"])
+        self._names = msgspec.convert(asked["names"], Names, str_keys=True)
         self._until = (
             time.monotonic() + asked["duration"] if asked["duration"] else None
         )
@@ -78,7 +80,7 @@ class Recorder:
             self._backend = (
                 adopt(asked["functions"], self._own)
                 if asked["adopt"]
-                else attach(asked, self._own_left_out())
+                else attach(asked, self._packed(asked["filter"]))
             )
             self._rings = self._backend.rings
             # By CPU, the number of the first record that was not cleared, where records
@@ -95,14 +97,25 @@ class Recorder:
             raise
         if self._backend.name == KMOD:
             # If this process is killed, the module stays.
-            flight_recorder.note(KMOD, MODULE, asked["words"])
+            flight_recorder.note(KMOD, MODULE, self._writer.meta.filters[-1].filter)
         self._stacks.begin(
             None if asked["kernel"]["page_owner"] else self._backend.stack
         )
 
-    def _own_left_out(self) -> NDArray[Any]:
-        self._filter["own"][: len(self._own)] = self._own
-        return self._filter
+    def _packed(self, filter_: dict[str, Any]) -> NDArray[Any]:
+        """A filter that is asked for, with us left out."""
+        packed = pack(msgspec.convert(filter_, EventFilter), self._names)
+        packed["own"][: len(self._own)] = self._own
+        return packed
+
+    def _in_force(self) -> EventFilter | None:
+        """What was asked for or, where nobody has noted that, what is in the rings."""
+        if self._asked["filter"] is not None:
+            return msgspec.convert(self._asked["filter"], EventFilter)
+        try:
+            return unpack(self._backend.in_force, self._names)
+        except ValueError:
+            return None
 
     def _meta(self) -> Meta:
         asked, backend = self._asked, self._backend
@@ -113,16 +126,16 @@ class Recorder:
         )
         return Meta(
             kernel=msgspec.convert(asked["kernel"], Kernel),
-            backend=backend.name,  # type: ignore[arg-type]
-            attach=backend.attach,  # type: ignore[arg-type]
-            functions=backend.functions,  # type: ignore[arg-type]
-            failed=backend.failed,  # type: ignore[arg-type]
+            backend=backend.name,
+            attach=backend.attach,
+            functions=backend.functions,
+            failed=backend.failed,
             slots=len(backend.rings[0].slots),
             ring=self._ring_only,
-            filters=[Since(begun.mono_ns, storable(asked["words"]))],
+            filters=[Since(begun.mono_ns, self._in_force())],
             begun=begun,
             counts=self._counts(),
-            names=msgspec.convert(asked["names"], Names, strict=False),
+            names=self._names,
             recorder=Process(os.getpid(), process_start(os.getpid())),
         )
 
@@ -249,11 +262,12 @@ class Recorder:
             for ring, first in zip(self._backend.rings, self._first, strict=True)
         ]
 
-    def set_filter(self, filter_: str, words: str) -> None:
+    def set_filter(self, filter_: dict[str, Any]) -> None:
         """Put another filter in force."""
-        self._filter = decode_filter(filter_)
-        self._backend.set_filter(self._own_left_out())
-        self._writer.meta.filters.append(Since(time.monotonic_ns(), storable(words)))
+        self._backend.set_filter(self._packed(filter_))
+        self._writer.meta.filters.append(
+            Since(time.monotonic_ns(), msgspec.convert(filter_, EventFilter))
+        )
 
     def clear(self) -> None:
         """Forget all events up to now."""
@@ -279,7 +293,7 @@ class Recorder:
             case "clear":
                 self.clear()
             case "filter":
-                self.set_filter(request["filter"], request["words"])
+                self.set_filter(request["filter"])
             case "stop":
                 self.ended_by = "stop"
         self.update_meta()

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import dataclasses
 import os
@@ -22,11 +21,12 @@ from pagedbg.capture.backends.bpf import BPF
 from pagedbg.capture.backends.hooks import describe_kernel
 from pagedbg.capture.backends.kmod import KMOD
 from pagedbg.capture.kernel_description import kernel_of, names_of
-from pagedbg.capture.kernel_filter import build_filter, describe
 from pagedbg.capture.recording.channel import Channel
+from pagedbg.capture.recording.flight_recorder import FlightRecorder
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.mm.sched_clock import known_local_clock
 from pagedbg.schema.capture_meta import Attached
+from pagedbg.schema.event_filter import EVERYTHING, EventFilter
 from pagedbg.schema.event_record import RECORD, most_slots
 
 if TYPE_CHECKING:
@@ -44,15 +44,14 @@ _FEWEST_SLOTS, _MOST_SLOTS = 256, 16384
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """
-    What to record, and for how long: ``options`` are filters as they were typed,
-    ``size`` in bytes and ``duration`` in seconds, 0 for no limit. The first of
+    What to record, and for how long: ``filter`` is what is recorded, ``size`` is in
+    bytes and ``duration`` in seconds, 0 for no limit. The first of
     ``backends`` that can be attached is; ``unusable`` says of which it is known that
-    they cannot be, and why. ``adopt`` is what records already and is to be taken over,
-    as :mod:`pagedbg.capture.recording.flight_recorder` has found it.
+    they cannot be, and why. ``adopt`` is what records already and is to be taken over.
     """
 
     directory: Path | None = None
-    options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    filter: EventFilter = EVERYTHING
     size: int = 256 << 20
     duration: float = 0
     ring: bool = False
@@ -60,7 +59,7 @@ class Plan:
     attach: str = "auto"
     backends: tuple[str, ...] = (BPF, KMOD)
     unusable: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    adopt: Mapping[str, Any] | None = None
+    adopt: FlightRecorder | None = None
 
 
 class Recording:
@@ -164,15 +163,9 @@ class Recording:
         """Have everything up to now forgotten."""
         self._request({"do": "clear"})
 
-    def set_filter(self, target: Target, options: Mapping[str, str]) -> None:
+    def set_filter(self, filter_: EventFilter) -> None:
         """Put another filter in force."""
-        self._request(
-            {
-                "do": "filter",
-                "filter": _encoded(target, options),
-                "words": describe(options),
-            }
-        )
+        self._request({"do": "filter", "filter": _plain(filter_)})
 
     def stop(self) -> None:
         """Detach, and have the capture finished; returns when it is."""
@@ -255,10 +248,6 @@ class _Ended(PagedbgError):
     """The recorder is not there any more."""
 
 
-def _encoded(target: Target, options: Mapping[str, str]) -> str:
-    return base64.b64encode(build_filter(target.prog, options).tobytes()).decode()
-
-
 def _slots(wanted: int, cpus: int) -> int:
     """
     How many slots the ring of a CPU is to have.
@@ -279,6 +268,11 @@ def _slots(wanted: int, cpus: int) -> int:
     return min(max(1 << slots.bit_length() - 1, _FEWEST_SLOTS), _MOST_SLOTS, most)
 
 
+def _plain(value: Any) -> Any:
+    """A value as JSON has it."""
+    return msgspec.to_builtins(value, str_keys=True)
+
+
 def _asked(target: Target, plan: Plan) -> dict[str, Any]:
     """All that the recorder has to know of the kernel, in plain words."""
     prog = target.prog
@@ -292,16 +286,15 @@ def _asked(target: Target, plan: Plan) -> dict[str, Any]:
         "backends": plan.backends,
         "unusable": plan.unusable,
         "adopt": plan.adopt is not None,
-        "begun": plan.adopt["begun"] if plan.adopt else None,
+        "begun": _plain(plan.adopt.begun) if plan.adopt else None,
         "flight": False,
         "slots": slots,
-        "filter": _encoded(target, plan.options),
-        "words": plan.adopt["words"] if plan.adopt else describe(plan.options),
+        "filter": _plain(plan.adopt.filter if plan.adopt else plan.filter),
         "own": [os.getpid()],
         "size": plan.size,
         "duration": plan.duration,
         "ring": plan.ring,
         "local_ns": known_local_clock(prog) if kernel.page_owner else None,
         "kernel": kernel_of(target),
-        "names": names_of(target.prog),
+        "names": _plain(names_of(target.prog)),
     }

@@ -18,7 +18,7 @@ import os
 import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -38,7 +38,6 @@ from pagedbg.schema.capture_meta import (
     Ended,
     Kernel,
     Meta,
-    Names,
     Process,
     Recovered,
     Since,
@@ -48,9 +47,6 @@ from pagedbg.target.links import UNREADABLE
 
 if TYPE_CHECKING:
     from pagedbg.target.target import Target
-
-
-UNKNOWN_FILTER = "(the filter could not be read)"
 
 
 def find_recorders(target: Target) -> tuple[list[RecoveredRecorder], list[str]]:
@@ -95,25 +91,23 @@ def recover(
     counters, known = recorder.counters
     filters = recorder.filters
     unreadable: list[str] = []
-    names = _sane(names_of(target.prog, unreadable), unreadable)
+    names = names_of(target.prog, unreadable)
     if unreadable:
         said = [*said, f"The dump does not hold the names of {', '.join(unreadable)}."]
     try:
         meta = Meta(
             kernel=msgspec.convert(kernel, Kernel),
-            backend=recorder.backend,  # type: ignore[arg-type]
-            attach=recorder.attach,  # type: ignore[arg-type]
-            functions=recorder.functions,  # type: ignore[arg-type]
+            backend=recorder.backend,
+            attach=recorder.attach,
+            functions=recorder.functions,
             failed={
-                event: "nothing was attached"  # type: ignore[misc]
+                event: "nothing was attached"
                 for event in functions
                 if event not in recorder.functions
             },
             slots=recorder.slots,
             ring=True,
-            filters=[
-                Since(0, storable(words)) for words in filters or [UNKNOWN_FILTER]
-            ],
+            filters=[Since(0, filter_) for filter_ in filters] or [Since(0, None)],
             begun=Begun(0, ""),
             names=names,
             recorder=Process(0, 0),
@@ -166,22 +160,6 @@ def recover(
                     ).encode()
                     + b"\n",
                 )
-
-
-def _sane(names: dict[str, Any], unreadable: list[str]) -> Names:
-    """
-    What of the names a capture can hold; adds those that are not fit to the ones that
-    are not in the dump.
-    """
-    sane: dict[str, Any] = {}
-    for name, value in names.items():
-        try:
-            sane[name] = getattr(
-                msgspec.convert({name: value}, Names, strict=False), name
-            )
-        except msgspec.ValidationError:
-            unreadable.append(name)
-    return Names(**sane)
 
 
 def _crash_time(target: Target) -> str:

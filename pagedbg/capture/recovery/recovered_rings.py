@@ -12,13 +12,14 @@ import numpy as np
 from drgn import Program
 from numpy.typing import NDArray
 
-from pagedbg.capture.kernel_filter import describe_filter
+from pagedbg.capture.kernel_description import names_of
 from pagedbg.capture.rings import Settled, settled_records
 from pagedbg.errors import PagedbgError
 from pagedbg.mm.bulk_read import read_array
-from pagedbg.schema import event_record
+from pagedbg.schema import capture_meta, event_record
+from pagedbg.schema.event_filter import EventFilter
 from pagedbg.schema.event_record import CPU, FILTER, HEADER, RECORD
-from pagedbg.target.links import UNREADABLE
+from pagedbg.schema.filter_record import unpack
 
 # By so many the number of the newest record and the sum of those of each kind may
 # differ: whoever was stopped had counted in one place only.
@@ -33,8 +34,8 @@ class RecoveredRecorder(abc.ABC):
     ``struct pagedbg_header``.
     """
 
-    backend: str
-    attach: str
+    backend: capture_meta.Backend
+    attach: capture_meta.Attach
     functions: dict[str, str]
     missed: int | None
 
@@ -101,28 +102,28 @@ class RecoveredRecorder(abc.ABC):
         return found, whole & sane
 
     @functools.cached_property
-    def filters(self) -> list[str]:
+    def filters(self) -> list[EventFilter]:
         """
-        What it was to record, as it would be typed, before the last change and after
-        it, or once if it was not changed; empty if that cannot be read. What was in
-        force before is not kept.
+        What it was to record before the last change and after it, or once if it was not
+        changed; empty if that cannot be read. What was in force before is not kept.
         """
         address, _ = self._address(FILTER)
         active = int(self.header["active"])
         found, known = read_array(self.prog, address, 2, FILTER)
         if active > 1 or not known.all():
             return []
+        names = names_of(self.prog, [])
         try:
             # One that is asked for nothing is there before the first and after the
             # last.
-            words = [
-                describe_filter(self.prog, each)
+            filters = [
+                unpack(each, names)
                 for each in (found[1 - active], found[active])
                 if each["events"]
             ]
-        except UNREADABLE:
+        except ValueError:
             return []
-        return list(dict.fromkeys(words))
+        return list(dict.fromkeys(filters))
 
     @property
     def recorded(self) -> int | None:

@@ -43,4 +43,4 @@ def trace_attach(session: Session, args: argparse.Namespace) -> None:
         raise PagedbgError(
             "nothing records by itself: trace start --flight has something do so."
         )
-    begin(session, Plan(args.output, {}, args.size, adopt=found))
+    begin(session, Plan(args.output, size=args.size, adopt=found))

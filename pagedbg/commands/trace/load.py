@@ -9,6 +9,7 @@ from pathlib import Path
 from pagedbg.capture.directory import Capture
 from pagedbg.errors import PagedbgError
 from pagedbg.output.printable import printable
+from pagedbg.schema.event_filter import describe
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
 from pagedbg.sources.capture_names import what_is_missing
@@ -45,7 +46,8 @@ def trace_load(session: Session, args: argparse.Namespace) -> None:
         else "of an unknown time"
     )
     for sentence in (
-        f"{size(capture)} of {meta.kernel.release}, {when}, {meta.filters[-1].filter}.",
+        f"{size(capture)} of {meta.kernel.release}, {when},"
+        f" {describe(meta.filters[-1].filter)}.",
         *what_is_missing(capture),
     ):
         print(printable(sentence))

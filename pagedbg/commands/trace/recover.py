@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 
 from pagedbg.errors import PagedbgError, UsageError
+from pagedbg.schema.event_filter import describe
 from pagedbg.schema.relations import RECORDERS
 from pagedbg.schema.table import Table
 from pagedbg.session import Session
@@ -55,7 +56,7 @@ def trace_recover(session: Session, args: argparse.Namespace) -> Table:
             number,
             each.backend,
             each.attach,
-            each.filters[-1] if each.filters else None,
+            describe(each.filters[-1]) if each.filters else None,
             each.cpus,
             each.slots,
             each.recorded,

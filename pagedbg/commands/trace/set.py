@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import argparse
 
-from pagedbg.capture.kernel_filter import build_filter, describe
 from pagedbg.errors import PagedbgError
+from pagedbg.schema.event_filter import EVERYTHING, describe
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
-from pagedbg.shell.recording_options import KERNEL_FILTERS, filter_options
+from pagedbg.shell.recording_options import KERNEL_FILTERS, filter_asked
 
 
 @command(
@@ -47,11 +47,10 @@ def trace_set(session: Session, args: argparse.Namespace) -> None:
             "nothing can be recorded in a dump: trace show lists what was recorded on"
             " the machine that it is of."
         )
-    options = {**({} if args.all else session.filter), **filter_options(args)}
-    build_filter(session.prog, options)
-    session.filter = options
+    base = EVERYTHING if args.all else session.filter
+    session.filter = filter_asked(session, args, base)
     running = session.recording is not None and session.recording.running
     if running:
         assert session.recording is not None
-        session.recording.set_filter(session.target, options)
-    print(f"{'Recording' if running else 'To be recorded'}: {describe(options)}")
+        session.recording.set_filter(session.filter)
+    print(f"{'Recording' if running else 'To be recorded'}: {describe(session.filter)}")

@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pagedbg.capture.directory import Capture, pieces
-from pagedbg.capture.kernel_filter import EVENT_WORDS, parse_events
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.schema import event_record, filter_words
+from pagedbg.schema.event_filter import read_events
+from pagedbg.schema.event_record import KINDS_BY_WORD
 from pagedbg.schema.relations import EVENTS
 from pagedbg.schema.table import Row, Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
-from pagedbg.shell.filter_options import FILTERS
+from pagedbg.shell.filter_options import FILTERS, ONLY_EVENTS
 from pagedbg.sources.capture_names import (
     Captured,
     event_names,
@@ -30,9 +31,6 @@ from pagedbg.sources.capture_names import (
 from pagedbg.sources.capture_selection import CaptureSelection
 
 _CLASSIC = "classic"
-_EVENTS = argument(
-    "--events", metavar="EVENTS", help="only these: " + ", ".join(EVENT_WORDS)
-)
 _NO_STACK = argument("--no-stack", action="store_true", help="leave out the stacks")
 
 # How long follow waits for more, in seconds.
@@ -50,7 +48,7 @@ The filters look at the allocation that an event is about. The format classic ha
 for each event in the words of the first page_owner scripts.
 """,
     arguments=(
-        _EVENTS,
+        ONLY_EVENTS,
         argument(
             "--last", metavar="N", type=int, help="only the last N events that match"
         ),
@@ -87,7 +85,7 @@ def trace_show(session: Session, args: argparse.Namespace) -> Table:
         "Show events as they are recorded, until Ctrl-C: that ends the view, and not"
         " the trace."
     ),
-    arguments=(_EVENTS, _NO_STACK, FILTERS),
+    arguments=(ONLY_EVENTS, _NO_STACK, FILTERS),
     examples=(
         ("trace follow --no-stack --orders '>=4'", "watch large blocks come and go"),
     ),
@@ -138,19 +136,16 @@ class _Choice:
     """The events and filters of a command line."""
 
     def __init__(self, args: argparse.Namespace, captured: Captured) -> None:
-        self._events = (
-            filter_words.named("--events", lambda: parse_events(args.events))
-            if args.events
-            else 0
-        )
+        self._events: list[int] | None = None
+        if args.events:
+            words = filter_words.named("--events", lambda: read_events(args.events))
+            self._events = [KINDS_BY_WORD[word].number for word in words]
         self._selection = CaptureSelection(args, captured, captured, owner="owner_")
 
     def __call__(self, records: NDArray[Any]) -> NDArray[Any]:
         """The events that pass."""
-        if self._events:
-            records = records[
-                (self._events >> records["event"].astype(np.int64)) & 1 == 1
-            ]
+        if self._events is not None:
+            records = records[np.isin(records["event"], self._events)]
         return records[self._selection(records)]
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import argparse
 
-from pagedbg.capture.kernel_filter import describe
 from pagedbg.capture.recording.recording import Recording
 from pagedbg.errors import UsageError
+from pagedbg.schema.event_filter import describe
 from pagedbg.session import Session
 from pagedbg.shell.begin_recording import begin, check_none_runs
 from pagedbg.shell.command import argument, command

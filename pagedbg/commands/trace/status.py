@@ -9,10 +9,10 @@ import time
 from pagedbg.capture.backends.hooks import BOOT_ONLY
 from pagedbg.capture.backends.kmod import KMOD
 from pagedbg.capture.directory import Capture
-from pagedbg.capture.kernel_filter import describe
 from pagedbg.capture.recording import flight_recorder
 from pagedbg.output.phrases import seconds
 from pagedbg.schema import event_record
+from pagedbg.schema.event_filter import describe
 from pagedbg.schema.loss import LossKind
 from pagedbg.schema.relations import ORDERS
 from pagedbg.schema.table import Table
@@ -70,11 +70,12 @@ def _left(session: Session) -> str:
     )
     if found is None:
         return ""
-    since = f" since {found['begun']['wall']}" if found["begun"] else ""
-    what = "The kernel module" if found["backend"] == KMOD else "BPF"
+    since = f" since {found.begun.wall}" if found.begun else ""
+    what = "The kernel module" if found.backend == KMOD else "BPF"
+    filter_ = describe(found.filter) if found.filter else "what nobody has noted"
     return (
-        f"\n{what} records {found['words']}{since} with no recorder, or another"
-        " pagedbg's: trace attach takes it over."
+        f"\n{what} records {filter_}{since} with no recorder, or another pagedbg's:"
+        " trace attach takes it over."
     )
 
 
@@ -97,7 +98,7 @@ def _notes(capture: Capture) -> list[str]:
     lost = {loss.kind: loss.count for loss in capture.losses}
     notes = [
         (
-            f"{state}, {meta.filters[-1].filter}:"
+            f"{state}, {describe(meta.filters[-1].filter)}:"
             f" {size(capture)}{'' if recovered else f' in {capture.path}'}."
         ),
         hooks(meta.attached),
