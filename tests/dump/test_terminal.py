@@ -269,7 +269,7 @@ def test_captures(place: Place, saved: dict[str, Path]) -> None:
                 # Refused, or it is nothing that is shown.
                 assert output.strip()
     # What a machine that is recorded can name so is no reason to refuse its capture.
-    assert {"stacks", "comm"} <= set(shown)
+    assert {"stacks", "comm", "filters"} <= set(shown)
 
 
 @pytest.mark.once
