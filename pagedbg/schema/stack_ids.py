@@ -12,13 +12,23 @@ import hashlib
 import re
 from collections.abc import Iterable
 
-__all__ = ("base_name", "exact_frame", "normal_frame", "stack_id", "stack_shape")
-
-# symbol+0xOFFSET/0xSIZE [module BUILDID], as the kernel and drgn print it.
-_FRAME = re.compile(
-    r"(?P<symbol>[^+\s]+)(?P<offset>\+0x[0-9a-f]+)?(?:/0x[0-9a-f]+)?"
-    r"(?P<module> \[[^\]\s]+)?(?:[^\]]*\])?"
+__all__ = (
+    "FRAME",
+    "base_name",
+    "exact_frame",
+    "normal_frame",
+    "stack_id",
+    "stack_shape",
 )
+
+FRAME = re.compile(
+    r"(?P<symbol>[^+\s]+)(?P<offset>\+0x[0-9a-f]+)?(?:/0x[0-9a-f]+)?"
+    r"(?: \[(?P<module>[^\]\s]+)[^\]]*\])?"
+)
+"""
+``symbol+0xOFFSET/0xSIZE [module BUILDID]``, as the kernel and drgn print it; of a
+snapshot or another tool there may be only the symbol.
+"""
 
 # What compilers append to the name of a function that they have cloned or cut, and the
 # kernel, since 6.10, to one whose memory is accounted for by its caller.
@@ -44,7 +54,7 @@ def exact_frame(frame: str) -> str:
 
     :param frame: ``symbol+0x10/0x80 [module]``, or any other text, which is the place
     """
-    match = _FRAME.fullmatch(frame)
+    match = FRAME.fullmatch(frame)
     if match is None:
         return frame
     return f"{match['symbol']}{match['offset'] or ''}{_module(match)}"
@@ -59,12 +69,12 @@ def normal_frame(frame: str) -> str:
 
     :param frame: ``symbol+0x10/0x80 [module]``, or any other text, which is returned
     """
-    match = _FRAME.fullmatch(frame)
+    match = FRAME.fullmatch(frame)
     return frame if match is None else base_name(match["symbol"]) + _module(match)
 
 
 def _module(match: re.Match[str]) -> str:
-    return f"{match['module']}]" if match["module"] else ""
+    return f" [{match['module']}]" if match["module"] else ""
 
 
 def stack_id(frames: Iterable[str]) -> int:

@@ -8,12 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from pagedbg.schema.stack_ids import base_name
-
-_FRAME = re.compile(
-    r"(?P<function>[^+\s]+)\+0x[0-9a-f]+/0x[0-9a-f]+(?:"
-    r" \[(?P<module>[^\]\s]+)[^\]]*\])?"
-)
+from pagedbg.schema.stack_ids import FRAME, base_name
 
 # Functions that hand out memory and are never the reason for it: the page allocator,
 # slab, vmalloc, per-CPU memory, page fragments, and page_owner's own for what was
@@ -40,7 +35,7 @@ def module_of(stack: Sequence[str]) -> str | None:
     """
     for frame in stack:
         if (
-            (match := _FRAME.fullmatch(frame))
+            (match := FRAME.fullmatch(frame))
             and match["module"]
             and match["module"] != "bpf"
         ):
@@ -55,10 +50,10 @@ def function_of(stack: Sequence[str]) -> str | None:
     """
     name = None
     for frame in stack:
-        match = _FRAME.fullmatch(frame)
+        match = FRAME.fullmatch(frame)
         if match and match["module"] == "bpf":
             continue
-        name = match["function"] if match else frame
+        name = match["symbol"] if match else frame
         if not _ALLOCATOR.fullmatch(base_name(name)):
             break
     return name

@@ -32,6 +32,7 @@ STACK = [
         ("k_noprof.isra.0+0x1/0x2", "k_noprof.isra.0+0x1", "k"),
         ("0xffffffffc0228017", "0xffffffffc0228017", "0xffffffffc0228017"),
         ("early_stack", "early_stack", "early_stack"),
+        ("f [m]", "f [m]", "f [m]"),
         ("", "", ""),
     ],
 )

@@ -462,6 +462,11 @@ def test_an_address_without_a_name_is_its_own_function() -> None:
     assert module_of(["0xffffffffc0228017"]) is None
 
 
+def test_a_frame_without_an_offset_has_its_function_and_module() -> None:
+    stack = ["alloc_pages", "rx_refill.isra.0 [leaky]", "process_one_work"]
+    assert (function_of(stack), module_of(stack)) == ("rx_refill.isra.0", "leaky")
+
+
 def test_what_stands_in_place_of_a_stack_is_its_own_function() -> None:
     note = "(the stack depot was full: no stack)"
     assert function_of([note]) == note
