@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 from pagedbg import trust
 from pagedbg.mm.page_owner import page_owner_compiled, page_owner_inited
 from pagedbg.target.links import UNREADABLE
-from pagedbg.target.switches import FTRACE, KPROBES, WAYS_OUT, is_off
+from pagedbg.target.switches import FTRACE, KPROBES, Switch, is_off
 
 if TYPE_CHECKING:
     from pagedbg.target.target import Target
@@ -250,25 +250,25 @@ def _kprobes(target: Target) -> tuple[bool, str]:
 @_probe(
     "ftrace on",
     cost="only tracepoints see anything: trace start --attach tracepoint",
-    remedy=WAYS_OUT[FTRACE],
+    remedy=FTRACE.way_out,
     only_live=True,
 )
 def _ftrace_on(target: Target) -> tuple[bool, str]:
-    return not is_off(FTRACE), (
-        "kernel.ftrace_enabled is 0" if is_off(FTRACE) else "not switched off"
-    )
+    return _switched_on(FTRACE)
 
 
 @_probe(
     "kprobes on",
     cost="the kernel module and kprobes of BPF see nothing",
-    remedy=WAYS_OUT[KPROBES],
+    remedy=KPROBES.way_out,
     only_live=True,
 )
 def _kprobes_on(target: Target) -> tuple[bool, str]:
-    return not is_off(KPROBES), (
-        f"{KPROBES} is 0" if is_off(KPROBES) else "not switched off"
-    )
+    return _switched_on(KPROBES)
+
+
+def _switched_on(switch: Switch) -> tuple[bool, str]:
+    return (False, switch.off) if is_off(switch) else (True, "not switched off")
 
 
 @_probe(

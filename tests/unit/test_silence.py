@@ -14,7 +14,7 @@ from pagedbg.capture.backends import silence
 from pagedbg.capture.backends.backend import check_heard
 from pagedbg.capture.backends.silence import silenced
 from pagedbg.errors import PagedbgError
-from pagedbg.target.switches import FTRACE, KPROBES, is_off
+from pagedbg.target.switches import FTRACE, KPROBES, Switch, is_off
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What is switched off is named in this file, ``ftrace`` or ``kprobes``."""
     named = tmp_path / "off"
 
-    def in_file(switch: Path) -> bool:
+    def in_file(switch: Switch) -> bool:
         return {FTRACE: "ftrace", KPROBES: "kprobes"}[
             switch
         ] in named.read_text().split()
@@ -74,4 +74,4 @@ def test_a_switch_that_cannot_be_seen_is_not_said_to_be_off(
 ) -> None:
     if contents is not None:
         (tmp_path / "switch").write_text(contents)
-    assert is_off(tmp_path / "switch") is told
+    assert is_off(FTRACE._replace(path=tmp_path / "switch")) is told

@@ -6,18 +6,7 @@ and then nothing is counted as missed.
 
 from __future__ import annotations
 
-from pagedbg.target.switches import FTRACE, KPROBES, WAYS_OUT, is_off
-
-# By how it is attached (:mod:`pagedbg.capture.backends.bpf`,
-# :mod:`pagedbg.capture.backends.kmod`), what each way needs to be on. The others are
-# tracepoints.
-_NEEDS = {
-    "trampoline": (FTRACE,),
-    "kprobe": (FTRACE, KPROBES),
-    "module": (FTRACE, KPROBES),
-}
-
-_SAID = {FTRACE: "kernel.ftrace_enabled is 0", KPROBES: f"{KPROBES} is 0"}
+from pagedbg.target.switches import SWITCHES, is_off
 
 
 def silenced(attach: str) -> str | None:
@@ -28,10 +17,10 @@ def silenced(attach: str) -> str | None:
     :return: a sentence without its full stop, with a way out; None if nothing is known
         to be in the way
     """
-    off = [switch for switch in _NEEDS.get(attach, ()) if is_off(switch)]
+    off = [each for each in SWITCHES if attach in each.silences and is_off(each)]
     if not off:
         return None
     return (
-        f"{' and '.join(_SAID[switch] for switch in off)}, so that no event is seen:"
-        f" {'; '.join(WAYS_OUT[switch] for switch in off)}"
+        f"{' and '.join(switch.off for switch in off)}, so that no event is seen:"
+        f" {'; '.join(switch.way_out for switch in off)}"
     )
