@@ -15,6 +15,7 @@ from pagedbg.capture.backends.kmod import KMOD
 from pagedbg.mm.mmzone import zone_spans
 from pagedbg.mm.printk import printk_records
 from pagedbg.mm.sched_clock import local_clock
+from pagedbg.mm.timekeeping import getboottime64
 from pagedbg.output.phrases import or_unknown, seconds
 from pagedbg.output.printable import printable
 from pagedbg.schema.event_filter import describe
@@ -67,6 +68,7 @@ def _values(session: Session) -> dict[str, Any]:
         "boot_id": _try(lambda: target.boot_id) or None,
         "machine": prog.platform.arch.name.lower() if prog.platform else None,
         "cpus": _try(lambda: int(num_present_cpus(prog))),
+        "booted_s": _try(lambda: getboottime64(prog) // 10**9),
         "up_ns": _try(lambda: local_clock(prog)),
         "live": target.live,
         "path": dump.path if dump else None,
@@ -101,6 +103,9 @@ def _lines(session: Session, values: dict[str, Any]) -> Iterator[tuple[str, str]
     else:
         filtered = f", filtered with -d {dump.level}" if dump.left_out() else ""
         where = f"{dump.path} ({dump.format}{filtered})"
+    if values["booted_s"] is not None:
+        booted = datetime.datetime.fromtimestamp(values["booted_s"], datetime.UTC)
+        where += f", booted {booted:%Y-%m-%d %H:%M:%S} UTC"
     yield "target", f"{where}, types from {values['types']}"
     if values["panic"] is not None:
         yield (

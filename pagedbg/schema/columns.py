@@ -23,6 +23,7 @@ Unit = Literal[
     "ns",
     "pages",
     "records",
+    "s",
 ]
 
 
@@ -484,6 +485,12 @@ BOOT_ID = SchemaColumn(
 MACHINE = SchemaColumn(
     name="machine",
     meaning="The architecture of the machine.",
+)
+BOOTED_S = SchemaColumn(
+    name="booted_s",
+    kind="int",
+    unit="s",
+    meaning="When the kernel was booted by its wall clock, counted from 1970 in UTC.",
 )
 UP_NS = SchemaColumn(
     name="up_ns",

@@ -199,6 +199,7 @@ KERNEL = (
     columns.BOOT_ID,
     columns.MACHINE,
     columns.CPUS,
+    columns.BOOTED_S,
     columns.UP_NS,
     columns.LIVE,
     columns.PATH,
