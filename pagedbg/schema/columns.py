@@ -9,7 +9,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from pagedbg.schema.event_record import EVENT_NAMES
 from pagedbg.schema.table import Column
+
+*_EVENTS, _LAST_EVENT = EVENT_NAMES.values()
 
 Unit = Literal[
     "",
@@ -276,7 +279,7 @@ TIME_NS = SchemaColumn(
 EVENT = SchemaColumn(
     name="event",
     rank=1,
-    meaning="What happened: set, split, copy, set migrate, dump, read or reset.",
+    meaning=f"What happened: {', '.join(_EVENTS)} or {_LAST_EVENT}.",
 )
 OWNER_PID = SchemaColumn(
     name="owner_pid",
