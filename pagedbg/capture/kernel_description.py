@@ -10,13 +10,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from drgn import FaultError, Program
+from drgn import Program
 
 from pagedbg.mm.gfp import gfpflag_names
 from pagedbg.mm.migrate import migrate_reason_names, migratetype_names
 from pagedbg.mm.mmzone import zone_spans
 from pagedbg.mm.page_owner import page_owner_inited, special_handles
 from pagedbg.schema.recorded_names import Names
+from pagedbg.target.links import UNREADABLE
 
 if TYPE_CHECKING:
     from pagedbg.target.target import Target
@@ -47,7 +48,7 @@ def names_of(prog: Program, unreadable: list[str] | None = None) -> Names:
     for name, read in _NAMES.items():
         try:
             fit = msgspec.convert({name: read(prog)}, Names)
-        except (FaultError, LookupError, ValueError, msgspec.ValidationError):
+        except (*UNREADABLE, msgspec.ValidationError):
             if unreadable is None:
                 raise
             unreadable.append(name)
