@@ -6,6 +6,7 @@ dump's kernel.
 
 from __future__ import annotations
 
+import argparse
 import shlex
 from typing import Any
 
@@ -18,7 +19,13 @@ from known import ORDINARY
 from pagedbg.capture.kernel_description import names_of
 from pagedbg.errors import UsageError
 from pagedbg.schema import event_record
-from pagedbg.schema.event_filter import EVERYTHING, OPTIONS, describe, filter_of
+from pagedbg.schema.event_filter import (
+    EVERYTHING,
+    OPTIONS,
+    EventFilter,
+    describe,
+    filter_of,
+)
 from pagedbg.schema.filter_record import pack, unpack
 from pagedbg.schema.filter_words import (
     parse_names,
@@ -27,6 +34,8 @@ from pagedbg.schema.filter_words import (
     participation_hash,
 )
 from pagedbg.schema.recorded_names import Names
+from pagedbg.session import Session
+from pagedbg.shell.recording_options import filter_asked
 from pagedbg.target.opening import open_target
 
 
@@ -38,6 +47,22 @@ def names() -> Names:
 def told(names: Names, typed: dict[str, str]) -> np.ndarray[Any, Any]:
     """What the kernel is told."""
     return pack(filter_of(typed, names), names)
+
+
+def test_what_a_command_line_asks_takes_the_place_of_what_was_asked_before() -> None:
+    session = Session(open_target(str(ORDINARY)))
+
+    def asked(base: EventFilter, **typed: str) -> EventFilter:
+        args = argparse.Namespace(**{**dict.fromkeys(OPTIONS), **typed})
+        return filter_asked(session, args, base)
+
+    first = asked(EVERYTHING, orders="4", zone="dma*")
+    assert describe(first) == "--orders 4 --zone DMA,DMA32"
+    assert describe(asked(first, orders=">=3", gfp="__GFP_COMP")) == (
+        "--orders '>=3' --gfp __GFP_COMP --zone DMA,DMA32"
+    )
+    with pytest.raises(UsageError, match="--zone: there is no zone 'Normal' here"):
+        asked(first, zone="Normal")
 
 
 def test_no_options_let_everything_pass(names: Names) -> None:

@@ -204,6 +204,32 @@ def test_a_filter_in_words(filter_: EventFilter | None, words: str) -> None:
     assert describe(filter_) == words
 
 
+@pytest.mark.parametrize(
+    ("zones", "said"),
+    [
+        (
+            [Zone(0, "DMA", 0, 10), Zone(1, "Normal", 5, 20)],
+            "lie interleaved",
+        ),
+        (
+            [Zone(node, "DMA", 100 * node, 100 * node + 9) for node in range(17)],
+            "17 pieces of memory are more than the 16",
+        ),
+    ],
+)
+def test_memory_that_the_kernel_cannot_be_told_is_refused(
+    zones: list[Zone], said: str
+) -> None:
+    names = Names(zones=zones)
+    with pytest.raises(UsageError, match=said):
+        pack(filter_of({"zone": "DMA"}, names), names)
+
+
+def test_zones_that_have_none_of_the_pages_leave_none() -> None:
+    packed = pack(filter_of({"zone": "DMA", "pfns": "0x100000"}, NAMES), NAMES)
+    assert unpack(packed, NAMES) == EventFilter(pfns=())
+
+
 def test_where_no_name_is_known_numbers_stand_for_them() -> None:
     packed = pack(filter_of({"gfp": "GFP_KERNEL", "migratetype": "Mov*"}, NAMES), NAMES)
     assert unpack(packed, Names()) == EventFilter(gfp=("0xcc0",), migratetype=("1",))
