@@ -64,10 +64,10 @@ class EventFilter(
     What has to be so for an event to be recorded, by the names of options. None is
     anything.
 
-    Of ``gfp`` all flags must be set, of the others one must match: none does where
-    there are none. ``migratetype`` is what the allocation asks for. ``comm`` has names
-    of up to 15 bytes, in which ``?`` stands for any byte and a ``*`` at the end for any
-    rest. ``pfns`` are closed ranges of page frame numbers.
+    Of ``gfp`` all flags must be set; of each of the others one value has to match, and
+    where it is empty none does. ``migratetype`` is what the allocation asks for.
+    ``comm`` has names of up to 15 bytes, in which ``?`` stands for any byte and a ``*``
+    at the end for any rest. ``pfns`` are closed ranges of page frame numbers.
     """
 
     orders: tuple[OrderShare, ...] | None = None
@@ -274,7 +274,8 @@ def _read_comm(text: str, names: Names) -> tuple[str, ...]:
 
 def _comm_pattern(typed: str) -> str:
     """
-    A name as the kernel can look for it. What is cut off or is no text may be any byte.
+    A name as the kernel can look for it, cut as the kernel cuts its own. A byte that is
+    no text may be any.
     """
     start = typed.removesuffix("*")
     if "*" in start or "[" in start:
