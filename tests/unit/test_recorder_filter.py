@@ -13,8 +13,10 @@ import pytest
 from numpy.typing import NDArray
 from test_recorder_full_disk import Memory, asked, stopped
 
+from pagedbg.capture.backends import kmod
 from pagedbg.capture.backends.backend import Backend
-from pagedbg.capture.recording import recorder_process
+from pagedbg.capture.recording import flight_recorder, recorder_process
+from pagedbg.capture.recording.flight_recorder import FlightRecorder
 from pagedbg.schema.event_filter import EventFilter, OrderShare
 from pagedbg.schema.event_record import FILTER, HEADER
 from pagedbg.schema.filter_record import pack, unpack
@@ -90,3 +92,46 @@ def test_what_is_taken_over_records_what_was_noted_or_what_is_in_force(
     )
     meta = stopped(recording, directory).meta
     assert [each.filter for each in meta.filters] == [noted or FIRST]
+
+
+@pytest.fixture
+def note(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where the note is, on a machine whose kernel has the module loaded."""
+    monkeypatch.setattr(flight_recorder, "NOTE", tmp_path / "pagedbg.json")
+    monkeypatch.setattr(kmod, "PARAMETERS", tmp_path)
+    return tmp_path / "pagedbg.json"
+
+
+def test_what_records_by_itself_is_found_as_it_was_noted(note: Path) -> None:
+    flight_recorder.note("kmod", "module", FIRST)
+    found = flight_recorder.find()
+    assert found is not None
+    assert (found.backend, found.attach, found.filter) == ("kmod", "module", FIRST)
+    assert found.begun is not None and found.begun.wall
+    flight_recorder.forget()
+    assert flight_recorder.find() == FlightRecorder("kmod", "module")
+
+
+@pytest.mark.parametrize(
+    ("text", "wall"),
+    [
+        ("", None),
+        ("{", None),
+        ('{"backend": "bpf", "attach": "trampoline", "filter": {}}', None),
+        ('{"backend": "kmod", "attach": "module", "filter": {"stack": "x"}}', None),
+        # Of a version that noted words.
+        (
+            '{"backend": "kmod", "attach": "module", "words": "--orders 4",'
+            ' "begun": {"mono_ns": 1, "wall": "then"}}',
+            "then",
+        ),
+    ],
+)
+def test_a_note_that_says_nothing_of_the_filter_makes_up_none(
+    note: Path, text: str, wall: str | None
+) -> None:
+    note.write_text(text)
+    found = flight_recorder.find()
+    assert found is not None
+    assert (found.backend, found.filter) == ("kmod", None)
+    assert (found.begun.wall if found.begun else None) == wall
