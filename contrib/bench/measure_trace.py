@@ -32,7 +32,7 @@ from pagedbg.capture.writer import CaptureWriter
 from pagedbg.schema import event_record
 from pagedbg.schema.capture_meta import Begun, Kernel, Meta, Process, Since
 from pagedbg.schema.event_filter import EventFilter
-from pagedbg.schema.recorded_names import Names
+from pagedbg.schema.recorded_names import RecordedNames
 
 KMOD = "kmod"
 
@@ -424,7 +424,7 @@ def on_a_disk(directory: Path) -> Iterator[tuple[str, Callable[[Any], object]]]:
             ring=False,
             filters=[Since(0, EventFilter())],
             begun=Begun(0, ""),
-            names=Names(),
+            names=RecordedNames(),
             recorder=Process(0, 0),
         )
     )

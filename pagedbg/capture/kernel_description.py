@@ -16,7 +16,7 @@ from pagedbg.mm.gfp import gfpflag_names
 from pagedbg.mm.migrate import migrate_reason_names, migratetype_names
 from pagedbg.mm.mmzone import zone_spans
 from pagedbg.mm.page_owner import page_owner_inited, special_handles
-from pagedbg.schema.recorded_names import Names
+from pagedbg.schema.recorded_names import RecordedNames
 from pagedbg.target.links import UNREADABLE
 
 if TYPE_CHECKING:
@@ -37,17 +37,17 @@ def kernel_of(target: Target) -> dict[str, Any]:
     }
 
 
-def names_of(prog: Program, unreadable: list[str] | None = None) -> Names:
+def names_of(prog: Program, unreadable: list[str] | None = None) -> RecordedNames:
     """
     What the numbers in events and filters stand for.
 
     :param unreadable: of a dump, takes the names of what it does not hold, or holds so
         that it cannot be right; that is empty then
     """
-    names = Names()
+    names = RecordedNames()
     for name, read in _NAMES.items():
         try:
-            fit = msgspec.convert({name: read(prog)}, Names)
+            fit = msgspec.convert({name: read(prog)}, RecordedNames)
         except (*UNREADABLE, msgspec.ValidationError):
             if unreadable is None:
                 raise

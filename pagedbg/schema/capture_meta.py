@@ -16,7 +16,7 @@ import msgspec
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.schema.event_filter import EventFilter, filter_of
 from pagedbg.schema.event_record import EVENT_NAMES, EVENTS, ORDERS, RECORD
-from pagedbg.schema.recorded_names import Name, Names
+from pagedbg.schema.recorded_names import Name, RecordedNames
 
 FORMAT, VERSION = "pagedbg capture", 3
 
@@ -162,7 +162,7 @@ class Meta(msgspec.Struct, kw_only=True):
     recovered: Recovered | None = None
     counts: Counts = msgspec.field(default_factory=Counts)
     silenced: _Text | None = None
-    names: Names
+    names: RecordedNames
     recorder: Process
 
     @property
@@ -226,7 +226,7 @@ class _Line(msgspec.Struct):
 
 
 class _Lines(msgspec.Struct):
-    names: Names
+    names: RecordedNames
     filters: list[_Line]
 
 
@@ -245,7 +245,7 @@ def _with_lines(data: bytes) -> Meta:
     )
 
 
-def _filter_of(line: str, names: Names) -> EventFilter | None:
+def _filter_of(line: str, names: RecordedNames) -> EventFilter | None:
     """The filter that such a line stands for; None if that cannot be made out."""
     if line == "everything":
         return EventFilter()

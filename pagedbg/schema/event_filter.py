@@ -27,7 +27,7 @@ from pagedbg.schema.event_record import (
     PIDS,
 )
 from pagedbg.schema.flag_words import format_flags, parse_flags
-from pagedbg.schema.recorded_names import Name, Names, Pfn
+from pagedbg.schema.recorded_names import Name, Pfn, RecordedNames
 
 MOST_NUMBER = (1 << 32) - 2
 """No process and no node has a greater number."""
@@ -89,7 +89,7 @@ OPTIONS = EventFilter.__struct_fields__
 
 
 def filter_of(
-    typed: Mapping[str, str], names: Names, base: EventFilter = EVERYTHING
+    typed: Mapping[str, str], names: RecordedNames, base: EventFilter = EVERYTHING
 ) -> EventFilter:
     """
     Return the filter for options as they were typed, each in place of what ``base`` has
@@ -157,7 +157,7 @@ def _percent(threshold: int) -> float:
     )
 
 
-def _read_orders(text: str, names: Names) -> tuple[OrderShare, ...] | None:
+def _read_orders(text: str, names: RecordedNames) -> tuple[OrderShare, ...] | None:
     thresholds = [0] * (MOST_ORDER + 1)
     for low, high, percent in filter_words.parse_orders(text).parts:
         if low > MOST_ORDER:
@@ -195,21 +195,21 @@ def read_events(text: str) -> tuple[str, ...]:
     return tuple(word for word in KINDS_BY_WORD if word in typed)
 
 
-def _read_events(text: str, names: Names) -> tuple[str, ...] | None:
+def _read_events(text: str, names: RecordedNames) -> tuple[str, ...] | None:
     words = read_events(text)
     return words if len(words) < len(EVENT_KINDS) else None
 
 
-def _read_gfp(text: str, names: Names) -> tuple[str, ...] | None:
+def _read_gfp(text: str, names: RecordedNames) -> tuple[str, ...] | None:
     return flag_names(names, parse_flags(names.gfp, text))
 
 
-def flag_names(names: Names, mask: int) -> tuple[str, ...] | None:
+def flag_names(names: RecordedNames, mask: int) -> tuple[str, ...] | None:
     """Return the flags of a gfp mask as the kernel names them; None for none."""
     return tuple(format_flags(names.gfp, mask).split("|")) if mask else None
 
 
-def _read_migratetype(text: str, names: Names) -> tuple[str, ...]:
+def _read_migratetype(text: str, names: RecordedNames) -> tuple[str, ...]:
     # What a gfp mask can ask for has two bits of it.
     known = names.migratetype[:4]
     wanted = filter_words.parse_kinds(
@@ -224,16 +224,16 @@ def _read_migratetype(text: str, names: Names) -> tuple[str, ...]:
     return tuple(filter(wanted, known))
 
 
-def _read_zone(text: str, names: Names) -> tuple[str, ...]:
+def _read_zone(text: str, names: RecordedNames) -> tuple[str, ...]:
     known = list(dict.fromkeys(zone.zone for zone in names.zones))
     return tuple(filter(filter_words.parse_kinds(text, known, "zone"), known))
 
 
-def _read_node(text: str, names: Names) -> tuple[NumberSpan, ...]:
+def _read_node(text: str, names: RecordedNames) -> tuple[NumberSpan, ...]:
     return _spans(text, "node", "a node")
 
 
-def _read_pid(text: str, names: Names) -> tuple[NumberSpan, ...]:
+def _read_pid(text: str, names: RecordedNames) -> tuple[NumberSpan, ...]:
     spans = _spans(text, "process: the kernel records those that run", "any process")
     if len(spans) > PIDS:
         raise UsageError(
@@ -262,7 +262,7 @@ def _write_span(span: NumberSpan) -> str:
     return str(low) if low == high else f"{low}-{high}"
 
 
-def _read_comm(text: str, names: Names) -> tuple[str, ...]:
+def _read_comm(text: str, names: RecordedNames) -> tuple[str, ...]:
     patterns = filter_words.parse_names(text).patterns
     if len(patterns) > COMMS:
         raise UsageError(
@@ -292,7 +292,7 @@ def _comm_pattern(typed: str) -> str:
     return cut.rstrip("?") + "*"
 
 
-def _read_pfns(text: str, names: Names) -> tuple[tuple[int, int], ...]:
+def _read_pfns(text: str, names: RecordedNames) -> tuple[tuple[int, int], ...]:
     start, end = filter_words.parse_pfns(text)
     return ((start, end - 1),)
 
@@ -307,7 +307,7 @@ def _write_pfns(spans: Sequence[tuple[int, int]]) -> str:
 class _Word(NamedTuple):
     """How the value of an option is made of text, and text of it."""
 
-    read: Callable[[str, Names], Any]
+    read: Callable[[str, RecordedNames], Any]
     write: Callable[[Any], str]
 
 

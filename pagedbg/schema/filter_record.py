@@ -22,7 +22,7 @@ from pagedbg.schema.event_filter import (
 )
 from pagedbg.schema.event_record import EVENT_KINDS, KINDS_BY_WORD, MOST_ORDER
 from pagedbg.schema.filter_words import threshold
-from pagedbg.schema.recorded_names import Names
+from pagedbg.schema.recorded_names import RecordedNames
 
 _MOST_PFN = (1 << 64) - 2
 _MOST_PID = (1 << 63) - 1
@@ -33,7 +33,7 @@ _MIGRATETYPES = 4
 _NO_RANGE = 1, 0
 
 
-def pack(filter_: EventFilter, names: Names) -> NDArray[Any]:
+def pack(filter_: EventFilter, names: RecordedNames) -> NDArray[Any]:
     """
     Return a filter as an element of :data:`~pagedbg.schema.event_record.FILTER`.
 
@@ -87,7 +87,7 @@ def _put(
     packed[count] = len(listed)
 
 
-def _mask(names: Names, flag: str) -> int:
+def _mask(names: RecordedNames, flag: str) -> int:
     """The bits of a flag; what has no name is a number."""
     if flag.startswith("0x"):
         return int(flag, 16)
@@ -106,7 +106,9 @@ def _comm_words(pattern: str) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     return words[0], words[1]
 
 
-def _page_ranges(filter_: EventFilter, names: Names) -> list[tuple[int, int]] | None:
+def _page_ranges(
+    filter_: EventFilter, names: RecordedNames
+) -> list[tuple[int, int]] | None:
     """
     The page frame numbers that ``pfns``, ``zone`` and ``node`` leave, as closed ranges;
     None if all.
@@ -144,7 +146,7 @@ def _in(number: int, spans: Sequence[NumberSpan]) -> bool:
     )
 
 
-def unpack(packed: np.void | NDArray[Any], names: Names) -> EventFilter:
+def unpack(packed: np.void | NDArray[Any], names: RecordedNames) -> EventFilter:
     """
     Return what the kernel was told; with zones and nodes as ranges of pages.
 

@@ -24,7 +24,7 @@ class Zone(msgspec.Struct):
     end_pfn: Pfn
 
 
-class Names(msgspec.Struct):
+class RecordedNames(msgspec.Struct):
     """
     ``gfp`` in the kernel's order, ``migratetype`` and ``migrate_reason`` by number,
     handles of the stack depot that stand for no stack, and the populated zones.

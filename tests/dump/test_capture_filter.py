@@ -33,18 +33,18 @@ from pagedbg.schema.filter_words import (
     participates,
     participation_hash,
 )
-from pagedbg.schema.recorded_names import Names
+from pagedbg.schema.recorded_names import RecordedNames
 from pagedbg.session import Session
 from pagedbg.shell.recording_options import filter_asked
 from pagedbg.target.opening import open_target
 
 
 @pytest.fixture(scope="module")
-def names() -> Names:
+def names() -> RecordedNames:
     return names_of(open_target(str(ORDINARY)).prog)
 
 
-def told(names: Names, typed: dict[str, str]) -> np.ndarray[Any, Any]:
+def told(names: RecordedNames, typed: dict[str, str]) -> np.ndarray[Any, Any]:
     """What the kernel is told."""
     return pack(filter_of(typed, names), names)
 
@@ -65,7 +65,7 @@ def test_what_a_command_line_asks_takes_the_place_of_what_was_asked_before() -> 
         asked(first, zone="Normal")
 
 
-def test_no_options_let_everything_pass(names: Names) -> None:
+def test_no_options_let_everything_pass(names: RecordedNames) -> None:
     filter_ = told(names, {})
     assert (filter_["threshold"][: event_record.MOST_ORDER + 1] == 1 << 32).all()
     assert filter_["orders"] == event_record.MOST_ORDER + 1
@@ -83,7 +83,7 @@ def test_a_threshold_chooses_whom_the_other_commands_choose(
     low: int, more: int, percent: float, keys: list[int]
 ) -> None:
     text = f"{low}-{low + more}:{percent:f}"
-    filter_ = told(Names(), {"orders": text})
+    filter_ = told(RecordedNames(), {"orders": text})
     orders = parse_orders(text)
     words = np.array(keys, np.uint64)
     for order in range(22):
@@ -92,44 +92,44 @@ def test_a_threshold_chooses_whom_the_other_commands_choose(
     assert participates(words, 100).all()
 
 
-def test_the_greatest_order_is_noted(names: Names) -> None:
+def test_the_greatest_order_is_noted(names: RecordedNames) -> None:
     assert told(names, {"orders": "0:20,4"})["orders"] == 5
     assert told(names, {"orders": "4:0"})["orders"] == 0
 
 
-def test_the_larger_share_counts_where_two_name_an_order(names: Names) -> None:
+def test_the_larger_share_counts_where_two_name_an_order(names: RecordedNames) -> None:
     assert told(names, {"orders": "0-3:10,2:50"})["threshold"][:4].tolist() == [
         int(2**32 * p / 100) for p in (10, 10, 50, 10)
     ]
 
 
-def test_events_become_a_mask(names: Names) -> None:
+def test_events_become_a_mask(names: RecordedNames) -> None:
     assert (
         told(names, {"events": "set, migrate"})["events"]
         == 1 << event_record.SET | 1 << event_record.SET_MIGRATE
     )
 
 
-def test_flags_and_migratetypes_are_the_kernels(names: Names) -> None:
+def test_flags_and_migratetypes_are_the_kernels(names: RecordedNames) -> None:
     filter_ = told(names, {"gfp": "__GFP_COMP|__GFP_ZERO", "migratetype": "movable"})
     assert filter_["gfp_mask"].item().bit_count() == 2
     assert filter_["migratetypes"] == 2
     assert filter_["more"]
 
 
-def test_pids_and_pages_become_closed_ranges(names: Names) -> None:
+def test_pids_and_pages_become_closed_ranges(names: RecordedNames) -> None:
     filter_ = told(names, {"pid": "1,10-20", "pfns": "0x100+16"})
     assert filter_["pid"][:2].tolist() == [(1, 1), (10, 20)]
     assert (filter_["ranges"], filter_["range"][0].tolist()) == (1, (0x100, 0x10F))
 
 
-def test_a_zone_and_a_range_are_both_required(names: Names) -> None:
+def test_a_zone_and_a_range_are_both_required(names: RecordedNames) -> None:
     everywhere = told(names, {"zone": "DMA*"})
     here = told(names, {"zone": "DMA*", "pfns": "0-0xff"})
     assert everywhere["range"][0]["end"] > here["range"][0]["end"] == 0xFF
 
 
-def test_pages_outside_of_the_zone_leave_nothing(names: Names) -> None:
+def test_pages_outside_of_the_zone_leave_nothing(names: RecordedNames) -> None:
     filter_ = told(names, {"zone": "DMA", "pfns": "0x100000-0x200000"})
     start, end = filter_["range"][0].tolist()
     assert filter_["ranges"] == 1
@@ -138,7 +138,7 @@ def test_pages_outside_of_the_zone_leave_nothing(names: Names) -> None:
 
 def matches(pattern: str, comm: str) -> bool:
     """As bpf/capture.bpf.c compares."""
-    filter_ = told(Names(), {"comm": pattern})
+    filter_ = told(RecordedNames(), {"comm": pattern})
     words = np.frombuffer(comm.encode()[:15].ljust(16, b"\0"), "<u8")
     return any(
         ((words & name["mask"]) == name["value"]).all()
@@ -188,7 +188,7 @@ def test_a_name_that_is_too_long_is_cut_as_the_kernel_cuts_it() -> None:
     ],
 )
 def test_what_cannot_be_told_is_refused_in_a_sentence(
-    names: Names, option: str, text: str, said: str
+    names: RecordedNames, option: str, text: str, said: str
 ) -> None:
     with pytest.raises(UsageError) as refused:
         told(names, {option: text})
@@ -197,7 +197,7 @@ def test_what_cannot_be_told_is_refused_in_a_sentence(
 
 def test_options_are_described_as_they_would_be_typed() -> None:
     typed = {"comm": "sh", "orders": ">=3"}
-    assert describe(filter_of(typed, Names())) == "--orders '>=3' --comm sh"
+    assert describe(filter_of(typed, RecordedNames())) == "--orders '>=3' --comm sh"
     assert describe(EVERYTHING) == "everything"
     assert "age" not in OPTIONS
 
@@ -215,7 +215,7 @@ def test_options_are_described_as_they_would_be_typed() -> None:
     ],
 )
 def test_a_filter_in_a_dump_is_described_as_it_would_be_typed(
-    names: Names, options: dict[str, str]
+    names: RecordedNames, options: dict[str, str]
 ) -> None:
     filter_ = told(names, options)
     words = describe(unpack(filter_, names))

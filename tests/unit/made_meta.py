@@ -9,7 +9,7 @@ from typing import Any
 from pagedbg.capture.this_boot import boot_id, process_start
 from pagedbg.schema.capture_meta import Begun, Kernel, Meta, Process, Since
 from pagedbg.schema.event_filter import EventFilter
-from pagedbg.schema.recorded_names import Names
+from pagedbg.schema.recorded_names import RecordedNames
 
 
 def meta(**more: Any) -> Meta:
@@ -24,7 +24,7 @@ def meta(**more: Any) -> Meta:
         "ring": False,
         "filters": [Since(1000, EventFilter())],
         "begun": Begun(1000, "", 900),
-        "names": Names(),
+        "names": RecordedNames(),
         "recorder": Process(os.getpid(), process_start(os.getpid())),
     }
     return Meta(**{**said, **more})

@@ -27,9 +27,9 @@ from pagedbg.schema.event_filter import (
 )
 from pagedbg.schema.event_record import COMMS, KINDS_BY_WORD, MOST_ORDER, PIDS
 from pagedbg.schema.filter_record import pack, unpack
-from pagedbg.schema.recorded_names import Names, Zone
+from pagedbg.schema.recorded_names import RecordedNames, Zone
 
-NAMES = Names(
+NAMES = RecordedNames(
     gfp=[
         (0xCC0, "GFP_KERNEL"),
         (0x8, "__GFP_MOVABLE"),
@@ -220,7 +220,7 @@ def test_a_filter_in_words(filter_: EventFilter | None, words: str) -> None:
 def test_memory_that_the_kernel_cannot_be_told_is_refused(
     zones: list[Zone], said: str
 ) -> None:
-    names = Names(zones=zones)
+    names = RecordedNames(zones=zones)
     with pytest.raises(UsageError, match=said):
         pack(filter_of({"zone": "DMA"}, names), names)
 
@@ -232,7 +232,9 @@ def test_zones_that_have_none_of_the_pages_leave_none() -> None:
 
 def test_where_no_name_is_known_numbers_stand_for_them() -> None:
     packed = pack(filter_of({"gfp": "GFP_KERNEL", "migratetype": "Mov*"}, NAMES), NAMES)
-    assert unpack(packed, Names()) == EventFilter(gfp=("0xcc0",), migratetype=("1",))
+    assert unpack(packed, RecordedNames()) == EventFilter(
+        gfp=("0xcc0",), migratetype=("1",)
+    )
 
 
 @given(st.binary(min_size=event_record.FILTER.itemsize))

@@ -20,9 +20,9 @@ from pagedbg.capture.recording.flight_recorder import FlightRecorder
 from pagedbg.schema.event_filter import EventFilter, OrderShare
 from pagedbg.schema.event_record import FILTER, HEADER
 from pagedbg.schema.filter_record import pack, unpack
-from pagedbg.schema.recorded_names import Names, Zone
+from pagedbg.schema.recorded_names import RecordedNames, Zone
 
-NAMES = Names(gfp=[(0x40000, "__GFP_COMP")], zones=[Zone(0, "DMA", 1, 4096)])
+NAMES = RecordedNames(gfp=[(0x40000, "__GFP_COMP")], zones=[Zone(0, "DMA", 1, 4096)])
 FIRST = EventFilter(orders=(OrderShare(4, 4),), gfp=("__GFP_COMP",))
 SECOND = EventFilter(zone=("DMA",), comm=("sh",))
 

@@ -19,7 +19,7 @@ from pagedbg.capture.backends.bpf import BpfBackend
 from pagedbg.capture.backends.bpf_programs import TRAMPOLINE
 from pagedbg.schema.event_filter import EventFilter
 from pagedbg.schema.filter_record import pack
-from pagedbg.schema.recorded_names import Names
+from pagedbg.schema.recorded_names import RecordedNames
 
 DESCRIBE = Path(__file__).with_name("describe.py")
 
@@ -40,7 +40,7 @@ def main(times: int) -> None:
                 facts["addresses"],
                 slots=1024,
                 attach=TRAMPOLINE,
-                filter_=pack(EventFilter(), Names()),
+                filter_=pack(EventFilter(), RecordedNames()),
             )
             assert not backend.failed, backend.failed
             while not backend.counts()["head"].sum():

@@ -18,7 +18,7 @@ from pagedbg.errors import PagedbgError
 from pagedbg.schema import capture_meta
 from pagedbg.schema.event_filter import EventFilter
 from pagedbg.schema.filter_record import pack
-from pagedbg.schema.recorded_names import Names
+from pagedbg.schema.recorded_names import RecordedNames
 
 
 def attach(asked: dict[str, Any], filter_: NDArray[Any]) -> Backend:
@@ -102,7 +102,7 @@ def leave(asked: dict[str, Any]) -> dict[str, Any]:
             "something records by itself already: trace attach takes it over"
         )
     filter_ = msgspec.convert(asked["filter"], EventFilter)
-    names = msgspec.convert(asked["names"], Names, str_keys=True)
+    names = msgspec.convert(asked["names"], RecordedNames, str_keys=True)
     backend = attach(asked, pack(filter_, names))
     if isinstance(backend, BpfBackend):
         try:

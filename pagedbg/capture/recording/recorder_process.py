@@ -46,7 +46,7 @@ from pagedbg.schema.capture_meta import (
 )
 from pagedbg.schema.event_filter import EventFilter
 from pagedbg.schema.filter_record import pack, unpack
-from pagedbg.schema.recorded_names import Names
+from pagedbg.schema.recorded_names import RecordedNames
 
 # How long to wait between two looks at the rings, in seconds: less and less while they
 # fill up.
@@ -63,7 +63,7 @@ class Recorder:
     def __init__(self, asked: dict[str, Any]) -> None:
         """:raises PagedbgError: if nothing can be attached, or written"""
         self._asked = asked
-        self._names = msgspec.convert(asked["names"], Names, str_keys=True)
+        self._names = msgspec.convert(asked["names"], RecordedNames, str_keys=True)
         self._until = (
             time.monotonic() + asked["duration"] if asked["duration"] else None
         )
