@@ -134,7 +134,9 @@ def test_the_kinds_of_events_are_those_of_both_back_ends() -> None:
     }
     module = (BPF.parent / "kmod/probes.c").read_text()
     hooks = module.partition("} hooks[] = {")[2].partition("};")[0]
-    found = re.findall(r'\{ "(\w+)", \{ ([^}]*) \},\s*(\.at_entry|\{ \.handler)', hooks)
+    found = re.findall(
+        r'\{ "(\w+)",\s*\{ ([^}]*) \},\s*(\.at_entry|\{ \.handler)', hooks
+    )
     for word, functions, where in found:
         kind = event_record.KINDS_BY_WORD[word]
         assert set(re.findall(r'"(\w+)"', functions)) <= set(kind.functions)

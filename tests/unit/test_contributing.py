@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 import pytest
 
+# Of the checkout, whatever it runs on.
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[2]
 CODE = [
     file
