@@ -1,42 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""
-Whom pagedbg trusts: as root, only root. Every file that is executed or loaded, every
-program and every Python that is started, and every place that something is kept in is
-had from here.
-
-Root may stand in a directory of somebody else, with an environment of somebody else
-(``sudo -E``). So a file is taken only if root owns it and every directory on its way,
-links included, and nobody else may write to them; and what is started gets an
-environment of ours. Who is not root trusts his own environment: it can do nothing that
-he could not.
-
-This is imported before anything else is, when Python may still look for modules in
-places that are not to be trusted: it imports only what Python has loaded by then.
-"""
+"""What is looked at: files, places to keep something in, and the way to them."""
 
 from __future__ import annotations
 
 import os
 import stat
-import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_START = os.path.join(os.path.dirname(os.path.abspath(__file__)), "start.py")
-
-# Where root's programs are, and what who has become root by su has not in his path.
-_PATH, _ALSO = "/usr/sbin:/usr/bin:/sbin:/bin", "/usr/sbin:/sbin"
-
-# Of root's environment, what programs are given that we start for our own ends: words,
-# no places where code is looked for. The place of the cache is looked at before it is
-# used. With the last a NumPy is told what the CPU does badly.
-_KEPT = ("LANG", "LANGUAGE", "TERM", "TZ", "XDG_CACHE_HOME", "NPY_DISABLE_CPU_FEATURES")
-
-# Environment variables by which modules get into our own process: drgn imports what
-# this one names.
-_IMPORTED_FROM = ("DRGN_PLUGINS",)
 
 _MOST_LINKS = 40
 _O_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -53,109 +25,6 @@ class Untrusted(PermissionError):
 def is_root() -> bool:
     """Whether this process may do harm."""
     return os.geteuid() == 0
-
-
-# ---- what is started ----
-
-
-def isolate() -> None:
-    """
-    See to it that as root nothing is imported that somebody else has written: start
-    again if this Python is not isolated, and forget the variables by which others add
-    to it.
-
-    Python itself has run by then what ``.pth`` files, ``sitecustomize`` and
-    ``PYTHONPATH`` had it run: only who starts it can keep it from that, as the launcher
-    that ``make install`` puts on the path does, and so does not come here. Starting
-    again takes some 20 ms.
-    """
-    if not is_root():
-        return
-    for name in _IMPORTED_FROM:
-        os.environ.pop(name, None)
-    if not sys.flags.isolated:
-        options = [
-            f"-X{name}" if value is True else f"-X{name}={value}"
-            for name, value in sys._xoptions.items()
-        ]
-        os.execv(
-            sys.executable,
-            [sys.executable, "-I", *options, _START, "pagedbg", *sys.argv[1:]],
-        )
-
-
-class NoCurrentDirectory:
-    """
-    For the time of a block, have nothing imported from the current directory or a place
-    relative to it: drgn puts it first for its own prompt, and much is imported only
-    when a command needs it.
-    """
-
-    def __enter__(self) -> None:
-        self._before = list(sys.path)
-        sys.path[:] = [place for place in sys.path if os.path.isabs(place)]
-
-    def __exit__(self, *_: object) -> None:
-        sys.path[:] = self._before
-
-
-def python(module: str) -> list[str]:
-    """
-    The command that runs a module of the pagedbg that runs now, and of no other, in a
-    Python of its own, which imports nothing from the current directory, from the user's
-    own packages or from where an environment variable says. To be started with
-    :func:`environment`.
-    """
-    return [sys.executable, "-I", _START, module]
-
-
-def environment() -> dict[str, str]:
-    """What a program is given that we start for our own ends."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not is_root() or name in _KEPT or name.startswith("LC_")
-    }
-    return {**kept, "PATH": search_path()}
-
-
-def chosen_environment() -> dict[str, str]:
-    """
-    What a program is given that the user has chosen beforehand, such as a pager, and
-    may have set up. With ``sudo -E``, when ``$HOME`` is not root's, it is not root who
-    has: then it is only :func:`environment`.
-    """
-    if is_root() and not is_trusted(os.environ.get("HOME", "/nonexistent")):
-        return environment()
-    return {**os.environ, "PATH": search_path()}
-
-
-def search_path() -> str:
-    """
-    Where programs are looked for: as root, of ``$PATH`` the directories that only root
-    can write to.
-    """
-    places = os.environ.get("PATH", _PATH).split(":")
-    if is_root():
-        places = [
-            place for place in places if os.path.isabs(place) and is_trusted(place)
-        ] or _PATH.split(":")
-    return ":".join(
-        [*places, *(place for place in _ALSO.split(":") if place not in places)]
-    )
-
-
-def program(name: str) -> str | None:
-    """The path of a program, None if there is none that may be run."""
-    for place in search_path().split(":"):
-        path = os.path.join(place, name)
-        if (
-            os.path.isfile(path)
-            and os.access(path, os.X_OK)
-            and (not is_root() or is_trusted(path))
-        ):
-            return path
-    return None
 
 
 # ---- files ----
