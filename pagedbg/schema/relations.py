@@ -6,7 +6,7 @@ scripts stands in contrib/schema.md, and changes with SCHEMA_VERSION.
 
 from __future__ import annotations
 
-from pagedbg.schema import columns
+from pagedbg.schema import columns, kernel_columns, sum_columns
 from pagedbg.schema.columns import SchemaColumn
 
 SCHEMA_VERSION = 1
@@ -85,10 +85,10 @@ BLOCK_KEYS = (
 """What ``owners --by`` may sum up by; these columns come first."""
 
 BLOCK_SUMS = (
-    columns.BLOCKS,
+    sum_columns.BLOCKS,
     columns.PAGES,
-    columns.BYTES,
-    columns.SHARE,
+    sum_columns.BYTES,
+    sum_columns.SHARE,
 )
 """What ``owners --by`` says of each value of its keys."""
 
@@ -155,83 +155,83 @@ ALLOCATION_KEYS = (
 """What ``correlate --by`` may sum up by; these columns come first."""
 
 ALLOCATION_SUMS = (
-    columns.BLOCKS,
+    sum_columns.BLOCKS,
     columns.PAGES,
-    columns.BYTES,
-    columns.SHARE,
-    columns.OLDEST,
-    columns.YOUNGEST,
+    sum_columns.BYTES,
+    sum_columns.SHARE,
+    sum_columns.OLDEST,
+    sum_columns.YOUNGEST,
 )
 """What ``correlate --by`` and ``--leaked`` say of each value of their keys."""
 
 LIFETIMES = (
-    columns.COUNT,
-    columns.MIN,
-    columns.MEDIAN,
-    columns.P90,
-    columns.P99,
-    columns.MAX,
+    sum_columns.COUNT,
+    sum_columns.MIN,
+    sum_columns.MEDIAN,
+    sum_columns.P90,
+    sum_columns.P99,
+    sum_columns.MAX,
 )
 """What ``correlate --lifetimes`` says of each value of its keys."""
 
 ORDERS = (
     columns.ORDER,
-    columns.SEEN,
-    columns.RECORDED,
-    columns.SHARE,
+    kernel_columns.SEEN,
+    kernel_columns.RECORDED,
+    sum_columns.SHARE,
 )
 """A row an order of which something was seen: ``trace status``."""
 
 RECORDERS = (
-    columns.NUMBER,
-    columns.BACKEND,
-    columns.ATTACH,
-    columns.FILTER,
-    columns.CPUS,
-    columns.SLOTS,
-    columns.RECORDED,
+    kernel_columns.NUMBER,
+    kernel_columns.BACKEND,
+    kernel_columns.ATTACH,
+    kernel_columns.FILTER,
+    kernel_columns.CPUS,
+    kernel_columns.SLOTS,
+    kernel_columns.RECORDED,
 )
 """A row a recorder in a dump: ``trace recover``."""
 
 KERNEL = (
-    columns.RELEASE,
-    columns.BUILD_ID,
-    columns.BOOT_ID,
-    columns.MACHINE,
-    columns.CPUS,
-    columns.BOOTED_S,
-    columns.UP_NS,
-    columns.LIVE,
-    columns.PATH,
-    columns.FORMAT,
-    columns.LEVEL,
-    columns.TYPES,
-    columns.PANIC,
-    columns.PANIC_NS,
+    kernel_columns.RELEASE,
+    kernel_columns.BUILD_ID,
+    kernel_columns.BOOT_ID,
+    kernel_columns.MACHINE,
+    kernel_columns.CPUS,
+    kernel_columns.BOOTED_S,
+    kernel_columns.UP_NS,
+    kernel_columns.LIVE,
+    kernel_columns.PATH,
+    kernel_columns.FORMAT,
+    kernel_columns.LEVEL,
+    kernel_columns.TYPES,
+    kernel_columns.PANIC,
+    kernel_columns.PANIC_NS,
     columns.PAGES,
-    columns.PAGE_SIZE,
-    columns.NODES,
-    columns.ZONES,
-    columns.PAGE_OWNER,
-    columns.RECORDING,
-    columns.RECORDED,
-    columns.MISSING,
+    kernel_columns.PAGE_SIZE,
+    kernel_columns.NODES,
+    kernel_columns.ZONES,
+    kernel_columns.PAGE_OWNER,
+    kernel_columns.RECORDING,
+    kernel_columns.RECORDED,
+    kernel_columns.MISSING,
 )
 """One row: ``status``."""
 
 CAPABILITIES = (
-    columns.CAPABILITY,
+    kernel_columns.CAPABILITY,
     columns.STATE,
     columns.DETAIL,
-    columns.COST,
-    columns.REMEDY,
+    kernel_columns.COST,
+    kernel_columns.REMEDY,
 )
 """A row a capability: ``doctor``."""
 
 MESSAGES = (
     columns.TIME_NS,
-    columns.LEVEL,
-    columns.MESSAGE,
+    kernel_columns.LEVEL,
+    kernel_columns.MESSAGE,
 )
 """A row a message of the kernel: ``log``."""
 

@@ -106,6 +106,11 @@ def test_no_two_public_classes_have_one_name() -> None:
     assert {each: where for each, where in found.items() if len(where) > 1} == {}
 
 
+def test_no_file_is_longer_than_one_job() -> None:
+    lines = {file: len(file.read_text().splitlines()) for file in FILES}
+    assert {file: count for file, count in lines.items() if count > 400} == {}
+
+
 def test_every_file_begins_with_its_licence_and_what_it_is_for() -> None:
     for file in FILES:
         text = file.read_text()
