@@ -79,18 +79,21 @@ GFP = SchemaColumn(
 MIGRATETYPE = SchemaColumn(
     name="migratetype",
     rank=3,
-    meaning="The migratetype that the allocation asked for.",
+    meaning=(
+        "The migratetype that the allocation asked for, or that free blocks are listed"
+        " under."
+    ),
 )
 ZONE = SchemaColumn(
     name="zone",
     rank=5,
-    meaning="The zone that the page is in.",
+    meaning="The zone, or the one that the page is in.",
 )
 NODE = SchemaColumn(
     name="node",
     rank=6,
     kind="int",
-    meaning="The NUMA node that the page is on.",
+    meaning="The NUMA node, or the one that the page is on.",
 )
 PID = SchemaColumn(
     name="pid",
@@ -187,7 +190,7 @@ MAPCOUNT = SchemaColumn(
 )
 PAGEBLOCK_MIGRATETYPE = SchemaColumn(
     name="pageblock_migratetype",
-    meaning="The migratetype of the pageblock that the page is in.",
+    meaning="The migratetype of the pageblock, or of the one that the page is in.",
 )
 MEMCG = SchemaColumn(
     name="memcg",

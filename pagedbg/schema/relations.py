@@ -6,7 +6,7 @@ scripts stands in contrib/schema.md, and changes with SCHEMA_VERSION.
 
 from __future__ import annotations
 
-from pagedbg.schema import columns, kernel_columns, sum_columns
+from pagedbg.schema import columns, kernel_columns, sum_columns, zone_columns
 from pagedbg.schema.columns import SchemaColumn
 
 SCHEMA_VERSION = 1
@@ -91,6 +91,54 @@ BLOCK_SUMS = (
     sum_columns.SHARE,
 )
 """What ``owners --by`` says of each value of its keys."""
+
+STACKS = (
+    columns.HANDLE,
+    columns.STACK_ID,
+    columns.STACK_SHAPE,
+    columns.MODULE,
+    columns.FUNCTION,
+    columns.STACK,
+)
+"""A row a stack: ``stacks``."""
+
+ZONES = (
+    columns.NODE,
+    columns.ZONE,
+    zone_columns.START_PFN,
+    zone_columns.SPANNED,
+    zone_columns.PRESENT,
+    zone_columns.MANAGED,
+    zone_columns.FREE,
+    zone_columns.PCP,
+    zone_columns.WMARK_MIN,
+    zone_columns.WMARK_LOW,
+    zone_columns.WMARK_HIGH,
+    zone_columns.BOOST,
+    zone_columns.LOWMEM_RESERVE,
+)
+"""A row a zone: ``zones``."""
+
+FREE_AREAS = (
+    columns.NODE,
+    columns.ZONE,
+    columns.MIGRATETYPE,
+    columns.ORDER,
+    sum_columns.BLOCKS,
+    columns.PAGES,
+    sum_columns.BYTES,
+)
+"""A row the free blocks of one order: ``free``."""
+
+PAGEBLOCKS = (
+    zone_columns.START_PFN,
+    columns.NODE,
+    columns.ZONE,
+    columns.PAGEBLOCK_MIGRATETYPE,
+    columns.PAGES,
+    zone_columns.FREE,
+)
+"""A row a pageblock: ``pageblocks``."""
 
 EVENTS = (
     columns.TIME_NS,
@@ -240,6 +288,10 @@ RELATIONS: dict[str, tuple[SchemaColumn, ...]] = {
     "blocks": BLOCKS,
     "block_keys": BLOCK_KEYS,
     "block_sums": BLOCK_SUMS,
+    "stacks": STACKS,
+    "zones": ZONES,
+    "free_areas": FREE_AREAS,
+    "pageblocks": PAGEBLOCKS,
     "events": EVENTS,
     "allocations": ALLOCATIONS,
     "allocation_keys": ALLOCATION_KEYS,

@@ -39,6 +39,21 @@ COMMANDS: dict[str, Entry] = {
     "log": Entry(
         "pagedbg.commands.log", "The target", "print what the kernel has logged"
     ),
+    "zones": Entry(
+        "pagedbg.commands.zones",
+        "The target",
+        "list the zones of memory, what is free, and the watermarks",
+    ),
+    "free": Entry(
+        "pagedbg.commands.free",
+        "The target",
+        "list the free blocks by order, and by migratetype",
+    ),
+    "pageblocks": Entry(
+        "pagedbg.commands.pageblocks",
+        "The target",
+        "list the pageblocks: their migratetypes, and what is free",
+    ),
     "inspect": Entry(
         "pagedbg.commands.inspect",
         "Pages",
@@ -48,6 +63,11 @@ COMMANDS: dict[str, Entry] = {
         "pagedbg.commands.owners",
         "Pages",
         "list who holds pages, block by block or summed up",
+    ),
+    "stacks": Entry(
+        "pagedbg.commands.stacks",
+        "Pages",
+        "print call paths by handle, with their ids in other boots",
     ),
     "trace set": Entry(
         "pagedbg.commands.trace.set",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import pagedbg
-from pagedbg.schema import columns, kernel_columns, sum_columns
+from pagedbg.schema import columns, kernel_columns, sum_columns, zone_columns
 from pagedbg.schema.columns import SchemaColumn
 from pagedbg.schema.relations import (
     ALLOCATION_KEYS,
@@ -36,7 +36,7 @@ JSON_TYPES = {
     "stack": "list of strings",
 }
 
-FILES = (columns, sum_columns, kernel_columns)
+FILES = (columns, sum_columns, zone_columns, kernel_columns)
 
 DEFINED = [
     each

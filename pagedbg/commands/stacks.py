@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``stacks``: call paths by handle, with what they are called in other boots."""
+
+from __future__ import annotations
+
+import argparse
+
+from pagedbg.errors import UsageError
+from pagedbg.schema.relations import STACKS
+from pagedbg.schema.table import Table
+from pagedbg.session import Session
+from pagedbg.shell.command import argument, command
+from pagedbg.shell.needs import require
+from pagedbg.sources.kernel_names import Lookup
+from pagedbg.sources.recorded_stacks import recorded_handles, stack_rows
+
+
+def _handle(text: str) -> int:
+    try:
+        handle = int(text, 0)
+    except ValueError:
+        handle = 0
+    if not 0 < handle < 1 << 32:
+        raise UsageError(f"{text!r} is not the handle of a stack; write 0x6c60006")
+    return handle
+
+
+@command(
+    "stacks",
+    long_description="""
+Print stacks by handle, as other commands show it; without one, each stack that
+allocated or freed a page on record, once.
+
+A handle is good in this boot only. The same stack has the same stack_id in every boot
+of a build, and the same stack_shape in other builds, too, as long as the call path is
+the same.
+""",
+    arguments=(
+        argument(
+            "handles",
+            metavar="HANDLE",
+            nargs="*",
+            type=_handle,
+            help="only the stacks with these handles",
+        ),
+    ),
+    examples=(
+        ("stacks 0x6c60006", "the stack with a handle that another command has shown"),
+        ("stacks --format jsonl", "what each handle on record stands for"),
+    ),
+    table=True,
+)
+def stacks(session: Session, args: argparse.Namespace) -> Table:
+    """Run the command."""
+    notes = list(session.target.notes)
+    if not args.handles:
+        require(session, "page_owner")
+    lookup = Lookup(session)
+    handles = args.handles or recorded_handles(session.prog, notes)
+    return Table(STACKS, stack_rows(lookup, handles, notes), notes=notes)

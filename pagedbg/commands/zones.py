@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``zones``: the zones of memory, what is free in them, and their watermarks."""
+
+from __future__ import annotations
+
+import argparse
+
+from pagedbg.schema.relations import ZONES
+from pagedbg.schema.table import Table
+from pagedbg.session import Session
+from pagedbg.shell.command import command
+from pagedbg.sources.free_memory import zone_rows
+
+
+@command(
+    "zones",
+    long_description="""
+List the zones of memory as /proc/zoneinfo does: how many pages each has, how many are
+free, and the watermarks below which the kernel reclaims some.
+
+An allocation is made from a zone only if that leaves more free pages than a watermark
+and, where it could be made in a higher zone, the lowmem_reserve as well. All numbers
+are pages.
+""",
+    examples=(
+        ("zones", "which zones are short of memory"),
+        ("zones --format json", "the same for a script"),
+    ),
+    table=True,
+)
+def zones(session: Session, args: argparse.Namespace) -> Table:
+    """Run the command."""
+    return Table.of(ZONES, zone_rows(session.prog), notes=list(session.target.notes))
