@@ -34,6 +34,10 @@ ask owners $FORKED -e "owners --format jsonl -o $OUT/owners" -e status -e doctor
 cat /sys/kernel/debug/page_owner >$OUT/text
 cat /proc/pagedbg_blocks >$OUT/blocks
 
+# The kernel right before and after: to start pagedbg takes memory, to have it look takes little.
+ask memory $FORKED --format jsonl -e '!cat /proc/zoneinfo /proc/pagetypeinfo' \
+    -e zones -e 'free --by migratetype' -e pageblocks -e '!cat /proc/zoneinfo /proc/pagetypeinfo'
+
 # Symbols hidden even from root.
 echo 2 >/proc/sys/kernel/kptr_restrict
 ask hidden $FORKED owners --module pagedbg_blocks --format json

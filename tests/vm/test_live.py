@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import Any
 
+import proc_text
 from booted import Live, kernels, pagedbg
 
 
@@ -38,6 +40,26 @@ def messages(kmsg: str) -> list[tuple[int, int, str]]:
             )
             found.append((int(time), int(priority) & 7, text))
     return found
+
+
+def numbers(text: str) -> dict[tuple[Any, ...], int]:
+    """What /proc/zoneinfo and /proc/pagetypeinfo count, by what it is of."""
+    return {
+        **{
+            (zone, column): number
+            for zone, columns in proc_text.zones(text).items()
+            for column, number in columns.items()
+        },
+        **{
+            (zone, name, order): number
+            for (zone, name), lists in proc_text.free_lists(text).items()
+            for order, number in enumerate(lists)
+        },
+        **{
+            (zone, name, "pageblocks"): number
+            for (zone, name), number in proc_text.pageblocks(text).items()
+        },
+    }
 
 
 def test_most_records_lasted_from_one_look_to_the_next(live: Live) -> None:
@@ -142,6 +164,39 @@ def test_status_and_doctor_know_the_kernel(live: Live) -> None:
     assert (answer.status, answer.stderr) == (0, "")
     assert f"Linux {live.kernel.series}." in answer.stdout
     assert "on since boot" in answer.stdout
+
+
+def test_zones_and_what_is_free_are_as_the_kernel_says(live: Live) -> None:
+    answer = live.answers["memory"]
+    assert answer.status == 0, answer.stderr
+    before, *lines, after = re.split(r"^(\{.*\})\n", answer.stdout, flags=re.MULTILINE)
+    rows = [json.loads(line) for line in lines if line]
+    ours = {
+        **{
+            (row["zone"], column): row[column]
+            for row in rows
+            if "managed" in row
+            for column in (*proc_text.ZONE.values(), "lowmem_reserve")
+        },
+        **{
+            (row["zone"], row["migratetype"], row["order"]): row["blocks"]
+            for row in rows
+            if "order" in row
+        },
+        **Counter(
+            (row["zone"], row["pageblock_migratetype"], "pageblocks")
+            for row in rows
+            if "pageblock_migratetype" in row
+        ),
+    }
+    earlier, later = numbers(before), numbers(after)
+    # Memory comes and goes, but not everywhere within a moment.
+    still = {key: number for key, number in earlier.items() if later[key] == number}
+    assert len(still) > 0.7 * len(earlier)
+    assert set(ours) <= set(earlier)
+    other = {key for key, number in still.items() if ours.get(key, 0) != number}
+    assert len(other) < 0.2 * sum(number > 0 for number in still.values())
+    assert not {key for key in other if key[1] in ("spanned", "present", "managed")}
 
 
 def test_a_log_that_has_wrapped_is_what_the_kernel_reads_from_it(live: Live) -> None:
