@@ -1,17 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Record what happens to page_owner's records, in the rings of ring.h. What is done with an event is events.h's, which the module shares.
+ * Record what happens to page_owner's records, in the rings of ring.h. What is done with an event
+ * is events.h's, which the module shares.
  *
- * page_owner has walked the stack and taken the time already: its record of the page is read once it is written. So set is recorded
- * when __set_page_owner() returns, and reset when __reset_page_owner() begins: the record still is the allocation's then. To wait for
- * the end of reset, too, would tell from where the page is freed, but cost as much as all the rest: page_owner's walk of the stack has
- * to get through the trampoline that waits, and files it with the stack.
+ * page_owner has walked the stack and taken the time already: its record of the page is read once
+ * it is written. So set is recorded when __set_page_owner() returns, and reset when
+ * __reset_page_owner() begins: the record still is the allocation's then. To wait for the end of
+ * reset, too, would tell from where the page is freed, but cost as much as all the rest:
+ * page_owner's walk of the stack has to get through the trampoline that waits, and files it with
+ * the stack.
  *
- * Compiled by bcc on the machine itself (pagedbg/capture/backends/bpf_image.py), with what drgn knows of the kernel, the same at every boot of it:
+ * Compiled by bcc on the machine itself (pagedbg/capture/backends/bpf_image.py), with what drgn
+ * knows of the kernel, the same at every boot of it:
  *
  *	CPUS, SLOTS			sizes of the rings
  *	HOOKS				how programs are attached: TRAMPOLINE, KPROBE or TRACEPOINT
- *	PAGE_OWNER			0 where it is off: there are no records, and what happens to pages tracepoints tell
+ *	PAGE_OWNER			0 where it is off: there are no records, and what
+ *					happens to pages tracepoints tell
  *	HOOK_SET, HOOK_RESET, ...	the name of each function that this kernel has
  *	SIZEOF_PAGE			a page's number from its address
  *	SECTION_SHIFT, ...		where page_ext of a section is (see read_owner())
@@ -46,7 +51,7 @@ BPF_F_TABLE("array", u32, struct pagedbg_record, pagedbg_slot, (CPUS) * (SLOTS),
 
 static __always_inline struct pagedbg_record *slot(struct pagedbg_header *h, u32 cpu, u64 seq)
 {
-	u32 index = cpu * (SLOTS) + ((seq - 1) & ((SLOTS) - 1));
+	u32 index = cpu * (SLOTS) + ((seq - 1) & (SLOTS - 1));
 
 	return pagedbg_slot.lookup(&index);
 }
@@ -103,7 +108,10 @@ static __always_inline u64 section_of(struct pagedbg_header *h, u64 section)
 #endif
 }
 
-/* Where the record of a page is, 0 if nowhere; mm/page_ext.c: lookup_page_ext(), get_entry(). The page is its caller's, and is not unplugged meanwhile. */
+/*
+ * Where the record of a page is, 0 if nowhere; mm/page_ext.c: lookup_page_ext(), get_entry(). The
+ * page is its caller's, and is not unplugged meanwhile.
+ */
 static __always_inline u64 owner_of(struct pagedbg_header *h, u64 pfn)
 {
 	u64 base, section = section_of(h, pfn >> SECTION_SHIFT);
@@ -259,7 +267,10 @@ static __always_inline int on_tracepoint(u32 event, void *ctx, u64 page, u32 ord
 		o.tgid = id >> 32;
 		o.gfp_mask = gfp;
 		bpf_get_current_comm(o.comm, sizeof(o.comm));
-		/* Of a free it is not known whose page it was: whoever reads the records leaves out those without an allocation. */
+		/*
+		 * Of a free it is not known whose page it was: whoever reads the records leaves out
+		 * those without an allocation.
+		 */
 		if (!wanted(at.f, pfn, &o))
 			return 0;
 		o.known = true;
@@ -284,7 +295,10 @@ int raw_tracepoint__mm_page_free(struct bpf_raw_tracepoint_args *ctx)
 
 #if HOOKS == TRAMPOLINE || HOOKS == TRACEPOINT
 
-/* The verifier allows no arithmetic on a pointer that it knows the type of. Swapped twice it is what it was, and a number. */
+/*
+ * The verifier allows no arithmetic on a pointer that it knows the type of. Swapped twice it is
+ * what it was, and a number.
+ */
 static __always_inline u64 number(u64 pointer)
 {
 	asm volatile("%0 = be64 %0; %0 = be64 %0" : "+r"(pointer));
@@ -298,8 +312,9 @@ static __always_inline u64 number(u64 pointer)
 
 #if HOOKS == TRACEPOINT
 /*
- * When the record is written, and far outside of the function that walks the stack: this takes a fraction of the time. But not all that is
- * allocated comes by: neither what is allocated in bulk (alloc_pages_bulk(), of order 0) nor contiguous ranges (alloc_contig_range()).
+ * When the record is written, and far outside of the function that walks the stack: this takes a
+ * fraction of the time. But not all that is allocated comes by: neither what is allocated in bulk
+ * (alloc_pages_bulk(), of order 0) nor contiguous ranges (alloc_contig_range()).
  */
 int raw_tracepoint__mm_page_alloc(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -356,8 +371,9 @@ ENTRY(HOOK_READ)
 #elif HOOKS == KPROBE
 
 /*
- * A return probe does not see the arguments: they are kept meanwhile, by task and place of the return address on its stack. An interrupt
- * in between has another place, and CPUs that idle share task 0.
+ * A return probe does not see the arguments: they are kept meanwhile, by task and place of the
+ * return address on its stack. An interrupt in between has another place, and CPUs that idle share
+ * task 0.
  */
 struct call {
 	u64 task;

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What is done with an event of page_owner: filter it, and record it in the ring of its CPU. The BPF programs and the kernel module do the
- * same. Who includes this gives it the types of <linux/types.h>, NULL, and
+ * What is done with an event of page_owner: filter it, and record it in the ring of its CPU. The
+ * BPF programs and the kernel module do the same. Who includes this gives it the types of
+ * <linux/types.h>, NULL, and
  *
- *	TAIL_TIMES		whether each page of a block has a time of its own (before Linux 6.8)
+ *	TAIL_TIMES		whether each page of a block has its own time (before Linux 6.8)
  *	read_owner()		reads the record of a page; sets known to whether it could
  *	read_ts_nsec()		the same of its time alone; whether it could
  *	find_split(), add_split(), drop_split()
- *				a table of struct pagedbg_split by u64: pointer or NULL; whether that went well
+ *				a table of struct pagedbg_split by u64: pointer or NULL; whether
+ *				that went well
  *	slot()			where record number seq of a CPU belongs, or NULL
  *	count()			adds 1 to a counter of this CPU's own; returns what it was
  *	add()			adds to a number that all CPUs share; returns what it was
@@ -16,7 +18,8 @@
  *	write_barrier()		what was written before it is seen before what is written after it
  *	KEEP_LOOP		stands before loops that a compiler must not unroll
  *
- * Preemption is off all the while. An interrupt may do the same in between: nothing is taken that it would have to wait for.
+ * Preemption is off all the while. An interrupt may do the same in between: nothing is taken that
+ * it would have to wait for.
  */
 #ifndef PAGEDBG_EVENTS_H
 #define PAGEDBG_EVENTS_H
@@ -35,7 +38,7 @@ struct here {
 struct owner {
 	u64 comm[2];
 	u64 ts_nsec;
-	u64 last_nsec;		/* where each page has its own, that of the last one, if it was looked at */
+	u64 last_nsec;		/* where each page has its own, the last one's, if looked at */
 	u32 order;
 	u32 gfp_mask;
 	u32 handle;
@@ -46,11 +49,12 @@ struct owner {
 };
 
 /*
- * An allocation that was split into orders for which the filter would decide otherwise than for the whole: what was decided then holds for all
- * of its pieces. Found by ts_nsec.
+ * An allocation that was split into orders for which the filter would decide otherwise than for the
+ * whole: what was decided then holds for all of its pieces. Found by ts_nsec.
  *
- * Where each page has a time of its own, a piece does not tell of what it is one: there it is all that were split, found by where they begin
- * and their order. A page of that place which is not younger than the last page of the allocation is one of its own.
+ * Where each page has a time of its own, a piece does not tell of what it is one: there it is all
+ * that were split, found by where they begin and their order. A page of that place which is not
+ * younger than the last page of the allocation is one of its own.
  */
 struct pagedbg_split {
 	u64 in;
@@ -175,15 +179,19 @@ static __always_inline void find_time(struct pagedbg_header *h, u32 event, u32 o
 		if (!order || !read_ts_nsec(h, pfn + (1ULL << (order % PAGEDBG_ORDERS)) - 1, &o->last_nsec))
 			o->last_nsec = o->ts_nsec;
 	} else if (head != pfn && read_owner(h, head, &first)) {
-		/* While one of its pages is there, another block of the same order cannot begin where this did. */
+		/*
+		 * While one of its pages is there, another block of the same order cannot begin
+		 * where this did.
+		 */
 		if (first.order == o->order && first.ts_nsec <= o->ts_nsec)
 			o->ts_nsec = first.ts_nsec;
 	}
 }
 
 /*
- * Whether the filter decides for some smaller order otherwise than it did: a block may be split again and again, by one order each time.
- * Without a branch, of which BPF's verifier would follow both sides each time: the highest bit of a difference says which is less.
+ * Whether the filter decides for some smaller order otherwise than it did: a block may be split
+ * again and again, by one order each time. Without a branch, of which BPF's verifier would follow
+ * both sides each time: the highest bit of a difference says which is less.
  */
 static __always_inline bool differs(struct pagedbg_filter *f, u64 hash, u32 order, bool in)
 {
@@ -211,7 +219,10 @@ static __always_inline void keep_split(struct pagedbg_header *h, struct pagedbg_
 	remember(h, c, key, &split);
 }
 
-/* The allocation that made room for a page to be moved to is over. Whether it took part: then the move says so. */
+/*
+ * The allocation that made room for a page to be moved to is over. Whether it took part: then the
+ * move says so.
+ */
 static __always_inline bool end_target(struct pagedbg_header *h, struct pagedbg_filter *f, u32 order, u64 pfn)
 {
 	struct pagedbg_split *s;

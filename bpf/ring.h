@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The records that a capture consists of, and the rings that they are written into: shared by the BPF program, the kernel module
- * and, through pagedbg/schema/event_record.py, whoever reads them. A test compares the two.
+ * The records that a capture consists of, and the rings that they are written into: shared by the
+ * BPF program, the kernel module and, through pagedbg/schema/event_record.py, whoever reads them. A
+ * test compares the two.
  *
- * Each CPU has a ring of `slots` records, a power of two. Record number n of a CPU (they count from 1) lies in slot
- * (n - 1) & (slots - 1); a newer one overwrites it. Who writes takes a number from pagedbg_cpu.head, clears `check` of the slot,
- * fills it, and writes `seq` and last `check`. A record is whole if seq is its number and check is pagedbg_check() of it: so one that two wrote
+ * Each CPU has a ring of `slots` records, a power of two. Record number n of a CPU (they count from
+ * 1) lies in slot (n - 1) & (slots - 1); a newer one overwrites it. Who writes takes a number from
+ * pagedbg_cpu.head, clears `check` of the slot, fills it, and writes `seq` and last `check`. A
+ * record is whole if seq is its number and check is pagedbg_check() of it: so one that two wrote
  * into, or that somebody overwrote, is told as well as one that was not finished.
  */
 #ifndef PAGEDBG_RING_H
@@ -14,7 +16,8 @@
 #define PAGEDBG_MAGIC	0x676264656761705fULL	/* "_pagedbg" */
 #define PAGEDBG_VERSION	2
 
-#define PAGEDBG_ORDERS	32	/* mm/internal.h has no greater order than 20; a power of two can be masked */
+/* mm/internal.h has no greater order than 20; a power of two can be masked */
+#define PAGEDBG_ORDERS	32
 #define PAGEDBG_COMM	16	/* TASK_COMM_LEN */
 
 enum pagedbg_event {
@@ -28,19 +31,22 @@ enum pagedbg_event {
 	PAGEDBG_EVENTS,		/* one more than the last */
 };
 
-/* page_owner allocated the page itself, for the stack of another allocation that is just going on */
+/* page_owner allocated the page itself, for the stack of another allocation that is going on */
 #define PAGEDBG_NESTED		0x01
 /* the page's own record could not be read: what comes from it is zero */
 #define PAGEDBG_NO_RECORD	0x02
-/* from kmem tracepoints: there is no page_owner, handle is a BPF stack id or ~0, and ts_nsec is CLOCK_MONOTONIC */
+/*
+ * from kmem tracepoints: there is no page_owner, handle is a BPF stack id or ~0, and ts_nsec is
+ * CLOCK_MONOTONIC
+ */
 #define PAGEDBG_TRACEPOINT	0x04
 
 struct pagedbg_record {
 	__u64 seq;
 	__u64 pfn;
-	__u64 ts_nsec;		/* struct page_owner's: when the page was allocated, local_clock() */
+	__u64 ts_nsec;		/* struct page_owner's: when it was allocated, local_clock() */
 	__u64 time_nsec;	/* when this happened, local_clock(); 0 if only mono_nsec tells */
-	__u64 mono_nsec;	/* CLOCK_MONOTONIC; in one set of 16 and in all that have no time_nsec */
+	__u64 mono_nsec;	/* CLOCK_MONOTONIC; in one set of 16 and where time_nsec is 0 */
 	__u64 other_pfn;	/* copy: where the page's contents come from */
 	__u32 gfp_mask;
 	__u32 handle;		/* depot_stack_handle_t of the allocation */
@@ -54,15 +60,19 @@ struct pagedbg_record {
 	__u8 flags;
 	char comm[PAGEDBG_COMM];
 	char owner_comm[PAGEDBG_COMM];
-	__u8 order;		/* set, reset, split: as the function was called; else the record's */
-	__u8 record_order;	/* the record's order, which a page that is freed out of a block keeps */
+	__u8 order;		/* set, reset, split: the function's; else the record's */
+	__u8 record_order;	/* the record's, which a page freed out of a block keeps */
 	__u8 new_order;		/* split */
 	__s8 reason;		/* set migrate: enum migrate_reason */
-	__u32 span_nsec;	/* set, split: how much later than ts_nsec the last page's time is, where each page has its own */
+	/* set, split: how much later than ts_nsec the last page's time is, where each has its own */
+	__u32 span_nsec;
 	__u64 check;		/* pagedbg_check(), last */
 };
 
-/* What a CPU has counted; only ever grows. Of an event and an order, what was seen and not recorded was filtered out. */
+/*
+ * What a CPU has counted; only ever grows. Of an event and an order, what was seen and not recorded
+ * was filtered out.
+ */
 struct pagedbg_cpu {
 	__u64 head;		/* number of the newest record */
 	__u64 forgotten;	/* splits that were not remembered: the table was full */
@@ -87,7 +97,8 @@ struct pagedbg_name {
 
 /* All that has to be so for an event to be recorded. */
 struct pagedbg_filter {
-	__u64 threshold[PAGEDBG_ORDERS];	/* pagedbg_hash(ts_nsec) of the allocation must be below: 0 none, 1 << 32 all */
+	/* pagedbg_hash(ts_nsec) of the allocation must be below: 0 none, 1 << 32 all */
+	__u64 threshold[PAGEDBG_ORDERS];
 	__u32 events;				/* 1 << enum pagedbg_event */
 	__u32 gfp_mask;				/* all of these bits must be set */
 	__u32 migratetypes;			/* 1 << migratetype that gfp asks for; 0: any */
@@ -95,14 +106,17 @@ struct pagedbg_filter {
 	__u32 pids;
 	__u32 comms;
 	__u32 own[PAGEDBG_OWN];			/* tgids whose allocations are left out */
-	__u32 orders;				/* one more than the greatest order that has a threshold */
-	__u32 more;				/* whether anything but threshold, events and own is set */
+	__u32 orders;				/* one more than the greatest with a threshold */
+	__u32 more;				/* whether more than threshold, events, own is set */
 	struct pagedbg_range range[PAGEDBG_RANGES];	/* of page frame numbers */
 	struct pagedbg_range pid[PAGEDBG_PIDS];		/* pid or tgid of who allocated */
 	struct pagedbg_name comm[PAGEDBG_COMMS];
 };
 
-/* How the rings are found and read. `active` chooses one of two filters: the other one is free to be written. */
+/*
+ * How the rings are found and read. `active` chooses one of two filters: the other one is free to
+ * be written.
+ */
 struct pagedbg_header {
 	__u64 magic;
 	__u32 version;
@@ -110,9 +124,12 @@ struct pagedbg_header {
 	__u32 cpus;
 	__u32 slots;		/* a CPU's */
 	__u32 active;
-	__u32 dummy_handle;	/* what page_owner files for an allocation of its own; differs from boot to boot, as do the */
-	__u64 splits;		/* allocations in the table of splits: while there are none, nobody looks there */
-	__u64 memmap;		/* BPF: addresses of struct page 0, */
+	/* what page_owner files for an allocation of its own; differs from boot to boot */
+	__u32 dummy_handle;
+	/* allocations in the table of splits: while there are none, nobody looks there */
+	__u64 splits;
+	/* BPF, and different in each boot, too: the addresses */
+	__u64 memmap;		/* of struct page 0, */
 	__u64 mem_section;	/* and of the table of memory sections */
 	/* The module: all is in one piece of so many bytes, at so many from here. Else 0. */
 	__u64 size;
@@ -123,8 +140,9 @@ struct pagedbg_header {
 };
 
 /*
- * 32 bits of a key, evenly spread. GOLDEN_RATIO_64 and the last step are those of include/linux/hash.h; alone, it would leave the times of
- * a loop that allocates as regular as they were.
+ * 32 bits of a key, evenly spread. GOLDEN_RATIO_64 and the last step are those of
+ * include/linux/hash.h; alone, it would leave the times of a loop that allocates as regular as they
+ * were.
  */
 static __always_inline __u64 pagedbg_hash(__u64 key)
 {
@@ -133,7 +151,10 @@ static __always_inline __u64 pagedbg_hash(__u64 key)
 	return (key * 0x61C8864680B583EBULL) >> 32;
 }
 
-/* What a record is checked by: all of its words before `check`. Of a slot that was never used, which is zero, it is not zero. */
+/*
+ * What a record is checked by: all of its words before `check`. Of a slot that was never used,
+ * which is zero, it is not zero.
+ */
 static __always_inline __u64 pagedbg_check(const struct pagedbg_record *r)
 {
 	const __u64 *word = (const __u64 *)r;

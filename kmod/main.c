@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Record what happens to page_owner's records, in rings that user space maps (ring.h), with probes instead of BPF. What is recorded is chosen
- * by /proc/page_order; /dev/pagedbg is for pagedbg, which loads this module, reads the rings, and removes it.
+ * Record what happens to page_owner's records, in rings that user space maps (ring.h), with probes
+ * instead of BPF. What is recorded is chosen by /proc/page_order; /dev/pagedbg is for pagedbg,
+ * which loads this module, reads the rings, and removes it.
  */
 #include <linux/init.h>
 #include <linux/kernel.h>

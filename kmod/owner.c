@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * page_owner tells modules nothing: neither struct page_owner nor where it lies is in a header. So this module is told, and believes it only
- * after it has found what page_owner must have written about pages that it allocates itself.
+ * page_owner tells modules nothing: neither struct page_owner nor where it lies is in a header. So
+ * this module is told, and believes it only after it has found what page_owner must have written
+ * about pages that it allocates itself.
  */
 #include <linux/compiler.h>
 #include <linux/delay.h>
@@ -48,7 +49,10 @@ static bool plausible(void)
 #define NEVER_MIGRATED	-1
 #endif
 
-/* Whether what is on record of a page is what was just done; its handle goes to *handle, its time to *ts_nsec. */
+/*
+ * Whether what is on record of a page is what was just done; its handle goes to *handle, its time
+ * to *ts_nsec.
+ */
 static bool recorded(const struct page *page, unsigned int order, u64 before, u64 after, u32 *handle, u64 *ts_nsec)
 {
 	const struct pagedbg_layout *l = &pagedbg_layout;
@@ -69,15 +73,21 @@ static bool recorded(const struct page *page, unsigned int order, u64 before, u6
 }
 
 /*
- * The size of page_ext is right if several blocks are found. They are of two orders, so that it is seen where the order stands. Two calls allocate
- * them in turn: those of one call have the same stack, and those of the other have another. The stack of the last free lies beside that of the allocation;
- * it is right by chance for two or three blocks that others freed before, and not for all of them. A worker allocates them, which stays on its CPU, whose
- * clock goes on. Who loads the module frees them, all by one call: when it is tried again, the stacks of the last free are the same.
+ * The size of page_ext is right if several blocks are found. They are of two orders, so that it is
+ * seen where the order stands. Two calls allocate them in turn: those of one call have the same
+ * stack, and those of the other have another. The stack of the last free lies beside that of the
+ * allocation; it is right by chance for two or three blocks that others freed before, and not for
+ * all of them. A worker allocates them, which stays on its CPU, whose clock goes on. Who loads the
+ * module frees them, all by one call: when it is tried again, the stacks of the last free are the
+ * same.
  */
 #define BLOCKS	8
 #define ORDER(i) (1 + (i) / 4)
 
-/* A block may have come by a slower way, and then has another stack: so many times it is tried again. */
+/*
+ * A block may have come by a slower way, and then has another stack: so many times it is tried
+ * again.
+ */
 #define TRIES	10
 
 static noinline struct page *allocate(unsigned int order)
@@ -128,7 +138,10 @@ static long find_own_pages(void *pages)
 			return -EINVAL;
 	if (differ)
 		return pagedbg_layout.tail_times ? 0 : -EINVAL;
-	/* An unstable clock may stand still until the next tick: if it did so between two blocks, it says nothing of the pages of one. */
+	/*
+	 * An unstable clock may stand still until the next tick: if it did so between two blocks,
+	 * it says nothing of the pages of one.
+	 */
 	for (i = 1; i < BLOCKS; i++)
 		if (ts_nsec[i] == ts_nsec[i - 1])
 			return -EAGAIN;
@@ -181,7 +194,10 @@ int pagedbg_check_layout(unsigned int given)
 			usleep_range(1000, 2000);
 		error = find_once();
 	}
-	/* All but that is right, and with such a clock the times of the pages of a block are the same anyway. */
+	/*
+	 * All but that is right, and with such a clock the times of the pages of a block are the
+	 * same anyway.
+	 */
 	if (error == -EAGAIN)
 		error = 0;
 	if (error == -EINVAL)

@@ -6,8 +6,9 @@
  *	0	20
  *	4	100
  *
- * Participation is the percentage of an order's allocations that are recorded, with all that happens to them. Root writes lines of both, as
- * many as fit into a page, all of which come into force at once or none does; `4 0` takes an order out.
+ * Participation is the percentage of an order's allocations that are recorded, with all that
+ * happens to them. Root writes lines of both, as many as fit into a page, all of which come into
+ * force at once or none does; `4 0` takes an order out.
  */
 #include <linux/capability.h>
 #include <linux/ctype.h>
@@ -32,7 +33,8 @@
 #define PER_CENT	1000000U
 #define ALL		(100 * PER_CENT)
 
-static const char * const event_names[PAGEDBG_EVENTS] = {
+/* clang-format off */
+static const char *const event_names[PAGEDBG_EVENTS] = {
 	[PAGEDBG_SET] = "set",
 	[PAGEDBG_RESET] = "reset",
 	[PAGEDBG_SPLIT] = "split",
@@ -41,6 +43,7 @@ static const char * const event_names[PAGEDBG_EVENTS] = {
 	[PAGEDBG_DUMP] = "dump",
 	[PAGEDBG_READ] = "read",
 };
+/* clang-format on */
 
 /* Who changes the filter has this; who reads a filter has preemption off. */
 static DEFINE_MUTEX(filter_lock);

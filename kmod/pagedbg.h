@@ -36,7 +36,10 @@ extern struct pagedbg_layout pagedbg_layout;
 int pagedbg_check_layout(unsigned int given);
 
 #if defined(CONFIG_PAGE_OWNER) && defined(CONFIG_SPARSEMEM)
-/* mm/page_ext.c: lookup_page_ext(), get_entry(). Whoever asks has the page: its section is not unplugged meanwhile. */
+/*
+ * mm/page_ext.c: lookup_page_ext(), get_entry(). Whoever asks has the page: its section is not
+ * unplugged meanwhile.
+ */
 static inline void *pagedbg_owner_of(unsigned long pfn)
 {
 	struct mem_section *section = __pfn_to_section(pfn);

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Probes on page_owner's functions. What they do with an event is events.h's, which the BPF programs share.
+ * Probes on page_owner's functions. What they do with an event is events.h's, which the BPF
+ * programs share.
  *
- * page_owner has walked the stack and taken the time itself when __set_page_owner() returns. Whether anybody wants to know is asked when it is
- * called, so that it need not return through us if not.
+ * page_owner has walked the stack and taken the time itself when __set_page_owner() returns.
+ * Whether anybody wants to know is asked when it is called, so that it need not return through us
+ * if not.
  */
 #include <linux/kprobes.h>
 #include <linux/ktime.h>
@@ -78,8 +80,9 @@ static __always_inline void describe_current(u32 *pid, u32 *tgid, char *comm)
 }
 
 /*
- * The table of splits: a key may be in any of WINDOW places from where its hash says, so that nothing has to be moved and nobody waits. A place
- * is taken by its key, first TAKEN while it is filled in.
+ * The table of splits: a key may be in any of WINDOW places from where its hash says, so that
+ * nothing has to be moved and nobody waits. A place is taken by its key, first TAKEN while it is
+ * filled in.
  */
 #define SPLITS	4096
 #define WINDOW	16
@@ -139,7 +142,10 @@ static __always_inline bool drop_split(u64 *key)
 	return false;
 }
 
-/* ---- the handlers; with kprobes, preemption is off, and with what rides on ftrace nothing else is promised ---- */
+/*
+ * ---- the handlers; with kprobes, preemption is off, and with what rides on ftrace nothing else is
+ * promised ----
+ */
 
 #ifdef CONFIG_HAVE_FUNCTION_ARG_ACCESS_API
 #define argument(regs, n)	regs_get_kernel_argument(regs, n)
@@ -341,7 +347,10 @@ void pagedbg_unregister_probes(void)
 		unregister_kprobes(at_entry, entries);
 }
 
-/* How often a probe was hit and not run, since another one was running there, or too many calls had not returned. */
+/*
+ * How often a probe was hit and not run, since another one was running there, or too many calls had
+ * not returned.
+ */
 unsigned long pagedbg_missed(void)
 {
 	unsigned long missed = 0;

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* The memory that events are recorded into, and /dev/pagedbg, through which it is read: mapped, and never written. */
+/*
+ * The memory that events are recorded into, and /dev/pagedbg, through which it is read: mapped, and
+ * never written.
+ */
 #include <linux/capability.h>
 #include <linux/cpumask.h>
 #include <linux/fs.h>
@@ -57,7 +60,9 @@ int pagedbg_make_rings(unsigned int slots)
 		return -EINVAL;
 	}
 	size = PAGE_ALIGN(slots_at + (size_t)nr_cpu_ids * slots * sizeof(*pagedbg_slots));
-	/* Rather none than that anything is killed for it. vmalloc_user() would not take the flags. */
+	/*
+	 * Rather none than that anything is killed for it. vmalloc_user() would not take the flags.
+	 */
 	pagedbg_rings = __vmalloc(size, GFP_KERNEL | __GFP_ZERO | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
 	if (!pagedbg_rings) {
 		pr_err("there is no memory for rings of %zu KiB: give fewer ring_slots=\n", size >> 10);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A program that runs in a process forked by server.py, as if it had been started here: with these arguments, this environment, working
- * directory, and standard input, output and error. Called by a name that ends in "pagedbg" it is pagedbg, else it is the Python interpreter.
+ * A program that runs in a process forked by server.py, as if it had been started here: with these
+ * arguments, this environment, working directory, and standard input, output and error. Called by a
+ * name that ends in "pagedbg" it is pagedbg, else it is the Python interpreter.
  *
- * The server's socket is beside this program's file. To it goes a message: its length, how many arguments follow, and the working directory, the
- * arguments and the environment, each ended by a NUL; the descriptors go along with the first byte. Back comes the exit status, as wait(2) has it.
+ * The server's socket is beside this program's file. To it goes a message: its length, how many
+ * arguments follow, and the working directory, the arguments and the environment, each ended by a
+ * NUL; the descriptors go along with the first byte. Back comes the exit status, as wait(2) has it.
  */
 #include <limits.h>
 #include <signal.h>

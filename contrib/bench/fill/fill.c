@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * pagedbg_fill: holds as many single pages as it is told to, for the benchmark to have millions of owners.
+ * pagedbg_fill: holds as many single pages as it is told to, for the benchmark to have millions of
+ * owners.
  *
- * The pages are asked for from FILL_PATHS call paths in turn. Nobody writes to them, so the host of a guest does not pay for them.
- * /sys/module/pagedbg_fill/parameters/pages takes a new number, and gives or frees the difference.
+ * The pages are asked for from FILL_PATHS call paths in turn. Nobody writes to them, so the host of
+ * a guest does not pay for them. /sys/module/pagedbg_fill/parameters/pages takes a new number, and
+ * gives or frees the difference.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -21,7 +23,10 @@ static LIST_HEAD(held);
 static unsigned long nr_held;
 static DEFINE_MUTEX(fill_lock);
 
-/* Six levels of two functions each are 64 paths of one length. noipa keeps the compiler from making one function of the two. */
+/*
+ * Six levels of two functions each are 64 paths of one length. noipa keeps the compiler from making
+ * one function of the two.
+ */
 #define FILL_LEVEL(name, next)								\
 static __attribute__((noipa)) struct page *name##_0(unsigned int path)			\
 {											\

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* What the project did that pagedbg grows out of: print a line for each allocation of an order, when __set_page_owner() is called. */
+/*
+ * What the project did that pagedbg grows out of: print a line for each allocation of an order,
+ * when __set_page_owner() is called.
+ */
 #include <linux/kprobes.h>
 #include <linux/module.h>
 

@@ -2,8 +2,9 @@
 /*
  * pagedbg_blocks: holds blocks of pages of which everything is known, for tests to find again.
  *
- * Each block is allocated in a function of its own, so that its stack names it. What there is stands in the kernel log and in
- * /proc/pagedbg_blocks, a line for each block: "name order pfn pages", where pages is how many of them are still allocated.
+ * Each block is allocated in a function of its own, so that its stack names it. What there is
+ * stands in the kernel log and in /proc/pagedbg_blocks, a line for each block: "name order pfn
+ * pages", where pages is how many of them are still allocated.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -74,8 +75,8 @@ static void free_split(struct page *page, unsigned int order)
 }
 
 /*
- * Somebody else holds a reference while the owner frees: __free_pages() then frees all but the first page, which goes with the
- * last reference. The record of the page that stays says order 3.
+ * Somebody else holds a reference while the owner frees: __free_pages() then frees all but the
+ * first page, which goes with the last reference. The record of the page that stays says order 3.
  */
 static noinline struct page *pagedbg_alloc_tails_freed(unsigned int order)
 {
@@ -93,7 +94,10 @@ static void free_head(struct page *page, unsigned int order)
 	put_page(page);
 }
 
-/* A driver that gives back the half it does not need without split_page(): it makes up the reference that the half lacks. */
+/*
+ * A driver that gives back the half it does not need without split_page(): it makes up the
+ * reference that the half lacks.
+ */
 static noinline struct page *pagedbg_alloc_half_freed(unsigned int order)
 {
 	struct page *page = alloc_pages(GFP_KERNEL, order);
@@ -128,8 +132,9 @@ static noinline void pagedbg_free_decoys(struct page *decoys[2], unsigned int or
 }
 
 /*
- * Of the largest order, which no per-CPU list keeps, compaction takes no page from and the allocator breaks up last: the
- * record has a good chance to stay what it is, but nobody can promise it.
+ * Of the largest order, which no per-CPU list keeps, compaction takes no page from and the
+ * allocator breaks up last: the record has a good chance to stay what it is, but nobody can promise
+ * it.
  */
 static noinline struct page *pagedbg_alloc_freed(unsigned int order)
 {

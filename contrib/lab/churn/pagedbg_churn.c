@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * pagedbg_churn: allocates and frees blocks of pages when it is told to, so that tests know which events have to come, in which order
- * and from which function. A command is a line, and a write, to /proc/pagedbg_churn:
+ * pagedbg_churn: allocates and frees blocks of pages when it is told to, so that tests know which
+ * events have to come, in which order and from which function. A command is a line, and a write, to
+ * /proc/pagedbg_churn:
  *
  *	alloc ORDER COUNT	allocate blocks and hold them
  *	split COUNT		make single pages of the oldest blocks that are whole
@@ -11,9 +12,11 @@
  *	irq ORDER COUNT		the same with GFP_ATOMIC in an interrupt, which hits the writer
  *	time ORDER COUNT	time pairs; under QEMU's -icount, count their instructions
  *
- * The function that does it is called pagedbg_churn_COMMAND. A command that cannot be carried out is refused and changes nothing, though
- * blocks of one that ran out of memory have come and gone. Reading gives a line for each block that is held, the oldest first, "pfn order
- * split", after two that begin with "#": the last writer's "pid comm", and the last timing, "order count cycles" of all of the pairs.
+ * The function that does it is called pagedbg_churn_COMMAND. A command that cannot be carried out
+ * is refused and changes nothing, though blocks of one that ran out of memory have come and gone.
+ * Reading gives a line for each block that is held, the oldest first, "pfn order split", after two
+ * that begin with "#": the last writer's "pid comm", and the last timing, "order count cycles" of
+ * all of the pairs.
  */
 #include <linux/gfp.h>
 #include <linux/irq_work.h>
@@ -33,7 +36,10 @@
 #define CHURN_ORDERS	11
 #define CHURN_ROUNDS	7
 
-/* Linked by lru, with the order in private: to remember a block takes no memory, whose allocation would be an event of its own. */
+/*
+ * Linked by lru, with the order in private: to remember a block takes no memory, whose allocation
+ * would be an event of its own.
+ */
 static LIST_HEAD(churn_blocks);
 static unsigned int churn_held, churn_whole;
 static DEFINE_MUTEX(churn_lock);
@@ -185,7 +191,10 @@ static int churn_raise(unsigned int order, unsigned int count)
 	return irq.err;
 }
 
-/* Of some rounds the shortest: one into which no tick has come. Nothing else is in there, above all no cond_resched(). */
+/*
+ * Of some rounds the shortest: one into which no tick has come. Nothing else is in there, above all
+ * no cond_resched().
+ */
 static noinline int pagedbg_churn_time(unsigned int order, unsigned int count)
 {
 	u64 least = U64_MAX;
@@ -210,6 +219,7 @@ static noinline int pagedbg_churn_time(unsigned int order, unsigned int count)
 	return 0;
 }
 
+/* clang-format off */
 static const struct churn_command {
 	const char *name;
 	bool order;
@@ -224,6 +234,7 @@ static const struct churn_command {
 	{ "irq", true, true, churn_raise },
 	{ "time", true, true, pagedbg_churn_time },
 };
+/* clang-format on */
 
 static int churn_number(char **line, unsigned int *number)
 {

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * leaky: what a driver of a network card does to memory, with a bug. It is told how many frames come and go by writes to /proc/leaky:
+ * leaky: what a driver of a network card does to memory, with a bug. It is told how many frames
+ * come and go by writes to /proc/leaky:
  *
  *	rx COUNT	receive frames
  *	tx COUNT	send frames
  *
- * A frame of either kind takes a buffer of 16 pages. What is sent is freed whole when the card is done with it. What is received is split, and
- * goes up the stack page by page; the first page, where the card puts its headers, is forgotten. So each frame leaves a page that cannot be moved
- * where 16 were free, until there is plenty of memory and no buffer, which this driver does not survive.
+ * A frame of either kind takes a buffer of 16 pages. What is sent is freed whole when the card is
+ * done with it. What is received is split, and goes up the stack page by page; the first page,
+ * where the card puts its headers, is forgotten. So each frame leaves a page that cannot be moved
+ * where 16 were free, until there is plenty of memory and no buffer, which this driver does not
+ * survive.
  */
 #include <linux/gfp.h>
 #include <linux/kernel.h>
@@ -39,7 +42,10 @@ static noinline struct page *leaky_rx_refill(void)
 	return buffer;
 }
 
-/* The stack takes the frame's data, and puts its pages when it has. The bug: nobody does so with the headers. */
+/*
+ * The stack takes the frame's data, and puts its pages when it has. The bug: nobody does so with
+ * the headers.
+ */
 static noinline void leaky_rx_deliver(struct page *buffer)
 {
 	unsigned int i;

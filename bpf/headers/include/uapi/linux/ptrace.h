@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Where a probe finds the arguments of the function that it is on: struct pt_regs of each architecture, as the kernel lays it out. */
+/*
+ * Where a probe finds the arguments of the function that it is on: struct pt_regs of each
+ * architecture, as the kernel lays it out.
+ */
 #ifndef PAGEDBG_UAPI_LINUX_PTRACE_H
 #define PAGEDBG_UAPI_LINUX_PTRACE_H
 
