@@ -43,6 +43,7 @@ lint: $(VENV)/.test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/clang-format --dry-run --Werror $$(git ls-files '*.[ch]')
 
 kernels: $(VENV)/.test
 	contrib/lab/lab build 6.1 6.12 newest 6.12-debug

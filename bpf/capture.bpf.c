@@ -28,18 +28,18 @@
 #if !PAGE_OWNER
 #define TAIL_TIMES 0
 #endif
-#define KEEP_LOOP _Pragma("clang loop unroll(disable)")
+#define KEEP_LOOP      _Pragma("clang loop unroll(disable)")
 #define count(counter) __sync_fetch_and_add(counter, 1)
 #define add(number, n) __sync_fetch_and_add(number, n)
 /* No helper tells local_clock(). */
-#define local_nsec() 0ULL
-#define mono_nsec() bpf_ktime_get_ns()
+#define local_nsec()	0ULL
+#define mono_nsec()	bpf_ktime_get_ns()
 #define write_barrier() asm volatile("" ::: "memory")
 
 #include "events.h"
 
 #define TRAMPOLINE 1
-#define KPROBE 2
+#define KPROBE	   2
 #define TRACEPOINT 3
 
 BPF_F_TABLE("array", u32, struct pagedbg_header, pagedbg_header, 1, BPF_F_MMAPABLE);
@@ -90,13 +90,15 @@ BPF_F_TABLE("array", u32, u64, pagedbg_root, 256, 0);
 /* Where the memory section is that a page belongs to; 0 if nowhere. */
 static __always_inline u64 section_of(struct pagedbg_header *h, u64 section)
 {
-#ifdef SECTIONS_PER_ROOT	/* CONFIG_SPARSEMEM_EXTREME */
+#ifdef SECTIONS_PER_ROOT /* CONFIG_SPARSEMEM_EXTREME */
 	u32 nr = section / SECTIONS_PER_ROOT;
 	u64 *cached = pagedbg_root.lookup(&nr);
 	u64 root = cached ? *cached : 0;
 
 	if (!root) {
-		if (bpf_probe_read_kernel(&root, sizeof(root), (void *)(h->mem_section + 8 * (u64)nr)) || !root)
+		if (bpf_probe_read_kernel(&root, sizeof(root),
+					  (void *)(h->mem_section + 8 * (u64)nr)) ||
+		    !root)
 			return 0;
 		/* Never freed, see mm/sparse.c. */
 		if (cached)
@@ -116,7 +118,8 @@ static __always_inline u64 owner_of(struct pagedbg_header *h, u64 pfn)
 {
 	u64 base, section = section_of(h, pfn >> SECTION_SHIFT);
 
-	if (!section || bpf_probe_read_kernel(&base, sizeof(base), (void *)(section + SECTION_PAGE_EXT)))
+	if (!section ||
+	    bpf_probe_read_kernel(&base, sizeof(base), (void *)(section + SECTION_PAGE_EXT)))
 		return 0;
 	/* PAGE_EXT_INVALID */
 	if (!base || base & 1)
@@ -128,7 +131,8 @@ static __always_inline bool read_ts_nsec(struct pagedbg_header *h, u64 pfn, u64 
 {
 	u64 address = owner_of(h, pfn);
 
-	return address && !bpf_probe_read_kernel(ts_nsec, sizeof(*ts_nsec), (void *)(address + OWNER_ts_nsec));
+	return address &&
+	       !bpf_probe_read_kernel(ts_nsec, sizeof(*ts_nsec), (void *)(address + OWNER_ts_nsec));
 }
 
 static __always_inline bool read_owner(struct pagedbg_header *h, u64 pfn, struct owner *o)
@@ -213,9 +217,11 @@ static __always_inline int on_page(u32 event, u64 page, u32 order, u32 new_order
 
 	if (!find_here(&at))
 		return 0;
-	if ((event == PAGEDBG_SET || event == PAGEDBG_RESET) && !begins(at.h, at.f, at.c, event, order))
+	if ((event == PAGEDBG_SET || event == PAGEDBG_RESET) &&
+	    !begins(at.h, at.f, at.c, event, order))
 		return 0;
-	on_event(at.h, at.f, at.c, at.cpu, event, order, new_order, page_to_pfn(at.h, page), other ? page_to_pfn(at.h, other) : 0);
+	on_event(at.h, at.f, at.c, at.cpu, event, order, new_order, page_to_pfn(at.h, page),
+		 other ? page_to_pfn(at.h, other) : 0);
 	return 0;
 }
 
@@ -277,7 +283,8 @@ static __always_inline int on_tracepoint(u32 event, void *ctx, u64 page, u32 ord
 		o.ts_nsec = bpf_ktime_get_ns();
 		o.handle = pagedbg_stack.get_stackid(ctx, 0);
 	}
-	record(at.h, at.c, at.cpu, event, order, 0, pfn, 0, &o, PAGEDBG_NO_RECORD | PAGEDBG_TRACEPOINT);
+	record(at.h, at.c, at.cpu, event, order, 0, pfn, 0, &o,
+	       PAGEDBG_NO_RECORD | PAGEDBG_TRACEPOINT);
 	return 0;
 }
 
@@ -306,9 +313,9 @@ static __always_inline u64 number(u64 pointer)
 }
 
 #define NAME_(prefix, function) prefix##function
-#define NAME(prefix, function) NAME_(prefix, function)
-#define ENTRY(function) int NAME(kfunc__, function)(unsigned long long *ctx)
-#define RETURN(function) int NAME(kretfunc__, function)(unsigned long long *ctx)
+#define NAME(prefix, function)	NAME_(prefix, function)
+#define ENTRY(function)		int NAME(kfunc__, function)(unsigned long long *ctx)
+#define RETURN(function)	int NAME(kretfunc__, function)(unsigned long long *ctx)
 
 #if HOOKS == TRACEPOINT
 /*
@@ -336,7 +343,8 @@ ENTRY(HOOK_RESET)
 #ifdef HOOK_SPLIT
 RETURN(HOOK_SPLIT)
 {
-	return on_page(PAGEDBG_SPLIT, number(ctx[0]), SPLIT_ORDER((u32)ctx[1]), SPLIT_NEW_ORDER((u32)ctx[2]), 0);
+	return on_page(PAGEDBG_SPLIT, number(ctx[0]), SPLIT_ORDER((u32)ctx[1]),
+		       SPLIT_NEW_ORDER((u32)ctx[2]), 0);
 }
 #endif
 
@@ -411,18 +419,18 @@ static __always_inline bool kept(struct pt_regs *ctx, struct arguments *a)
 	return true;
 }
 
-#define BOTH(name, ...)						\
-int name##_entry(struct pt_regs *ctx)				\
-{								\
-	keep(ctx);						\
-	return 0;						\
-}								\
-int name##_return(struct pt_regs *ctx)				\
-{								\
-	struct arguments a;					\
-								\
-	return kept(ctx, &a) ? on_page(__VA_ARGS__) : 0;	\
-}
+#define BOTH(name, ...)                                          \
+	int name##_entry(struct pt_regs *ctx)                    \
+	{                                                        \
+		keep(ctx);                                       \
+		return 0;                                        \
+	}                                                        \
+	int name##_return(struct pt_regs *ctx)                   \
+	{                                                        \
+		struct arguments a;                              \
+                                                                 \
+		return kept(ctx, &a) ? on_page(__VA_ARGS__) : 0; \
+	}
 
 BOTH(set, PAGEDBG_SET, a.arg[0], (u16)a.arg[1], 0, 0)
 

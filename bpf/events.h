@@ -38,7 +38,7 @@ struct here {
 struct owner {
 	u64 comm[2];
 	u64 ts_nsec;
-	u64 last_nsec;		/* where each page has its own, the last one's, if looked at */
+	u64 last_nsec; /* where each page has its own, the last one's, if looked at */
 	u32 order;
 	u32 gfp_mask;
 	u32 handle;
@@ -58,7 +58,7 @@ struct owner {
  */
 struct pagedbg_split {
 	u64 in;
-	u64 left;	/* pages */
+	u64 left; /* pages */
 	u64 ts_nsec;
 	u64 last_nsec;
 };
@@ -77,7 +77,8 @@ static __always_inline bool wanted(struct pagedbg_filter *f, u64 pfn, struct own
 	bool found;
 	u32 i;
 
-	if (o->tgid && (o->tgid == f->own[0] || o->tgid == f->own[1] || o->tgid == f->own[2] || o->tgid == f->own[3]))
+	if (o->tgid && (o->tgid == f->own[0] || o->tgid == f->own[1] || o->tgid == f->own[2] ||
+			o->tgid == f->own[3]))
 		return false;
 	if (!f->more)
 		return true;
@@ -99,8 +100,9 @@ static __always_inline bool wanted(struct pagedbg_filter *f, u64 pfn, struct own
 		found = false;
 		KEEP_LOOP
 		for (i = 0; i < PAGEDBG_PIDS; i++)
-			if (i < f->pids && ((o->pid >= f->pid[i].start && o->pid <= f->pid[i].end) ||
-					    (o->tgid >= f->pid[i].start && o->tgid <= f->pid[i].end)))
+			if (i < f->pids &&
+			    ((o->pid >= f->pid[i].start && o->pid <= f->pid[i].end) ||
+			     (o->tgid >= f->pid[i].start && o->tgid <= f->pid[i].end)))
 				found = true;
 		if (!found)
 			return false;
@@ -109,7 +111,8 @@ static __always_inline bool wanted(struct pagedbg_filter *f, u64 pfn, struct own
 		found = false;
 		KEEP_LOOP
 		for (i = 0; i < PAGEDBG_COMMS; i++)
-			if (i < f->comms && (o->comm[0] & f->comm[i].mask[0]) == f->comm[i].value[0] &&
+			if (i < f->comms &&
+			    (o->comm[0] & f->comm[i].mask[0]) == f->comm[i].value[0] &&
 			    (o->comm[1] & f->comm[i].mask[1]) == f->comm[i].value[1])
 				found = true;
 		if (!found)
@@ -118,7 +121,8 @@ static __always_inline bool wanted(struct pagedbg_filter *f, u64 pfn, struct own
 	return true;
 }
 
-static __always_inline void remember(struct pagedbg_header *h, struct pagedbg_cpu *c, u64 key, struct pagedbg_split *split)
+static __always_inline void remember(struct pagedbg_header *h, struct pagedbg_cpu *c, u64 key,
+				     struct pagedbg_split *split)
 {
 	if (add_split(&key, split))
 		add(&h->splits, 1);
@@ -139,7 +143,8 @@ static __always_inline u64 place(u64 pfn, u32 order)
 }
 
 /* Of what a page with a time is a piece: its key in *key. */
-static __always_inline struct pagedbg_split *find_whole(struct pagedbg_header *h, u64 pfn, u64 ts_nsec, u64 *key)
+static __always_inline struct pagedbg_split *find_whole(struct pagedbg_header *h, u64 pfn,
+							u64 ts_nsec, u64 *key)
 {
 	struct pagedbg_split *s;
 	u32 order;
@@ -160,14 +165,16 @@ static __always_inline struct pagedbg_split *find_whole(struct pagedbg_header *h
 }
 
 /* Some of its pages are gone. */
-static __always_inline void release(struct pagedbg_header *h, struct pagedbg_split *s, u64 key, u64 size)
+static __always_inline void release(struct pagedbg_header *h, struct pagedbg_split *s, u64 key,
+				    u64 size)
 {
 	if (add(&s->left, -size) <= size)
 		forget(h, key);
 }
 
 /* Where each page has a time of its own, that of an allocation is its first page's. */
-static __always_inline void find_time(struct pagedbg_header *h, u32 event, u32 order, u64 pfn, struct owner *o)
+static __always_inline void find_time(struct pagedbg_header *h, u32 event, u32 order, u64 pfn,
+				      struct owner *o)
 {
 	u32 whole = o->order % PAGEDBG_ORDERS;
 	u64 head = pfn >> whole << whole;
@@ -176,7 +183,8 @@ static __always_inline void find_time(struct pagedbg_header *h, u32 event, u32 o
 	if (!o->known)
 		return;
 	if (event == PAGEDBG_SET || event == PAGEDBG_SPLIT) {
-		if (!order || !read_ts_nsec(h, pfn + (1ULL << (order % PAGEDBG_ORDERS)) - 1, &o->last_nsec))
+		if (!order ||
+		    !read_ts_nsec(h, pfn + (1ULL << (order % PAGEDBG_ORDERS)) - 1, &o->last_nsec))
 			o->last_nsec = o->ts_nsec;
 	} else if (head != pfn && read_owner(h, head, &first)) {
 		/*
@@ -204,10 +212,12 @@ static __always_inline bool differs(struct pagedbg_filter *f, u64 hash, u32 orde
 }
 
 /* Remember an allocation that is split for the first time. */
-static __always_inline void keep_split(struct pagedbg_header *h, struct pagedbg_filter *f, struct pagedbg_cpu *c, u32 order, u64 pfn,
-				       struct owner *o, bool in)
+static __always_inline void keep_split(struct pagedbg_header *h, struct pagedbg_filter *f,
+				       struct pagedbg_cpu *c, u32 order, u64 pfn, struct owner *o,
+				       bool in)
 {
-	struct pagedbg_split split = { in, 1ULL << (order % PAGEDBG_ORDERS), o->ts_nsec, o->last_nsec };
+	struct pagedbg_split split = { in, 1ULL << (order % PAGEDBG_ORDERS), o->ts_nsec,
+				       o->last_nsec };
 	u64 key = o->ts_nsec;
 
 	if (TAIL_TIMES) {
@@ -223,7 +233,8 @@ static __always_inline void keep_split(struct pagedbg_header *h, struct pagedbg_
  * The allocation that made room for a page to be moved to is over. Whether it took part: then the
  * move says so.
  */
-static __always_inline bool end_target(struct pagedbg_header *h, struct pagedbg_filter *f, u32 order, u64 pfn)
+static __always_inline bool end_target(struct pagedbg_header *h, struct pagedbg_filter *f,
+				       u32 order, u64 pfn)
 {
 	struct pagedbg_split *s;
 	u64 key, ts_nsec;
@@ -245,8 +256,9 @@ static __always_inline bool end_target(struct pagedbg_header *h, struct pagedbg_
  * @at: the page that has its record; what is copied has not got there yet
  * @whole: is set to whether it was never split before
  */
-static __always_inline bool takes_part(struct pagedbg_header *h, struct pagedbg_filter *f, struct pagedbg_cpu *c, u32 event, u32 order,
-				       u64 pfn, u64 at, struct owner *o, bool *whole)
+static __always_inline bool takes_part(struct pagedbg_header *h, struct pagedbg_filter *f,
+				       struct pagedbg_cpu *c, u32 event, u32 order, u64 pfn, u64 at,
+				       struct owner *o, bool *whole)
 {
 	u64 key = at, hash, size = 1ULL << (order % PAGEDBG_ORDERS);
 	struct pagedbg_split *s = NULL;
@@ -282,13 +294,15 @@ static __always_inline bool takes_part(struct pagedbg_header *h, struct pagedbg_
 		find_time(h, event, order, at, o);
 	hash = pagedbg_hash(o->known ? o->ts_nsec : at);
 	/* A page that is freed out of a block keeps the block's order. */
-	in = hash < f->threshold[(event == PAGEDBG_RESET && o->known ? o->order : order) % PAGEDBG_ORDERS];
+	in = hash <
+	     f->threshold[(event == PAGEDBG_RESET && o->known ? o->order : order) % PAGEDBG_ORDERS];
 	return in || target;
 }
 
 /* Take the next slot of this CPU and fill in what every record has. */
-static __always_inline void record(struct pagedbg_header *h, struct pagedbg_cpu *c, u32 cpu, u32 event, u32 order, u32 new_order, u64 pfn,
-				   u64 other_pfn, struct owner *o, u32 flags)
+static __always_inline void record(struct pagedbg_header *h, struct pagedbg_cpu *c, u32 cpu,
+				   u32 event, u32 order, u32 new_order, u64 pfn, u64 other_pfn,
+				   struct owner *o, u32 flags)
 {
 	u64 nth = count(&c->recorded[event][order % PAGEDBG_ORDERS]);
 	u64 seq = count(&c->head) + 1;
@@ -315,7 +329,9 @@ static __always_inline void record(struct pagedbg_header *h, struct pagedbg_cpu 
 	r->record_order = o->order;
 	r->new_order = new_order;
 	r->reason = o->reason;
-	r->span_nsec = o->last_nsec <= o->ts_nsec ? 0 : o->last_nsec - o->ts_nsec > ~0U ? ~0U : o->last_nsec - o->ts_nsec;
+	r->span_nsec = o->last_nsec <= o->ts_nsec      ? 0 :
+		       o->last_nsec - o->ts_nsec > ~0U ? ~0U :
+							 o->last_nsec - o->ts_nsec;
 	if (event == PAGEDBG_SET && o->known) {
 		/* Who allocates is who the record names. */
 		r->time_nsec = o->ts_nsec;
@@ -335,18 +351,21 @@ static __always_inline void record(struct pagedbg_header *h, struct pagedbg_cpu 
 }
 
 /* Count a set or a reset, and say whether there is any need to look at its page. */
-static __always_inline bool begins(struct pagedbg_header *h, struct pagedbg_filter *f, struct pagedbg_cpu *c, u32 event, u32 order)
+static __always_inline bool begins(struct pagedbg_header *h, struct pagedbg_filter *f,
+				   struct pagedbg_cpu *c, u32 event, u32 order)
 {
 	count(&c->seen[event][order % PAGEDBG_ORDERS]);
 	if (!(f->events & (1 << event)))
 		return event == PAGEDBG_RESET && h->splits;
 	/* A page that is freed may be the last of a larger block that took part. */
-	return f->threshold[order % PAGEDBG_ORDERS] || (event == PAGEDBG_RESET && (order < f->orders || h->splits));
+	return f->threshold[order % PAGEDBG_ORDERS] ||
+	       (event == PAGEDBG_RESET && (order < f->orders || h->splits));
 }
 
 /* An event about a page; a set or a reset has passed begins(). */
-static __always_inline void on_event(struct pagedbg_header *h, struct pagedbg_filter *f, struct pagedbg_cpu *c, u32 cpu, u32 event,
-				     u32 order, u32 new_order, u64 pfn, u64 other_pfn)
+static __always_inline void on_event(struct pagedbg_header *h, struct pagedbg_filter *f,
+				     struct pagedbg_cpu *c, u32 cpu, u32 event, u32 order,
+				     u32 new_order, u64 pfn, u64 other_pfn)
 {
 	/* What is copied is still on record of the page that it comes from alone. */
 	u64 at = event == PAGEDBG_COPY ? other_pfn : pfn;
@@ -378,7 +397,8 @@ static __always_inline void on_event(struct pagedbg_header *h, struct pagedbg_fi
 }
 
 /* read_page_owner() is about no page. */
-static __always_inline void on_read(struct pagedbg_header *h, struct pagedbg_filter *f, struct pagedbg_cpu *c, u32 cpu)
+static __always_inline void on_read(struct pagedbg_header *h, struct pagedbg_filter *f,
+				    struct pagedbg_cpu *c, u32 cpu)
 {
 	struct owner o = {};
 

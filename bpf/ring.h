@@ -13,12 +13,12 @@
 #ifndef PAGEDBG_RING_H
 #define PAGEDBG_RING_H
 
-#define PAGEDBG_MAGIC	0x676264656761705fULL	/* "_pagedbg" */
-#define PAGEDBG_VERSION	2
+#define PAGEDBG_MAGIC	0x676264656761705fULL /* "_pagedbg" */
+#define PAGEDBG_VERSION 2
 
 /* mm/internal.h has no greater order than 20; a power of two can be masked */
-#define PAGEDBG_ORDERS	32
-#define PAGEDBG_COMM	16	/* TASK_COMM_LEN */
+#define PAGEDBG_ORDERS 32
+#define PAGEDBG_COMM   16 /* TASK_COMM_LEN */
 
 enum pagedbg_event {
 	PAGEDBG_SET = 1,
@@ -28,45 +28,45 @@ enum pagedbg_event {
 	PAGEDBG_SET_MIGRATE,
 	PAGEDBG_DUMP,
 	PAGEDBG_READ,
-	PAGEDBG_EVENTS,		/* one more than the last */
+	PAGEDBG_EVENTS, /* one more than the last */
 };
 
 /* page_owner allocated the page itself, for the stack of another allocation that is going on */
-#define PAGEDBG_NESTED		0x01
+#define PAGEDBG_NESTED 0x01
 /* the page's own record could not be read: what comes from it is zero */
-#define PAGEDBG_NO_RECORD	0x02
+#define PAGEDBG_NO_RECORD 0x02
 /*
  * from kmem tracepoints: there is no page_owner, handle is a BPF stack id or ~0, and ts_nsec is
  * CLOCK_MONOTONIC
  */
-#define PAGEDBG_TRACEPOINT	0x04
+#define PAGEDBG_TRACEPOINT 0x04
 
 struct pagedbg_record {
 	__u64 seq;
 	__u64 pfn;
-	__u64 ts_nsec;		/* struct page_owner's: when it was allocated, local_clock() */
-	__u64 time_nsec;	/* when this happened, local_clock(); 0 if only mono_nsec tells */
-	__u64 mono_nsec;	/* CLOCK_MONOTONIC; in one set of 16 and where time_nsec is 0 */
-	__u64 other_pfn;	/* copy: where the page's contents come from */
+	__u64 ts_nsec;	 /* struct page_owner's: when it was allocated, local_clock() */
+	__u64 time_nsec; /* when this happened, local_clock(); 0 if only mono_nsec tells */
+	__u64 mono_nsec; /* CLOCK_MONOTONIC; in one set of 16 and where time_nsec is 0 */
+	__u64 other_pfn; /* copy: where the page's contents come from */
 	__u32 gfp_mask;
-	__u32 handle;		/* depot_stack_handle_t of the allocation */
-	__u32 free_handle;	/* reset: stack of the free, if the back end waits for it; else 0 */
-	__u32 pid;		/* who did it */
+	__u32 handle;	   /* depot_stack_handle_t of the allocation */
+	__u32 free_handle; /* reset: stack of the free, if the back end waits for it; else 0 */
+	__u32 pid;	   /* who did it */
 	__u32 tgid;
-	__u32 owner_pid;	/* who had allocated the page */
+	__u32 owner_pid; /* who had allocated the page */
 	__u32 owner_tgid;
 	__u16 cpu;
-	__u8 event;		/* enum pagedbg_event */
+	__u8 event; /* enum pagedbg_event */
 	__u8 flags;
 	char comm[PAGEDBG_COMM];
 	char owner_comm[PAGEDBG_COMM];
-	__u8 order;		/* set, reset, split: the function's; else the record's */
-	__u8 record_order;	/* the record's, which a page freed out of a block keeps */
-	__u8 new_order;		/* split */
-	__s8 reason;		/* set migrate: enum migrate_reason */
-	/* set, split: how much later than ts_nsec the last page's time is, where each has its own */
+	__u8 order;	   /* set, reset, split: the function's; else the record's */
+	__u8 record_order; /* the record's, which a page freed out of a block keeps */
+	__u8 new_order;	   /* split */
+	__s8 reason;	   /* set migrate: enum migrate_reason */
+	/* set, split: how much later than ts_nsec the last page's time is, if each has its own */
 	__u32 span_nsec;
-	__u64 check;		/* pagedbg_check(), last */
+	__u64 check; /* pagedbg_check(), last */
 };
 
 /*
@@ -74,42 +74,42 @@ struct pagedbg_record {
  * was filtered out.
  */
 struct pagedbg_cpu {
-	__u64 head;		/* number of the newest record */
-	__u64 forgotten;	/* splits that were not remembered: the table was full */
+	__u64 head;	 /* number of the newest record */
+	__u64 forgotten; /* splits that were not remembered: the table was full */
 	__u64 seen[PAGEDBG_EVENTS][PAGEDBG_ORDERS];
 	__u64 recorded[PAGEDBG_EVENTS][PAGEDBG_ORDERS];
 };
 
-#define PAGEDBG_RANGES	16
-#define PAGEDBG_PIDS	8
-#define PAGEDBG_COMMS	8
-#define PAGEDBG_OWN	4
+#define PAGEDBG_RANGES 16
+#define PAGEDBG_PIDS   8
+#define PAGEDBG_COMMS  8
+#define PAGEDBG_OWN    4
 
 struct pagedbg_range {
 	__u64 start;
-	__u64 end;		/* inclusive */
+	__u64 end; /* inclusive */
 };
 
 struct pagedbg_name {
 	__u64 value[2];
-	__u64 mask[2];		/* which bytes of value count */
+	__u64 mask[2]; /* which bytes of value count */
 };
 
 /* All that has to be so for an event to be recorded. */
 struct pagedbg_filter {
 	/* pagedbg_hash(ts_nsec) of the allocation must be below: 0 none, 1 << 32 all */
 	__u64 threshold[PAGEDBG_ORDERS];
-	__u32 events;				/* 1 << enum pagedbg_event */
-	__u32 gfp_mask;				/* all of these bits must be set */
-	__u32 migratetypes;			/* 1 << migratetype that gfp asks for; 0: any */
-	__u32 ranges;				/* numbers of what is used below; 0: any */
+	__u32 events;	    /* 1 << enum pagedbg_event */
+	__u32 gfp_mask;	    /* all of these bits must be set */
+	__u32 migratetypes; /* 1 << migratetype that gfp asks for; 0: any */
+	__u32 ranges;	    /* numbers of what is used below; 0: any */
 	__u32 pids;
 	__u32 comms;
-	__u32 own[PAGEDBG_OWN];			/* tgids whose allocations are left out */
-	__u32 orders;				/* one more than the greatest with a threshold */
-	__u32 more;				/* whether more than threshold, events, own is set */
-	struct pagedbg_range range[PAGEDBG_RANGES];	/* of page frame numbers */
-	struct pagedbg_range pid[PAGEDBG_PIDS];		/* pid or tgid of who allocated */
+	__u32 own[PAGEDBG_OWN]; /* tgids whose allocations are left out */
+	__u32 orders;		/* one more than the greatest with a threshold */
+	__u32 more;		/* whether more than threshold, events, own is set */
+	struct pagedbg_range range[PAGEDBG_RANGES]; /* of page frame numbers */
+	struct pagedbg_range pid[PAGEDBG_PIDS];	    /* pid or tgid of who allocated */
 	struct pagedbg_name comm[PAGEDBG_COMMS];
 };
 
@@ -122,21 +122,21 @@ struct pagedbg_header {
 	__u32 version;
 	__u32 record_size;
 	__u32 cpus;
-	__u32 slots;		/* a CPU's */
+	__u32 slots; /* a CPU's */
 	__u32 active;
 	/* what page_owner files for an allocation of its own; differs from boot to boot */
 	__u32 dummy_handle;
 	/* allocations in the table of splits: while there are none, nobody looks there */
 	__u64 splits;
 	/* BPF, and different in each boot, too: the addresses */
-	__u64 memmap;		/* of struct page 0, */
-	__u64 mem_section;	/* and of the table of memory sections */
+	__u64 memmap;	   /* of struct page 0, */
+	__u64 mem_section; /* and of the table of memory sections */
 	/* The module: all is in one piece of so many bytes, at so many from here. Else 0. */
 	__u64 size;
-	__u64 filters_at;	/* two struct pagedbg_filter, */
-	__u64 cpus_at;		/* a struct pagedbg_cpu for each CPU, one every */
+	__u64 filters_at; /* two struct pagedbg_filter, */
+	__u64 cpus_at;	  /* a struct pagedbg_cpu for each CPU, one every */
 	__u64 cpu_stride;
-	__u64 slots_at;		/* and the rings, one behind the other */
+	__u64 slots_at; /* and the rings, one behind the other */
 };
 
 /*
@@ -159,8 +159,8 @@ static __always_inline __u64 pagedbg_check(const struct pagedbg_record *r)
 {
 	const __u64 *word = (const __u64 *)r;
 
-	return ~(word[0] ^ word[1] ^ word[2] ^ word[3] ^ word[4] ^ word[5] ^ word[6] ^ word[7] ^ word[8] ^ word[9] ^ word[10] ^ word[11] ^
-		 word[12] ^ word[13] ^ word[14]);
+	return ~(word[0] ^ word[1] ^ word[2] ^ word[3] ^ word[4] ^ word[5] ^ word[6] ^ word[7] ^
+		 word[8] ^ word[9] ^ word[10] ^ word[11] ^ word[12] ^ word[13] ^ word[14]);
 }
 
 #endif

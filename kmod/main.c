@@ -13,20 +13,28 @@
 
 static char *orders;
 module_param(orders, charp, 0);
-MODULE_PARM_DESC(orders, "what /proc/page_order begins with: ORDER[:PARTICIPATION],... as in 0:20,4 (default: all of every order)");
+MODULE_PARM_DESC(
+	orders,
+	"what /proc/page_order begins with: ORDER[:PARTICIPATION],... as in 0:20,4 (default: all of every order)");
 
 static char *events = "all";
 module_param(events, charp, 0);
-MODULE_PARM_DESC(events, "what to record: all, none, or some of set,reset,split,copy,migrate,dump,read (default: all)");
+MODULE_PARM_DESC(
+	events,
+	"what to record: all, none, or some of set,reset,split,copy,migrate,dump,read (default: all)");
 
 static unsigned int ring_slots;
 module_param(ring_slots, uint, 0400);
-MODULE_PARM_DESC(ring_slots, "records in the ring of each CPU, 128 bytes each, a power of two (default: 16 MiB for all CPUs)");
+MODULE_PARM_DESC(
+	ring_slots,
+	"records in the ring of each CPU, 128 bytes each, a power of two (default: 16 MiB for all CPUs)");
 
 static unsigned int given;
 static unsigned int layout[sizeof(pagedbg_layout) / sizeof(unsigned int)];
 module_param_array(layout, uint, &given, 0400);
-MODULE_PARM_DESC(layout, "where page_owner's records are: the members of struct pagedbg_layout; pagedbg knows them");
+MODULE_PARM_DESC(
+	layout,
+	"where page_owner's records are: the members of struct pagedbg_layout; pagedbg knows them");
 
 static int get_missed(char *buffer, const struct kernel_param *unused)
 {

@@ -22,7 +22,7 @@ struct pagedbg_layout pagedbg_layout;
 
 #if defined(CONFIG_PAGE_OWNER) && defined(CONFIG_SPARSEMEM)
 
-#define GREATEST_SIZE	512
+#define GREATEST_SIZE 512
 
 static const gfp_t gfp = GFP_KERNEL;
 
@@ -30,13 +30,17 @@ static bool plausible(void)
 {
 	const struct pagedbg_layout *l = &pagedbg_layout;
 
-	if (l->size > GREATEST_SIZE || l->page_ext_size > 2 * GREATEST_SIZE || l->page_ext_size % sizeof(long) ||
-	    l->offset % sizeof(long) || l->offset > l->page_ext_size || l->size > l->page_ext_size - l->offset)
+	if (l->size > GREATEST_SIZE || l->page_ext_size > 2 * GREATEST_SIZE ||
+	    l->page_ext_size % sizeof(long) || l->offset % sizeof(long) ||
+	    l->offset > l->page_ext_size || l->size > l->page_ext_size - l->offset)
 		return false;
-#define FITS(member, type) (!(l->member % __alignof__(type)) && l->member <= l->size && sizeof(type) <= l->size - l->member)
-	return FITS(order, u16) && FITS(last_migrate_reason, s16) && FITS(gfp_mask, gfp_t) && FITS(handle, u32) &&
-	       FITS(ts_nsec, u64) && FITS(pid, pid_t) && FITS(tgid, pid_t) &&
-	       l->pid != l->tgid && l->handle != l->gfp_mask && l->handle != l->pid && l->handle != l->tgid &&
+#define FITS(member, type)                                           \
+	(!(l->member % __alignof__(type)) && l->member <= l->size && \
+	 sizeof(type) <= l->size - l->member)
+	return FITS(order, u16) && FITS(last_migrate_reason, s16) && FITS(gfp_mask, gfp_t) &&
+	       FITS(handle, u32) && FITS(ts_nsec, u64) && FITS(pid, pid_t) && FITS(tgid, pid_t) &&
+	       l->pid != l->tgid && l->handle != l->gfp_mask && l->handle != l->pid &&
+	       l->handle != l->tgid &&
 	       (l->handle < l->comm || l->handle >= l->comm + TASK_COMM_LEN) &&
 	       l->comm <= l->size && TASK_COMM_LEN <= l->size - l->comm && l->tail_times <= 1;
 #undef FITS
@@ -44,16 +48,17 @@ static bool plausible(void)
 
 /* What is written down of a page that was not migrated yet. */
 #ifdef HAVE_MR_NEVER
-#define NEVER_MIGRATED	MR_NEVER
+#define NEVER_MIGRATED MR_NEVER
 #else
-#define NEVER_MIGRATED	-1
+#define NEVER_MIGRATED -1
 #endif
 
 /*
  * Whether what is on record of a page is what was just done; its handle goes to *handle, its time
  * to *ts_nsec.
  */
-static bool recorded(const struct page *page, unsigned int order, u64 before, u64 after, u32 *handle, u64 *ts_nsec)
+static bool recorded(const struct page *page, unsigned int order, u64 before, u64 after,
+		     u32 *handle, u64 *ts_nsec)
 {
 	const struct pagedbg_layout *l = &pagedbg_layout;
 	char raw[GREATEST_SIZE];
@@ -65,10 +70,11 @@ static bool recorded(const struct page *page, unsigned int order, u64 before, u6
 	memcpy(ts_nsec, raw + l->ts_nsec, sizeof(*ts_nsec));
 	memcpy(handle, raw + l->handle, sizeof(*handle));
 #define IS(member, type, value) (*(type *)(raw + l->member) == (type)(value))
-	return IS(order, u16, order) && IS(last_migrate_reason, s16, NEVER_MIGRATED) && (*(gfp_t *)(raw + l->gfp_mask) & gfp) == gfp &&
-	       IS(pid, pid_t, current->pid) && IS(tgid, pid_t, current->tgid) &&
-	       !strncmp(raw + l->comm, current->comm, TASK_COMM_LEN) &&
-	       *ts_nsec >= before && *ts_nsec <= after;
+	return IS(order, u16, order) && IS(last_migrate_reason, s16, NEVER_MIGRATED) &&
+	       (*(gfp_t *)(raw + l->gfp_mask) & gfp) == gfp && IS(pid, pid_t, current->pid) &&
+	       IS(tgid, pid_t, current->tgid) &&
+	       !strncmp(raw + l->comm, current->comm, TASK_COMM_LEN) && *ts_nsec >= before &&
+	       *ts_nsec <= after;
 #undef IS
 }
 
@@ -81,14 +87,14 @@ static bool recorded(const struct page *page, unsigned int order, u64 before, u6
  * module frees them, all by one call: when it is tried again, the stacks of the last free are the
  * same.
  */
-#define BLOCKS	8
+#define BLOCKS	 8
 #define ORDER(i) (1 + (i) / 4)
 
 /*
  * A block may have come by a slower way, and then has another stack: so many times it is tried
  * again.
  */
-#define TRIES	10
+#define TRIES 10
 
 static noinline struct page *allocate(unsigned int order)
 {
@@ -104,8 +110,13 @@ static bool times_differ(const struct page *page, unsigned int order)
 {
 	u64 first, last;
 
-	if (copy_from_kernel_nofault(&first, pagedbg_owner_of(page_to_pfn(page)) + pagedbg_layout.ts_nsec, sizeof(first)) ||
-	    copy_from_kernel_nofault(&last, pagedbg_owner_of(page_to_pfn(page) + (1 << order) - 1) + pagedbg_layout.ts_nsec, sizeof(last)))
+	if (copy_from_kernel_nofault(&first,
+				     pagedbg_owner_of(page_to_pfn(page)) + pagedbg_layout.ts_nsec,
+				     sizeof(first)) ||
+	    copy_from_kernel_nofault(&last,
+				     pagedbg_owner_of(page_to_pfn(page) + (1 << order) - 1) +
+					     pagedbg_layout.ts_nsec,
+				     sizeof(last)))
 		return false;
 	return first != last;
 }
@@ -126,7 +137,9 @@ static long find_own_pages(void *pages)
 		if (!page[i])
 			continue;
 		allocated++;
-		found += recorded(page[i], ORDER(i), before, local_clock(), &handle[i], &ts_nsec[i]) && handle[i];
+		found += recorded(page[i], ORDER(i), before, local_clock(), &handle[i],
+				  &ts_nsec[i]) &&
+			 handle[i];
 		differ += times_differ(page[i], ORDER(i));
 	}
 	if (allocated < BLOCKS)

@@ -26,12 +26,12 @@
 #include "pagedbg.h"
 
 /* mm/internal.h and hugetlb know no greater one. */
-#define GREATEST_ORDER	20
+#define GREATEST_ORDER 20
 
 /* Participation is kept in millionths of a per cent. */
-#define DECIMALS	6
-#define PER_CENT	1000000U
-#define ALL		(100 * PER_CENT)
+#define DECIMALS 6
+#define PER_CENT 1000000U
+#define ALL	 (100 * PER_CENT)
 
 /* clang-format off */
 static const char *const event_names[PAGEDBG_EVENTS] = {
@@ -102,8 +102,8 @@ int pagedbg_set_filter(struct pagedbg_filter *filter)
 {
 	u32 order;
 
-	if (filter->ranges > PAGEDBG_RANGES || filter->pids > PAGEDBG_PIDS || filter->comms > PAGEDBG_COMMS ||
-	    filter->events >> PAGEDBG_EVENTS)
+	if (filter->ranges > PAGEDBG_RANGES || filter->pids > PAGEDBG_PIDS ||
+	    filter->comms > PAGEDBG_COMMS || filter->events >> PAGEDBG_EVENTS)
 		return -EINVAL;
 	for (order = 0; order < PAGEDBG_ORDERS; order++)
 		if (filter->threshold[order] > 1ULL << 32)

@@ -16,9 +16,9 @@
 
 /* Offsets are in bytes; the module is told them in this order (parameter layout). */
 struct pagedbg_layout {
-	unsigned int page_ext_size;	/* of a page, from page_ext.c */
-	unsigned int offset;		/* of struct page_owner in it: page_owner_ops.offset */
-	unsigned int size;		/* of struct page_owner, and offsets of its members: */
+	unsigned int page_ext_size; /* of a page, from page_ext.c */
+	unsigned int offset;	    /* of struct page_owner in it: page_owner_ops.offset */
+	unsigned int size;	    /* of struct page_owner, and offsets of its members: */
 	unsigned int order;
 	unsigned int last_migrate_reason;
 	unsigned int gfp_mask;
@@ -27,8 +27,8 @@ struct pagedbg_layout {
 	unsigned int comm;
 	unsigned int pid;
 	unsigned int tgid;
-	unsigned int tail_times;	/* 1 if each page of a block has a ts_nsec of its own */
-	unsigned int dummy_handle;	/* what page_owner files for an allocation of its own */
+	unsigned int tail_times;   /* 1 if each page of a block has a ts_nsec of its own */
+	unsigned int dummy_handle; /* what page_owner files for an allocation of its own */
 };
 
 extern struct pagedbg_layout pagedbg_layout;
@@ -59,13 +59,13 @@ static inline void *pagedbg_owner_of(unsigned long pfn)
 
 /* ---- rings.c: the memory that user space maps ---- */
 
-extern struct pagedbg_header *pagedbg_rings;	/* what ring.h says, at the offsets in it */
-extern struct pagedbg_filter *pagedbg_filters;	/* two */
+extern struct pagedbg_header *pagedbg_rings;   /* what ring.h says, at the offsets in it */
+extern struct pagedbg_filter *pagedbg_filters; /* two */
 extern struct pagedbg_record *pagedbg_slots;
 extern void *pagedbg_cpus;
 
 /* Counters of one CPU share no cache line with another's. */
-#define PAGEDBG_CPU_STRIDE	ALIGN(sizeof(struct pagedbg_cpu), 64)
+#define PAGEDBG_CPU_STRIDE ALIGN(sizeof(struct pagedbg_cpu), 64)
 
 static inline struct pagedbg_cpu *pagedbg_counters(unsigned int cpu)
 {

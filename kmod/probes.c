@@ -17,12 +17,12 @@
 
 #include "pagedbg.h"
 
-#define TAIL_TIMES	pagedbg_layout.tail_times
+#define TAIL_TIMES pagedbg_layout.tail_times
 #define KEEP_LOOP
-#define local_nsec()	local_clock()
-#define mono_nsec()	ktime_get_mono_fast_ns()
+#define local_nsec() local_clock()
+#define mono_nsec()  ktime_get_mono_fast_ns()
 /* With the reads of user space: first of a record, then of its check again. */
-#define write_barrier()	smp_wmb()
+#define write_barrier() smp_wmb()
 
 static __always_inline u64 count(u64 *counter)
 {
@@ -84,10 +84,10 @@ static __always_inline void describe_current(u32 *pid, u32 *tgid, char *comm)
  * nothing has to be moved and nobody waits. A place is taken by its key, first TAKEN while it is
  * filled in.
  */
-#define SPLITS	4096
-#define WINDOW	16
-#define FREE	0ULL
-#define TAKEN	(~0ULL)
+#define SPLITS 4096
+#define WINDOW 16
+#define FREE   0ULL
+#define TAKEN  (~0ULL)
 
 static struct {
 	u64 key;
@@ -120,7 +120,8 @@ static __always_inline bool add_split(u64 *key, struct pagedbg_split *split)
 	if (*key == FREE || *key == TAKEN || find_split(key))
 		return false;
 	for (i = at; i < at + WINDOW; i++) {
-		if (READ_ONCE(splits[i].key) != FREE || cmpxchg(&splits[i].key, FREE, TAKEN) != FREE)
+		if (READ_ONCE(splits[i].key) != FREE ||
+		    cmpxchg(&splits[i].key, FREE, TAKEN) != FREE)
 			continue;
 		splits[i].split = *split;
 		/* With find_split() */
@@ -148,7 +149,7 @@ static __always_inline bool drop_split(u64 *key)
  */
 
 #ifdef CONFIG_HAVE_FUNCTION_ARG_ACCESS_API
-#define argument(regs, n)	regs_get_kernel_argument(regs, n)
+#define argument(regs, n) regs_get_kernel_argument(regs, n)
 #else
 #error "it is not known how this architecture passes arguments"
 #endif
@@ -160,7 +161,7 @@ static __always_inline struct here here(void)
 	/* With activate() of page_order.c */
 	u32 active = smp_load_acquire(&h->active);
 
-	return (struct here) { h, &pagedbg_filters[active], pagedbg_counters(cpu), cpu };
+	return (struct here){ h, &pagedbg_filters[active], pagedbg_counters(cpu), cpu };
 }
 
 /* What a function was called with, until it returns. */
@@ -195,34 +196,36 @@ static int keep_arguments(struct kretprobe_instance *instance, struct pt_regs *r
 }
 NOKPROBE_SYMBOL(keep_arguments);
 
-static __always_inline void on_page(u32 event, unsigned long page, u32 order, u32 new_order, unsigned long other)
+static __always_inline void on_page(u32 event, unsigned long page, u32 order, u32 new_order,
+				    unsigned long other)
 {
 	struct here at;
 
 	preempt_disable_notrace();
 	at = here();
 	if (event != PAGEDBG_RESET || begins(at.h, at.f, at.c, event, order))
-		on_event(at.h, at.f, at.c, at.cpu, event, order, new_order, page_to_pfn((struct page *)page),
+		on_event(at.h, at.f, at.c, at.cpu, event, order, new_order,
+			 page_to_pfn((struct page *)page),
 			 other ? page_to_pfn((struct page *)other) : 0);
 	preempt_enable_notrace();
 }
 
-#define AT_RETURN(name, ...)								\
-static int name##_return(struct kretprobe_instance *instance, struct pt_regs *regs)	\
-{											\
-	struct call *call = (void *)instance->data;					\
-											\
-	on_page(__VA_ARGS__);								\
-	return 0;									\
-}											\
-NOKPROBE_SYMBOL(name##_return)
+#define AT_RETURN(name, ...)                                                                \
+	static int name##_return(struct kretprobe_instance *instance, struct pt_regs *regs) \
+	{                                                                                   \
+		struct call *call = (void *)instance->data;                                 \
+                                                                                            \
+		on_page(__VA_ARGS__);                                                       \
+		return 0;                                                                   \
+	}                                                                                   \
+	NOKPROBE_SYMBOL(name##_return)
 
 #ifdef SPLIT_HAS_ORDERS
-#define OLD_ORDER	call->arg[1]
-#define NEW_ORDER	call->arg[2]
+#define OLD_ORDER call->arg[1]
+#define NEW_ORDER call->arg[2]
 #else
-#define OLD_ORDER	ilog2((u32)call->arg[1] ?: 1)	/* a number of pages, a power of two */
-#define NEW_ORDER	0
+#define OLD_ORDER ilog2((u32)call->arg[1] ?: 1) /* a number of pages, a power of two */
+#define NEW_ORDER 0
 #endif
 
 AT_RETURN(set, PAGEDBG_SET, call->arg[0], call->arg[1], 0, 0);
@@ -266,21 +269,24 @@ NOKPROBE_SYMBOL(read_entry);
 /* ---- the hooks ---- */
 
 /* So many tasks may be in the function at once, asleep for memory, before one is missed. */
-#define MAXACTIVE(cpus)	(64 + 4 * (cpus))
+#define MAXACTIVE(cpus) (64 + 4 * (cpus))
 
 static struct hook {
 	const char *event;
-	const char *names[2];		/* the newest first */
-	struct kretprobe at_return;	/* or, without a handler, */
+	const char *names[2];	    /* the newest first */
+	struct kretprobe at_return; /* or, without a handler, */
 	struct kprobe at_entry;
-	const char *name;		/* where it is, if it is */
+	const char *name; /* where it is, if it is */
 } hooks[] = {
 	/* Frees first: of no allocation that was seen may the free be missed. */
 	{ "reset", { "__reset_page_owner" }, .at_entry.pre_handler = reset_entry },
-	{ "split", { "__split_page_owner" }, { .handler = split_return, .entry_handler = keep_arguments } },
+	{ "split",
+	  { "__split_page_owner" },
+	  { .handler = split_return, .entry_handler = keep_arguments } },
 	{ "copy", { "__folio_copy_owner" }, .at_entry.pre_handler = copy_entry },
-	{ "migrate", { "__folio_set_owner_migrate_reason", "__set_page_owner_migrate_reason" },
-		{ .handler = set_migrate_return, .entry_handler = keep_arguments } },
+	{ "migrate",
+	  { "__folio_set_owner_migrate_reason", "__set_page_owner_migrate_reason" },
+	  { .handler = set_migrate_return, .entry_handler = keep_arguments } },
 	{ "dump", { "__dump_page_owner" }, .at_entry.pre_handler = dump_entry },
 	{ "read", { "read_page_owner" }, .at_entry.pre_handler = read_entry },
 	{ "set", { "__set_page_owner" }, { .handler = set_return, .entry_handler = set_entry } },
@@ -314,12 +320,14 @@ int pagedbg_register_probes(void)
 		}
 		if (!error)
 			continue;
-		if (error == -ENOMEM || !strcmp(hook->event, "set") || !strcmp(hook->event, "reset")) {
+		if (error == -ENOMEM || !strcmp(hook->event, "set") ||
+		    !strcmp(hook->event, "reset")) {
 			pr_err("%s: no probe (%d)\n", hook->names[0], error);
 			pagedbg_unregister_probes();
 			return error;
 		}
-		pr_notice("%s: no probe (%d), %s events are left out\n", hook->names[0], error, hook->event);
+		pr_notice("%s: no probe (%d), %s events are left out\n", hook->names[0], error,
+			  hook->event);
 	}
 	return 0;
 }
@@ -357,7 +365,8 @@ unsigned long pagedbg_missed(void)
 	struct hook *hook;
 
 	for (hook = hooks; hook < hooks + ARRAY_SIZE(hooks); hook++)
-		missed += hook->at_entry.nmissed + hook->at_return.nmissed + hook->at_return.kp.nmissed;
+		missed += hook->at_entry.nmissed + hook->at_return.nmissed +
+			  hook->at_return.kp.nmissed;
 	return missed;
 }
 
@@ -369,6 +378,7 @@ int pagedbg_functions(char *buffer)
 
 	for (hook = hooks; hook < hooks + ARRAY_SIZE(hooks); hook++)
 		if (hook->name)
-			at += scnprintf(buffer + at, PAGE_SIZE - at, "%s %s\n", hook->event, hook->name);
+			at += scnprintf(buffer + at, PAGE_SIZE - at, "%s %s\n", hook->event,
+					hook->name);
 	return at;
 }

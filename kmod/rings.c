@@ -19,12 +19,12 @@
 #include "pagedbg.h"
 
 /* What the rings of all CPUs take together, unless slots are asked for. */
-#define RING_MEMORY	(16 << 20)
-#define FEWEST_SLOTS	64
-#define MOST_SLOTS	(1 << 20)
+#define RING_MEMORY  (16 << 20)
+#define FEWEST_SLOTS 64
+#define MOST_SLOTS   (1 << 20)
 
 /* Of the machine's memory, the rings take no more than this part. */
-#define MEMORY_PARTS	16
+#define MEMORY_PARTS 16
 
 struct pagedbg_header *pagedbg_rings;
 struct pagedbg_filter *pagedbg_filters;
@@ -34,7 +34,8 @@ void *pagedbg_cpus;
 /* How many records of each CPU fit into so much memory, a power of two. */
 static unsigned long slots_in(u64 memory)
 {
-	return rounddown_pow_of_two(max(div_u64(memory, nr_cpu_ids * sizeof(*pagedbg_slots)), 1ULL));
+	return rounddown_pow_of_two(
+		max(div_u64(memory, nr_cpu_ids * sizeof(*pagedbg_slots)), 1ULL));
 }
 
 /**
@@ -50,28 +51,33 @@ int pagedbg_make_rings(unsigned int slots)
 	size_t size;
 
 	if (!slots)
-		slots = min(clamp(slots_in(RING_MEMORY), 256UL, 16384UL), max(most, (unsigned long)FEWEST_SLOTS));
+		slots = min(clamp(slots_in(RING_MEMORY), 256UL, 16384UL),
+			    max(most, (unsigned long)FEWEST_SLOTS));
 	if (!is_power_of_2(slots) || slots < FEWEST_SLOTS || slots > MOST_SLOTS) {
-		pr_err("ring_slots= has to be a power of two from %u to %u\n", FEWEST_SLOTS, MOST_SLOTS);
+		pr_err("ring_slots= has to be a power of two from %u to %u\n", FEWEST_SLOTS,
+		       MOST_SLOTS);
 		return -EINVAL;
 	}
 	if (slots > most) {
-		pr_err("ring_slots=%u for %u CPUs would take more than a sixteenth of this machine's memory: %lu at most\n", slots, nr_cpu_ids, most);
+		pr_err("ring_slots=%u for %u CPUs would take more than a sixteenth of this machine's memory: %lu at most\n",
+		       slots, nr_cpu_ids, most);
 		return -EINVAL;
 	}
 	size = PAGE_ALIGN(slots_at + (size_t)nr_cpu_ids * slots * sizeof(*pagedbg_slots));
 	/*
 	 * Rather none than that anything is killed for it. vmalloc_user() would not take the flags.
 	 */
-	pagedbg_rings = __vmalloc(size, GFP_KERNEL | __GFP_ZERO | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
+	pagedbg_rings =
+		__vmalloc(size, GFP_KERNEL | __GFP_ZERO | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
 	if (!pagedbg_rings) {
-		pr_err("there is no memory for rings of %zu KiB: give fewer ring_slots=\n", size >> 10);
+		pr_err("there is no memory for rings of %zu KiB: give fewer ring_slots=\n",
+		       size >> 10);
 		return -ENOMEM;
 	}
 	pagedbg_filters = (void *)pagedbg_rings + filters_at;
 	pagedbg_cpus = (void *)pagedbg_rings + cpus_at;
 	pagedbg_slots = (void *)pagedbg_rings + slots_at;
-	*pagedbg_rings = (struct pagedbg_header) {
+	*pagedbg_rings = (struct pagedbg_header){
 		.version = PAGEDBG_VERSION,
 		.record_size = sizeof(*pagedbg_slots),
 		.cpus = nr_cpu_ids,
@@ -117,7 +123,8 @@ static int device_mmap(struct file *file, struct vm_area_struct *vma)
 #endif
 	for (i = 0; i < vma_pages(vma) && !error; i++)
 		error = vm_insert_page(vma, vma->vm_start + i * PAGE_SIZE,
-				       vmalloc_to_page((void *)pagedbg_rings + ((vma->vm_pgoff + i) << PAGE_SHIFT)));
+				       vmalloc_to_page((void *)pagedbg_rings +
+						       ((vma->vm_pgoff + i) << PAGE_SHIFT)));
 	return error;
 }
 

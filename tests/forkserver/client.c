@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #define SOCKET "socket"
-#define MOST (4 << 20)
+#define MOST   (4 << 20)
 
 extern char **environ;
 
@@ -69,7 +69,10 @@ static void send_descriptors(int fd, char *byte)
 	} control = { 0 };
 	struct iovec data = { byte, 1 };
 	struct msghdr message = {
-		.msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control.space),
+		.msg_iov = &data,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control.space),
 	};
 	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
 

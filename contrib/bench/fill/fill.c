@@ -27,15 +27,15 @@ static DEFINE_MUTEX(fill_lock);
  * Six levels of two functions each are 64 paths of one length. noipa keeps the compiler from making
  * one function of the two.
  */
-#define FILL_LEVEL(name, next)								\
-static __attribute__((noipa)) struct page *name##_0(unsigned int path)			\
-{											\
-	return path & 1 ? next##_1(path >> 1) : next##_0(path >> 1);			\
-}											\
-static __attribute__((noipa)) struct page *name##_1(unsigned int path)			\
-{											\
-	return path & 1 ? next##_1(path >> 1) : next##_0(path >> 1);			\
-}
+#define FILL_LEVEL(name, next)                                                 \
+	static __attribute__((noipa)) struct page *name##_0(unsigned int path) \
+	{                                                                      \
+		return path & 1 ? next##_1(path >> 1) : next##_0(path >> 1);   \
+	}                                                                      \
+	static __attribute__((noipa)) struct page *name##_1(unsigned int path) \
+	{                                                                      \
+		return path & 1 ? next##_1(path >> 1) : next##_0(path >> 1);   \
+	}
 
 static __attribute__((noipa)) struct page *fill_leaf_0(unsigned int path)
 {

@@ -19,7 +19,8 @@ static int set_page_owner_pre(struct kprobe *probe, struct pt_regs *regs)
 	return 0;
 }
 
-static struct kprobe probe = { .symbol_name = "__set_page_owner", .pre_handler = set_page_owner_pre };
+static struct kprobe probe = { .symbol_name = "__set_page_owner",
+			       .pre_handler = set_page_owner_pre };
 
 static int __init printk_init(void)
 {

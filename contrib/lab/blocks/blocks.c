@@ -19,7 +19,7 @@ struct block {
 	struct page *(*alloc)(unsigned int order);
 	void (*free)(struct page *page, unsigned int order);
 	unsigned int order;
-	unsigned int pages;	/* still allocated once alloc() has returned */
+	unsigned int pages; /* still allocated once alloc() has returned */
 	struct page *page;
 };
 
@@ -166,7 +166,8 @@ static int blocks_show(struct seq_file *m, void *v)
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(blocks); i++)
-		seq_printf(m, "%s %u %lu %u\n", blocks[i].name, blocks[i].order, page_to_pfn(blocks[i].page), blocks[i].pages);
+		seq_printf(m, "%s %u %lu %u\n", blocks[i].name, blocks[i].order,
+			   page_to_pfn(blocks[i].page), blocks[i].pages);
 	return 0;
 }
 
@@ -189,7 +190,8 @@ static int __init blocks_init(void)
 		b->page = b->alloc(b->order);
 		if (!b->page)
 			goto free;
-		pr_info("%s order %u pfn %lu pages %u\n", b->name, b->order, page_to_pfn(b->page), b->pages);
+		pr_info("%s order %u pfn %lu pages %u\n", b->name, b->order, page_to_pfn(b->page),
+			b->pages);
 	}
 	if (!proc_create_single(KBUILD_MODNAME, 0444, NULL, blocks_show))
 		goto free;

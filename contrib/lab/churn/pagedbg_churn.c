@@ -33,8 +33,8 @@
 #include <linux/timex.h>
 #include <linux/uaccess.h>
 
-#define CHURN_ORDERS	11
-#define CHURN_ROUNDS	7
+#define CHURN_ORDERS 11
+#define CHURN_ROUNDS 7
 
 /*
  * Linked by lru, with the order in private: to remember a block takes no memory, whose allocation
@@ -44,7 +44,7 @@ static LIST_HEAD(churn_blocks);
 static unsigned int churn_held, churn_whole;
 static DEFINE_MUTEX(churn_lock);
 
-#define CHURN_SPLIT	(1UL << 8)
+#define CHURN_SPLIT (1UL << 8)
 
 static struct {
 	pid_t pid;
@@ -148,7 +148,8 @@ static noinline int pagedbg_churn_dump(unsigned int unused_order, unsigned int u
 static noinline int pagedbg_churn_pairs(unsigned int order, unsigned int count)
 {
 	while (count--) {
-		struct page *page = fatal_signal_pending(current) ? NULL : alloc_pages(GFP_KERNEL, order);
+		struct page *page = fatal_signal_pending(current) ? NULL :
+								    alloc_pages(GFP_KERNEL, order);
 
 		if (!page)
 			return -ENOMEM;
@@ -292,9 +293,11 @@ static int churn_show(struct seq_file *m, void *v)
 	if (err)
 		return err;
 	seq_printf(m, "# %d %s\n", churn_writer.pid, churn_writer.comm);
-	seq_printf(m, "# %u %u %llu\n", churn_timing.order, churn_timing.count, churn_timing.cycles);
+	seq_printf(m, "# %u %u %llu\n", churn_timing.order, churn_timing.count,
+		   churn_timing.cycles);
 	list_for_each_entry(page, &churn_blocks, lru)
-		seq_printf(m, "%lu %u %d\n", page_to_pfn(page), churn_order(page), churn_is_split(page));
+		seq_printf(m, "%lu %u %d\n", page_to_pfn(page), churn_order(page),
+			   churn_is_split(page));
 	mutex_unlock(&churn_lock);
 	return 0;
 }
@@ -326,4 +329,5 @@ static void __exit churn_exit(void)
 module_init(churn_init);
 module_exit(churn_exit);
 MODULE_LICENSE("GPL");
-MODULE_DESCRIPTION("Blocks of pages that come and go on demand, for the tests and benchmarks of pagedbg");
+MODULE_DESCRIPTION(
+	"Blocks of pages that come and go on demand, for the tests and benchmarks of pagedbg");

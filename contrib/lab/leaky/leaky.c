@@ -23,9 +23,9 @@
 #include <linux/string.h>
 #include <linux/uaccess.h>
 
-#define LEAKY_ORDER	4
-#define LEAKY_PAGES	(1 << LEAKY_ORDER)
-#define LEAKY_QUEUE	8
+#define LEAKY_ORDER 4
+#define LEAKY_PAGES (1 << LEAKY_ORDER)
+#define LEAKY_QUEUE 8
 
 static DEFINE_MUTEX(leaky_lock);
 

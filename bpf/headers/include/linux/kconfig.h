@@ -3,5 +3,5 @@
 #ifndef PAGEDBG_LINUX_KCONFIG_H
 #define PAGEDBG_LINUX_KCONFIG_H
 #define CONFIG_BPF_SYSCALL 1
-#define CONFIG_64BIT 1
+#define CONFIG_64BIT	   1
 #endif

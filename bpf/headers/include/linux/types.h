@@ -31,7 +31,7 @@ typedef unsigned long size_t, uintptr_t;
 typedef _Bool bool;
 enum { false, true };
 
-#define NULL ((void *)0)
+#define NULL		((void *)0)
 #define __always_inline inline __attribute__((always_inline))
 
 #endif

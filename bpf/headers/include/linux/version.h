@@ -6,5 +6,5 @@
 #ifndef PAGEDBG_LINUX_VERSION_H
 #define PAGEDBG_LINUX_VERSION_H
 #define KERNEL_VERSION(a, b, c) (((a) << 16) + ((b) << 8) + (c))
-#define LINUX_VERSION_CODE KERNEL_VERSION(6, 1, 0)
+#define LINUX_VERSION_CODE	KERNEL_VERSION(6, 1, 0)
 #endif
