@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pagedbg.errors import PagedbgError
-from pagedbg.schema.event_filter import EVERYTHING, EventFilter
 
 if TYPE_CHECKING:
     import duckdb
@@ -19,11 +18,19 @@ if TYPE_CHECKING:
     from pagedbg.capture.directory import Capture
     from pagedbg.capture.recording.recording import Recording
     from pagedbg.capture.recovery.recovered_rings import RecoveredRecorder
+    from pagedbg.schema.event_filter import EventFilter
     from pagedbg.target.target import Target
 
 _CONFIG_KEY = "pagedbg.session"
 
 FORMATS = ("text", "json", "jsonl", "csv", "tsv")
+
+
+def _everything() -> EventFilter:
+    # Imports NumPy, for which --help does not wait.
+    from pagedbg.schema.event_filter import EVERYTHING
+
+    return EVERYTHING
 
 
 @dataclasses.dataclass
@@ -40,7 +47,7 @@ class Session:
     target: Target
     format: str = "text"
     pager: bool = True
-    filter: EventFilter = EVERYTHING
+    filter: EventFilter = dataclasses.field(default_factory=_everything)
     recording: Recording | None = None
     capture: Capture | None = None
     recovered: Capture | None = None
