@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from pagedbg.analysis.correlation import Correlation, correlate
 from pagedbg.analysis.grouping import group
+from pagedbg.analysis.selection import Selection
 from pagedbg.errors import UsageError
 from pagedbg.schema.allocation import CONTRADICTIONS, STATES
+from pagedbg.schema.batch import Records
 from pagedbg.schema.relations import ALLOCATION_SUMS, ALLOCATIONS, LIFETIMES
 from pagedbg.schema.table import Column, Row, Table
 from pagedbg.session import Session
@@ -31,9 +33,11 @@ from pagedbg.shell.table_options import (
     without,
 )
 from pagedbg.sources.allocation_keys import KEYS, AllocationKey
-from pagedbg.sources.capture_dump_names import ChainedNames
-from pagedbg.sources.capture_names import Captured, need_capture, what_is_missing
-from pagedbg.sources.capture_selection import CaptureSelection
+from pagedbg.sources.capture_names import (
+    names_by_kernel,
+    need_capture,
+    what_is_missing,
+)
 from pagedbg.sources.comparison import comparison, evidence_of
 
 _HELD = ("live", "migrated", "split")
@@ -130,16 +134,17 @@ class _Query:
     def __init__(self, session: Session, args: argparse.Namespace) -> None:
         self._args = args
         capture = need_capture(session)
-        self._names = ChainedNames(session, Captured(session, capture))
         self._page_size = capture.page_size
-        against = comparison(session, self._names.captured)
+        against = comparison(session, capture)
+        self._names = names_by_kernel(session, capture)
+        chosen = Selection(args, self._names)
         events = capture.events()
         evidence, said = evidence_of(capture, events, against.current)
         found = correlate(
             events,
             against.pages,
             evidence,
-            CaptureSelection(args, self._names.captured, self._names),
+            lambda rows: chosen(Records(rows)),
         )
         self._notes = [
             _counted(found),
@@ -208,7 +213,7 @@ class _Query:
             yield list(sort_rows(best, index, descending, top))
 
     def _draw(self, rows: NDArray[Any]) -> Iterator[tuple[Any, ...]]:
-        names, captured = self._names, self._names.captured
+        names = self._names
         column = {
             name: rows[name].tolist()
             for name in rows.dtype.names or ()
@@ -219,7 +224,7 @@ class _Query:
             for name in ("freed_ns", "free_pid", "now_pfn", "reused_pid")
         }
         comms = {
-            name: list(map(captured.comm, rows[name]))
+            name: list(map(names.comm, rows[name]))
             for name in ("comm", "free_comm", "reused_comm")
         }
         for i, (pfn, order, mask, ts, handle, freed) in enumerate(
@@ -236,8 +241,8 @@ class _Query:
                 pfn,
                 order,
                 1 << order,
-                captured.gfp(mask),
-                captured.migratetype(mask),
+                names.gfp(mask),
+                names.migratetype(mask),
                 column["pid"][i],
                 column["tgid"][i],
                 comms["comm"][i],

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from pagedbg.analysis.grouping import Tally, summarize
+from pagedbg.analysis.selection import Selection
+from pagedbg.capture.directory import Capture
 from pagedbg.errors import UsageError
 from pagedbg.mm.page_owner_blocks import for_each_block
 from pagedbg.schema.blocks import Blocks
@@ -19,7 +21,7 @@ from pagedbg.schema.relations import BLOCK_SUMS, BLOCKS
 from pagedbg.schema.table import Row, Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
-from pagedbg.shell.filter_options import FILTERS, Selection
+from pagedbg.shell.filter_options import FILTERS
 from pagedbg.shell.needs import require
 from pagedbg.shell.option_values import values
 from pagedbg.shell.table_options import (
@@ -35,8 +37,9 @@ from pagedbg.shell.table_options import (
 )
 from pagedbg.sources.block_keys import KEYS, BlockKey
 from pagedbg.sources.capabilities import capabilities_of
-from pagedbg.sources.capture_blocks import CaptureLookup, capture_blocks
-from pagedbg.sources.kernel_names import Lookup
+from pagedbg.sources.capture_blocks import CaptureStackNames, capture_blocks
+from pagedbg.sources.capture_names import what_is_missing
+from pagedbg.sources.kernel_names import KernelNames
 
 _STATES = {"allocated": (ALLOCATED,), "freed": (FREED,), "any": (ALLOCATED, FREED)}
 _STATE_NAMES = {ALLOCATED: "allocated", FREED: "freed"}
@@ -121,15 +124,10 @@ def owners(session: Session, args: argparse.Namespace) -> Table:
             raise UsageError(
                 "--state: page_owner is off, and a capture has only what is allocated"
             )
-        query = _Query(
-            args,
-            CaptureLookup(session, capture),
-            lambda: session.db,
-            capture_blocks(capture),
-        )
+        query = _Query(session, args, capture)
     else:
         require(session, "page_owner")
-        query = _Query(args, Lookup(session), lambda: session.db)
+        query = _Query(session, args)
     if args.by:
         refuse_no_stack(args)
         return query.sums()
@@ -144,27 +142,30 @@ class _Query:
 
     def __init__(
         self,
+        session: Session,
         args: argparse.Namespace,
-        lookup: Lookup,
-        db: Callable[[], Any],
-        captured: Blocks | None = None,
+        capture: Capture | None = None,
     ) -> None:
-        """:param captured: blocks to take in place of those on record"""
+        """:param capture: whose allocations to take in place of blocks on record"""
+        self._session = session
         self._args = args
-        self._captured = captured
-        self._lookup = lookup
-        self._db = db
-        self._selection = Selection(args, lookup)
-        self._notes: list[str] = list(lookup.target.notes)
+        self._notes: list[str] = list(session.target.notes)
         self._unread = self._damaged = 0
-        if captured is not None:
+        self._names: KernelNames
+        self._captured: Blocks | None = None
+        if capture is None:
+            self._names = KernelNames(session)
+        else:
+            self._names = CaptureStackNames(session, capture)
+            self._captured = capture_blocks(capture)
             self._notes += [
                 (
                     "page_owner is off: this is what was allocated since the trace"
                     " began, and not freed."
                 ),
-                *lookup.notes,
+                *what_is_missing(capture),
             ]
+        self._selection = Selection(args, self._names)
 
     def _blocks(self) -> Iterator[tuple[str, Blocks]]:
         # Blocks are aligned to their size: what reaches into the range of --pfns begins
@@ -176,18 +177,22 @@ class _Query:
                 -(-self._args.pfns[1] >> 18 << 18),
             )
         if self._captured is not None:
-            yield "allocated", self._selection.choose(self._captured)
+            yield "allocated", self._chosen(self._captured)
             return
         for state in _STATES[self._args.state]:
-            for blocks in for_each_block(self._lookup.prog, state, start, end):
+            for blocks in for_each_block(self._session.prog, state, start, end):
                 if state == _STATES[self._args.state][0]:
                     self._unread += blocks.unread
                     self._damaged += blocks.damaged
-                yield _STATE_NAMES[state], self._selection.choose(blocks)
+                yield _STATE_NAMES[state], self._chosen(blocks)
         self._note()
 
+    def _chosen(self, blocks: Blocks) -> Blocks:
+        mask = self._selection(blocks)
+        return blocks if mask.all() else blocks.take(mask)
+
     def _note(self) -> None:
-        dump = self._lookup.target.dump
+        dump = self._session.target.dump
         if self._unread and dump and dump.left_out_zeroes:
             self._notes.append(
                 f"The records of {self._unread} pages are not in the dump, which left"
@@ -206,13 +211,8 @@ class _Query:
             )
 
     def _note_faults(self) -> None:
-        faults = {} if self._captured is not None else self._lookup.depot.faults
-        if faults:
-            self._notes.append(
-                f"{len(faults)} stacks could not be read; the first:"
-                f" {next(iter(faults.values()))}."
-            )
-        self._notes.extend(self._lookup.target.symbolize.notes)
+        self._notes.extend(self._names.faults())
+        self._notes.extend(self._session.target.symbolize.notes)
 
     # ---- a row a block ----
 
@@ -261,10 +261,10 @@ class _Query:
         self._note_faults()
 
     def _draw(self, state: str, blocks: Blocks) -> list[tuple[Any, ...]]:
-        lookup, column, count = self._lookup, blocks.column, len(blocks)
+        names, column, count = self._names, blocks.column, len(blocks)
         masks, handles = column("gfp_mask").tolist(), column("handle").tolist()
-        zone_names, zones = lookup.zones(blocks.pfn)
-        stacks = {} if self._args.no_stack else lookup.stacks(handles)
+        zone_names, zones = names.zones(blocks.pfn)
+        stacks = {} if self._args.no_stack else names.stacks(handles)
         nothing = [None] * count
         return list(
             zip(
@@ -272,17 +272,17 @@ class _Query:
                 blocks.order.tolist(),
                 blocks.pages.tolist(),
                 masks,
-                map(lookup.gfp, masks),
-                map(lookup.migratetype, masks),
+                map(names.gfp, masks),
+                map(names.migratetype, masks),
                 (zone_names[i] if i >= 0 else None for i in zones.tolist()),
                 (
                     node if node >= 0 else None
-                    for node in lookup.nodes(blocks.pfn).tolist()
+                    for node in names.nodes(blocks.pfn).tolist()
                 ),
                 column("pid").tolist(),
                 column("tgid").tolist() if "tgid" in blocks.members else nothing,
                 (
-                    map(lookup.comm, column("comm"))
+                    map(names.comm, column("comm"))
                     if "comm" in blocks.members
                     else nothing
                 ),
@@ -311,9 +311,9 @@ class _Query:
     def _summed(
         self, keys: Sequence[BlockKey], sort: str, descending: bool
     ) -> Iterator[list[Row]]:
-        lookup, tally, widths = self._lookup, Tally(), [0] * len(keys)
+        names, tally, widths = self._names, Tally(), [0] * len(keys)
         for _, blocks in self._blocks():
-            columns = [key.columns(lookup, blocks) for key in keys]
+            columns = [key.columns(names, blocks) for key in keys]
             widths = [len(part) for part in columns]
             tally.add([column for part in columns for column in part], blocks.pages)
         result = tally.result()
@@ -321,14 +321,14 @@ class _Query:
             return
         values, at = [], 0
         for key, width in zip(keys, widths, strict=True):
-            values.append(key.value(lookup, result[at : at + width]))
+            values.append(key.value(names, result[at : at + width]))
             at += width
         rows, groups = summarize(
-            self._db(),
+            self._session.db,
             self._args.by,
             values,
             *result[-2:],
-            page_size=lookup.page_size,
+            page_size=self._session.prog["PAGE_SIZE"].value_(),
             sort=sort,
             descending=descending,
             top=self._args.top,

@@ -11,7 +11,7 @@ from pagedbg.schema.table import Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
 from pagedbg.shell.needs import require
-from pagedbg.sources.kernel_names import Lookup
+from pagedbg.sources.kernel_names import KernelNames
 from pagedbg.sources.recorded_stacks import recorded_handles, stack_rows
 
 
@@ -55,6 +55,6 @@ def stacks(session: Session, args: argparse.Namespace) -> Table:
     notes = list(session.target.notes)
     if not args.handles:
         require(session, "page_owner")
-    lookup = Lookup(session)
+    names = KernelNames(session)
     handles = args.handles or recorded_handles(session.prog, notes)
-    return Table(STACKS, stack_rows(lookup, handles, notes), notes=notes)
+    return Table(STACKS, stack_rows(names, handles, notes), notes=notes)

@@ -14,8 +14,8 @@ from pagedbg.output.phrases import line, seconds
 from pagedbg.output.printable import printable
 from pagedbg.schema import event_record
 from pagedbg.session import Session
-from pagedbg.sources.capture_names import Captured, what_is_missing
-from pagedbg.sources.same_boot import check_same_boot
+from pagedbg.sources.capture_names import CaptureNames, names_of, what_is_missing
+from pagedbg.sources.same_boot import check_same_boot, same_boot
 from pagedbg.sources.stack_frames import function_of
 
 # The latest of what may be very much.
@@ -30,13 +30,13 @@ def history(session: Session, pfn: int) -> Iterator[str]:
             if session.recorders[1]:
                 yield line("captured", " ".join(session.recorders[1]))
             return
-        captured = Captured(session, capture)
         if session.target.live:
-            if not captured.same_boot:
+            if not same_boot(session, capture):
                 return
         else:
             check_same_boot(session, capture)
         events = capture.events()
+        names = names_of(session, capture)
     except (PagedbgError, FaultError, LookupError, ValueError) as error:
         # The page is what was asked for.
         yield line("captured", f"{error}")
@@ -61,18 +61,18 @@ def history(session: Session, pfn: int) -> Iterator[str]:
         yield line("captured", f"{len(chosen)} events{more}:")
         chosen = chosen[-_MOST:]
         for record, when in zip(chosen, capture.times(chosen).tolist(), strict=True):
-            yield f"  {seconds(when):>14}  {_told(captured, record)}"
+            yield f"  {seconds(when):>14}  {_told(names, record)}"
     else:
         yield line("captured", "no event of this page")
     for sentence in what_is_missing(capture):
         yield f"  {sentence}"
 
 
-def _told(captured: Captured, record: Any) -> str:
+def _told(names: CaptureNames, record: Any) -> str:
     event = int(record["event"])
-    who = f"{printable(captured.comm(record['comm']))} ({int(record['pid'])})"
+    who = f"{printable(names.comm(record['comm']))} ({int(record['pid'])})"
     function = (
-        function_of(captured.stack(int(record["handle"])))
+        function_of(names.stack(int(record["handle"])))
         if event == event_record.SET
         else None
     )
@@ -95,6 +95,6 @@ def _told(captured: Captured, record: Any) -> str:
                 f" by {who}"
             )
         case event_record.SET_MIGRATE:
-            return f"to be moved ({captured.reason(int(record['reason']))}) by {who}"
+            return f"to be moved ({names.reason(int(record['reason']))}) by {who}"
         case _:
             return f"{event_record.EVENT_NAMES.get(event, event)} by {who}"

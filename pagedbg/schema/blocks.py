@@ -19,9 +19,10 @@ class Blocks:
     asked for (fewer than ``1 << order`` where it was freed in part). The record of the
     first of these pages is element ``index`` of ``source`` (or, where ``index`` is
     None, that of the same row):
-    :meth:`column` takes one member out of all of them, :attr:`records` copies them,
-    which is dear. ``unread`` and ``damaged`` count the pages of this piece whose record
-    could not be read, or says an order that no allocation can have.
+    :meth:`column` takes one member out of all of them, or one of the three others;
+    :attr:`records` copies them, which is dear. ``unread`` and ``damaged`` count the
+    pages of this piece whose record could not be read, or says an order that no
+    allocation can have.
     """
 
     pfn: NDArray[np.uint64]
@@ -58,6 +59,10 @@ class Blocks:
 
     def column(self, member: str) -> NDArray[Any]:
         """A member of each block's record."""
+        if member in ("pfn", "order", "pages"):
+            # Of a block, which the record of one of its pages does not tell.
+            own: NDArray[Any] = getattr(self, member)
+            return own
         column: NDArray[Any] = self.source[member]
         return column if self.index is None else column[self.index]
 

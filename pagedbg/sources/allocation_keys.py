@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pagedbg.schema import columns
 from pagedbg.schema.allocation import STATES
 from pagedbg.schema.columns import SchemaColumn
-from pagedbg.sources.capture_dump_names import ChainedNames
+from pagedbg.sources.capture_names import CaptureNames
 
 
 class AllocationKey(NamedTuple):
@@ -22,7 +22,7 @@ class AllocationKey(NamedTuple):
 
     column: SchemaColumn
     members: Callable[[NDArray[Any]], list[NDArray[Any]]]
-    value: Callable[[ChainedNames, NDArray[Any]], Any]
+    value: Callable[[CaptureNames, NDArray[Any]], Any]
 
 
 def _member(name: str) -> Callable[[NDArray[Any]], list[NDArray[Any]]]:
@@ -48,7 +48,7 @@ KEYS = {
     "comm": AllocationKey(
         columns.COMM,
         lambda rows: list(rows["comm"].T),
-        lambda names, row: names.captured.comm(row["comm"]),
+        lambda names, row: names.comm(row["comm"]),
     ),
     "pid": AllocationKey(
         columns.PID, _member("pid"), lambda names, row: int(row["pid"])
@@ -59,12 +59,12 @@ KEYS = {
     "gfp": AllocationKey(
         columns.GFP,
         _member("gfp_mask"),
-        lambda names, row: names.captured.gfp(int(row["gfp_mask"])),
+        lambda names, row: names.gfp(int(row["gfp_mask"])),
     ),
     "migratetype": AllocationKey(
         columns.MIGRATETYPE,
         _member("gfp_mask"),
-        lambda names, row: names.captured.migratetype(int(row["gfp_mask"])),
+        lambda names, row: names.migratetype(int(row["gfp_mask"])),
     ),
     "state": AllocationKey(
         columns.STATE, _member("state"), lambda names, row: STATES[row["state"]]

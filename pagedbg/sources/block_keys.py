@@ -13,7 +13,7 @@ from pagedbg.schema import columns
 from pagedbg.schema.blocks import Blocks
 from pagedbg.schema.columns import SchemaColumn
 from pagedbg.schema.stack_ids import stack_id, stack_shape
-from pagedbg.sources.kernel_names import Lookup
+from pagedbg.sources.kernel_names import KernelNames
 
 _AGES = (
     ("<1s", 1),
@@ -38,33 +38,33 @@ class BlockKey(NamedTuple):
     """
 
     column: SchemaColumn
-    columns: Callable[[Lookup, Blocks], list[NDArray[Any]]]
-    value: Callable[[Lookup, Sequence[NDArray[Any]]], list[Any]]
+    columns: Callable[[KernelNames, Blocks], list[NDArray[Any]]]
+    value: Callable[[KernelNames, Sequence[NDArray[Any]]], list[Any]]
 
 
-def _record(name: str) -> Callable[[Lookup, Blocks], list[NDArray[Any]]]:
+def _record(name: str) -> Callable[[KernelNames, Blocks], list[NDArray[Any]]]:
     return lambda lookup, blocks: [blocks.column(name)]
 
 
-def _plain(lookup: Lookup, keys: Sequence[NDArray[Any]]) -> list[Any]:
+def _plain(lookup: KernelNames, keys: Sequence[NDArray[Any]]) -> list[Any]:
     return [int(value) for value in keys[0]]
 
 
 def _through(
-    look_up: Callable[[Lookup, int], Any],
-) -> Callable[[Lookup, Sequence[NDArray[Any]]], list[Any]]:
+    look_up: Callable[[KernelNames, int], Any],
+) -> Callable[[KernelNames, Sequence[NDArray[Any]]], list[Any]]:
     return lambda lookup, keys: [look_up(lookup, int(value)) for value in keys[0]]
 
 
-def _stacks(lookup: Lookup, keys: Sequence[NDArray[Any]]) -> list[Any]:
+def _stacks(lookup: KernelNames, keys: Sequence[NDArray[Any]]) -> list[Any]:
     stacks = lookup.stacks(keys[0].tolist())
     return ["\n".join(stacks[int(handle)]) for handle in keys[0]]
 
 
 def _hashes(
     hash_: Callable[[Sequence[str]], int],
-) -> Callable[[Lookup, Sequence[NDArray[Any]]], list[Any]]:
-    def values(lookup: Lookup, keys: Sequence[NDArray[Any]]) -> list[Any]:
+) -> Callable[[KernelNames, Sequence[NDArray[Any]]], list[Any]]:
+    def values(lookup: KernelNames, keys: Sequence[NDArray[Any]]) -> list[Any]:
         stacks = lookup.stacks(keys[0].tolist())
         found = [stacks[int(handle)] for handle in keys[0]]
         return [f"{hash_(stack):#018x}" if stack else None for stack in found]
@@ -72,11 +72,11 @@ def _hashes(
     return values
 
 
-def _comms(lookup: Lookup, keys: Sequence[NDArray[Any]]) -> list[Any]:
+def _comms(lookup: KernelNames, keys: Sequence[NDArray[Any]]) -> list[Any]:
     return [lookup.comm(words) for words in np.stack(keys, axis=1)]
 
 
-def _ages(lookup: Lookup, blocks: Blocks) -> list[NDArray[Any]]:
+def _ages(lookup: KernelNames, blocks: Blocks) -> list[NDArray[Any]]:
     if lookup.now is None:
         return [np.full(len(blocks), -1)]
     return [
@@ -97,13 +97,13 @@ KEYS = {
     "stack_shape": BlockKey(
         columns.STACK_SHAPE, _record("handle"), _hashes(stack_shape)
     ),
-    "module": BlockKey(columns.MODULE, _record("handle"), _through(Lookup.module)),
+    "module": BlockKey(columns.MODULE, _record("handle"), _through(KernelNames.module)),
     "function": BlockKey(
-        columns.FUNCTION, _record("handle"), _through(Lookup.function)
+        columns.FUNCTION, _record("handle"), _through(KernelNames.function)
     ),
-    "gfp": BlockKey(columns.GFP, _record("gfp_mask"), _through(Lookup.gfp)),
+    "gfp": BlockKey(columns.GFP, _record("gfp_mask"), _through(KernelNames.gfp)),
     "migratetype": BlockKey(
-        columns.MIGRATETYPE, _record("gfp_mask"), _through(Lookup.migratetype)
+        columns.MIGRATETYPE, _record("gfp_mask"), _through(KernelNames.migratetype)
     ),
     "zone": BlockKey(
         columns.ZONE,

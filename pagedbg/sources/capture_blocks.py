@@ -16,8 +16,8 @@ from pagedbg.capture.directory import Capture
 from pagedbg.schema.allocation import LIVE
 from pagedbg.schema.blocks import Blocks
 from pagedbg.session import Session
-from pagedbg.sources.capture_names import Captured, what_is_missing
-from pagedbg.sources.kernel_names import Lookup
+from pagedbg.sources.capture_names import CaptureNames
+from pagedbg.sources.kernel_names import KernelNames
 
 
 def capture_blocks(capture: Capture) -> Blocks:
@@ -35,27 +35,26 @@ def capture_blocks(capture: Capture) -> Blocks:
     )
 
 
-class CaptureLookup(Lookup):
+class CaptureStackNames(KernelNames):
     """
-    Look-ups for these: stacks are the capture's, and so is the clock; zones and names
-    the kernel's.
+    The names for these blocks: their stacks are the capture's, and so is the clock;
+    zones and words are the kernel's, which may have no stack depot at all.
     """
 
     def __init__(self, session: Session, capture: Capture) -> None:
-        # Not the superclass's: this kernel may have no stack depot at all.
-        self.target = session.target
-        self.prog = session.prog
-        self.page_size = self.prog["PAGE_SIZE"].value_()
-        self.notes = what_is_missing(capture)
+        super().__init__(session)
+        self.special = {}
+        self._captured = CaptureNames(capture, None)
         self.now = (
             time.monotonic_ns()
             if capture.meta.ended is None
             else capture.meta.ended.mono_ns
         )
-        self.special = {}
-        self._gfp = {}
-        self._captured = Captured(session, capture)
+
+    def stack(self, handle: int) -> list[str]:
+        """Return the stack of a handle, innermost frame first."""
+        return self._captured.stack(handle)
 
     def stacks(self, handles: Iterable[int]) -> dict[int, list[str]]:
-        """The stack of each handle as the kernel prints it, innermost frame first."""
-        return {handle: self._captured.stack(handle) for handle in set(handles)}
+        """Return the stacks of many handles."""
+        return self._captured.stacks(handles)

@@ -12,18 +12,20 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from drgn import FaultError
 from numpy.typing import NDArray
 
+from pagedbg.analysis.names import Names
 from pagedbg.capture.backends.kmod import KMOD
 from pagedbg.capture.directory import Capture
 from pagedbg.errors import PagedbgError
 from pagedbg.mm.gfp import decode_gfp_mask
 from pagedbg.schema import event_record
+from pagedbg.schema.flag_words import parse_flags
 from pagedbg.schema.loss import LossKind
-from pagedbg.schema.owner_record import decode_comm
 from pagedbg.session import Session
-from pagedbg.sources.stack_frames import function_of, module_of
+from pagedbg.sources.kernel_names import kernel_names
+from pagedbg.sources.same_boot import same_boot
+from pagedbg.sources.stack_frames import StackNames
 
 # Between a tracepoint and the program on it.
 _TRACEPOINT_FRAMES = ("bpf_trace_run", "__bpf_trace_", "__traceiter_")
@@ -58,13 +60,25 @@ def need_capture(session: Session) -> Capture:
     )
 
 
-class Captured:
-    """Look-ups for a capture, for one run of a command."""
+class CaptureNames(StackNames):
+    """
+    The names of a capture, for one run of a command: what it has saved, and beyond that
+    what the kernel knows that it is of.
+    """
 
-    def __init__(self, session: Session, capture: Capture) -> None:
+    no_clock = "the capture does not say what time it is. Leave --age out"
+
+    def __init__(
+        self, capture: Capture, kernel: Names | None, now: int | None = None
+    ) -> None:
+        """
+        :param kernel: the names of the capture's own kernel, None if it is not open
+        :param now: the time of now in the clock of the events, where it is not that of
+            the kernel or the end of the capture
+        """
         self.capture = capture
-        self._session = session
-        self._names: Sequence[str] = capture.meta.names.migratetype
+        self._kernel = kernel
+        self._now = now
         self._reasons: Sequence[str] = capture.meta.names.migrate_reason
         self._functions = frozenset(capture.meta.functions.values())
         masks = {name: mask for mask, name in capture.gfp_names}
@@ -74,57 +88,23 @@ class Captured:
         )
 
     @functools.cached_property
-    def same_boot(self) -> bool:
-        """
-        Whether the kernel that is open is known to be the one that the capture is of,
-        in this boot of it.
-        """
-        session = self._session
-        if self.capture is session.recovered:
-            return True
-        return (
-            session.target.has_kernel
-            and session.target.boot_id == self.capture.meta.kernel.boot_id != ""
-        )
-
-    @functools.cached_property
     def now(self) -> int | None:
         """
-        The time of now in the clock of the events, or of the end of the capture; None
-        if not known.
+        The time of now in the clock of the events, or of the dump, or of the end of the
+        capture; None if it is not known.
         """
-        if (
-            self.same_boot
-            and self._session.target.live
-            and self.capture.clock == "monotonic"
-        ):
-            return time.monotonic_ns()
-        if self._lookup is not None:
-            here: int | None = self._lookup.now
-            return here
-        return self.capture.ended_at()
-
-    @functools.cached_property
-    def _lookup(self) -> Any:
-        from pagedbg.sources.kernel_names import Lookup
-
-        try:
-            return (
-                Lookup(self._session)
-                if self.same_boot and self.capture.page_owner
-                else None
-            )
-        except (LookupError, FaultError):
-            return None
+        if self._now is not None:
+            return self._now
+        return self.capture.ended_at() if self._kernel is None else self._kernel.now
 
     @functools.cache  # noqa: B019 - lives as long as a command
     def stack(self, handle: int) -> list[str]:
-        """The stack of a handle, innermost frame first; empty for none."""
+        """Return the stack of a handle, innermost frame first; empty for none."""
         if not handle:
             return []
         found = self.capture.stack(handle)
-        if found is None and self._lookup is not None:
-            found = self.kernel_stack(handle)
+        if found is None and self._kernel is not None:
+            found = self._kernel.stack(handle)
         elif found is None and self.capture.at_work:
             found = self._awaited(handle)
         return (
@@ -146,15 +126,6 @@ class Captured:
         ) is None and time.monotonic() < self._deadline:
             time.sleep(0.05)
         return found
-
-    def kernel_stack(self, handle: int) -> list[str]:
-        """
-        The stack of a handle as the kernel that is open has it; empty if it has none.
-        """
-        stack: list[str] = (
-            self._lookup.stack(handle) if self._lookup is not None else []
-        )
-        return stack
 
     def _without_tracing(self, stack: list[str]) -> list[str]:
         """
@@ -178,13 +149,18 @@ class Captured:
                 return stack[index + 1 :]
         return stack
 
-    def module(self, handle: int) -> str | None:
-        """The module of the innermost frame that belongs to one."""
-        return module_of(self.stack(handle))
+    @property
+    def migratetypes(self) -> Sequence[str]:
+        """The names of the migratetypes, by number."""
+        return self.capture.meta.names.migratetype
 
-    def function(self, handle: int) -> str | None:
-        """The innermost function that is not the allocator's own."""
-        return function_of(self.stack(handle))
+    def parse_gfp(self, text: str) -> int:
+        """
+        Return the mask of gfp flags that were typed.
+
+        :raises UsageError: if a word is neither a flag nor a number
+        """
+        return parse_flags(self.capture.gfp_names, text)
 
     @functools.cache  # noqa: B019
     def gfp(self, mask: int) -> str:
@@ -199,27 +175,64 @@ class Captured:
         number = (mask & (self._movable | self._reclaimable)) >> (
             self._movable.bit_length() - 1
         )
-        return self._names[number] if number < len(self._names) else str(number)
+        names = self.migratetypes
+        return names[number] if number < len(names) else str(number)
 
     def reason(self, number: int) -> str | None:
         """The name of a reason to migrate; None for never."""
         return self._reasons[number] if 0 <= number < len(self._reasons) else None
 
-    def zones(
-        self, pfns: NDArray[np.uint64]
-    ) -> tuple[list[str | None], list[int | None]]:
-        """The zone and the node of each page, as far as the spans of the zones tell."""
-        names: NDArray[Any] = np.full(len(pfns), None, object)
-        nodes: NDArray[Any] = np.full(len(pfns), None, object)
-        for span in self.capture.meta.names.zones:
-            inside = (pfns >= span.start_pfn) & (pfns < span.end_pfn)
-            names[inside], nodes[inside] = span.zone, span.node
-        return names.tolist(), nodes.tolist()
+    def zones(self, pfns: NDArray[Any]) -> tuple[list[str], NDArray[Any]]:
+        """
+        Return the names of the zones, and the index of each page's as far as their
+        spans tell, −1 if they do not.
+        """
+        spans = self.capture.meta.names.zones
+        names = list(dict.fromkeys(span.zone for span in spans))
+        index = [names.index(span.zone) for span in spans]
+        return names, self._of_spans(pfns, index)
 
-    @staticmethod
-    def comm(words: NDArray[Any]) -> str:
-        """The text of a ``comm``."""
-        return decode_comm(words)
+    def nodes(self, pfns: NDArray[Any]) -> NDArray[Any]:
+        """
+        Return the NUMA node of each page as far as the spans of the zones tell, −1 if
+        they do not.
+        """
+        return self._of_spans(
+            pfns, [span.node for span in self.capture.meta.names.zones]
+        )
+
+    def _of_spans(self, pfns: NDArray[Any], values: Sequence[int]) -> NDArray[np.int64]:
+        result = np.full(len(pfns), -1)
+        for span, value in zip(self.capture.meta.names.zones, values, strict=True):
+            result[(pfns >= span.start_pfn) & (pfns < span.end_pfn)] = value
+        return result
+
+
+def names_of(session: Session, capture: Capture) -> CaptureNames:
+    """
+    Return what the numbers in a capture stand for: as it says itself, and beyond that
+    the kernel that is open if it is known to be the same.
+    """
+    same = same_boot(session, capture)
+    return CaptureNames(
+        capture,
+        # Without page_owner, handles are not of the kernel's stack depot.
+        kernel_names(session) if same and capture.page_owner else None,
+        time.monotonic_ns()
+        if same and session.target.live and capture.clock == "monotonic"
+        else None,
+    )
+
+
+def names_by_kernel(session: Session, capture: Capture) -> CaptureNames:
+    """
+    Return the same where a dump that is open was checked to be of the capture's kernel,
+    by :func:`pagedbg.sources.same_boot.check_same_boot`.
+    """
+    target = session.target
+    if not target.has_kernel or target.live or not capture.page_owner:
+        return names_of(session, capture)
+    return CaptureNames(capture, kernel_names(session))
 
 
 def what_is_missing(capture: Capture) -> list[str]:

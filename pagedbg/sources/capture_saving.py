@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from pagedbg.capture.directory import Capture
 from pagedbg.schema import event_record
 from pagedbg.session import Session
-from pagedbg.sources.capture_names import Captured
+from pagedbg.sources.kernel_names import kernel_names
+from pagedbg.sources.same_boot import same_boot
 
 # Of as many pages records are kept with a capture: some 90 bytes each.
 _MOST_PAGES = 1 << 19
@@ -27,7 +28,7 @@ def pages_to_keep(session: Session, capture: Capture) -> NDArray[Any] | None:
     The records of the pages of what was not seen to be freed, for a capture of the
     running kernel; None of another kernel.
     """
-    if not (capture.page_owner and Captured(session, capture).same_boot):
+    if not (capture.page_owner and same_boot(session, capture)):
         return None
     from pagedbg.analysis.correlation import correlate
     from pagedbg.mm.page_owner_bulk import page_owners_of_pfns
@@ -58,12 +59,12 @@ def stacks_left(session: Session, capture: Capture) -> Iterator[tuple[int, list[
     The stacks that are not in a capture yet: they are written a moment after the
     events.
     """
-    captured = Captured(session, capture)
-    if not (capture.page_owner and captured.same_boot):
+    if not (capture.page_owner and same_boot(session, capture)):
         return
+    names = kernel_names(session)
     events = capture.events()
     for handle in np.unique(
         np.concatenate((events["handle"], events["free_handle"]))
     ).tolist():
         if handle and capture.stack(handle) is None:
-            yield handle, captured.kernel_stack(handle)
+            yield handle, [] if names is None else names.stack(handle)

@@ -26,8 +26,7 @@ from pagedbg.schema.event_record import (
 from pagedbg.schema.loss import INCOMPLETE, LossKind
 from pagedbg.schema.owner_record import PAGE_RECORD
 from pagedbg.session import Session
-from pagedbg.sources.capture_names import Captured
-from pagedbg.sources.same_boot import check_same_boot
+from pagedbg.sources.same_boot import check_same_boot, same_boot
 
 _KINDS = frozenset({SET, RESET, COPY, SPLIT})
 
@@ -54,18 +53,18 @@ class Comparison(NamedTuple):
     current: bool = False
 
 
-def comparison(session: Session, captured: Captured) -> Comparison:
+def comparison(session: Session, capture: Capture) -> Comparison:
     """
     What there is to compare a capture with.
 
     :raises PagedbgError: if the kernel that is open is not the one that the capture is
         of
     """
-    target, capture = session.target, captured.capture
+    target = session.target
     if not target.has_kernel:
         return _saved(capture)
     if target.live:
-        if not captured.same_boot:
+        if not same_boot(session, capture):
             raise PagedbgError(
                 f"{capture.path} is of another boot than the kernel that runs here,"
                 " whose pages say nothing of it: open it alone, with pagedbg --capture"

@@ -1,27 +1,31 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-What the numbers in a record stand for on one target: names, stacks, the time of now;
-each worked out once.
+What the numbers in a record stand for by the kernel that is open; each is worked out
+once.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
+from drgn import FaultError
 from numpy.typing import NDArray
 
-from pagedbg.mm.gfp import decode_gfp_mask, gfp_migratetype, gfpflag_names
-from pagedbg.mm.migrate import decode_migratetype
+from pagedbg.mm.gfp import (
+    decode_gfp_mask,
+    gfp_migratetype,
+    gfpflag_names,
+)
+from pagedbg.mm.migrate import decode_migratetype, migratetype_names
 from pagedbg.mm.mmzone import node_of_pfns, zone_of_pfns
 from pagedbg.mm.page_owner import special_handles
 from pagedbg.mm.sched_clock import known_local_clock
 from pagedbg.mm.stackdepot import StackDepot
-from pagedbg.schema.owner_record import decode_comm
+from pagedbg.schema.flag_words import parse_flags
 from pagedbg.session import Session
-from pagedbg.sources.stack_frames import function_of, module_of
+from pagedbg.sources.stack_frames import StackNames
 
 # What it means that a record has one of the stacks that page_owner made for itself when
 # it started.
@@ -32,26 +36,34 @@ _SPECIAL = {
 }
 
 
-class Lookup:
+class KernelNames(StackNames):
     """
-    Look-ups on a session's target, for one run of a command: a running kernel changes.
+    The names of a session's target, for one run of a command: a running kernel changes.
     """
+
+    no_clock = "the run queues' clocks cannot be read"
 
     def __init__(self, session: Session) -> None:
         self.target = session.target
         self.prog = session.prog
-        self.page_size: int = self.prog["PAGE_SIZE"].value_()
-        self.depot = StackDepot(self.prog)
         if self.target.live:
             self.target.symbolize.forget_modules()
-        self.notes: list[str] = []
         self._stacks: dict[int, list[str]] = {}
-        self._gfp: dict[int, str] = {}
+
+    @functools.cached_property
+    def depot(self) -> StackDepot:
+        """The kernel's stack depot."""
+        return StackDepot(self.prog)
 
     @functools.cached_property
     def now(self) -> int | None:
         """``local_clock()`` in nanoseconds; None if it cannot be read."""
         return known_local_clock(self.prog)
+
+    @property
+    def migratetypes(self) -> Sequence[str]:
+        """The names of the migratetypes, by ``enum migratetype``."""
+        return migratetype_names(self.prog)
 
     @functools.cached_property
     def special(self) -> dict[int, str]:
@@ -59,10 +71,7 @@ class Lookup:
         return special_handles(self.prog)
 
     def stacks(self, handles: Iterable[int]) -> dict[int, list[str]]:
-        """
-        The stack of each handle as the kernel prints it, innermost frame first; empty
-        for none.
-        """
+        """Return the stacks of many handles, which are read together."""
         wanted = set(handles)
         for handle, pcs in self.depot.fetch_many(
             wanted.difference(self._stacks)
@@ -71,51 +80,73 @@ class Lookup:
         return {handle: self._stacks[handle] for handle in wanted}
 
     def stack(self, handle: int) -> list[str]:
-        """The stack of one handle."""
+        """Return the stack of a handle; empty for none, and if it cannot be read."""
         return self.stacks((handle,))[handle]
-
-    def module(self, handle: int) -> str | None:
-        """The module of the innermost frame that belongs to one."""
-        return module_of(self.stack(handle))
 
     def function(self, handle: int) -> str | None:
         """
-        The innermost function that is not the allocator's own; words in parentheses
-        where the stack is not of the allocation.
+        Return the innermost function that is not the allocator's own; words in
+        parentheses where the stack is not of the allocation.
         """
-        return self.label(handle) or function_of(self.stack(handle))
+        return self.label(handle) or super().function(handle)
 
     def label(self, handle: int) -> str | None:
         """
-        What it means that a record has this handle, if it is one of page_owner's own.
+        Return what it means that a record has this handle, if it is one of page_owner's
+        own.
         """
         kind = self.special.get(handle)
         return _SPECIAL[kind] if kind else None
 
-    @functools.cached_property
-    def _gfp_names(self) -> tuple[tuple[int, str], ...]:
-        return gfpflag_names(self.prog)
+    def faults(self) -> list[str]:
+        """Return sentences on the stacks that could not be read."""
+        # A kernel without a depot is not asked for what went wrong in it.
+        faults = self.depot.faults if self._stacks else {}
+        return (
+            [
+                f"{len(faults)} stacks could not be read; the first:"
+                f" {next(iter(faults.values()))}."
+            ]
+            if faults
+            else []
+        )
 
-    def gfp(self, mask: int) -> str:
-        """A gfp mask as the kernel writes it."""
-        if mask not in self._gfp:
-            self._gfp[mask] = decode_gfp_mask(self._gfp_names, mask)
-        return self._gfp[mask]
+    def parse_gfp(self, text: str) -> int:
+        """
+        Return the mask of gfp flags that were typed.
+
+        :raises UsageError: if a word is neither a flag nor a number
+        """
+        return parse_flags(gfpflag_names(self.prog), text)
 
     @functools.cache  # noqa: B019 - lives as long as a command
+    def gfp(self, mask: int) -> str:
+        """Return a gfp mask as the kernel writes it."""
+        return decode_gfp_mask(gfpflag_names(self.prog), mask)
+
+    @functools.cache  # noqa: B019
     def migratetype(self, mask: int) -> str:
-        """The name of the migratetype that a gfp mask asks for."""
+        """Return the name of the migratetype that a gfp mask asks for."""
         return decode_migratetype(self.prog, gfp_migratetype(self.prog, mask))
 
-    def zones(self, pfns: NDArray[Any]) -> tuple[list[str], NDArray[np.int8]]:
-        """Names of the zones, and the index of each page's, −1 if not known."""
+    def zones(self, pfns: NDArray[Any]) -> tuple[list[str], NDArray[Any]]:
+        """
+        Return the names of all zones, and the index of each page's, −1 if it is not
+        known.
+        """
         return zone_of_pfns(self.prog, pfns)
 
-    def nodes(self, pfns: NDArray[Any]) -> NDArray[np.int16]:
-        """The node of each page, −1 if not known."""
+    def nodes(self, pfns: NDArray[Any]) -> NDArray[Any]:
+        """Return the NUMA node of each page, −1 if it is not known."""
         return node_of_pfns(self.prog, pfns)
 
-    @staticmethod
-    def comm(words: NDArray[Any]) -> str:
-        """The text of a ``comm``."""
-        return decode_comm(words)
+
+def kernel_names(session: Session) -> KernelNames | None:
+    """Return the names of the kernel that is open; None if it has no stacks to tell."""
+    try:
+        names = KernelNames(session)
+        # Opens the depot.
+        names.stacks(())
+    except (LookupError, FaultError):
+        return None
+    return names

@@ -17,7 +17,7 @@ from pagedbg.mm.pageblock_flags import NO_MIGRATETYPE, migratetype_of_pfns
 from pagedbg.schema.owner_record import ALLOCATED, FREED, NEVER
 from pagedbg.schema.table import Row
 from pagedbg.session import Session
-from pagedbg.sources.kernel_names import Lookup
+from pagedbg.sources.kernel_names import KernelNames
 
 _STATES = {NEVER: "never", FREED: "freed", ALLOCATED: "allocated"}
 
@@ -33,7 +33,7 @@ class PageRows:
     """
 
     def __init__(self, session: Session, notes: list[str]) -> None:
-        self.lookup = Lookup(session)
+        self.lookup = KernelNames(session)
         self.notes = notes
         self.unread = self.unknown = 0
         self._prog = session.prog

@@ -12,7 +12,7 @@ from pagedbg.mm.page_owner_bulk import page_owner_states, read_page_owners
 from pagedbg.schema.owner_record import NEVER
 from pagedbg.schema.stack_ids import stack_id, stack_shape
 from pagedbg.schema.table import Row
-from pagedbg.sources.kernel_names import Lookup
+from pagedbg.sources.kernel_names import KernelNames
 
 _STACKS_PER_BATCH = 1024
 
@@ -37,7 +37,7 @@ def recorded_handles(prog: Program, notes: list[str]) -> list[int]:
 
 
 def stack_rows(
-    lookup: Lookup, handles: Sequence[int], notes: list[str]
+    names: KernelNames, handles: Sequence[int], notes: list[str]
 ) -> Iterator[list[Row]]:
     """
     Iterate over the rows of :data:`pagedbg.schema.relations.STACKS`, some at a time.
@@ -45,22 +45,16 @@ def stack_rows(
     :param notes: Where to add how many stacks could not be read.
     """
     for at in range(0, len(handles), _STACKS_PER_BATCH):
-        stacks = lookup.stacks(handles[at : at + _STACKS_PER_BATCH])
+        stacks = names.stacks(handles[at : at + _STACKS_PER_BATCH])
         yield [
             (
                 handle,
                 f"{stack_id(stack):#018x}" if stack else None,
                 f"{stack_shape(stack):#018x}" if stack else None,
-                lookup.module(handle),
-                lookup.function(handle),
+                names.module(handle),
+                names.function(handle),
                 stack,
             )
             for handle, stack in sorted(stacks.items())
         ]
-    faults = lookup.depot.faults
-    if faults:
-        notes.append(
-            f"{len(faults)} stacks could not be read; the first:"
-            f" {next(iter(faults.values()))}."
-        )
-    notes.extend(lookup.target.symbolize.notes)
+    notes += [*names.faults(), *names.target.symbolize.notes]

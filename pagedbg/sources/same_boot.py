@@ -9,8 +9,7 @@ from pagedbg.mm.page_owner import page_owner_inited
 from pagedbg.mm.page_owner_bulk import page_owners_of_pfns
 from pagedbg.schema.event_record import SET
 from pagedbg.session import Session
-from pagedbg.sources.capture_names import Captured
-from pagedbg.sources.kernel_names import Lookup
+from pagedbg.sources.kernel_names import KernelNames
 
 # As many allocations of a capture are looked up in a dump that does not tell which boot
 # it is of.
@@ -21,6 +20,19 @@ _SAMPLE = 4096
 _SLACK_NS = 10**9
 
 
+def same_boot(session: Session, capture: Capture) -> bool:
+    """
+    Return whether the kernel that is open is known to be the one that a capture is of,
+    in this boot of it.
+    """
+    if capture is session.recovered:
+        return True
+    return (
+        session.target.has_kernel
+        and session.target.boot_id == capture.meta.kernel.boot_id != ""
+    )
+
+
 def check_same_boot(session: Session, capture: Capture) -> None:
     """
     Refuse the dump that is open if a capture is of another kernel or another boot, as
@@ -29,7 +41,7 @@ def check_same_boot(session: Session, capture: Capture) -> None:
     :raises PagedbgError: with the way out
     """
     target, kernel = session.target, capture.meta.kernel
-    if Captured(session, capture).same_boot:
+    if same_boot(session, capture):
         return
     way_out = f"open the capture alone, with pagedbg --capture {capture.path}"
     build = target.vmcoreinfo.get("BUILD-ID", "")
@@ -57,7 +69,7 @@ def check_same_boot(session: Session, capture: Capture) -> None:
         & (records["ts_nsec"] == sets["ts_nsec"][-_SAMPLE:])
     ).any():
         return
-    now = Lookup(session).now
+    now = KernelNames(session).now
     if now is None or int(sets["ts_nsec"].max()) > now + _SLACK_NS:
         raise PagedbgError(
             f"{capture.path} is of another boot than {target.name}, which has none of"

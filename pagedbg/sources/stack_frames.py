@@ -5,9 +5,14 @@ What a stack says: which function asked for the memory, and on behalf of which m
 
 from __future__ import annotations
 
+import abc
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
+from numpy.typing import NDArray
+
+from pagedbg.schema.owner_record import decode_comm
 from pagedbg.schema.stack_ids import FRAME, base_name
 
 # Functions that hand out memory and are never the reason for it: the page allocator,
@@ -57,3 +62,31 @@ def function_of(stack: Sequence[str]) -> str | None:
         if not _ALLOCATOR.fullmatch(base_name(name)):
             break
     return name
+
+
+class StackNames(abc.ABC):
+    """
+    What is made of a stack and of a name in the same way by everybody who has them: a
+    part of :class:`pagedbg.analysis.names.Names`.
+    """
+
+    @abc.abstractmethod
+    def stack(self, handle: int) -> list[str]:
+        """Return the stack of a handle, innermost frame first; empty for none."""
+
+    def stacks(self, handles: Iterable[int]) -> dict[int, list[str]]:
+        """Return the stacks of many handles."""
+        return {handle: self.stack(handle) for handle in set(handles)}
+
+    def module(self, handle: int) -> str | None:
+        """Return the module of the innermost frame that belongs to one."""
+        return module_of(self.stack(handle))
+
+    def function(self, handle: int) -> str | None:
+        """Return the innermost function that is not the allocator's own."""
+        return function_of(self.stack(handle))
+
+    @staticmethod
+    def comm(words: NDArray[Any]) -> str:
+        """Return the text of a ``comm``."""
+        return decode_comm(words)

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pagedbg.analysis.selection import Selection
 from pagedbg.capture.directory import Capture, pieces
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.schema import event_record, filter_words
+from pagedbg.schema.batch import Records
 from pagedbg.schema.event_filter import read_events
 from pagedbg.schema.event_record import KINDS_BY_WORD
 from pagedbg.schema.relations import EVENTS
@@ -23,12 +25,12 @@ from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
 from pagedbg.shell.filter_options import FILTERS, ONLY_EVENTS
 from pagedbg.sources.capture_names import (
-    Captured,
+    CaptureNames,
     event_names,
+    names_of,
     need_capture,
     what_is_missing,
 )
-from pagedbg.sources.capture_selection import CaptureSelection
 
 _CLASSIC = "classic"
 _NO_STACK = argument("--no-stack", action="store_true", help="leave out the stacks")
@@ -72,11 +74,11 @@ def trace_show(session: Session, args: argparse.Namespace) -> Table:
     if args.last is not None and args.last <= 0:
         raise UsageError("--last: write a number of events, as in --last 20")
     capture = need_capture(session)
-    captured = Captured(session, capture)
-    records = _Choice(args, captured)(capture.events())
+    names = names_of(session, capture)
+    records = _Choice(args, names)(capture.events())
     if args.last is not None:
         records = records[-args.last :]
-    return _table(args, captured, pieces(records), what_is_missing(capture))
+    return _table(args, names, pieces(records), what_is_missing(capture))
 
 
 @command(
@@ -106,9 +108,9 @@ def trace_follow(session: Session, args: argparse.Namespace) -> Table:
             "this trace keeps its events in the rings until they are asked for: trace"
             " show asks."
         )
-    captured = Captured(session, capture)
-    choose = _Choice(args, captured)
-    return _table(args, captured, (choose(records) for records in _coming(capture)), [])
+    names = names_of(session, capture)
+    choose = _Choice(args, names)
+    return _table(args, names, (choose(records) for records in _coming(capture)), [])
 
 
 def _coming(capture: Capture) -> Iterator[NDArray[Any]]:
@@ -135,23 +137,23 @@ def _coming(capture: Capture) -> Iterator[NDArray[Any]]:
 class _Choice:
     """The events and filters of a command line."""
 
-    def __init__(self, args: argparse.Namespace, captured: Captured) -> None:
+    def __init__(self, args: argparse.Namespace, names: CaptureNames) -> None:
         self._events: list[int] | None = None
         if args.events:
             words = filter_words.named("--events", lambda: read_events(args.events))
             self._events = [KINDS_BY_WORD[word].number for word in words]
-        self._selection = CaptureSelection(args, captured, captured, owner="owner_")
+        self._selection = Selection(args, names)
 
     def __call__(self, records: NDArray[Any]) -> NDArray[Any]:
         """The events that pass."""
         if self._events is not None:
             records = records[np.isin(records["event"], self._events)]
-        return records[self._selection(records)]
+        return records[self._selection(Records(records, owner="owner_"))]
 
 
 def _table(
     args: argparse.Namespace,
-    captured: Captured,
+    names: CaptureNames,
     batches: Iterable[NDArray[Any]],
     notes: list[str],
 ) -> Table:
@@ -160,13 +162,13 @@ def _table(
             EVENTS,
             [],
             text=(
-                line for records in batches for line in classic_lines(captured, records)
+                line for records in batches for line in classic_lines(names, records)
             ),
             notes=notes,
         )
     columns = EVENTS[:-1] if args.no_stack else EVENTS
     rows: Iterator[Sequence[Row]] = (
-        _rows(captured, records, not args.no_stack) for records in batches
+        _rows(names, records, not args.no_stack) for records in batches
     )
     return Table(
         columns,
@@ -176,8 +178,8 @@ def _table(
     )
 
 
-def _rows(captured: Captured, records: NDArray[Any], with_stack: bool) -> list[Row]:
-    times = captured.capture.times(records).tolist()
+def _rows(names: CaptureNames, records: NDArray[Any], with_stack: bool) -> list[Row]:
+    times = names.capture.times(records).tolist()
     events = records["event"].tolist()
     no_record = (records["flags"] & event_record.NO_RECORD != 0).tolist()
     column = {
@@ -195,16 +197,16 @@ def _rows(captured: Captured, records: NDArray[Any], with_stack: bool) -> list[R
             pfn if pfn != event_record.NO_PFN else None,
             column["order"][i] if pfn != event_record.NO_PFN else None,
             column["pid"][i],
-            captured.comm(records["comm"][i]),
+            names.comm(records["comm"][i]),
             column["owner_pid"][i] if known else None,
-            captured.comm(records["owner_comm"][i]) if known else None,
-            captured.gfp(column["gfp_mask"][i]) if known else None,
-            captured.migratetype(column["gfp_mask"][i]) if known else None,
+            names.comm(records["owner_comm"][i]) if known else None,
+            names.gfp(column["gfp_mask"][i]) if known else None,
+            names.migratetype(column["gfp_mask"][i]) if known else None,
             column["ts_nsec"][i] if known else None,
             column["other_pfn"][i] if event == event_record.COPY else None,
             column["new_order"][i] if event == event_record.SPLIT else None,
             (
-                captured.reason(column["reason"][i])
+                names.reason(column["reason"][i])
                 if event == event_record.SET_MIGRATE
                 else None
             ),
@@ -215,14 +217,14 @@ def _rows(captured: Captured, records: NDArray[Any], with_stack: bool) -> list[R
             column["seq"][i],
         ]
         if with_stack:
-            row.append(captured.stack(column["handle"][i]))
+            row.append(names.stack(column["handle"][i]))
         rows.append(row)
     return rows
 
 
-def classic_lines(captured: Captured, records: NDArray[Any]) -> Iterator[str]:
+def classic_lines(names: CaptureNames, records: NDArray[Any]) -> Iterator[str]:
     """The lines of the project that this one grows out of, letter for letter."""
-    times = captured.capture.times(records).tolist()
+    times = names.capture.times(records).tolist()
     for when, name, pid, comm in zip(
         times,
         event_names(records["event"].tolist()),
@@ -232,5 +234,5 @@ def classic_lines(captured: Captured, records: NDArray[Any]) -> Iterator[str]:
     ):
         line = f"page_owner info {{{name}}}: timestamp={max(when, 0)} pid={pid}"
         yield (
-            line if name == "set migrate" else f"{line} proc_name={captured.comm(comm)}"
+            line if name == "set migrate" else f"{line} proc_name={names.comm(comm)}"
         )

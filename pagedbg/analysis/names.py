@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What turns the numbers of a record into words and stacks, whoever knows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+
+class Names(Protocol):
+    """
+    What the numbers in the records of one boot of a kernel stand for, for one run of a
+    command: that kernel knows it, and so does a capture of it.
+    """
+
+    @property
+    def now(self) -> int | None:
+        """
+        The time of now in ns, in the clock of the records; None if it is not known.
+        """
+
+    @property
+    def no_clock(self) -> str:
+        """Why the time of now is not known, as a sentence."""
+
+    @property
+    def migratetypes(self) -> Sequence[str]:
+        """The names of the migratetypes, by number."""
+
+    def parse_gfp(self, text: str) -> int:
+        """
+        Return the mask of gfp flags that were typed, as in ``GFP_KERNEL|__GFP_COMP``.
+
+        :raises UsageError: if a word is neither a flag nor a number
+        """
+
+    def gfp(self, mask: int) -> str:
+        """Return a gfp mask as the kernel writes it."""
+
+    def migratetype(self, mask: int) -> str:
+        """Return the name of the migratetype that a gfp mask asks for."""
+
+    def zones(self, pfns: NDArray[Any]) -> tuple[list[str], NDArray[Any]]:
+        """
+        Return the names of all zones, and the index of each page's, −1 if it is not
+        known.
+        """
+
+    def nodes(self, pfns: NDArray[Any]) -> NDArray[Any]:
+        """Return the NUMA node of each page, −1 if it is not known."""
+
+    def comm(self, words: NDArray[Any]) -> str:
+        """Return the text of a ``char comm[TASK_COMM_LEN]``."""
+
+    def stack(self, handle: int) -> list[str]:
+        """
+        Return the stack of a handle as the kernel prints it, innermost frame first; it
+        is empty for none, and says so in words where it is lost.
+        """
+
+    def stacks(self, handles: Iterable[int]) -> dict[int, list[str]]:
+        """Return the stacks of many handles, which are read together."""
+
+    def module(self, handle: int) -> str | None:
+        """
+        Return the module of the innermost frame that belongs to one, None for none.
+        """
+
+    def function(self, handle: int) -> str | None:
+        """
+        Return the innermost function that is not the allocator's own, None for no
+        stack.
+        """
