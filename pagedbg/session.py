@@ -52,6 +52,7 @@ class Session:
     capture: Capture | None = None
     recovered: Capture | None = None
     _directory: tempfile.TemporaryDirectory[str] | None = None
+    _spilled: tempfile.TemporaryDirectory[str] | None = None
 
     @property
     def prog(self) -> Program:
@@ -62,16 +63,32 @@ class Session:
     def db(self) -> duckdb.DuckDBPyConnection:
         """
         The database of this session, in memory, opened when a command first needs it.
+        What is too large for its share of the memory it puts into a directory of our
+        own: by default that would be ``.tmp`` in whatever directory we are in.
         """
         import duckdb
 
+        from pagedbg.capture.scratch import scratch
+
+        try:
+            self._spilled = scratch()
+        except OSError:
+            # Then nothing is put on disk.
+            self._spilled = None
         # We may run on a machine that has lost its memory: a thread's buffers each cost
         # some. And nothing is loaded out of a home directory.
         without = {
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
         }
-        return duckdb.connect(config={"threads": 1, "memory_limit": "512MB", **without})
+        return duckdb.connect(
+            config={
+                "threads": 1,
+                "memory_limit": "512MB",
+                "temp_directory": "" if self._spilled is None else self._spilled.name,
+                **without,
+            }
+        )
 
     @functools.cached_property
     def recorders(self) -> tuple[list[RecoveredRecorder], list[str]]:
@@ -121,8 +138,11 @@ class Session:
         """End what runs on behalf of this session."""
         if self.recording is not None and self.recording.running:
             self.recording.stop()
-        if self._directory is not None:
-            self._directory.cleanup()
+        if "db" in self.__dict__:
+            self.db.close()
+        for directory in (self._directory, self._spilled):
+            if directory is not None:
+                directory.cleanup()
 
     def keep(self) -> None:
         """Store this session in its program, where :meth:`of` finds it again."""

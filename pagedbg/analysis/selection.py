@@ -14,6 +14,7 @@ from pagedbg.analysis.names import Names
 from pagedbg.errors import PagedbgError
 from pagedbg.schema.batch import Batch
 from pagedbg.schema.filter_words import named, parse_kinds
+from pagedbg.schema.owner_record import comm_bytes
 
 _Mask = NDArray[np.bool_]
 
@@ -150,8 +151,7 @@ def _each(
     def mask(rows: Batch) -> _Mask:
         column = rows.column(member)
         if column.ndim > 1:
-            # A comm is two words: NumPy sorts text in less time than pairs of them.
-            column = np.ascontiguousarray(column).view("S16")[:, 0]
+            column = comm_bytes(column)
         distinct, which = np.unique(column, return_inverse=True)
         values = distinct.tolist()
         new = [value for value in values if value not in known]

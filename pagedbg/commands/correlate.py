@@ -4,19 +4,27 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pagedbg.analysis.correlation import Correlation, correlate
-from pagedbg.analysis.grouping import group
+from pagedbg.analysis.grouping import Amounts, page_amounts
+from pagedbg.analysis.keys import KeySums
 from pagedbg.analysis.selection import Selection
+from pagedbg.analysis.undrawn import Undrawn, positive, text
 from pagedbg.errors import UsageError
 from pagedbg.schema.allocation import CONTRADICTIONS, STATES
 from pagedbg.schema.batch import Records
-from pagedbg.schema.relations import ALLOCATION_SUMS, ALLOCATIONS, LIFETIMES
+from pagedbg.schema.relations import (
+    ALLOCATION_KEYS,
+    ALLOCATION_SUMS,
+    ALLOCATIONS,
+    LIFETIMES,
+)
 from pagedbg.schema.table import Column, Row, Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
@@ -29,16 +37,16 @@ from pagedbg.shell.table_options import (
     more_rows,
     parse_sort,
     refuse_no_stack,
-    sort_rows,
     without,
 )
-from pagedbg.sources.allocation_keys import KEYS, AllocationKey
 from pagedbg.sources.capture_names import (
     names_by_kernel,
     need_capture,
     what_is_missing,
 )
 from pagedbg.sources.comparison import comparison, evidence_of
+
+_KEYS = tuple(column.name for column in ALLOCATION_KEYS)
 
 _HELD = ("live", "migrated", "split")
 
@@ -88,8 +96,8 @@ known by its pfn and ts_ns, exactly: nothing is guessed.
         argument(
             "--by",
             metavar="KEY",
-            type=by_parser(KEYS),
-            help="sum up by KEY, or several with commas: " + ", ".join(KEYS),
+            type=by_parser(_KEYS),
+            help="sum up by KEY, or several with commas: " + ", ".join(_KEYS),
         ),
         TOP,
         SORT,
@@ -132,6 +140,7 @@ class _Query:
     """One run of the command."""
 
     def __init__(self, session: Session, args: argparse.Namespace) -> None:
+        self._session = session
         self._args = args
         capture = need_capture(session)
         self._page_size = capture.page_size
@@ -172,10 +181,10 @@ class _Query:
             refuse_no_stack(args)
         if args.lifetimes:
             self._rows = self._rows[self._rows["freed_ns"] >= 0]
-            return self._sums(args.by or ["order"], LIFETIMES, self._lifetimes, "count")
+            return self._sums(args.by or ["order"], LIFETIMES, _QUANTILES, "count")
         if args.leaked or args.by:
             return self._sums(
-                args.by or ["stack"], ALLOCATION_SUMS, self._amounts, "bytes"
+                args.by or ["stack"], ALLOCATION_SUMS, self._amounts(), "bytes"
             )
         return self._list()
 
@@ -186,192 +195,132 @@ class _Query:
             without(ALLOCATIONS, "stack") if self._args.no_stack else list(ALLOCATIONS)
         )
         sort = parse_sort(self._args.sort, without(columns, "stack"))
-        batches = (
-            self._batches()
+        rows, top = self._rows, self._args.top
+        rows = (
+            rows[:top]
             if sort is None
-            else self._sorted(
-                [column.name for column in columns].index(sort[0]), sort[1]
-            )
+            else rows[self._column(sort[0], rows).order(sort[1], top)]
         )
         return Table(
-            columns, batches, notes=self._notes, empty="No captured allocation matches."
+            columns,
+            self._draw([column.name for column in columns], rows),
+            notes=self._notes,
+            empty="No captured allocation matches.",
         )
 
-    def _batches(self) -> Iterator[list[Row]]:
-        rows = self._rows[: self._args.top]
+    def _draw(self, columns: Sequence[str], rows: NDArray[Any]) -> Iterator[list[Row]]:
         for start in range(0, len(rows), _BATCH):
-            yield list(self._draw(rows[start : start + _BATCH]))
+            batch = rows[start : start + _BATCH]
+            yield list(
+                zip(
+                    *(self._column(name, batch).draw() for name in columns), strict=True
+                )
+            )
 
-    def _sorted(self, index: int, descending: bool) -> Iterator[list[Row]]:
-        top = self._args.top
-        best: list[tuple[Any, ...]] = []
-        for start in range(0, len(self._rows), _BATCH):
-            best += self._draw(self._rows[start : start + _BATCH])
-            if top is not None:
-                best = sort_rows(best, index, descending, top)
-        if best:
-            yield list(sort_rows(best, index, descending, top))
-
-    def _draw(self, rows: NDArray[Any]) -> Iterator[tuple[Any, ...]]:
+    def _column(self, name: str, rows: NDArray[Any]) -> Undrawn:
+        """A column of the allocations."""
         names = self._names
-        column = {
-            name: rows[name].tolist()
-            for name in rows.dtype.names or ()
-            if "comm" not in name
-        }
-        known = {
-            name: [None if value < 0 else value for value in column[name]]
-            for name in ("freed_ns", "free_pid", "now_pfn", "reused_pid")
-        }
-        comms = {
-            name: list(map(names.comm, rows[name]))
-            for name in ("comm", "free_comm", "reused_comm")
-        }
-        for i, (pfn, order, mask, ts, handle, freed) in enumerate(
-            zip(
-                *(
-                    column[name]
-                    for name in ("pfn", "order", "gfp_mask", "ts_nsec", "handle")
-                ),
-                known["freed_ns"],
-                strict=True,
-            )
-        ):
-            yield (
-                pfn,
-                order,
-                1 << order,
-                names.gfp(mask),
-                names.migratetype(mask),
-                column["pid"][i],
-                column["tgid"][i],
-                comms["comm"][i],
-                ts,
-                handle,
-                *(() if self._args.no_stack else (names.stack(handle),)),
-                STATES[column["state"][i]],
-                column["held"][i],
-                freed,
-                None if freed is None else freed - ts,
-                known["free_pid"][i],
-                comms["free_comm"][i] or None,
-                known["now_pfn"][i],
-                known["reused_pid"][i],
-                comms["reused_comm"][i] or None,
-                CONTRADICTIONS[column["contradiction"][i]],
-            )
+        match name:
+            case "pages":
+                return Undrawn(_pages(rows))
+            case "gfp":
+                return Undrawn(rows["gfp_mask"], word=names.gfp)
+            case "migratetype":
+                return Undrawn(rows["gfp_mask"], word=names.migratetype)
+            case "ts_ns":
+                return Undrawn(rows["ts_nsec"])
+            case "stack":
+                return Undrawn(rows["handle"], word=names.stack)
+            case "state":
+                return Undrawn(rows["state"], word=STATES.__getitem__)
+            case "lifetime_ns":
+                return Undrawn(_lasted(rows), rows["freed_ns"] >= 0)
+            case "contradiction":
+                return Undrawn(rows["contradiction"], word=CONTRADICTIONS.__getitem__)
+            case "comm":
+                return text(rows["comm"], names.comm)
+            case "free_comm" | "reused_comm":
+                return text(rows[name], lambda words: names.comm(words) or None)
+            case "freed_ns" | "free_pid" | "now_pfn" | "reused_pid":
+                return positive(rows[name])
+        return Undrawn(rows[name])
 
     # ---- sums ----
 
     def _sums(
-        self,
-        by: Sequence[str],
-        columns: Sequence[Column],
-        sums: Callable[[NDArray[np.intp], int], list[list[Any]]],
-        first: str,
+        self, by: Sequence[str], columns: Sequence[Column], amounts: Amounts, first: str
     ) -> Table:
-        keys = [KEYS[name] for name in by]
-        headings = [*(key.column for key in keys), *columns]
+        known = {column.name: column for column in ALLOCATION_KEYS}
+        headings = [*(known[name] for name in by), *columns]
         name, descending = parse_sort(self._args.sort, headings) or (first, True)
         return Table(
             headings,
-            self._summed(
-                keys, sums, [column.name for column in headings].index(name), descending
-            ),
+            self._summed(by, amounts, name, descending),
             notes=self._notes,
             empty="No captured allocation matches.",
         )
 
     def _summed(
-        self,
-        keys: Sequence[AllocationKey],
-        sums: Callable[[NDArray[np.intp], int], list[list[Any]]],
-        index: int,
-        descending: bool,
-    ) -> Iterator[list[Row]]:
-        rows = self._rows
-        if not len(rows):
-            return
-        distinct, which = group(
-            [member for key in keys for member in key.members(rows)]
-        )
-        # Several numbers may stand for one name.
-        numbers: dict[tuple[Any, ...], int] = {}
-        of = np.array(
-            [
-                numbers.setdefault(
-                    tuple(key.value(self._names, rows[i]) for key in keys), len(numbers)
-                )
-                for i in distinct
-            ]
-        )
-        drawn = [
-            (
-                *(
-                    list(value) if isinstance(value, tuple) else value
-                    for value in values
-                ),
-                *amounts,
-            )
-            for values, amounts in zip(
-                numbers, zip(*sums(of[which], len(numbers)), strict=True), strict=True
-            )
-        ]
-        chosen = sort_rows(drawn, index, descending, self._args.top)
-        if len(chosen) < len(numbers):
-            self._notes.append(more_rows(len(numbers) - len(chosen)))
-        yield list(chosen)
-
-    def _amounts(self, which: NDArray[np.intp], groups: int) -> list[list[Any]]:
-        """
-        Blocks, pages, bytes, share, and the greatest and the least age; of what is not
-        held all of its pages.
-        """
+        self, by: Sequence[str], amounts: Amounts, sort: str, descending: bool
+    ) -> Iterator[Sequence[Row]]:
         rows = self._rows
         held = np.isin(rows["state"], [STATES.index(state) for state in _HELD])
-        pages = np.zeros(groups, np.int64)
-        np.add.at(
-            pages,
-            which,
-            np.where(held, rows["held"], np.int64(1) << rows["order"].astype(np.int64)),
-        )
-        begun = rows["ts_nsec"].astype(np.int64)
-        first, last = (
-            np.full(groups, np.iinfo(np.int64).max),
-            np.zeros(groups, np.int64),
-        )
-        np.minimum.at(first, which, begun)
-        np.maximum.at(last, which, begun)
-        now = self._names.now
-        ages = (
-            [[None] * groups] * 2
-            if now is None
-            else [np.maximum(now - times, 0).tolist() for times in (first, last)]
-        )
-        share = np.round(100 * pages / max(int(pages.sum()), 1), 2)
-        blocks = np.bincount(which, minlength=groups)
-        return [
-            blocks.tolist(),
-            pages.tolist(),
-            (pages * self._page_size).tolist(),
-            share.tolist(),
-            *ages,
-        ]
+        with closing(KeySums(self._session.db, self._names, by, amounts)) as sums:
+            sums.add(
+                Records(rows),
+                # Of what is not held, all of its pages.
+                pages=np.where(held, rows["held"], _pages(rows)),
+                begun=rows["ts_nsec"].astype(np.int64),
+                lasted=_lasted(rows),
+            )
+            drawn, groups = sums.rows(sort, descending, self._args.top)
+        if drawn:
+            yield drawn
+        if groups > len(drawn):
+            self._notes.append(more_rows(groups - len(drawn)))
 
-    def _lifetimes(self, which: NDArray[np.intp], groups: int) -> list[list[Any]]:
-        """
-        Number, least, quantiles and greatest of the times that allocations lasted.
-        """
-        lasted = self._rows["freed_ns"] - self._rows["ts_nsec"].astype(np.int64)
-        lasted = lasted[np.lexsort((lasted, which))]
-        count = np.bincount(which, minlength=groups)
-        begin = np.cumsum(count) - count
-        # The nearest rank: a time that one of them did last.
-        at = [
-            begin + np.maximum(np.ceil(share * count).astype(np.int64) - 1, 0)
-            for share in (0, 0.5, 0.9, 0.99, 1)
-        ]
-        return [count.tolist(), *(lasted[place].tolist() for place in at)]
+    def _amounts(self) -> Amounts:
+        """Those of pages, and the greatest and the least age."""
+        pages, now = page_amounts(self._page_size), self._names.now
+        ages = {"first": "min(first)", "last": "max(last)"}
+        return Amounts(
+            {**pages.each, "first": "min(begun)", "last": "max(begun)"},
+            {**(pages.joined or {}), **ages},
+            {
+                **pages.columns,
+                **{
+                    column: "NULL" if now is None else f"greatest({now} - {time}, 0)"
+                    for column, time in zip(
+                        ("oldest", "youngest"), ages.values(), strict=True
+                    )
+                },
+            },
+        )
+
+
+def _pages(rows: NDArray[Any]) -> NDArray[np.int64]:
+    return np.int64(1) << rows["order"].astype(np.int64)
+
+
+def _lasted(rows: NDArray[Any]) -> NDArray[np.int64]:
+    """How long what was freed had lasted, in ns."""
+    lasted: NDArray[np.int64] = rows["freed_ns"] - rows["ts_nsec"].astype(np.int64)
+    return lasted
+
+
+# Of the times that allocations lasted: the nearest rank is a time that one did last.
+_QUANTILES = Amounts(
+    {"lasted": "lasted"},
+    None,
+    {
+        "count": "count(*)",
+        "min": "min(lasted)",
+        "median": "quantile_disc(lasted, 0.5)",
+        "p90": "quantile_disc(lasted, 0.9)",
+        "p99": "quantile_disc(lasted, 0.99)",
+        "max": "max(lasted)",
+    },
+)
 
 
 def _counted(found: Correlation) -> str:

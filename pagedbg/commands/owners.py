@@ -5,19 +5,22 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from typing import Any
+from contextlib import closing
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pagedbg.analysis.grouping import Tally, summarize
+from pagedbg.analysis.grouping import page_amounts
+from pagedbg.analysis.keys import KeySums
 from pagedbg.analysis.selection import Selection
+from pagedbg.analysis.undrawn import Undrawn, positive, text
 from pagedbg.capture.directory import Capture
 from pagedbg.errors import UsageError
 from pagedbg.mm.page_owner_blocks import for_each_block
 from pagedbg.schema.blocks import Blocks
-from pagedbg.schema.columns import STACK
 from pagedbg.schema.owner_record import ALLOCATED, FREED
-from pagedbg.schema.relations import BLOCK_SUMS, BLOCKS
+from pagedbg.schema.relations import BLOCK_KEYS, BLOCK_SUMS, BLOCKS
 from pagedbg.schema.table import Row, Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
@@ -32,29 +35,35 @@ from pagedbg.shell.table_options import (
     more_rows,
     parse_sort,
     refuse_no_stack,
-    sort_rows,
     without,
 )
-from pagedbg.sources.block_keys import KEYS, BlockKey
 from pagedbg.sources.capabilities import capabilities_of
 from pagedbg.sources.capture_blocks import CaptureStackNames, capture_blocks
 from pagedbg.sources.capture_names import what_is_missing
 from pagedbg.sources.kernel_names import KernelNames
 
 _STATES = {"allocated": (ALLOCATED,), "freed": (FREED,), "any": (ALLOCATED, FREED)}
+_KEYS = tuple(column.name for column in BLOCK_KEYS)
+
+# Sorted rows that are drawn at once.
+_ROWS = 1000
+
+# Rows among which the first are looked for at once.
+_HELD = 1 << 17
+
 _STATE_NAMES = {ALLOCATED: "allocated", FREED: "freed"}
 
 
 @values("--by")
 def _key_names(session: Session) -> Sequence[str]:
-    return tuple(KEYS)
+    return _KEYS
 
 
 @values("--sort")
 def _sort_names(session: Session) -> Sequence[str]:
     return (
         *(column.name for column in BLOCKS if column.name != "stack"),
-        *KEYS,
+        *_KEYS,
         "blocks",
         "bytes",
         "share",
@@ -74,8 +83,8 @@ counted twice.
         argument(
             "--by",
             metavar="KEY",
-            type=by_parser(KEYS),
-            help="sum up by KEY, or several with commas: " + ", ".join(KEYS),
+            type=by_parser(_KEYS),
+            help="sum up by KEY, or several with commas: " + ", ".join(_KEYS),
         ),
         TOP,
         SORT,
@@ -167,7 +176,7 @@ class _Query:
             ]
         self._selection = Selection(args, self._names)
 
-    def _blocks(self) -> Iterator[tuple[str, Blocks]]:
+    def _blocks(self) -> Iterator[tuple[int, Blocks]]:
         # Blocks are aligned to their size: what reaches into the range of --pfns begins
         # at most the greatest block before it.
         start, end = 0, None
@@ -177,14 +186,14 @@ class _Query:
                 -(-self._args.pfns[1] >> 18 << 18),
             )
         if self._captured is not None:
-            yield "allocated", self._chosen(self._captured)
+            yield ALLOCATED, self._chosen(self._captured)
             return
         for state in _STATES[self._args.state]:
             for blocks in for_each_block(self._session.prog, state, start, end):
                 if state == _STATES[self._args.state][0]:
                     self._unread += blocks.unread
                     self._damaged += blocks.damaged
-                yield _STATE_NAMES[state], self._chosen(blocks)
+                yield state, self._chosen(blocks)
         self._note()
 
     def _chosen(self, blocks: Blocks) -> Blocks:
@@ -218,131 +227,133 @@ class _Query:
 
     def rows(self) -> Table:
         """A row for each block."""
-        columns = [
-            column
-            for column in BLOCKS
-            if not (self._args.no_stack and column.name == "stack")
-        ]
+        columns = without(BLOCKS, "stack") if self._args.no_stack else list(BLOCKS)
         sort = parse_sort(self._args.sort, without(columns, "stack"))
         batches = self._batches() if sort is None else self._sorted(*sort)
-        if self._args.no_stack:
-            drop = BLOCKS.index(STACK)
-            batches = (
-                [row[:drop] + row[drop + 1 :] for row in batch] for batch in batches
-            )
+        names = [column.name for column in columns]
         return Table(
-            columns, batches, notes=self._notes, empty="No block on record matches."
+            columns,
+            (self._draw(names, *batch) for batch in batches),
+            notes=self._notes,
+            empty="No block on record matches.",
         )
 
-    def _batches(self) -> Iterator[list[tuple[Any, ...]]]:
+    def _batches(self) -> Iterator[_Batch]:
         left = self._args.top
         for state, blocks in self._blocks():
             if left is not None:
                 blocks = blocks.take(np.arange(min(left, len(blocks))))
                 left -= len(blocks)
             if len(blocks):
-                yield self._draw(state, blocks)
+                yield _Batch.of(state, blocks)
             if left == 0:
                 self._note()
                 break
+        # Once the last of them is drawn.
         self._note_faults()
 
-    def _sorted(self, name: str, descending: bool) -> Iterator[list[tuple[Any, ...]]]:
-        index = [column.name for column in BLOCKS].index(name)
+    def _sorted(self, name: str, descending: bool) -> Iterator[_Batch]:
         top = self._args.top
+        held: list[_Batch] = []
+        rows = 0
 
-        best: list[tuple[Any, ...]] = []
+        def best() -> _Batch:
+            batch = _Batch.joined(held)
+            return batch.take(self._column(name, *batch).order(descending, top))
+
         for state, blocks in self._blocks():
-            best += self._draw(state, blocks)
-            if top is not None:
-                best = sort_rows(best, index, descending, top)
-        if best:
-            yield sort_rows(best, index, descending, top)
+            if len(blocks):
+                # A copy: the records of all blocks are not kept for those chosen.
+                held.append(_Batch.joined([_Batch.of(state, blocks)]))
+                rows += len(blocks)
+            if top is not None and rows > _HELD + 2 * top:
+                held = [best()]
+                rows = len(held[0].blocks)
+        if held:
+            batch = best()
+            for start in range(0, len(batch.blocks), _ROWS):
+                yield batch.take(slice(start, start + _ROWS))
         self._note_faults()
 
-    def _draw(self, state: str, blocks: Blocks) -> list[tuple[Any, ...]]:
-        names, column, count = self._names, blocks.column, len(blocks)
-        masks, handles = column("gfp_mask").tolist(), column("handle").tolist()
-        zone_names, zones = names.zones(blocks.pfn)
-        stacks = {} if self._args.no_stack else names.stacks(handles)
-        nothing = [None] * count
-        return list(
-            zip(
-                blocks.pfn.tolist(),
-                blocks.order.tolist(),
-                blocks.pages.tolist(),
-                masks,
-                map(names.gfp, masks),
-                map(names.migratetype, masks),
-                (zone_names[i] if i >= 0 else None for i in zones.tolist()),
-                (
-                    node if node >= 0 else None
-                    for node in names.nodes(blocks.pfn).tolist()
-                ),
-                column("pid").tolist(),
-                column("tgid").tolist() if "tgid" in blocks.members else nothing,
-                (
-                    map(names.comm, column("comm"))
-                    if "comm" in blocks.members
-                    else nothing
-                ),
-                column("ts_nsec").tolist() if "ts_nsec" in blocks.members else nothing,
-                handles,
-                (stacks.get(handle) for handle in handles),
-                [state] * count,
-                strict=True,
-            )
-        )
+    def _draw(
+        self, columns: Sequence[str], blocks: Blocks, states: NDArray[np.uint8]
+    ) -> list[Row]:
+        if "stack" in columns:
+            # They are read together.
+            self._names.stacks(np.unique(blocks.column("handle")).tolist())
+        drawn = [self._column(name, blocks, states).draw() for name in columns]
+        return list(zip(*drawn, strict=True))
+
+    def _column(self, name: str, blocks: Blocks, states: NDArray[np.uint8]) -> Undrawn:
+        """A column of the blocks."""
+        names = self._names
+        match name:
+            case "gfp":
+                return Undrawn(blocks.column("gfp_mask"), word=names.gfp)
+            case "migratetype":
+                return Undrawn(blocks.column("gfp_mask"), word=names.migratetype)
+            case "zone":
+                words, zones = names.zones(blocks.pfn)
+                return Undrawn(zones, zones >= 0, words.__getitem__)
+            case "node":
+                return positive(names.nodes(blocks.pfn))
+            case "stack":
+                return Undrawn(blocks.column("handle"), word=names.stack)
+            case "state":
+                return Undrawn(states, word=_STATE_NAMES.__getitem__)
+        member = {"ts_ns": "ts_nsec"}.get(name, name)
+        if member in ("tgid", "comm", "ts_nsec") and member not in blocks.members:
+            return Undrawn(np.full(len(blocks), -1), np.zeros(len(blocks), np.bool_))
+        column = blocks.column(member)
+        return text(column, names.comm) if member == "comm" else Undrawn(column)
 
     # ---- sums ----
 
     def sums(self) -> Table:
         """A row for each value of ``--by``."""
-        keys = [KEYS[name] for name in self._args.by]
-        columns = [*(key.column for key in keys), *BLOCK_SUMS]
+        known = {column.name: column for column in BLOCK_KEYS}
+        columns = [*(known[name] for name in self._args.by), *BLOCK_SUMS]
         sort = parse_sort(self._args.sort, columns) or ("pages", True)
         return Table(
             columns,
-            self._summed(keys, *sort),
+            self._summed(*sort),
             notes=self._notes,
             empty="No block on record matches.",
         )
 
-    def _summed(
-        self, keys: Sequence[BlockKey], sort: str, descending: bool
-    ) -> Iterator[list[Row]]:
-        names, tally, widths = self._names, Tally(), [0] * len(keys)
-        for _, blocks in self._blocks():
-            columns = [key.columns(names, blocks) for key in keys]
-            widths = [len(part) for part in columns]
-            tally.add([column for part in columns for column in part], blocks.pages)
-        result = tally.result()
-        if not result:
-            return
-        values, at = [], 0
-        for key, width in zip(keys, widths, strict=True):
-            values.append(key.value(names, result[at : at + width]))
-            at += width
-        rows, groups = summarize(
-            self._session.db,
-            self._args.by,
-            values,
-            *result[-2:],
-            page_size=self._session.prog["PAGE_SIZE"].value_(),
-            sort=sort,
-            descending=descending,
-            top=self._args.top,
-        )
-        stacks = [i for i, name in enumerate(self._args.by) if name == "stack"]
-        yield [_split(row, stacks) for row in rows]
+    def _summed(self, sort: str, descending: bool) -> Iterator[Sequence[Row]]:
+        page_size = self._session.prog["PAGE_SIZE"].value_()
+        with closing(
+            KeySums(
+                self._session.db, self._names, self._args.by, page_amounts(page_size)
+            )
+        ) as sums:
+            for _, blocks in self._blocks():
+                sums.add(blocks, pages=blocks.pages)
+            rows, groups = sums.rows(sort, descending, self._args.top)
+        if rows:
+            yield rows
         if groups > len(rows):
             self._notes.append(more_rows(groups - len(rows)))
         self._note_faults()
 
 
-def _split(row: Row, stacks: Sequence[int]) -> Row:
-    """Give a stack that was one string to the database its frames again."""
-    return tuple(
-        value.split("\n") if i in stacks and value else [] if i in stacks else value
-        for i, value in enumerate(row)
-    )
+class _Batch(NamedTuple):
+    """Blocks, and the state of each."""
+
+    blocks: Blocks
+    states: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, state: int, blocks: Blocks) -> _Batch:
+        return cls(blocks, np.full(len(blocks), state, np.uint8))
+
+    @classmethod
+    def joined(cls, batches: Sequence[_Batch]) -> _Batch:
+        return cls(
+            Blocks.joined([batch.blocks for batch in batches]),
+            np.concatenate([batch.states for batch in batches]),
+        )
+
+    def take(self, which: Any) -> _Batch:
+        return _Batch(self.blocks.take(which), self.states[which])

@@ -54,7 +54,9 @@ def for_each_block(
         blocks.unread = unread
         if held is not None and len(held):
             blocks = dataclasses.replace(
-                held.before(blocks), unread=blocks.unread, damaged=blocks.damaged
+                Blocks.joined((held, blocks)),
+                unread=blocks.unread,
+                damaged=blocks.damaged,
             )
         held = None
         greatest = int(blocks.order.max(initial=0))

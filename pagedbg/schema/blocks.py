@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -66,8 +67,8 @@ class Blocks:
         column: NDArray[Any] = self.source[member]
         return column if self.index is None else column[self.index]
 
-    def take(self, which: NDArray[Any]) -> Blocks:
-        """The rows that an index or a mask chooses."""
+    def take(self, which: NDArray[Any] | slice) -> Blocks:
+        """The rows that an index, a mask or a slice chooses."""
         index = np.arange(len(self)) if self.index is None else self.index
         return Blocks(
             self.pfn[which],
@@ -77,11 +78,12 @@ class Blocks:
             index[which],
         )
 
-    def before(self, other: Blocks) -> Blocks:
-        """These rows and those of ``other`` behind them."""
-        return Blocks(
-            np.concatenate((self.pfn, other.pfn)),
-            np.concatenate((self.order, other.order)),
-            np.concatenate((self.pages, other.pages)),
-            np.concatenate((self.records, other.records)),
+    @classmethod
+    def joined(cls, several: Sequence[Blocks]) -> Blocks:
+        """The rows of several, one behind the other; what they count is not kept."""
+        return cls(
+            np.concatenate([each.pfn for each in several]),
+            np.concatenate([each.order for each in several]),
+            np.concatenate([each.pages for each in several]),
+            np.concatenate([each.records for each in several]),
         )

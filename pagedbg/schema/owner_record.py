@@ -53,3 +53,13 @@ def decode_comm(words: NDArray[Any]) -> str:
     left from a longer name.
     """
     return bytes(words.tobytes()).split(b"\0")[0].decode(errors="backslashreplace")
+
+
+def comm_bytes(comms: NDArray[Any]) -> NDArray[np.bytes_]:
+    """
+    Return each ``comm`` as text, which NumPy sorts in less time than pairs of words.
+
+    :param comms: two words a row
+    """
+    text: NDArray[np.bytes_] = np.ascontiguousarray(comms).view("S16")[:, 0]
+    return text

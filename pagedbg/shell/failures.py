@@ -6,6 +6,8 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import sys
+import tempfile
 import traceback
 from collections.abc import Iterable
 
@@ -84,11 +86,25 @@ def _sentence(error: BaseException) -> str:
         )
     if isinstance(error, MemoryError):
         return "out of memory"
+    if _found_no_room(error):
+        return (
+            "a table is too large for memory, and could not be put into"
+            f" {tempfile.gettempdir()}: set TMPDIR to a directory with room"
+        )
     if os.environ.get("PAGEDBG_DEBUG"):
         traceback.print_exception(error)
     return (
         f"this is a bug in pagedbg: {type(error).__name__}: {error} (PAGEDBG_DEBUG=1"
         " shows where)"
+    )
+
+
+def _found_no_room(error: BaseException) -> bool:
+    """Whether it is that a database has found no room."""
+    # Imported to ask, DuckDB would cost more than the commands that do without it.
+    duckdb = sys.modules.get("duckdb")
+    return duckdb is not None and isinstance(
+        error, (duckdb.OutOfMemoryException, duckdb.IOException)
     )
 
 

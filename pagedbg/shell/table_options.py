@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any
 
 from drgn.commands import argument
 
@@ -79,21 +78,6 @@ SORT = argument(
 NO_STACK = argument(
     "--no-stack", action="store_true", help="leave out the stacks of the rows"
 )
-
-
-def sort_rows(
-    rows: list[tuple[Any, ...]], index: int, descending: bool, top: int | None = None
-) -> list[tuple[Any, ...]]:
-    """
-    Sort rows by a column, in place; what is not known comes last whichever way. Returns
-    the first *top* of them.
-    """
-    # Twice, since a sort keeps the order of equals.
-    rows.sort(
-        key=lambda row: 0 if row[index] is None else row[index], reverse=descending
-    )
-    rows.sort(key=lambda row: row[index] is None)
-    return rows if top is None else rows[:top]
 
 
 def without(columns: Sequence[Column], kind: str) -> list[Column]:
