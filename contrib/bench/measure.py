@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from drgn import Object, Program
 
@@ -27,6 +28,8 @@ from pagedbg.target.opening import open_target
 
 TEXT = "/sys/kernel/debug/page_owner"
 QUERY = "owners --by stack"
+# More to sum up by: more keys are more sums.
+BY = ("module,function", "comm,pid", "stack,pid", "stack,pid,comm,order,gfp,zone,age")
 PATHS = 64  # FILL_PATHS in fill/fill.c
 READ = 1 << 15  # pages; pagedbg reads the records of so many at once
 
@@ -64,7 +67,7 @@ def peaks(pagedbg: str) -> tuple[int, int]:
     return start, end
 
 
-def in_session(prog: Program, rounds: int) -> dict[str, float]:
+def in_session(prog: Program, rounds: int) -> dict[str, Any]:
     """
     Seconds that the bare read and the query take in an open session: the least of some
     rounds, in turn. By order there are no stacks to look up, to name and to print,
@@ -73,6 +76,7 @@ def in_session(prog: Program, rounds: int) -> dict[str, float]:
     queries = {
         "owners": f"{QUERY} -o /dev/null",
         "owners_by_order": "owners --by order -o /dev/null",
+        **{by: f"owners --by {by} -o /dev/null" for by in BY},
     }
     NAMESPACE.run(
         prog, queries["owners"]
@@ -87,7 +91,9 @@ def in_session(prog: Program, rounds: int) -> dict[str, float]:
         }
         for _ in range(rounds)
     ]
-    return {name: min(one[name] for one in times) for name in times[0]}
+    least: dict[str, Any] = {name: min(one[name] for one in times) for name in times[0]}
+    by = {keys: least.pop(keys) for keys in BY}
+    return {**least, "by": by}
 
 
 def check(prog: Program, pages: int) -> tuple[int, int]:
