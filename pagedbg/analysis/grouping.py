@@ -7,7 +7,7 @@ for is asked once for each distinct number, in the end.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +26,10 @@ _ROWS = 1 << 19
 # Partial sums are joined when there are this many, so that their number is that of the
 # keys and not that of the pieces.
 _JOIN_AT = 1 << 20
+
+
+# Rows that are made at once.
+_DRAWN = 1 << 15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +66,7 @@ class Sums:
         self._amounts = amounts
         self._piece: dict[str, NDArray[Any]] = {}
         self._filled = self._parts = self._joined = 0
+        self.left = 0
 
     def close(self) -> None:
         """Forget everything."""
@@ -119,21 +124,21 @@ class Sums:
         sort: str,
         descending: bool = True,
         top: int | None = None,
-    ) -> tuple[list[tuple[Any, ...]], int]:
+    ) -> Iterator[list[tuple[Any, ...]]]:
         """
-        Return the sums by what the keys stand for: several numbers may be one word. Of
-        equals those come first whose keys do.
+        Iterate over the sums by what the keys stand for: several numbers may be one
+        word. Of equals those come first whose keys do. How many more there are than
+        ``top`` is in :attr:`left` when all are taken.
 
         :param keys: by the name of its column, the columns that tell the values of a
             key apart, and what finds the values of distinct rows of them
         :param sort: the name of a column; what is not known comes last
-        :return: rows of the keys and the columns of the amounts, and how many there are
-            without ``top``
+        :return: batches of rows: the keys, and the columns of the amounts
         """
         if self._filled:
             self._sum_up()
         if not self._parts:
-            return [], 0
+            return
         words = [
             self._name(f"key{i}", numbers, values)
             for i, (numbers, values) in enumerate(keys.values())
@@ -149,24 +154,28 @@ class Sums:
             f"{place} {'DESC' if descending else 'ASC'}",
             *map(str, range(1, len(keys) + 1)),
         ]
-        rows = self._db.execute(f"""
+        answer = self._db.execute(f"""
             SELECT {", ".join([*named, *columns.values()])}, count(*) OVER ()
             FROM parts {" ".join(joins)}
             GROUP BY {", ".join(named)}
             ORDER BY {", ".join(f"{each} NULLS LAST" for each in order)}
             {"" if top is None else f"LIMIT {top}"}
-            """).fetchall()
+            """)
         width = len(keys)
-        return [
-            (
-                *(
-                    None if number is None else known[number]
-                    for known, number in zip(words, row[:width], strict=True)
-                ),
-                *row[width:-1],
-            )
-            for row in rows
-        ], rows[0][-1] if rows else 0
+        shown = 0
+        while rows := answer.fetchmany(_DRAWN):
+            shown += len(rows)
+            self.left = rows[0][-1] - shown
+            yield [
+                (
+                    *(
+                        None if number is None else known[number]
+                        for known, number in zip(words, row[:width], strict=True)
+                    ),
+                    *row[width:-1],
+                )
+                for row in rows
+            ]
 
     def _name(self, view: str, numbers: Sequence[str], values: _Values) -> list[Any]:
         """

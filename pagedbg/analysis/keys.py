@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -137,6 +137,11 @@ class KeySums:
         """Forget everything."""
         self._sums.close()
 
+    @property
+    def left(self) -> int:
+        """How many sums :meth:`rows` has left out."""
+        return self._sums.left
+
     def add(self, rows: Batch, **measured: NDArray[Any]) -> None:
         """
         Add rows.
@@ -152,13 +157,13 @@ class KeySums:
 
     def rows(
         self, sort: str, descending: bool, top: int | None
-    ) -> tuple[list[tuple[Any, ...]], int]:
+    ) -> Iterator[list[tuple[Any, ...]]]:
         """
-        Return the sums.
+        Iterate over the sums. How many more there are than ``top`` is in :attr:`left`
+        when all are taken.
 
         :param sort: a column; what is not known comes last
-        :return: rows of the keys and the columns of the amounts, and how many there are
-            without ``top``
+        :return: batches of rows: the keys, and the columns of the amounts
         """
         return self._sums.rows(
             {

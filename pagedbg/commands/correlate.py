@@ -50,8 +50,9 @@ _KEYS = tuple(column.name for column in ALLOCATION_KEYS)
 
 _HELD = ("live", "migrated", "split")
 
-# Rows that are drawn at once.
+# Rows that are drawn at once; sorted ones in columns that are as wide as they need.
 _BATCH = 1000
+_SORTED_BATCH = 1 << 15
 
 
 def _parse_states(text: str) -> list[str]:
@@ -203,14 +204,20 @@ class _Query:
         )
         return Table(
             columns,
-            self._draw([column.name for column in columns], rows),
+            self._draw(
+                [column.name for column in columns],
+                rows,
+                _BATCH if sort is None else _SORTED_BATCH,
+            ),
             notes=self._notes,
             empty="No captured allocation matches.",
         )
 
-    def _draw(self, columns: Sequence[str], rows: NDArray[Any]) -> Iterator[list[Row]]:
-        for start in range(0, len(rows), _BATCH):
-            batch = rows[start : start + _BATCH]
+    def _draw(
+        self, columns: Sequence[str], rows: NDArray[Any], size: int
+    ) -> Iterator[list[Row]]:
+        for start in range(0, len(rows), size):
+            batch = rows[start : start + size]
             yield list(
                 zip(
                     *(self._column(name, batch).draw() for name in columns), strict=True
@@ -273,11 +280,9 @@ class _Query:
                 begun=rows["ts_nsec"].astype(np.int64),
                 lasted=_lasted(rows),
             )
-            drawn, groups = sums.rows(sort, descending, self._args.top)
-        if drawn:
-            yield drawn
-        if groups > len(drawn):
-            self._notes.append(more_rows(groups - len(drawn)))
+            yield from sums.rows(sort, descending, self._args.top)
+            if sums.left:
+                self._notes.append(more_rows(sums.left))
 
     def _amounts(self) -> Amounts:
         """Those of pages, and the greatest and the least age."""

@@ -45,8 +45,8 @@ from pagedbg.sources.kernel_names import KernelNames
 _STATES = {"allocated": (ALLOCATED,), "freed": (FREED,), "any": (ALLOCATED, FREED)}
 _KEYS = tuple(column.name for column in BLOCK_KEYS)
 
-# Sorted rows that are drawn at once.
-_ROWS = 1000
+# Sorted rows that are drawn at once: their columns are as wide as they need.
+_ROWS = 1 << 15
 
 # Rows among which the first are looked for at once.
 _HELD = 1 << 17
@@ -330,11 +330,9 @@ class _Query:
         ) as sums:
             for _, blocks in self._blocks():
                 sums.add(blocks, pages=blocks.pages)
-            rows, groups = sums.rows(sort, descending, self._args.top)
-        if rows:
-            yield rows
-        if groups > len(rows):
-            self._notes.append(more_rows(groups - len(rows)))
+            yield from sums.rows(sort, descending, self._args.top)
+            if sums.left:
+                self._notes.append(more_rows(sums.left))
         self._note_faults()
 
 
