@@ -209,3 +209,21 @@ def page_amounts(page_size: int) -> Amounts:
             " 2)::DOUBLE",
         },
     )
+
+
+QUANTILES = Amounts(
+    {"lasted": "lasted"},
+    None,
+    {
+        "count": "count(*)",
+        "min": "min(lasted)",
+        "median": "quantile_disc(lasted, 0.5)",
+        "p90": "quantile_disc(lasted, 0.9)",
+        "p99": "quantile_disc(lasted, 0.99)",
+        "max": "max(lasted)",
+    },
+)
+"""
+What :data:`pagedbg.schema.relations.LIFETIMES` says of rows with ``lasted``. The
+nearest rank is a time that one of them did last.
+"""

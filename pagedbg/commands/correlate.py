@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pagedbg.analysis.correlation import Correlation, correlate
-from pagedbg.analysis.grouping import Amounts, page_amounts
+from pagedbg.analysis.grouping import QUANTILES, Amounts, page_amounts
 from pagedbg.analysis.keys import KeySums
 from pagedbg.analysis.selection import Selection
 from pagedbg.analysis.undrawn import Undrawn, positive, text
@@ -182,7 +182,7 @@ class _Query:
             refuse_no_stack(args)
         if args.lifetimes:
             self._rows = self._rows[self._rows["freed_ns"] >= 0]
-            return self._sums(args.by or ["order"], LIFETIMES, _QUANTILES, "count")
+            return self._sums(args.by or ["order"], LIFETIMES, QUANTILES, "count")
         if args.leaked or args.by:
             return self._sums(
                 args.by or ["stack"], ALLOCATION_SUMS, self._amounts(), "bytes"
@@ -218,11 +218,8 @@ class _Query:
     ) -> Iterator[list[Row]]:
         for start in range(0, len(rows), size):
             batch = rows[start : start + size]
-            yield list(
-                zip(
-                    *(self._column(name, batch).draw() for name in columns), strict=True
-                )
-            )
+            drawn = [self._column(name, batch).draw() for name in columns]
+            yield list(zip(*drawn, strict=True))
 
     def _column(self, name: str, rows: NDArray[Any]) -> Undrawn:
         """A column of the allocations."""
@@ -288,17 +285,18 @@ class _Query:
         """Those of pages, and the greatest and the least age."""
         pages, now = page_amounts(self._page_size), self._names.now
         ages = {"first": "min(first)", "last": "max(last)"}
+
+        def since(time: str) -> str:
+            # A damaged capture may say any time.
+            return "NULL" if now is None else f"greatest({now}::HUGEINT - {time}, 0)"
+
         return Amounts(
             {**pages.each, "first": "min(begun)", "last": "max(begun)"},
             {**(pages.joined or {}), **ages},
             {
                 **pages.columns,
-                **{
-                    column: "NULL" if now is None else f"greatest({now} - {time}, 0)"
-                    for column, time in zip(
-                        ("oldest", "youngest"), ages.values(), strict=True
-                    )
-                },
+                "oldest": since(ages["first"]),
+                "youngest": since(ages["last"]),
             },
         )
 
@@ -311,21 +309,6 @@ def _lasted(rows: NDArray[Any]) -> NDArray[np.int64]:
     """How long what was freed had lasted, in ns."""
     lasted: NDArray[np.int64] = rows["freed_ns"] - rows["ts_nsec"].astype(np.int64)
     return lasted
-
-
-# Of the times that allocations lasted: the nearest rank is a time that one did last.
-_QUANTILES = Amounts(
-    {"lasted": "lasted"},
-    None,
-    {
-        "count": "count(*)",
-        "min": "min(lasted)",
-        "median": "quantile_disc(lasted, 0.5)",
-        "p90": "quantile_disc(lasted, 0.9)",
-        "p99": "quantile_disc(lasted, 0.99)",
-        "max": "max(lasted)",
-    },
-)
 
 
 def _counted(found: Correlation) -> str:

@@ -59,11 +59,17 @@ class Blocks:
         return self.source.dtype.names or ()
 
     def column(self, member: str) -> NDArray[Any]:
-        """A member of each block's record."""
+        """
+        A member of each block's record.
+
+        :raises LookupError: if the kernel does not write it down
+        """
         if member in ("pfn", "order", "pages"):
             # Of a block, which the record of one of its pages does not tell.
             own: NDArray[Any] = getattr(self, member)
             return own
+        if member not in self.members:
+            raise LookupError(f"this kernel's page_owner does not write down {member}")
         column: NDArray[Any] = self.source[member]
         return column if self.index is None else column[self.index]
 

@@ -188,9 +188,9 @@ class CaptureNames(StackNames):
         spans tell, −1 if they do not.
         """
         spans = self.capture.meta.names.zones
-        names = list(dict.fromkeys(span.zone for span in spans))
-        index = [names.index(span.zone) for span in spans]
-        return names, self._of_spans(pfns, index)
+        index: dict[str, int] = {}
+        values = [index.setdefault(span.zone, len(index)) for span in spans]
+        return list(index), self._of_spans(pfns, values)
 
     def nodes(self, pfns: NDArray[Any]) -> NDArray[Any]:
         """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 from fake_kernel import PageOwnerKernel
 from hypothesis import given, settings
@@ -294,3 +295,23 @@ def test_an_order_that_no_allocation_has_is_counted_as_damaged() -> None:
 
 def test_memory_without_a_record_has_no_blocks() -> None:
     assert everything(kernel(0, [Page() for _ in range(16)], 3)[0]) == ([], 0, 0)
+
+
+def test_a_column_is_of_the_block_or_of_its_record_or_is_said_to_be_missing() -> None:
+    records = np.zeros(2, [("order", "<u2"), ("handle", "<u4")])
+    records["handle"] = [3, 4]
+    found = Blocks(
+        np.array([8], np.uint64),
+        np.array([1], np.uint8),
+        np.array([2]),
+        records,
+        np.array([1]),
+    )
+    assert [found.column(name).tolist() for name in ("pfn", "order", "pages")] == [
+        [8],
+        [1],
+        [2],
+    ]
+    assert found.column("handle").tolist() == [4]
+    with pytest.raises(LookupError, match="does not write down comm"):
+        found.column("comm")

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pagedbg.analysis import grouping
-from pagedbg.analysis.grouping import Amounts, Sums, page_amounts
+from pagedbg.analysis.grouping import QUANTILES, Amounts, Sums, page_amounts
 
 PAGES = page_amounts(4096)
 
@@ -271,4 +271,26 @@ def test_rows_that_have_to_be_kept_are_kept(
     assert found == [
         (a, sorted(lasted for key, lasted in rows if key == a))
         for a in sorted({key for key, _ in rows})
+    ]
+
+
+def test_quantiles_are_those_of_the_nearest_rank(
+    db: duckdb.DuckDBPyConnection,
+) -> None:
+    counts = [1, 2, 9, 10, 11, 99, 100, 101, 700]
+    with closing(Sums(db, ["a"], QUANTILES)) as sums:
+        for count in counts:
+            sums.add(
+                {"a": np.full(count, count), "lasted": np.arange(count)[::-1] * 10}
+            )
+        rows, _ = taken(sums, {"a": (["a"], plain)}, sort="a", descending=False)
+    assert rows == [
+        (
+            count,
+            count,
+            0,
+            *(10 * (-(-count * share // 100) - 1) for share in (50, 90, 99)),
+            10 * (count - 1),
+        )
+        for count in counts
     ]
