@@ -26,8 +26,9 @@ from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.schema.allocation import ALLOCATION
 from pagedbg.schema.batch import Records
 from pagedbg.schema.blocks import Blocks
-from pagedbg.schema.capture_meta import Ended, RecordedNames, Zone
+from pagedbg.schema.capture_meta import Ended
 from pagedbg.schema.owner_record import decode_comm
+from pagedbg.schema.recorded_names import RecordedNames, Zone
 from pagedbg.shell.filter_options import FILTERS
 from pagedbg.shell.parser import Parser
 from pagedbg.sources.capture_names import CaptureNames
