@@ -29,12 +29,9 @@ class Names(Protocol):
     def migratetypes(self) -> Sequence[str]:
         """The names of the migratetypes, by number."""
 
-    def parse_gfp(self, text: str) -> int:
-        """
-        Return the mask of gfp flags that were typed, as in ``GFP_KERNEL|__GFP_COMP``.
-
-        :raises UsageError: if a word is neither a flag nor a number
-        """
+    @property
+    def gfp_names(self) -> Sequence[tuple[int, str]]:
+        """Masks of gfp flags and their names, in the kernel's order."""
 
     def gfp(self, mask: int) -> str:
         """Return a gfp mask as the kernel writes it."""

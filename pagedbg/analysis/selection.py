@@ -14,6 +14,7 @@ from pagedbg.analysis.names import Names
 from pagedbg.errors import PagedbgError
 from pagedbg.schema.batch import Batch
 from pagedbg.schema.filter_words import named, parse_kinds
+from pagedbg.schema.flag_words import parse_flags
 from pagedbg.schema.owner_record import comm_bytes
 
 _Mask = NDArray[np.bool_]
@@ -58,7 +59,9 @@ class Selection:
         if args.pfns:
             yield lambda rows: _in_range(rows, *args.pfns)
         if args.gfp:
-            wanted = np.uint32(named("--gfp", lambda: names.parse_gfp(args.gfp)))
+            wanted = np.uint32(
+                named("--gfp", lambda: parse_flags(names.gfp_names, args.gfp))
+            )
             yield lambda rows: (rows.column("gfp_mask") & wanted) == wanted
         if args.pid:
             yield lambda rows: np.logical_or.reduce(

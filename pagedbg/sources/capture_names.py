@@ -20,7 +20,6 @@ from pagedbg.capture.directory import Capture
 from pagedbg.errors import PagedbgError
 from pagedbg.mm.gfp import decode_gfp_mask
 from pagedbg.schema import event_record
-from pagedbg.schema.flag_words import parse_flags
 from pagedbg.schema.loss import LossKind
 from pagedbg.session import Session
 from pagedbg.sources.kernel_names import kernel_names
@@ -154,13 +153,10 @@ class CaptureNames(StackNames):
         """The names of the migratetypes, by number."""
         return self.capture.meta.names.migratetype
 
-    def parse_gfp(self, text: str) -> int:
-        """
-        Return the mask of gfp flags that were typed.
-
-        :raises UsageError: if a word is neither a flag nor a number
-        """
-        return parse_flags(self.capture.gfp_names, text)
+    @property
+    def gfp_names(self) -> Sequence[tuple[int, str]]:
+        """Masks of gfp flags and their names, in the kernel's order."""
+        return self.capture.gfp_names
 
     @functools.cache  # noqa: B019
     def gfp(self, mask: int) -> str:

@@ -23,7 +23,6 @@ from pagedbg.mm.mmzone import node_of_pfns, zone_of_pfns
 from pagedbg.mm.page_owner import special_handles
 from pagedbg.mm.sched_clock import known_local_clock
 from pagedbg.mm.stackdepot import StackDepot
-from pagedbg.schema.flag_words import parse_flags
 from pagedbg.session import Session
 from pagedbg.sources.stack_frames import StackNames
 
@@ -111,13 +110,10 @@ class KernelNames(StackNames):
             else []
         )
 
-    def parse_gfp(self, text: str) -> int:
-        """
-        Return the mask of gfp flags that were typed.
-
-        :raises UsageError: if a word is neither a flag nor a number
-        """
-        return parse_flags(gfpflag_names(self.prog), text)
+    @property
+    def gfp_names(self) -> Sequence[tuple[int, str]]:
+        """Masks of gfp flags and their names, in the kernel's order."""
+        return gfpflag_names(self.prog)
 
     @functools.cache  # noqa: B019 - lives as long as a command
     def gfp(self, mask: int) -> str:
