@@ -6,6 +6,10 @@ together, and what there is to find it out by is in the dump.
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
+from typing import Any
+
 import numpy as np
 import pytest
 from drgn.helpers.linux.printk import get_dmesg
@@ -110,3 +114,55 @@ def test_status_says_what_it_died_of() -> None:
     assert 64.8e9 < row["panic_ns"] < 64.9e9
     (row,) = Run().json("status")
     assert (row["panic"], row["panic_ns"]) == (None, None)
+
+
+# ---- what is listed, sorted and summed up ----------
+
+
+def correlated(*options: str) -> list[dict[str, Any]]:
+    """The rows of ``correlate`` on what the dump has recorded."""
+    done = Run()("-c", SAMPLE, "--format", "jsonl", "correlate", *options)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def allocations() -> list[dict[str, Any]]:
+    """Each allocation that was captured."""
+    return correlated()
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("column", ["free_comm", "lifetime_ns", "ts_ns"])
+def test_correlate_sorts_by_what_it_shows_and_the_unknown_last(
+    allocations: list[dict[str, Any]], column: str, descending: bool
+) -> None:
+    # Of text, and only of it, the least comes first.
+    turned = descending == (column == "free_comm")
+    values = [row[column] for row in allocations]
+    known = sorted((v for v in values if v is not None), reverse=descending)
+    found = correlated(f"--sort={'-' if turned else ''}{column}", "--no-stack")
+    assert [row[column] for row in found] == [
+        *known,
+        *[None] * (len(values) - len(known)),
+    ]
+
+
+def test_correlate_sums_up_what_it_lists(allocations: list[dict[str, Any]]) -> None:
+    held = ("live", "migrated", "split")
+    sums: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0, 0])
+    for row in allocations:
+        key = (tuple(row["stack"]), row["comm"], row["gfp"], row["state"])
+        sums[key][0] += 1
+        sums[key][1] += row["held"] if row["state"] in held else row["pages"]
+    found = correlated("--by", "stack,comm,gfp,state")
+    assert {
+        (tuple(row["stack"]), row["comm"], row["gfp"], row["state"]): [
+            row["blocks"],
+            row["pages"],
+        ]
+        for row in found
+    } == sums
+    assert [row["bytes"] for row in found] == sorted(
+        (4096 * pages for _, pages in sums.values()), reverse=True
+    )

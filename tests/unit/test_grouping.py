@@ -119,7 +119,7 @@ def test_partial_sums_are_as_many_as_the_keys_and_not_the_pieces(
 
 
 def test_what_is_more_than_memory_goes_to_disk(tmp_path: Path) -> None:
-    config = {
+    config: dict[str, Any] = {
         "threads": 1,
         "memory_limit": "40MB",
         "temp_directory": str(tmp_path / "spill"),
