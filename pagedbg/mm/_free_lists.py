@@ -6,6 +6,7 @@ CPU keeps (``include/linux/mmzone.h``).
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,53 +22,55 @@ from pagedbg.mm.mmzone import for_each_populated_zone
 from pagedbg.mm.page_flags import PageTypes
 from pagedbg.mm.pageblock_flags import max_page_order, pageblock_order
 
-__all__ = ("FreeBlock", "FreeBlocks", "PcpLists", "find_free_blocks")
-
-FreeBlock = tuple[int, int, str]
-"""First page, order, words for it."""
+__all__ = ("FreeBlocks", "PcpLists", "find_free_blocks")
 
 # mm/mmzone.h, PAGE_ALLOC_COSTLY_ORDER: up to it, orders have per-CPU lists of their
 # own.
 _COSTLY_ORDER = 3
 _MAX_PCP_STEPS = 20000
+# More lists than a CPU has in a zone, for a number that has both of them.
+_MOST_LISTS = 1 << 16
 
 
 class FreeBlocks:
     """
-    The blocks of the buddy allocator in a piece of the memory map, found by any page in
-    them.
+    Blocks of the buddy allocator in a piece of the memory map.
+
+    :param heads: Which elements of the piece they begin at, in order.
+    :param orders: The order of each; of one that no block has, nothing is known.
     """
 
     def __init__(
-        self, heads: NDArray[Any], orders: NDArray[Any], low: int, max_order: int
+        self, heads: NDArray[np.int64], orders: NDArray[Any], max_order: int
     ) -> None:
+        sane = orders <= max_order
         self._heads = heads
-        self._orders = orders
-        self._low = low
-        self._max_order = max_order
+        self._orders = np.where(sane, orders, 0).astype(np.int64)
+        self._ends = heads + np.where(sane, np.int64(1) << self._orders, 0)
 
-    def get(self, i: int) -> FreeBlock | None:
-        """Return the free block that element *i* of the piece is in."""
-        k = int(np.searchsorted(self._heads, i, "right")) - 1
-        if k < 0:
-            return None
-        head, order = int(self._heads[k]), int(self._orders[k])
-        if order > self._max_order or i >= head + (1 << order):
-            return None
-        return self._low + head, order, f"order {order} of the buddy allocator"
+    def find(
+        self, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
+        """
+        Say of elements of the piece whether each is in a free block, and of those that
+        are the first element and the order of the block.
+        """
+        if not len(self._heads):
+            none = np.zeros(0, np.int64)
+            return np.zeros(len(rows), np.bool_), none, none
+        which = np.searchsorted(self._heads, rows, "right") - 1
+        inside = (which >= 0) & (rows < self._ends[which])
+        which = which[inside]
+        return inside, self._heads[which], self._orders[which]
 
 
 def find_free_blocks(
-    types: PageTypes,
-    pages: NDArray[Any],
-    known: NDArray[np.bool_],
-    low: int,
-    max_order: int,
+    types: PageTypes, pages: NDArray[Any], known: NDArray[np.bool_], max_order: int
 ) -> FreeBlocks:
     """
     Find the blocks of the buddy allocator in a piece of the memory map.
 
-    :param pages: The piece, as :attr:`PageLayout.page`, from page frame *low* on.
+    :param pages: The piece, as :attr:`PageLayout.page`.
     :param known: Which of its elements could be read.
     """
     # Few pages have a type at all: most are mapped, or have a map count of -1.
@@ -79,7 +82,7 @@ def find_free_blocks(
         value for value in np.unique(found).tolist() if types.name(value) == "buddy"
     ]
     heads = candidates[np.isin(found, buddies)]
-    return FreeBlocks(heads, pages["private"][heads], low, max_order)
+    return FreeBlocks(heads, pages["private"][heads], max_order)
 
 
 class PcpLists:
@@ -94,32 +97,85 @@ class PcpLists:
         self._found: dict[int, tuple[int, int] | None] = {}
         self._areas: list[tuple[int, int, int]] | None = None
         self._max_order = max_page_order(prog)
+        self._max_pfn: int = prog["max_pfn"].value_()
+        self._pageblock_order = pageblock_order(prog)
         try:
             self._pcptypes: int = prog["MIGRATE_PCPTYPES"].value_()
         except LookupError:
             self._pcptypes = 3
 
-    def block(self, pfn: int) -> FreeBlock | None:
-        """Find a page that is on no list of the buddy allocator on a per-CPU list."""
-        for order in (
-            *range(min(_COSTLY_ORDER, self._max_order) + 1),
-            pageblock_order(self._prog),
-        ):
+    def blocks(
+        self, pages: NDArray[Any], low: int, rows: NDArray[np.int64]
+    ) -> Iterator[tuple[int, int, int, int]]:
+        """
+        Find pages that are on no list of the buddy allocator on the per-CPU lists.
+
+        :param pages: A piece of the memory map, from page frame *low* on.
+        :param rows: Which of its elements to find.
+        :return: Of each that is found its place in *rows*, the first page frame and the
+            order of its block, and its list for :meth:`words`
+        """
+        orders = *range(min(_COSTLY_ORDER, self._max_order) + 1), self._pageblock_order
+        leads = self._leads(pages)
+        # Most pages that are in no use lead to no list, and no list is followed.
+        maybe = np.zeros(len(rows), np.bool_)
+        for order in orders:
+            heads = (low + rows >> order << order) - low
+            maybe |= (heads < 0) | leads[heads]
+        for i in np.flatnonzero(maybe).tolist():
+            found = self._block(low + int(rows[i]), orders)
+            if found is not None:
+                yield i, *found
+
+    def words(self, key: int) -> str:
+        """Say which list it is."""
+        cpu, nr = divmod(key, _MOST_LISTS)
+        order = self._order(nr)
+        name = (
+            f", {decode_migratetype(self._prog, nr % self._pcptypes)}"
+            if nr < self._pcptypes * (_COSTLY_ORDER + 1)
+            else ""
+        )
+        return f"order {order} on CPU {cpu}'s list{name}"
+
+    def _order(self, nr: int) -> int:
+        """The order of the blocks on a list."""
+        return (
+            nr // self._pcptypes
+            if nr < self._pcptypes * (_COSTLY_ORDER + 1)
+            else self._pageblock_order
+        )
+
+    def _block(self, pfn: int, orders: Sequence[int]) -> tuple[int, int, int] | None:
+        for order in orders:
             head = pfn >> order << order
             found = self._list(head)
             if found is None:
                 continue
             cpu, nr = found
-            if nr < self._pcptypes * (_COSTLY_ORDER + 1):
-                list_order, name = (
-                    nr // self._pcptypes,
-                    f", {decode_migratetype(self._prog, nr % self._pcptypes)}",
-                )
-            else:
-                list_order, name = pageblock_order(self._prog), ""
-            if list_order >= order:
-                return head, list_order, f"order {list_order} on CPU {cpu}'s list{name}"
+            if self._order(nr) >= order:
+                return head, self._order(nr), cpu * _MOST_LISTS + nr
         return None
+
+    def _leads(self, pages: NDArray[Any]) -> NDArray[np.bool_]:
+        """
+        Say of pages whether each may be on a list: its first link leads to another page
+        or to a list.
+        """
+        layout = self._layout
+        assert layout.page.fields is not None
+        link = pages["lru"].astype(np.uint64)
+        page = link - np.uint64(layout.page.fields["lru"][1])
+        last = layout.page0 + self._max_pfn * layout.size
+        found: NDArray[np.bool_] = (page >= layout.page0) & (page < last)
+        areas = np.array(
+            [(0, 0), *sorted((start, end) for start, end, _ in self._all_areas())],
+            np.uint64,
+        )
+        which = np.searchsorted(areas[:, 0], link, "right") - 1
+        found |= link < areas[which, 1]
+        found &= pages["refcount"] == 0
+        return found
 
     def _list(self, pfn: int) -> tuple[int, int] | None:
         """
@@ -132,13 +188,12 @@ class PcpLists:
             return self._found[first]
         fields = layout.page.fields
         assert fields is not None
-        lru, refcount = fields["lru"][1], fields["refcount"][1]
-        word = sizeof(self._prog.type("unsigned long"))
-        last = layout.page0 + self._prog["max_pfn"].value_() * layout.size
+        lru = fields["lru"][1]
+        last = layout.page0 + self._max_pfn * layout.size
         visited: set[int] = set()
         result = None
         try:
-            if layout.int32(self._prog.read(first + refcount, 4), 0) == 0:
+            if self._member(first, "refcount") == 0:
                 # A page on no list links to itself.
                 while address not in visited and len(visited) < _MAX_PCP_STEPS:
                     if address in self._found:
@@ -148,30 +203,42 @@ class PcpLists:
                         result = self._area(address + lru)
                         break
                     visited.add(address)
-                    address = (
-                        int.from_bytes(
-                            self._prog.read(address + lru, word), layout.byteorder
-                        )
-                        - lru
-                    )
+                    address = self._member(address, "lru") - lru
         except FaultError:
             pass
         for address in visited or [first]:
             self._found[address] = result
         return result
 
+    def _member(self, address: int, name: str) -> int:
+        """Read one member of a ``struct page``."""
+        assert self._layout.page.fields is not None
+        kind, offset = self._layout.page.fields[name][:2]
+        data = self._prog.read(address + offset, kind.itemsize)
+        return int(np.frombuffer(data, kind)[0])
+
     def _area(self, address: int) -> tuple[int, int] | None:
-        prog = self._prog
-        pcp_type = prog.type("struct per_cpu_pages")
-        lists = offset_of(pcp_type, "lists")
-        if self._areas is None:
-            self._areas = []
-            for zone in for_each_populated_zone(prog):
-                pageset = zone.per_cpu_pageset.read_()
-                for cpu in for_each_possible_cpu(prog):
-                    area = per_cpu_ptr(pageset, cpu).value_()
-                    self._areas.append((area + lists, area + sizeof(pcp_type), cpu))
-        for start, end, cpu in self._areas:
+        for start, end, cpu in self._all_areas():
             if start <= address < end:
-                return cpu, (address - start) // sizeof(prog.type("struct list_head"))
+                size = sizeof(self._prog.type("struct list_head"))
+                return cpu, (address - start) // size
         return None
+
+    def _all_areas(self) -> list[tuple[int, int, int]]:
+        """Where the lists of each zone and CPU begin and end, and the CPU."""
+        if self._areas is None:
+            prog = self._prog
+            pcp_type = prog.type("struct per_cpu_pages")
+            lists = offset_of(pcp_type, "lists")
+            self._areas = []
+            try:
+                for zone in for_each_populated_zone(prog):
+                    pageset = zone.per_cpu_pageset.read_()
+                    for cpu in for_each_possible_cpu(prog):
+                        area = per_cpu_ptr(pageset, cpu).value_()
+                        end = area + sizeof(pcp_type)
+                        self._areas.append((area + lists, end, cpu))
+            except FaultError:
+                # The lists of the others are still lists.
+                pass
+        return self._areas

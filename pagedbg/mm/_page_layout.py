@@ -7,66 +7,48 @@ Where the members of ``struct page`` and ``struct folio`` lie in this kernel
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from drgn import Program, sizeof
+from drgn import FaultError, Program, sizeof
+from drgn.helpers.linux.kconfig import get_kconfig
 from drgn.helpers.linux.mm import pfn_to_page
 
 from pagedbg.mm.bulk_read import byte_order, number, offset_of, record_dtype
 
-__all__ = ("PageLayout", "PageWords", "page_layout")
-
-
-class PageWords(NamedTuple):
-    """
-    The members of one ``struct page`` that are read here, some of them different views
-    of the same word.
-    """
-
-    flags: int
-    compound: int
-    mapping: int
-    pgoff: int
-    private: int
-    type: int
-    refcount: int
-    lru: int
-    slab_cache: int
-    memcg_data: int
+__all__ = ("PageLayout", "counts_each_page", "page_layout")
 
 
 class PageLayout(NamedTuple):
     """Where the members lie that are read here."""
 
     page: np.dtype[Any]
-    """A record with the fields of :class:`PageWords`, in their order."""
+    """
+    A record with the members that are read here, some of them different views of the
+    same word; those of :attr:`folio` may belong to a tail page.
+    """
     size: int
     page0: int
     """The address of page frame 0's ``struct page``."""
-    byteorder: Literal["little", "big"]
     compound_has_mask: bool
     """
     Whether ``compound_info`` of a tail page is a mask that leads to the head, rather
     than its address.
     """
-    order: tuple[int, int]
-    """Offset and size of the word of a folio in whose low byte is its order."""
-    entire_mapcount: int | None
-    large_mapcount: int | None
+    folio: Mapping[str, int]
+    """
+    In which ``struct page`` of a folio a field of it lies, of those that this kernel
+    has: ``order`` (in the low byte), ``entire_mapcount``, ``large_mapcount`` (where it
+    may be the only count of each page), ``dtor``.
+    """
+    hugetlb_dtor: int | None
+    """What ``dtor`` is in a folio of hugetlbfs."""
+    hugetlb_bit: int
+    """The bit that ``order`` has in a folio of hugetlbfs, 0 if there is none."""
     pg: Mapping[str, int]
     """
     The bit of each page flag ``PG_...``, 0 for one that this kernel does not have.
     """
-
-    def order_word(self, folio: bytes) -> int:
-        """Return the word of a folio in whose low byte is its order."""
-        offset, size = self.order
-        return int.from_bytes(folio[offset : offset + size], self.byteorder)
-
-    def int32(self, data: bytes, offset: int) -> int:
-        """Return the signed number of 32 bits at an offset of what was read."""
-        return int.from_bytes(data[offset : offset + 4], self.byteorder, signed=True)
 
 
 def page_layout(prog: Program) -> PageLayout:
@@ -111,50 +93,78 @@ def _page_layout(prog: Program) -> PageLayout:
             else offset_of(page, "mapping")
         ),
     )
-    # CONFIG_MEMCG=n, the same.
-    fields["memcg_data"] = (
-        word,
-        (
-            offset_of(page, "memcg_data")
-            if page.has_member("memcg_data")
-            else offset_of(page, "flags")
-        ),
-    )
-    folio = prog.type("struct folio")
-    # Since Linux kernel commit ebc1baf5c9b4 ("mm: free up a word in the first tail
-    # page") (in v6.6), the order is the low byte of _flags_1.
-    if folio.has_member("_folio_order"):
-        order = (offset_of(folio, "_folio_order"), 1)
-    else:
-        order = (offset_of(folio, "_flags_1"), sizeof(prog.type("unsigned long")))
-    # In 6.1 the map count of a compound page as a whole is still in the first tail
-    # page.
-    if folio.has_member("_entire_mapcount"):
-        entire = offset_of(folio, "_entire_mapcount")
-    elif page.has_member("compound_mapcount"):
-        entire = size + offset_of(page, "compound_mapcount")
-    else:
-        entire = None
+    # CONFIG_MEMCG=n has none.
+    if page.has_member("memcg_data"):
+        fields["memcg_data"] = (word, offset_of(page, "memcg_data"))
+    folio = {}
+    for name, (format_, at) in _folio_fields(prog, size, word).items():
+        folio[name], offset = divmod(at, size)
+        fields[name] = (format_, offset)
     pg = {}
     for name in ("head", "slab", "reserved", "swapbacked", "swapcache", "hwpoison"):
-        try:
-            pg[name] = 1 << number(prog, f"PG_{name}", 63)
-        except LookupError:
-            pg[name] = 0
+        bit = _constant(prog, f"PG_{name}")
+        pg[name] = 0 if bit is None else 1 << bit
+    # Before Linux kernel commit d99e3140a4d3 ("mm: turn folio_test_hugetlb into a
+    # PageType") (in v6.9), a flag of the first tail page. Before Linux kernel commit
+    # 9c5ccf2db04b ("mm: remove HUGETLB_PAGE_DTOR") (in v6.6), the compound page's
+    # destructor.
+    hugetlb = _constant(prog, "PG_hugetlb")
     return PageLayout(
         page=record_dtype(fields, size),
         size=size,
         page0=pfn_to_page(prog, 0).value_(),
-        byteorder="little" if byte_order(prog) == "<" else "big",
         # Since Linux kernel commit 8c846c879e22 ("mm: rework compound_head() for
         # power-of-2 sizeof(struct page)") (in v7.1).
         compound_has_mask=size & (size - 1) == 0
         and prog.type("struct zone").has_member("vmemmap_tails"),
-        order=order,
-        entire_mapcount=entire,
-        # CONFIG_NO_PAGE_MAPCOUNT came together with _mm_ids (in v6.15).
-        large_mapcount=(
-            offset_of(folio, "_large_mapcount") if folio.has_member("_mm_ids") else None
-        ),
+        folio=folio,
+        hugetlb_dtor=_constant(prog, "HUGETLB_PAGE_DTOR"),
+        hugetlb_bit=0 if hugetlb is None else 1 << hugetlb,
         pg=pg,
     )
+
+
+def _folio_fields(prog: Program, size: int, word: str) -> dict[str, tuple[str, int]]:
+    """Return the format and the offset of what a folio says of its pages together."""
+    page, folio = prog.type("struct page"), prog.type("struct folio")
+    byte, count = "u1", f"{byte_order(prog)}i4"
+    # Since Linux kernel commit ebc1baf5c9b4 ("mm: free up a word in the first tail
+    # page") (in v6.6), the order is the low byte of _flags_1.
+    if folio.has_member("_folio_order"):
+        fields = {"order": (byte, offset_of(folio, "_folio_order"))}
+    else:
+        fields = {"order": (word, offset_of(folio, "_flags_1"))}
+    # In 6.1 the map count of a compound page as a whole is still in the first tail
+    # page.
+    if folio.has_member("_entire_mapcount"):
+        fields["entire_mapcount"] = (count, offset_of(folio, "_entire_mapcount"))
+    elif page.has_member("compound_mapcount"):
+        fields["entire_mapcount"] = (count, size + offset_of(page, "compound_mapcount"))
+    # CONFIG_NO_PAGE_MAPCOUNT came together with _mm_ids (in v6.15).
+    if folio.has_member("_mm_ids"):
+        fields["large_mapcount"] = (count, offset_of(folio, "_large_mapcount"))
+    if _constant(prog, "HUGETLB_PAGE_DTOR") is not None:
+        fields["dtor"] = (
+            (byte, offset_of(folio, "_folio_dtor"))
+            if folio.has_member("_folio_dtor")
+            else (byte, size + offset_of(page, "compound_dtor"))
+        )
+    return fields
+
+
+def counts_each_page(prog: Program) -> bool:
+    """``CONFIG_PAGE_MAPCOUNT``"""
+    try:
+        config = get_kconfig(prog)
+    except (LookupError, FaultError):
+        # CONFIG_IKCONFIG=n. The default of every architecture is to count.
+        return True
+    return "CONFIG_NO_PAGE_MAPCOUNT" not in config
+
+
+def _constant(prog: Program, name: str) -> int | None:
+    """Return a constant that need not exist and is a number of a bit or less."""
+    try:
+        return number(prog, name, 63)
+    except LookupError:
+        return None

@@ -11,11 +11,11 @@ from drgn.helpers.linux.ioport import for_each_resource
 from drgn.helpers.linux.swap import swap_file_path
 
 from pagedbg.mm.bulk_read import c_string
-from pagedbg.mm.fs import address_space_kind
+from pagedbg.mm.fs import address_space_kind, address_space_name
 from pagedbg.mm.memcontrol import memcg_data_memcg, memcg_path
 from pagedbg.target.links import UNREADABLE, bounded, limited
 
-__all__ = ("PageNames", "zero_pfns")
+__all__ = ("PageNames", "format_size", "zero_pfns")
 
 
 class PageNames:
@@ -24,13 +24,13 @@ class PageNames:
     def __init__(self, prog: Program) -> None:
         self._prog = prog
         self._caches: dict[int, str | None] = {}
-        self._files: dict[int, tuple[str, str | None]] = {}
+        self._file_kinds: dict[int, str] = {}
+        self._file_names: dict[int, str | None] = {}
         self._memcgs: dict[int, str | None] = {}
         self._resources: list[tuple[int, int, str]] | None = None
         self._resources_whole = False
-        # CONFIG_SLOB and CONFIG_MEMCG=n have none.
+        # CONFIG_SLOB has none.
         self._caches_known = prog.type("struct slab").has_member("slab_cache")
-        self._memcg_known = prog.type("struct page").has_member("memcg_data")
 
     def cache(self, address: int) -> str | None:
         """The name of the slab cache at a ``struct kmem_cache *``."""
@@ -44,26 +44,39 @@ class PageNames:
                 self._caches[address] = None
         return self._caches[address]
 
-    def file(self, mapping: int) -> tuple[str, str | None]:
+    def file_kind(self, mapping: int) -> str:
         """
-        What is mapped at a ``struct address_space *``: the kind, empty if it is no such
-        thing, and its name. Kinds are those of :func:`address_space_kind`, and
-        ``unknown`` where there may be an address space that cannot be read.
+        What is mapped at a ``struct address_space *``: a kind of
+        :func:`address_space_kind`, empty if it is no such thing, and ``unknown`` where
+        there may be an address space that cannot be read.
         """
-        if mapping not in self._files:
+        if mapping not in self._file_kinds:
             try:
-                self._files[mapping] = address_space_kind(
-                    Object(self._prog, "struct address_space *", mapping)
-                )
+                kind = address_space_kind(self._address_space(mapping))
             except FaultError:
-                self._files[mapping] = (
-                    ("unknown", f"its address_space at {mapping:#x} cannot be read")
-                    if self._may_be_pointer(mapping)
-                    else ("", None)
+                kind = "unknown" if self._may_be_pointer(mapping) else ""
+            except UNREADABLE:
+                kind = ""
+            self._file_kinds[mapping] = kind
+        return self._file_kinds[mapping]
+
+    def file_name(self, mapping: int) -> str | None:
+        """The name of what is mapped there, or why even its kind is not known."""
+        if self.file_kind(mapping) == "unknown":
+            return f"its address_space at {mapping:#x} cannot be read"
+        if mapping not in self._file_names:
+            try:
+                self._file_names[mapping] = (
+                    address_space_name(self._address_space(mapping))
+                    if self.file_kind(mapping)
+                    else None
                 )
             except UNREADABLE:
-                self._files[mapping] = ("", None)
-        return self._files[mapping]
+                self._file_names[mapping] = None
+        return self._file_names[mapping]
+
+    def _address_space(self, address: int) -> Object:
+        return Object(self._prog, "struct address_space *", address)
 
     def _may_be_pointer(self, value: int) -> bool:
         """Whether a word is aligned as pointers are, and in the kernel's half."""
@@ -72,7 +85,7 @@ class PageNames:
 
     def memcg(self, data: int) -> str | None:
         """The path of the memory cgroup that the word ``memcg_data`` points to."""
-        if not data or not self._memcg_known:
+        if not data:
             return None
         if data not in self._memcgs:
             try:
@@ -165,3 +178,11 @@ def zero_pfns(prog: Program) -> dict[int, str | None]:
     else:
         result[huge] = "the huge one"
     return result
+
+
+def format_size(size: int) -> str:
+    """Write a size, which is a power of two, with its unit."""
+    for unit, shift in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
+        if size >> shift:
+            return f"{size >> shift} {unit}"
+    return f"{size} bytes"

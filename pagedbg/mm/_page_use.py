@@ -1,26 +1,27 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-What a page, or a whole compound page, is used for: the questions of
-``stable_page_flags()`` (``fs/proc/page.c``), in its order.
+What pages, or the compound pages that they are in, are used for: the questions of
+``stable_page_flags()`` (``fs/proc/page.c``), in its order, asked of many pages at once.
 """
 
 from __future__ import annotations
 
+import enum
 import functools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
-from drgn import FaultError, Program
-from drgn.helpers.linux.kconfig import get_kconfig
+from drgn import Program
+from numpy.typing import NDArray
 
-from pagedbg.mm._page_layout import PageLayout, PageWords
+from pagedbg.mm._page_layout import PageLayout, counts_each_page
 from pagedbg.mm._page_names import PageNames, zero_pfns
-from pagedbg.mm.bulk_read import offset_of
 from pagedbg.mm.mmzone import page_flags_zonenum
 from pagedbg.mm.page_flags import PageTypes
 from pagedbg.schema.owner_record import GREATEST_ORDER
 
-__all__ = ("Use", "Uses")
+__all__ = ("Detail", "Folios", "Use", "Uses")
 
 # The two low bits of page->mapping. Their names changed, their values never did:
 # anonymous; movable by its driver (before 7.x); both: KSM.
@@ -42,219 +43,328 @@ _TYPE_KINDS = {
     "unaccepted": "unaccepted",
 }
 
+# Physical addresses of 64 bits.
+_MOST_PFNS = 1 << 52
+
+# To which nothing is charged page by page.
+_UNCHARGED = ("slab", "free", "no references", "reserved", "zero", "device")
+
+
+class Detail(enum.IntEnum):
+    """What more there is to say of a page, and what its key is then."""
+
+    NONE = 0
+    CACHE = enum.auto()
+    """In a slab cache: the ``struct kmem_cache *``."""
+    FILE = enum.auto()
+    """Of a file or a device: the ``struct address_space *``."""
+    PART = enum.auto()
+    """Of a compound page, if it has an order."""
+    PART_AND_SWAP = enum.auto()
+    """The same, and also in swap: the ``swp_entry_t``."""
+    SWAP = enum.auto()
+    """In swap: the ``swp_entry_t``."""
+    HUGE_FILE = enum.auto()
+    """A huge page of a file: the ``struct address_space *``."""
+    HUGE_ANON = enum.auto()
+    HUGE_USED = enum.auto()
+    HUGE_FREE = enum.auto()
+    ZERO = enum.auto()
+    """A page of zeroes: the page frame number."""
+    RESERVED = enum.auto()
+    """Reserved: the page frame number."""
+    BUDDY = enum.auto()
+    """In a block of the buddy allocator."""
+    PCP = enum.auto()
+    """On a per-CPU list: its key in :class:`PcpLists`."""
+    WAS = enum.auto()
+    """Taken out of use: the code of the kind that it was."""
+    NO_HEAD = enum.auto()
+    """The head of its compound page cannot be read."""
+
+
+# By the detail, whether the index in the address space or in the process is known.
+_MAPPED = np.zeros(len(Detail), np.bool_)
+_MAPPED[
+    [
+        Detail.FILE,
+        Detail.PART,
+        Detail.PART_AND_SWAP,
+        Detail.HUGE_FILE,
+        Detail.HUGE_ANON,
+    ]
+] = True
+
+
+class Folios(NamedTuple):
+    """Pages and what they are parts of."""
+
+    table: NDArray[Any]
+    """Records of :attr:`PageLayout.page`."""
+    row: NDArray[np.int64]
+    """For each page, where in the table its head is; its own place if it has none."""
+    compound: NDArray[np.int64]
+    """Which of the pages are part of a compound page."""
+    lost: NDArray[np.bool_]
+    """Of which of the pages the head cannot be read."""
+    head: NDArray[np.int64]
+    """The page frame number of each page's head."""
+
 
 class Use(NamedTuple):
-    """What is the same for all pages of a compound page, or of a page that is none."""
+    """What is the same for all pages of a compound page; an element a page."""
 
-    kind: str
-    detail: str | None
-    order: int
-    mapping: int
-    pgoff: int
-    memcg: str | None
-    entire_mapcount: int
-    average_mapcount: int | None
+    kind: NDArray[np.uint8]
+    detail: NDArray[np.uint8]
+    key: NDArray[np.uint64]
+    order: NDArray[np.uint8]
+    mapping: NDArray[np.uint64]
+    pgoff: NDArray[np.uint64]
+    memcg_data: NDArray[np.uint64]
 
 
 class Uses:
     """
-    Says what pages are used for, and remembers it of compound pages.
+    Says what pages are used for.
 
+    :param kinds: The names of the codes of kinds; types of pages that have none get
+        one.
     :param missing: The kind of a compound page whose head cannot be read.
     """
 
     def __init__(
-        self, prog: Program, layout: PageLayout, types: PageTypes, missing: str
+        self,
+        prog: Program,
+        layout: PageLayout,
+        types: PageTypes,
+        names: PageNames,
+        kinds: list[str],
+        missing: str,
     ) -> None:
         self._prog = prog
         self._layout = layout
         self._types = types
+        self._names = names
+        self._kinds = kinds
+        self._codes = {kind: code for code, kind in enumerate(kinds)}
         self._missing = missing
-        self._names = PageNames(prog)
-        self._compounds: dict[int, Use] = {}
-        self._zero_pfns = zero_pfns(prog)
-        self._page_size: int = prog["PAGE_SIZE"].value_()
+        # Until there is a huge one, its number is ~0UL.
+        self._zero_pfns = [pfn for pfn in zero_pfns(prog) if pfn < _MOST_PFNS]
         try:
             self._device_zone: int = prog["ZONE_DEVICE"].value_()
         except LookupError:
             self._device_zone = -1
 
-    def is_device(self, flags: int) -> bool:
-        """Whether ``page->flags`` are of a page in ZONE_DEVICE."""
-        return bool(page_flags_zonenum(self._prog, flags) == self._device_zone)
-
-    def of_compound(self, address: int) -> Use:
-        """Say what a compound page is, by the address of its head."""
-        try:
-            return self._compounds[address]
-        except KeyError:
-            pass
-        layout = self._layout
-        pfn = (address - layout.page0) // layout.size
-        try:
-            data = self._prog.read(address, 3 * layout.size)
-        except FaultError:
-            result = Use(
-                self._missing, "its head page cannot be read", 0, 0, 0, None, 0, None
-            )
-        else:
-            result = self.of_page(
-                pfn, PageWords(*np.frombuffer(data, layout.page, 1)[0].item()), data
-            )
-        self._compounds[address] = result
-        return result
-
-    def of_page(self, pfn: int, page: PageWords, folio: bytes | None = None) -> Use:
-        """
-        Say what a page, or from three ``struct page`` the compound page that begins
-        there, is.
-        """
-        layout, pg = self._layout, self._layout.pg
-        flags, mapping = page.flags, page.mapping
-        order = entire = 0
-        average = None
-        if folio is not None:
-            order = _order(layout.order_word(folio) & 0xFF)
-            if layout.entire_mapcount is not None:
-                entire = layout.int32(folio, layout.entire_mapcount) + 1
-            average = self._average_mapcount(folio, order, entire)
-        kind: str
-        detail: str | None = None
-        file_mapping = 0
-        type_name = self._types.name(page.type)
-        if type_name == "buddy":
-            kind, order = "free", _order(page.private)
-        elif self._is_slab(flags, type_name):
-            kind, detail = "slab", self._names.cache(page.slab_cache)
-        elif self._is_hugetlb(type_name, folio):
-            kind = "hugetlb"
-            size_text = _size(self._page_size << order)
-            if mapping and not mapping & _MAPPING_FLAGS:
-                file_mapping = mapping
-                detail = f"{size_text}, {self._names.file(mapping)[1] or 'in use'}"
-            elif mapping & _MAPPING_ANON:
-                file_mapping = mapping
-                detail = f"{size_text}, anonymous"
-            else:
-                detail = (
-                    f"{size_text},"
-                    f" {'in use' if page.refcount > 0 else 'free in its pool'}"
-                )
-        elif type_name is not None:
-            kind = _TYPE_KINDS.get(type_name, type_name.replace("_", " "))
-        elif pfn in self._zero_pfns:
-            kind, detail = "zero", self._zero_pfns[pfn]
-        elif self.is_device(flags):
-            kind = "device"
-        elif flags & pg["reserved"]:
-            kind, detail = "reserved", self._names.resource(pfn)
-        elif mapping & _MAPPING_ANON:
-            kind = "ksm" if mapping & _MAPPING_FLAGS == _MAPPING_FLAGS else "anon"
-            file_mapping = mapping
-            details = [f"part of {_size(self._page_size << order)}"] if order else []
-            if flags & pg["swapcache"] and flags & pg["swapbacked"]:
-                details.append(f"also in swap: {self._names.swap_slot(page.private)}")
-            detail = ", ".join(details) or None
-        elif flags & pg["swapcache"] and flags & pg["swapbacked"] and page.refcount > 0:
-            kind, detail = "swap cache", self._names.swap_slot(page.private)
-        elif mapping & _MAPPING_FLAGS == _MAPPING_MOVABLE:
-            kind = "movable"
-        elif mapping and page.refcount > 0 and self._names.file(mapping)[0]:
-            kind, detail = self._names.file(mapping)
-            if kind == "file" and flags & pg["swapbacked"]:
-                kind = "shmem"
-            file_mapping = mapping
-        elif page.refcount == 0:
-            kind = "no references"
-        elif page.lru & _PP_MASK == _PP_SIGNATURE:
-            kind = "page pool"
-        else:
-            kind = "kernel"
-        memcg = None
-        if kind not in ("slab", "free", "no references", "reserved", "zero", "device"):
-            memcg = self._names.memcg(page.memcg_data)
-        return Use(
-            kind, detail, order, file_mapping, page.pgoff, memcg, entire, average
+    def is_device(self, flags: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Whether ``page->flags`` are of pages in ZONE_DEVICE."""
+        if self._device_zone < 0:
+            return np.zeros(len(flags), np.bool_)
+        found: NDArray[np.bool_] = (
+            page_flags_zonenum(self._prog, flags) == self._device_zone
         )
+        return found
 
-    def mapcount(self, value: int, use: Use) -> int:
-        """``folio_precise_page_mapcount()``, and for 6.1 ``__page_mapcount()``."""
-        if use.average_mapcount is not None:
-            return use.average_mapcount
-        return (
-            0 if self._types.is_type(value) else ((value + 1) & 0xFFFFFFFF)
-        ) + use.entire_mapcount
+    def of(self, folios: Folios) -> Use:
+        """Say what pages are used for."""
+        pg, count = self._layout.pg, len(folios.row)
 
-    def _average_mapcount(self, folio: bytes, order: int, entire: int) -> int | None:
-        """
-        ``folio_average_page_mapcount()``, for a kernel that no longer counts page by
-        page (CONFIG_PAGE_MAPCOUNT=n, 7.x).
-        """
-        if self._layout.large_mapcount is None or self._page_mapcount:
-            return None
-        mapcount = self._layout.int32(folio, self._layout.large_mapcount) + 1
-        if mapcount <= entire:
-            return max(entire, 0)
-        return max((mapcount - entire + (1 << order >> 1) >> order) + entire, 1)
+        def word(name: str) -> NDArray[np.uint64]:
+            return folios.table[name][folios.row].astype(np.uint64, copy=False)
 
-    @functools.cached_property
-    def _page_mapcount(self) -> bool:
-        """``CONFIG_PAGE_MAPCOUNT``"""
-        try:
-            config = get_kconfig(self._prog)
-        except (LookupError, FaultError):
-            # CONFIG_IKCONFIG=n. The default of every architecture is to count.
-            return True
-        return "CONFIG_NO_PAGE_MAPCOUNT" not in config
+        flags, mapping, private = word("flags"), word("mapping"), word("private")
+        refcount = folios.table["refcount"][folios.row]
+        kind = np.zeros(count, np.uint8)
+        detail = np.zeros(count, np.uint8)
+        key = np.zeros(count, np.uint64)
+        order, hugetlb = self._compound(folios)
+        open_ = np.ones(count, np.bool_)
 
-    def _is_slab(self, flags: int, type_name: str | None) -> bool:
+        def decide(
+            among: NDArray[np.bool_], name: str, more: Detail = Detail.NONE
+        ) -> NDArray[np.int64]:
+            chosen = np.flatnonzero(open_ & among)
+            kind[chosen] = self._code(name)
+            detail[chosen] = more
+            open_[chosen] = False
+            return chosen
+
+        decide(folios.lost, self._missing, Detail.NO_HEAD)
+        types, type_of = self._types_of(folios.table["type"][folios.row])
+        buddy = decide(type_of("buddy"), "free")
+        order[buddy] = _sane(private[buddy])
         # Since Linux kernel commit 46df8e73a4a3 ("mm: free up PG_slab") (in v6.10) it
         # is a page type.
-        return type_name == "slab" or bool(flags & self._layout.pg["slab"])
+        slab = decide(
+            type_of("slab") | (flags & np.uint64(pg["slab"]) != 0), "slab", Detail.CACHE
+        )
+        key[slab] = word("slab_cache")[slab]
+        huge = decide(type_of("hugetlb") | hugetlb, "hugetlb")
+        detail[huge] = _huge_detail(mapping[huge], refcount[huge])
+        for name in types:
+            decide(type_of(name), _TYPE_KINDS.get(name, name.replace("_", " ")))
+        for pfn in self._zero_pfns:
+            key[decide(folios.head == pfn, "zero", Detail.ZERO)] = pfn
+        decide(self.is_device(flags), "device")
+        reserved = decide(
+            flags & np.uint64(pg["reserved"]) != 0, "reserved", Detail.RESERVED
+        )
+        key[reserved] = folios.head[reserved].view(np.uint64)
+        low = mapping & np.uint64(_MAPPING_FLAGS)
+        swapbacked = flags & np.uint64(pg["swapbacked"]) != 0
+        in_swap = (flags & np.uint64(pg["swapcache"]) != 0) & swapbacked
+        for mask, name in (
+            (low == _MAPPING_FLAGS, "ksm"),
+            (low == _MAPPING_ANON, "anon"),
+        ):
+            anon = decide(mask, name, Detail.PART)
+            also = anon[in_swap[anon]]
+            detail[also], key[also] = Detail.PART_AND_SWAP, private[also]
+        swap = decide(in_swap & (refcount > 0), "swap cache", Detail.SWAP)
+        key[swap] = private[swap]
+        decide(low == _MAPPING_MOVABLE, "movable")
+        for name, mask in self._files(open_, mapping, refcount):
+            if name == "file":
+                decide(mask & swapbacked, "shmem", Detail.FILE)
+            decide(mask, name, Detail.FILE)
+        decide(refcount == 0, "no references")
+        decide(word("lru") & np.uint64(_PP_MASK) == _PP_SIGNATURE, "page pool")
+        decide(open_, "kernel")
 
-    def _is_hugetlb(self, type_name: str | None, folio: bytes | None) -> bool:
-        if type_name == "hugetlb":
-            return True
-        if folio is None:
-            return False
-        # Before Linux kernel commit d99e3140a4d3 ("mm: turn folio_test_hugetlb into a
-        # PageType") (in v6.9), a flag of the first tail page. Before Linux kernel
-        # commit 9c5ccf2db04b ("mm: remove HUGETLB_PAGE_DTOR") (in v6.6), the compound
-        # page's destructor.
-        prog = self._prog
-        try:
-            dtor = prog["HUGETLB_PAGE_DTOR"].value_()
-        except LookupError:
-            pass
+        of_file = np.flatnonzero((detail == Detail.FILE) | (detail == Detail.HUGE_FILE))
+        key[of_file] = mapping[of_file]
+        charged = np.ones(len(self._kinds), np.bool_)
+        charged[[self._code(name) for name in _UNCHARGED]] = False
+        memcg = np.zeros(count, np.uint64)
+        if "memcg_data" in (self._layout.page.names or ()):
+            memcg = word("memcg_data")
+        return Use(
+            kind,
+            detail,
+            key,
+            np.where(folios.lost, 0, order),
+            np.where(_MAPPED[detail], mapping, 0),
+            word("pgoff"),
+            np.where(charged[kind] & ~folios.lost, memcg, 0),
+        )
+
+    def mapcount(self, values: NDArray[np.uint32], folios: Folios) -> NDArray[np.int64]:
+        """
+        ``folio_precise_page_mapcount()``, and for 6.1 ``__page_mapcount()``.
+
+        :param values: ``_mapcount`` of the pages themselves, as ``unsigned int``
+        """
+        count = (values + np.uint32(1)).astype(np.int64)
+        typed = np.flatnonzero((values >= 0x80000000) & (values != 0xFFFFFFFF))
+        distinct, which = np.unique(values[typed], return_inverse=True)
+        is_type = [self._types.is_type(value) for value in distinct.tolist()]
+        count[typed[np.array(is_type, np.bool_)[which]]] = 0
+        if not len(folios.compound):
+            return count
+        fields, at = self._layout.folio, folios.compound
+        entire = np.zeros(len(at), np.int64)
+        if "entire_mapcount" in fields:
+            entire = self._field(folios, "entire_mapcount").astype(np.int64) + 1
+        if "large_mapcount" in fields and not self._counts_each_page:
+            # folio_average_page_mapcount(), for a kernel that no longer counts page by
+            # page (CONFIG_PAGE_MAPCOUNT=n, 7.x).
+            large = self._field(folios, "large_mapcount").astype(np.int64) + 1
+            word = self._field(folios, "order").astype(np.uint64, copy=False)
+            order = _sane(word & np.uint64(0xFF)).astype(np.int64)
+            parts = large - entire + (np.int64(1) << order >> 1) >> order
+            found = np.where(
+                large <= entire, np.maximum(entire, 0), np.maximum(parts + entire, 1)
+            )
         else:
-            struct, member = (
-                ("struct folio", "_folio_dtor")
-                if prog.type("struct folio").has_member("_folio_dtor")
-                else ("struct page", "")
+            found = count[at] + entire
+        count[at] = np.where(folios.lost[at], count[at], found)
+        return count
+
+    @functools.cached_property
+    def _counts_each_page(self) -> bool:
+        return counts_each_page(self._prog)
+
+    def _types_of(
+        self, values: NDArray[np.uint32]
+    ) -> tuple[list[str], Callable[[str], NDArray[np.bool_]]]:
+        """
+        Return the types that pages have, and a function that says which pages have one
+        of them.
+        """
+        names: dict[str, int] = {}
+        codes = np.zeros(len(values), np.uint8)
+        typed = np.flatnonzero((values >= 0x80000000) & (values != 0xFFFFFFFF))
+        distinct, which = np.unique(values[typed], return_inverse=True)
+        of_value = [self._types.name(value) for value in distinct.tolist()]
+        for name in of_value:
+            if name is not None:
+                names.setdefault(name, len(names) + 1)
+        codes[typed] = np.array(
+            [0 if name is None else names[name] for name in of_value], np.uint8
+        )[which]
+        # No page has the code of a type that was not met.
+        return list(names), lambda name: codes == names.get(name, 0xFF)
+
+    def _files(
+        self,
+        among: NDArray[np.bool_],
+        mapping: NDArray[np.uint64],
+        refcount: NDArray[np.int32],
+    ) -> list[tuple[str, NDArray[np.bool_]]]:
+        """Return which of some pages have an address space of a kind, by the kind."""
+        at = np.flatnonzero(among & (mapping != 0) & (refcount > 0))
+        distinct, which = np.unique(mapping[at], return_inverse=True)
+        kinds = [self._names.file_kind(value) for value in distinct.tolist()]
+        result = []
+        for name in sorted({*kinds} - {""}):
+            mask = np.zeros(len(among), np.bool_)
+            mask[at] = np.array([kind == name for kind in kinds], np.bool_)[which]
+            result.append((name, mask))
+        return result
+
+    def _code(self, name: str) -> int:
+        """The code of a kind."""
+        if name not in self._codes:
+            self._codes[name] = len(self._kinds)
+            self._kinds.append(name)
+        return self._codes[name]
+
+    def _compound(self, folios: Folios) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Return the order of each compound page, and whether it is of hugetlbfs."""
+        layout = self._layout
+        order = np.zeros(len(folios.row), np.uint8)
+        hugetlb = np.zeros(len(folios.row), np.bool_)
+        if len(folios.compound):
+            word = self._field(folios, "order").astype(np.uint64, copy=False)
+            order[folios.compound] = _sane(word & np.uint64(0xFF))
+            hugetlb[folios.compound] = (
+                self._field(folios, "dtor") == layout.hugetlb_dtor
+                if layout.hugetlb_dtor is not None
+                else word & np.uint64(layout.hugetlb_bit) != 0
             )
-            offset = (
-                offset_of(prog.type(struct), member)
-                if member
-                else self._layout.size + offset_of(prog.type(struct), "compound_dtor")
-            )
-            return bool(folio[offset] == dtor)
-        try:
-            bit = prog["PG_hugetlb"].value_()
-        except LookupError:
-            return False
-        return bool(self._layout.order_word(folio) >> bit & 1)
+        return order, hugetlb
+
+    def _field(self, folios: Folios, name: str) -> NDArray[Any]:
+        """A field of the compound pages that pages are part of."""
+        rows = folios.row[folios.compound] + self._layout.folio[name]
+        found: NDArray[Any] = folios.table[name][rows]
+        return found
 
 
-def _order(order: int) -> int:
+def _sane(orders: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """
-    An order; 0 for one that no block has: then the page is damaged, or was being made
-    part of one.
+    Return orders, with 0 for one that no block has: then the page is damaged, or was
+    being made part of one.
     """
-    return order if order <= GREATEST_ORDER else 0
+    return np.where(orders <= GREATEST_ORDER, orders, np.uint64(0))
 
 
-def _size(size: int) -> str:
-    for unit, shift in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
-        if size >> shift:
-            return f"{size >> shift} {unit}"
-    return f"{size} bytes"
+def _huge_detail(
+    mapping: NDArray[np.uint64], refcount: NDArray[np.int32]
+) -> NDArray[np.uint8]:
+    """Say what pages of hugetlbfs are used for."""
+    detail = np.where(refcount > 0, Detail.HUGE_USED, Detail.HUGE_FREE)
+    detail[mapping & np.uint64(_MAPPING_ANON) != 0] = Detail.HUGE_ANON
+    detail[(mapping != 0) & (mapping & np.uint64(_MAPPING_FLAGS) == 0)] = (
+        Detail.HUGE_FILE
+    )
+    return detail.astype(np.uint8)

@@ -19,33 +19,45 @@ from drgn.helpers.linux.fs import d_path
 from pagedbg.mm.bulk_read import c_string
 from pagedbg.target.links import bounded, limited
 
-__all__ = ("address_space_kind", "inode_name")
+__all__ = ("address_space_kind", "address_space_name", "inode_name")
 
 
-def address_space_kind(mapping: Object) -> tuple[str, str | None]:
+def address_space_kind(mapping: Object) -> str:
     """
     Say what the page cache of an address space belongs to.
 
     :param mapping: ``struct address_space *``
     :return: ``file``, ``block device`` or ``swap cache``, empty if this is no address
-        space; and the name of the file or device.
+        space.
     """
     host = mapping.host.read_()
     if not host:
-        return "swap cache", None
+        return "swap cache"
     # Something else may be kept in page->mapping: an inode's i_mapping leads back,
     # mostly to itself.
     if not host.i_mapping or not host.i_sb:
-        return "", None
+        return ""
+    return "block device" if stat.S_ISBLK(host.i_mode.value_()) else "file"
+
+
+def address_space_name(mapping: Object) -> str | None:
+    """
+    Get the name of the file or the block device that an address space belongs to; None
+    if it is the swap cache.
+
+    :param mapping: ``struct address_space *``
+    """
+    host = mapping.host.read_()
+    if not host:
+        return None
     if stat.S_ISBLK(host.i_mode.value_()):
         bdev = container_of(host, "struct bdev_inode", "vfs_inode").bdev
-        return "block device", limited(part_name, bdev.address_of_()).decode(
-            "utf-8", "backslashreplace"
-        )
+        name: bytes = limited(part_name, bdev.address_of_())
+        return name.decode("utf-8", "backslashreplace")
     try:
-        return "file", inode_name(host)
+        return inode_name(host)
     except FaultError:
-        return "file", f"inode {host.i_ino.value_()}"
+        return f"inode {host.i_ino.value_()}"
 
 
 def inode_name(inode: Object) -> str:

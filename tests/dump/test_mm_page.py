@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 
+import numpy as np
 import pytest
 from drgn import FaultError
 from drgn.helpers.linux.mm import (
@@ -17,7 +19,8 @@ from drgn.helpers.linux.mm import (
 )
 from drgn.helpers.linux.pid import find_task
 
-from pagedbg.mm.mmzone import for_each_populated_zone
+from pagedbg.mm.mmzone import for_each_populated_zone, node_of_pfns, zone_of_pfns
+from pagedbg.mm.page_array import PageDecoder, Pages
 from pagedbg.mm.page_state import (
     ABSENT,
     KINDS,
@@ -104,6 +107,40 @@ def test_compound_and_slab_as_drgn_says(
 def test_a_page_by_itself_is_the_same(sample: Target, states: list[PageState]) -> None:
     for state in states[:: max(len(states) // 200, 1)]:
         assert pfn_state(sample.prog, state.pfn) == state
+
+
+def test_pages_alone_and_few_at_a_time_are_as_in_bulk(sample: Target) -> None:
+    """Every page among few, and many with a decoder that has seen no other page."""
+    prog = sample.prog
+    end = prog["max_pfn"].value_()
+    decoder = PageDecoder(prog)
+    (whole,) = decoder.pieces(0, end)
+    names = [field.name for field in dataclasses.fields(Pages)][2:]
+    for pfn in range(0, end, 97):
+        (alone,) = PageDecoder(prog).pieces(pfn, pfn + 1)
+        for name in names:
+            assert getattr(alone, name)[0] == getattr(whole, name)[pfn], (pfn, name)
+    small = [
+        pages
+        for pfn in range(0, end, 64)
+        for pages in decoder.pieces(pfn, min(pfn + 64, end))
+    ]
+    for name in names:
+        together = np.concatenate([getattr(pages, name) for pages in small])
+        assert np.array_equal(together, getattr(whole, name)), name
+
+
+def test_nodes_and_zones_as_the_spans_say(sample: Target) -> None:
+    prog = sample.prog
+    for pages in PageDecoder(prog).pieces(0, prog["max_pfn"].value_()):
+        pfns = np.arange(pages.first, pages.first + len(pages), dtype=np.uint64)
+        for said, spans in (
+            (pages.zone(prog), zone_of_pfns(prog, pfns)[1]),
+            (pages.node(prog), node_of_pfns(prog, pfns)),
+        ):
+            at = pages.present & (spans >= 0)
+            assert np.count_nonzero(at) > 1000
+            assert np.array_equal(said[at], spans[at])
 
 
 def test_ranges_that_begin_anywhere(sample: Target, states: list[PageState]) -> None:

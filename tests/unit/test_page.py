@@ -112,19 +112,23 @@ def test_page_type_as_clear_bits() -> None:
 
 
 def test_free_blocks() -> None:
-    blocks = FreeBlocks(np.array([4, 8, 16]), np.array([1, 3, 0]), 0x1000, 10)
-    found = {i: block[:2] for i in range(32) if (block := blocks.get(i))}
-    assert found == {
-        4: (0x1004, 1),
-        5: (0x1004, 1),
-        **dict.fromkeys(range(8, 16), (0x1008, 3)),
-        16: (0x1010, 0),
-    }
+    blocks = FreeBlocks(np.array([4, 8, 16]), np.array([1, 3, 0]), 10)
+    inside, heads, orders = blocks.find(np.arange(32))
+    found = zip(
+        np.flatnonzero(inside).tolist(), heads.tolist(), orders.tolist(), strict=True
+    )
+    assert list(found) == [
+        (4, 4, 1),
+        (5, 4, 1),
+        *((i, 8, 3) for i in range(8, 16)),
+        (16, 16, 0),
+    ]
 
 
 def test_a_free_block_of_an_impossible_order_is_none() -> None:
     """On a running kernel the order may be torn."""
-    assert FreeBlocks(np.array([0]), np.array([1 << 40]), 0, 10).get(5) is None
+    blocks = FreeBlocks(np.array([0]), np.array([1 << 40]), 10)
+    assert not blocks.find(np.array([0, 5]))[0].any()
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 30)), max_size=6))
