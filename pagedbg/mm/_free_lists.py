@@ -116,7 +116,7 @@ class PcpLists:
             order of its block, and its list for :meth:`words`
         """
         orders = *range(min(_COSTLY_ORDER, self._max_order) + 1), self._pageblock_order
-        leads = self._leads(pages)
+        leads = self._leads(pages, low)
         # Most pages that are in no use lead to no list, and no list is followed.
         maybe = np.zeros(len(rows), np.bool_)
         for order in orders:
@@ -157,17 +157,21 @@ class PcpLists:
                 return head, self._order(nr), cpu * _MOST_LISTS + nr
         return None
 
-    def _leads(self, pages: NDArray[Any]) -> NDArray[np.bool_]:
+    def _leads(self, pages: NDArray[Any], low: int) -> NDArray[np.bool_]:
         """
         Say of pages whether each may be on a list: its first link leads to another page
-        or to a list.
+        or to a list. (One that is on none often links to itself.)
         """
         layout = self._layout
         assert layout.page.fields is not None
         link = pages["lru"].astype(np.uint64)
         page = link - np.uint64(layout.page.fields["lru"][1])
         last = layout.page0 + self._max_pfn * layout.size
-        found: NDArray[np.bool_] = (page >= layout.page0) & (page < last)
+        own = np.arange(len(pages), dtype=np.uint64) * np.uint64(layout.size)
+        own += np.uint64(layout.page0 + low * layout.size)
+        found: NDArray[np.bool_] = (
+            (page >= layout.page0) & (page < last) & (page != own)
+        )
         areas = np.array(
             [(0, 0), *sorted((start, end) for start, end, _ in self._all_areas())],
             np.uint64,

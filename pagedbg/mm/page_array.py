@@ -31,7 +31,7 @@ from pagedbg.mm.page_flags import page_types
 from pagedbg.mm.page_kinds import KINDS
 from pagedbg.mm.pageblock_flags import max_page_order
 
-__all__ = ("PageDecoder", "Pages")
+__all__ = ("Detail", "PageDecoder", "Pages")
 
 # 2 MiB of struct page, and a section of x86-64.
 _PAGES_PER_PIECE = 1 << 15
@@ -51,7 +51,7 @@ class Pages:
     kind: NDArray[np.uint8]
     present: NDArray[np.bool_]
     detail: NDArray[np.uint8]
-    """What more there is to say: :class:`pagedbg.mm._page_use.Detail`."""
+    """What more there is to say: a :class:`Detail`."""
     key: NDArray[np.uint64]
     """Whom the detail is about: the slab cache, the address space, the swap slot …"""
     flags: NDArray[np.uint64]

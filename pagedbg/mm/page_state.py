@@ -19,9 +19,8 @@ from drgn.helpers.linux.mm import page_to_pfn
 
 from pagedbg.mm._page_layout import PageLayout
 from pagedbg.mm._page_names import format_size, zero_pfns
-from pagedbg.mm._page_use import Detail
 from pagedbg.mm.fs import inode_name
-from pagedbg.mm.page_array import PageDecoder, Pages
+from pagedbg.mm.page_array import Detail, PageDecoder, Pages
 from pagedbg.mm.page_flags import PageTypes, decode_page_flags, page_types
 from pagedbg.mm.page_kinds import ABSENT, KINDS
 
