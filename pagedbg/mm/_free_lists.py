@@ -115,6 +115,8 @@ class PcpLists:
         :return: Of each that is found its place in *rows*, the first page frame and the
             order of its block, and its list for :meth:`words`
         """
+        if not len(rows):
+            return
         orders = *range(min(_COSTLY_ORDER, self._max_order) + 1), self._pageblock_order
         leads = self._leads(pages, low)
         # Most pages that are in no use lead to no list, and no list is followed.

@@ -168,8 +168,10 @@ class Uses:
         """Say what pages are used for."""
         pg, count = self._layout.pg, len(folios.row)
 
-        def word(name: str) -> NDArray[np.uint64]:
-            return folios.table[name][folios.row].astype(np.uint64, copy=False)
+        def word(
+            name: str, at: NDArray[np.int64] | slice = slice(None)
+        ) -> NDArray[np.uint64]:
+            return folios.table[name][folios.row[at]].astype(np.uint64, copy=False)
 
         flags, mapping, private = word("flags"), word("mapping"), word("private")
         refcount = folios.table["refcount"][folios.row]
@@ -197,7 +199,7 @@ class Uses:
         slab = decide(
             type_of("slab") | (flags & np.uint64(pg["slab"]) != 0), "slab", Detail.CACHE
         )
-        key[slab] = word("slab_cache")[slab]
+        key[slab] = word("slab_cache", slab)
         huge = decide(type_of("hugetlb") | hugetlb, "hugetlb")
         detail[huge] = _huge_detail(mapping[huge], refcount[huge])
         for name in types:
@@ -227,8 +229,9 @@ class Uses:
                 decide(mask & swapbacked, "shmem", Detail.FILE)
             decide(mask, name, Detail.FILE)
         decide(refcount == 0, "no references")
-        decide(word("lru") & np.uint64(_PP_MASK) == _PP_SIGNATURE, "page pool")
-        decide(open_, "kernel")
+        rest = decide(open_, "kernel")
+        pool = rest[word("lru", rest) & np.uint64(_PP_MASK) == _PP_SIGNATURE]
+        kind[pool] = self._code("page pool")
 
         of_file = np.flatnonzero((detail == Detail.FILE) | (detail == Detail.HUGE_FILE))
         key[of_file] = mapping[of_file]

@@ -188,7 +188,7 @@ class PageDecoder:
         inside, first, orders = blocks.find(rows[unused])
         free = unused[inside]
         head[free], order[free] = low + first, orders
-        detail[free] = Detail.BUDDY
+        detail[free], key[free] = Detail.BUDDY, 0
         kind[free] = self._code("free")
         maybe = unused[kind[unused] == self._code("no references")]
         for i, pfn, list_order, which in self.pcp.blocks(pages, low, rows[maybe]):
@@ -199,11 +199,10 @@ class PageDecoder:
         flags = pages["flags"][rows]
         poison = np.flatnonzero(flags & layout.pg["hwpoison"])
         if len(poison):
-            key[poison] = kind[poison]
             nothing = [self._code(k) for k in ("hwpoison", "kernel", "no references")]
-            detail[poison] = np.where(
-                np.isin(kind[poison], nothing), Detail.NONE, Detail.WAS
-            )
+            was = ~np.isin(kind[poison], nothing)
+            detail[poison] = np.where(was, Detail.WAS, Detail.NONE)
+            key[poison] = np.where(was, kind[poison], 0)
             kind[poison] = self._code("hwpoison")
         result.kind[at] = kind
         result.detail[at] = detail
