@@ -27,7 +27,6 @@ _ROWS = 1 << 19
 # keys and not that of the pieces.
 _JOIN_AT = 1 << 20
 
-
 # Rows that are made at once.
 _DRAWN = 1 << 15
 

@@ -22,6 +22,9 @@ from pagedbg.mm.vmstat import zone_managed_pages, zone_page_state, zone_pcp_page
 from pagedbg.schema.table import Row
 from pagedbg.target.links import UNREADABLE
 
+# Pageblocks that are drawn at once: the zones of a small machine are in one table.
+_ROWS = 4096
+
 
 def zone_rows(prog: Program) -> list[Row]:
     """Return a row of :data:`pagedbg.schema.relations.ZONES` for each zone."""
@@ -107,10 +110,15 @@ def pageblock_rows(prog: Program, notes: list[str]) -> Iterator[list[Row]]:
     """
     names: dict[int, str | None] = {NO_MIGRATETYPE: None}
     lost = 0
+    rows: list[Row] = []
     for blocks in for_each_pageblock(prog):
-        rows = _pageblocks(prog, blocks, names)
-        lost += sum(None in row for row in rows)
-        yield rows
+        rows += _pageblocks(prog, blocks, names)
+        if len(rows) >= _ROWS:
+            lost += sum(None in row for row in rows)
+            yield rows
+            rows = []
+    lost += sum(None in row for row in rows)
+    yield rows
     if lost:
         notes.append(
             f"Of {lost} pageblocks not all could be read: the migratetype, or how many"
