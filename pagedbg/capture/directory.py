@@ -11,7 +11,7 @@ import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -29,7 +29,7 @@ from pagedbg.schema import capture_meta
 from pagedbg.schema.capture_meta import Meta
 from pagedbg.schema.event_record import RECORD
 from pagedbg.schema.loss import Loss
-from pagedbg.schema.recorded_names import Mask
+from pagedbg.schema.recorded_names import Handle
 
 META, EVENTS, STACKS, PAGES = "meta.json", "events.bin", "stacks.jsonl", "pages.npy"
 
@@ -39,8 +39,9 @@ What ``meta.json`` said when all that it counts was on the disk: for a machine
 that lost its power.
 """
 
-# A stack has 64 frames at most, and a symbol's name 512 bytes.
+# A stack has 127 frames at most (of a BPF program), and a symbol's name 512 bytes.
 _MOST_LINE = 1 << 16
+_Frame = Annotated[str, msgspec.Meta(max_length=1024)]
 
 # Some 700 bytes each, of a million of them.
 _MOST_STACKS = 1 << 30
@@ -53,8 +54,8 @@ class CaptureError(PagedbgError):
 class _Stack(msgspec.Struct):
     """A line of ``stacks.jsonl``."""
 
-    handle: Mask
-    stack: list[str]
+    handle: Handle
+    stack: Annotated[list[_Frame], msgspec.Meta(max_length=256)]
 
 
 _stack_of = msgspec.json.Decoder(_Stack).decode

@@ -78,13 +78,13 @@ class Pages:
 
     def zone(self, prog: Program) -> NDArray[np.int16]:
         """Return the zone of each page, an ``enum zone_type``; -1 if not present."""
-        zones = page_flags_zonenum(prog, self.flags)
-        return np.where(self.present, zones, -1).astype(np.int16)
+        zones = page_flags_zonenum(prog, self.flags).astype(np.int16)
+        return np.where(self.present, zones, np.int16(-1))
 
     def node(self, prog: Program) -> NDArray[np.int16]:
         """Return the NUMA node of each page; -1 if not present."""
-        nodes = page_flags_nid(prog, self.flags)
-        return np.where(self.present, nodes, -1).astype(np.int16)
+        nodes = page_flags_nid(prog, self.flags).astype(np.int16)
+        return np.where(self.present, nodes, np.int16(-1))
 
 
 class PageDecoder:

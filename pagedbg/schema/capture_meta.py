@@ -26,13 +26,16 @@ _VERSION_OF_LINES = 2
 MOST_BYTES = 16 << 20
 """More than ``meta.json`` of the largest machine can need."""
 
+# How often the filter of a recording may have been changed.
+_MOST_FILTERS = 1 << 12
+
 _Number = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
 _Time = Annotated[int, msgspec.Meta(ge=-(1 << 62), le=1 << 62)]
 _Text = Annotated[str, msgspec.Meta(max_length=1 << 16)]
 _ByOrder = Annotated[list[_Number], msgspec.Meta(min_length=ORDERS, max_length=ORDERS)]
 _ByEvent = Annotated[list[_ByOrder], msgspec.Meta(min_length=EVENTS, max_length=EVENTS)]
 
-Event = Annotated[str, msgspec.Meta(pattern=f"^({'|'.join(EVENT_NAMES.values())})$")]
+Event = Annotated[str, msgspec.Meta(pattern=rf"\A({'|'.join(EVENT_NAMES.values())})\Z")]
 """An event as ``functions`` and ``failed`` name it."""
 
 Backend = Literal["bpf", "kmod"]
@@ -156,7 +159,9 @@ class Meta(msgspec.Struct, kw_only=True):
     failed: dict[Event, _Text]
     slots: _Number
     ring: bool
-    filters: Annotated[list[Since], msgspec.Meta(min_length=1)]
+    filters: Annotated[
+        list[Since], msgspec.Meta(min_length=1, max_length=_MOST_FILTERS)
+    ]
     begun: Begun
     ended: Ended | None = None
     recovered: Recovered | None = None
@@ -225,16 +230,24 @@ class _Line(msgspec.Struct):
     filter: _Text
 
 
+# What is longer nobody has typed; to take it apart may take long.
+_LONGEST_LINE = 1024
+
+
 class _Lines(msgspec.Struct):
     names: RecordedNames
-    filters: list[_Line]
+    filters: Annotated[list[_Line], msgspec.Meta(max_length=_MOST_FILTERS)]
 
 
 def _with_lines(data: bytes) -> Meta:
     """What one of the former version says."""
     told = msgspec.json.decode(data, type=_Lines)
+    known = {
+        line: _filter_of(line, told.names)
+        for line in {each.filter for each in told.filters}
+    }
     filters = [
-        {"since_ns": each.since_ns, "filter": _filter_of(each.filter, told.names)}
+        {"since_ns": each.since_ns, "filter": known[each.filter]}
         for each in told.filters
     ]
     meta = msgspec.json.decode(data)
@@ -249,6 +262,8 @@ def _filter_of(line: str, names: RecordedNames) -> EventFilter | None:
     """The filter that such a line stands for; None if that cannot be made out."""
     if line == "everything":
         return EventFilter()
+    if len(line) > _LONGEST_LINE:
+        return None
     try:
         parts = shlex.split(line)
         options = zip(parts[::2], parts[1::2], strict=True)

@@ -39,7 +39,7 @@ _MOST_COMM = 15
 
 _Order = Annotated[int, msgspec.Meta(ge=0, le=MOST_ORDER)]
 _Number = Annotated[int, msgspec.Meta(ge=0, le=MOST_NUMBER)]
-_Event = Annotated[str, msgspec.Meta(pattern=f"^({'|'.join(KINDS_BY_WORD)})$")]
+_Event = Annotated[str, msgspec.Meta(pattern=rf"\A({'|'.join(KINDS_BY_WORD)})\Z")]
 _Names = Annotated[tuple[Name, ...], msgspec.Meta(min_length=1)]
 
 NumberSpan = tuple[_Number, _Number | None]

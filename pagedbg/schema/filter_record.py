@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -52,10 +54,12 @@ def pack(filter_: EventFilter, names: RecordedNames) -> NDArray[Any]:
         packed["events"] = sum(
             1 << KINDS_BY_WORD[word].number for word in filter_.events
         )
-    for flag in filter_.gfp or ():
-        packed["gfp_mask"] |= _mask(names, flag)
-    for name in filter_.migratetype or ():
-        packed["migratetypes"] |= 1 << names.migratetype.index(name)
+    packed["gfp_mask"] = functools.reduce(
+        operator.or_, (_mask(names, flag) for flag in filter_.gfp or ()), 0
+    )
+    packed["migratetypes"] = sum(
+        1 << names.migratetype.index(name) for name in set(filter_.migratetype or ())
+    )
     if filter_.pid is not None:
         pids = [(low, _MOST_PID if high is None else high) for low, high in filter_.pid]
         _put(packed, "pids", "pid", pids)

@@ -10,9 +10,14 @@ from typing import Annotated
 
 import msgspec
 
-Mask = Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)]
+Handle = Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)]
+_Flags = Annotated[int, msgspec.Meta(ge=1, lt=1 << 32)]
 Name = Annotated[str, msgspec.Meta(max_length=256)]
 Pfn = Annotated[int, msgspec.Meta(ge=0, le=1 << 52)]
+
+
+# MAX_NUMNODES is 1,024 at most, and a node has up to five zones.
+_MOST_ZONES = 8192
 
 
 class Zone(msgspec.Struct):
@@ -30,8 +35,8 @@ class RecordedNames(msgspec.Struct):
     handles of the stack depot that stand for no stack, and the populated zones.
     """
 
-    gfp: list[tuple[Mask, Name]] = []
-    migratetype: list[Name] = []
-    migrate_reason: list[Name] = []
-    special_handles: dict[Mask, Name] = {}
-    zones: list[Zone] = []
+    gfp: Annotated[list[tuple[_Flags, Name]], msgspec.Meta(max_length=256)] = []
+    migratetype: Annotated[list[Name], msgspec.Meta(max_length=64)] = []
+    migrate_reason: Annotated[list[Name], msgspec.Meta(max_length=64)] = []
+    special_handles: Annotated[dict[Handle, Name], msgspec.Meta(max_length=64)] = {}
+    zones: Annotated[list[Zone], msgspec.Meta(max_length=_MOST_ZONES)] = []

@@ -30,9 +30,12 @@ FRAME = re.compile(
 snapshot or another tool there may be only the symbol.
 """
 
-# What compilers append to the name of a function that they have cloned or cut, and the
-# kernel, since 6.10, to one whose memory is accounted for by its caller.
-_SUFFIX = re.compile(r"(\.(isra|constprop|part|cold|llvm)(\.\d+)?)+$|_noprof(?=\.|$)")
+# What compilers append to the name of a function that they have cloned or cut.
+_SUFFIXES = ("isra", "constprop", "part", "cold", "llvm")
+
+# What the kernel, since 6.10, appends to one whose memory is accounted for by its
+# caller.
+_NOPROF = "_noprof"
 
 
 def base_name(function: str) -> str:
@@ -42,7 +45,13 @@ def base_name(function: str) -> str:
     >>> base_name("__kmalloc_noprof.constprop.0")
     '__kmalloc'
     """
-    return _SUFFIX.sub("", _SUFFIX.sub("", function))
+    parts = function.split(".")
+    while len(parts) > 1 and (
+        parts[-1] in _SUFFIXES
+        or (len(parts) > 2 and parts[-1].isdecimal() and parts[-2] in _SUFFIXES)
+    ):
+        del parts[-1 if parts[-1] in _SUFFIXES else -2 :]
+    return ".".join(part.removesuffix(_NOPROF) for part in parts)
 
 
 def exact_frame(frame: str) -> str:

@@ -198,9 +198,15 @@ class CaptureNames(StackNames):
         )
 
     def _of_spans(self, pfns: NDArray[Any], values: Sequence[int]) -> NDArray[np.int64]:
-        result = np.full(len(pfns), -1)
+        # Zones may lie interleaved, so the spans are gone through one after the other.
+        distinct, which = np.unique(pfns, return_inverse=True)
+        found = np.full(len(distinct), -1)
         for span, value in zip(self.capture.meta.names.zones, values, strict=True):
-            result[(pfns >= span.start_pfn) & (pfns < span.end_pfn)] = value
+            first, end = np.searchsorted(
+                distinct, np.array([span.start_pfn, span.end_pfn], distinct.dtype)
+            )
+            found[first:end] = value
+        result: NDArray[np.int64] = found[which]
         return result
 
 

@@ -121,10 +121,10 @@ def test_partial_sums_are_as_many_as_the_keys_and_not_the_pieces(
 def test_what_is_more_than_memory_goes_to_disk(tmp_path: Path) -> None:
     config: dict[str, Any] = {
         "threads": 1,
-        "memory_limit": "40MB",
+        "memory_limit": "80MB",
         "temp_directory": str(tmp_path / "spill"),
     }
-    keys, most = 900_000, 0
+    keys, most = 1_800_000, 0
     with (
         duckdb.connect(config=config) as db,
         closing(Sums(db, ["a", "b", "c"], PAGES)) as sums,
