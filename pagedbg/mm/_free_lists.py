@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-Which free block a page is in: the buddy allocator's free areas and the lists that each
-CPU keeps (``include/linux/mmzone.h``).
+Which free block a page is in that is on no list of the buddy allocator but on one of
+those that each CPU keeps (``include/linux/mmzone.h``).
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from pagedbg.mm._page_layout import PageLayout
 from pagedbg.mm.bulk_read import offset_of
 from pagedbg.mm.migrate import decode_migratetype
 from pagedbg.mm.mmzone import for_each_populated_zone
-from pagedbg.mm.page_flags import PageTypes
 from pagedbg.mm.pageblock_flags import max_page_order, pageblock_order
 
-__all__ = ("FreeBlocks", "PcpLists", "find_free_blocks")
+__all__ = ("PcpLists",)
 
 # mm/mmzone.h, PAGE_ALLOC_COSTLY_ORDER: up to it, orders have per-CPU lists of their
 # own.
@@ -30,59 +29,6 @@ _COSTLY_ORDER = 3
 _MAX_PCP_STEPS = 20000
 # More lists than a CPU has in a zone, for a number that has both of them.
 _MOST_LISTS = 1 << 16
-
-
-class FreeBlocks:
-    """
-    Blocks of the buddy allocator in a piece of the memory map.
-
-    :param heads: Which elements of the piece they begin at, in order.
-    :param orders: The order of each; of one that no block has, nothing is known.
-    """
-
-    def __init__(
-        self, heads: NDArray[np.int64], orders: NDArray[Any], max_order: int
-    ) -> None:
-        sane = orders <= max_order
-        self._heads = heads
-        self._orders = np.where(sane, orders, 0).astype(np.int64)
-        self._ends = heads + np.where(sane, np.int64(1) << self._orders, 0)
-
-    def find(
-        self, rows: NDArray[np.int64]
-    ) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
-        """
-        Say of elements of the piece whether each is in a free block, and of those that
-        are the first element and the order of the block.
-        """
-        if not len(self._heads):
-            none = np.zeros(0, np.int64)
-            return np.zeros(len(rows), np.bool_), none, none
-        which = np.searchsorted(self._heads, rows, "right") - 1
-        inside = (which >= 0) & (rows < self._ends[which])
-        which = which[inside]
-        return inside, self._heads[which], self._orders[which]
-
-
-def find_free_blocks(
-    types: PageTypes, pages: NDArray[Any], known: NDArray[np.bool_], max_order: int
-) -> FreeBlocks:
-    """
-    Find the blocks of the buddy allocator in a piece of the memory map.
-
-    :param pages: The piece, as :attr:`PageLayout.page`.
-    :param known: Which of its elements could be read.
-    """
-    # Few pages have a type at all: most are mapped, or have a map count of -1.
-    candidates = np.flatnonzero(
-        known & (pages["type"] >= 0x80000000) & (pages["type"] != 0xFFFFFFFF)
-    )
-    found = pages["type"][candidates]
-    buddies = [
-        value for value in np.unique(found).tolist() if types.name(value) == "buddy"
-    ]
-    heads = candidates[np.isin(found, buddies)]
-    return FreeBlocks(heads, pages["private"][heads], max_order)
 
 
 class PcpLists:

@@ -20,7 +20,8 @@ import numpy as np
 from drgn import FaultError, Program, ProgramFlags
 from numpy.typing import NDArray
 
-from pagedbg.mm._free_lists import PcpLists, find_free_blocks
+from pagedbg.mm._buddy import find_free_blocks
+from pagedbg.mm._free_lists import PcpLists
 from pagedbg.mm._memmap import segments
 from pagedbg.mm._page_layout import PageLayout, page_layout
 from pagedbg.mm._page_names import PageNames

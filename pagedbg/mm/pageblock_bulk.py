@@ -17,6 +17,7 @@ from drgn import Program
 from drgn.helpers.common.prog import takes_program_or_default
 from numpy.typing import NDArray
 
+from pagedbg.mm._buddy import find_free_blocks
 from pagedbg.mm._memmap import segments
 from pagedbg.mm._page_layout import page_layout
 from pagedbg.mm.bulk_read import read_array
@@ -110,27 +111,17 @@ def _read(prog: Program, span: ZoneSpan, start: int, end: int) -> Pageblocks:
 
 
 def _free_pages(prog: Program, start: int, end: int, count: int) -> NDArray[np.int64]:
-    """
-    Sum up the free blocks in each of *count* pageblocks. The order of a free block is
-    in ``page->private`` of its first page (``buddy_order()`` in ``mm/internal.h``).
-    """
-    layout, types = page_layout(prog), page_types(prog)
+    """Sum up the free blocks in each of *count* pageblocks."""
+    layout = page_layout(prog)
     order, most = pageblock_order(prog), max_page_order(prog)
     pages, known = read_array(
         prog, layout.page0 + start * layout.size, end - start, layout.page
     )
-    kinds = pages["type"]
-    # Few pages have a type: most are mapped, or have a map count of -1.
-    typed = np.flatnonzero(known & (kinds >= 0x80000000) & (kinds != 0xFFFFFFFF))
-    buddy = [kind for kind in set(kinds[typed].tolist()) if types.name(kind) == "buddy"]
-    heads = typed[np.isin(kinds[typed], buddy)]
-    orders = pages["private"][heads].astype(np.uint64)
-    sane = orders <= most
+    blocks = find_free_blocks(page_types(prog), pages, known, most)
     # What begins at a page that says nothing may reach as far as the page is aligned.
-    lost = start + np.append(heads[~sane], np.flatnonzero(~known))
+    lost = start + np.append(blocks.damaged, np.flatnonzero(~known))
     whole, first = np.int64(1) << order, start >> order
-    at = ((start + heads[sane]) >> order) - first
-    sizes = np.int64(1) << orders[sane].astype(np.int64)
+    at, sizes = ((start + blocks.heads) >> order) - first, blocks.sizes
     free = np.bincount(at, weights=np.minimum(sizes, whole), minlength=count)
     free = free.astype(np.int64)
     # What is larger than a pageblock has the next ones, too.

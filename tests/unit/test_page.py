@@ -21,7 +21,7 @@ from drgn import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagedbg.mm._free_lists import FreeBlocks
+from pagedbg.mm._buddy import FreeBlocks
 from pagedbg.mm.bulk_read import read_array
 from pagedbg.mm.mmzone import ZoneSpan, _span_of_pfns
 from pagedbg.mm.page_flags import page_types
@@ -129,6 +129,7 @@ def test_a_free_block_of_an_impossible_order_is_none() -> None:
     """On a running kernel the order may be torn."""
     blocks = FreeBlocks(np.array([0]), np.array([1 << 40]), 10)
     assert not blocks.find(np.array([0, 5]))[0].any()
+    assert blocks.damaged.tolist() == [0]
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 30)), max_size=6))
