@@ -77,7 +77,8 @@ List what page_owner has on record: a row for each block of pages that is alloca
 with --by the sums of blocks and pages.
 
 A block that was freed in part counts with the pages that are left of it. No page is
-counted twice.
+counted twice. A page that the buddy allocator has is free, whatever an old record of it
+says.
 """,
     arguments=(
         argument(

@@ -18,6 +18,7 @@ from drgn import Program
 from drgn.helpers.common.prog import takes_program_or_default
 from numpy.typing import NDArray
 
+from pagedbg.mm._stale_records import StaleRecords
 from pagedbg.mm.page_owner_bulk import in_state, read_page_owners
 from pagedbg.schema.blocks import Blocks
 from pagedbg.schema.owner_record import ALLOCATED, GREATEST_ORDER
@@ -41,7 +42,10 @@ def for_each_block(
     whatever has become of the others of that range: a page that was freed out of a
     block and allocated again has a record of its own. (Their times are not compared: up
     to 6.1 ``__folio_copy_owner()`` updates the head's record only.)
+
+    Pages that the buddy allocator has are not allocated, whatever their record says.
     """
+    stale = StaleRecords(prog) if state == ALLOCATED else None
     held: Blocks | None = None
     for first, records, known in read_page_owners(prog, start_pfn, end_pfn):
         chosen = in_state(prog, records, state)
@@ -50,6 +54,8 @@ def for_each_block(
             # Of a record that lies half in a page that is missing, some members are
             # zero.
             chosen &= known
+        if stale is not None:
+            chosen[stale.find(first, records, chosen)] = False
         blocks = _group(first, records, chosen)
         blocks.unread = unread
         if held is not None and len(held):

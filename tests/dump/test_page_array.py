@@ -12,64 +12,13 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from drgn import FaultError, Program
+from changed_memory import Changed
 from drgn.helpers.linux.mm import pfn_to_page
-from known import ORDINARY
 
-from pagedbg.mm.bulk_read import offset_of
 from pagedbg.mm.page_array import PageDecoder, Pages
 from pagedbg.mm.page_state import page_states, pfn_state
-from pagedbg.target.opening import open_target
 
 WORD = (1 << 64) - 1
-
-
-class Changed:
-    """A program whose ``struct page`` can be changed."""
-
-    def __init__(self) -> None:
-        self.prog = open_target(str(ORDINARY)).prog
-        self.end = self.prog["max_pfn"].value_()
-        page = self.prog.type("struct page")
-        self.size, self._page = page.size, page
-        start, length = pfn_to_page(self.prog, 0).value_(), self.end * page.size
-        self.original = self._read(self.prog, start, length)
-        self.memory = bytearray(self.original)
-        self.prog.add_memory_segment(start, length, self._given, False)
-        self.gone: set[int] = set()
-        """Which 4 KiB of the memory map cannot be read."""
-
-    @staticmethod
-    def _read(prog: Program, start: int, length: int) -> bytes:
-        return b"".join(
-            prog.read(at, min(4096, start + length - at))
-            for at in range(start, start + length, 4096)
-        )
-
-    def _given(self, address: int, count: int, offset: int, physical: bool) -> bytes:
-        if self.gone.intersection(range(offset >> 12, (offset + count - 1 >> 12) + 1)):
-            raise FaultError("not in the dump", address)
-        return bytes(self.memory[offset : offset + count])
-
-    def restore(self) -> None:
-        self.memory[:] = self.original
-        self.gone.clear()
-
-    def get(self, pfn: int, member: str) -> int:
-        at, end = self._span(pfn, member)
-        return int.from_bytes(self.memory[at:end], "little")
-
-    def put(self, pfn: int, member: str, value: int) -> None:
-        at, end = self._span(pfn, member)
-        bits = 8 * (end - at)
-        self.memory[at:end] = (value & (1 << bits) - 1).to_bytes(end - at, "little")
-
-    def _span(self, pfn: int, member: str) -> tuple[int, int]:
-        at = pfn * self.size + offset_of(self._page, member)
-        return at, at + (4 if member in ("_mapcount", "_refcount") else 8)
-
-    def flag(self, name: str) -> int:
-        return 1 << int(self.prog[f"PG_{name}"].value_())
 
 
 @pytest.fixture(scope="module")
