@@ -21,11 +21,11 @@ from drgn import FaultError, Program, ProgramFlags
 from numpy.typing import NDArray
 
 from pagedbg.mm._buddy import find_free_blocks
-from pagedbg.mm._free_lists import PcpLists
 from pagedbg.mm._memmap import segments
 from pagedbg.mm._page_layout import PageLayout, page_layout
 from pagedbg.mm._page_names import PageNames
 from pagedbg.mm._page_use import Detail, Folios, Uses
+from pagedbg.mm._pcp_lists import PcpLists
 from pagedbg.mm.bulk_read import read_array
 from pagedbg.mm.mmzone import page_flags_nid, page_flags_zonenum
 from pagedbg.mm.page_flags import page_types
