@@ -90,7 +90,7 @@ KEYS = {
     "gfp": _each("gfp_mask", lambda names, mask: names.gfp(mask)),
     "migratetype": _each("gfp_mask", lambda names, mask: names.migratetype(mask)),
     "zone": _each("zone", _zone),
-    "node": _number("node"),
+    "node": _each("node", lambda names, node: None if node < 0 else node),
     "age": _each("age", lambda names, index: None if index < 0 else _AGES[index][0]),
     "state": _each("state", lambda names, state: STATES[state]),
 }

@@ -56,6 +56,10 @@ class OrderShare(msgspec.Struct, frozen=True):
     high: _Order
     percent: Annotated[float, msgspec.Meta(gt=0, le=100)] = 100.0
 
+    def __post_init__(self) -> None:
+        if self.low > self.high:
+            raise ValueError(f"orders from {self.low} to {self.high}")
+
 
 class EventFilter(
     msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True
@@ -79,6 +83,11 @@ class EventFilter(
     pid: tuple[NumberSpan, ...] | None = None
     comm: _Names | None = None
     pfns: tuple[tuple[Pfn, Pfn], ...] | None = None
+
+    def __post_init__(self) -> None:
+        for low, high in (*(self.node or ()), *(self.pid or ()), *(self.pfns or ())):
+            if high is not None and low > high:
+                raise ValueError(f"a range from {low} to {high}")
 
 
 EVERYTHING = EventFilter()

@@ -103,8 +103,12 @@ def _found_no_room(error: BaseException) -> bool:
     """Whether it is that a database has found no room."""
     # Imported to ask, DuckDB would cost more than the commands that do without it.
     duckdb = sys.modules.get("duckdb")
-    return duckdb is not None and isinstance(
-        error, (duckdb.OutOfMemoryException, duckdb.IOException)
+    if duckdb is None:
+        return False
+    return isinstance(error, duckdb.OutOfMemoryException) or (
+        # What is written is what did not fit into memory.
+        isinstance(error, duckdb.IOException)
+        and ("write" in str(error) or "No space" in str(error))
     )
 
 

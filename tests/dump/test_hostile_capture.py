@@ -266,6 +266,47 @@ def test_what_is_no_json_is_refused_in_a_sentence(capture: Path, text: str) -> N
     assert (status, "meta.json" in err) == (1, True)
 
 
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        # What only looks like the name of an event.
+        (("functions",), {"set\n": "f"}),
+        (("filters", 0, "filter"), {"events": ["set\n"]}),
+        # Ranges that are none.
+        (("filters", 0, "filter"), {"orders": [{"low": 5, "high": 2}]}),
+        (("filters", 0, "filter"), {"pid": [[5, 1]]}),
+        (("filters", 0, "filter"), {"pfns": [[9, 1]]}),
+        # A flag that every mask has, and more names than a kernel can have.
+        (("names", "gfp"), [[0, "__GFP_MOVABLE"]]),
+        (("names", "gfp"), [[1, "A"]] * 1000),
+        (("names", "migratetype"), ["A"] * 1000),
+        (
+            ("names", "zones"),
+            [{"node": 0, "zone": "A", "start_pfn": 0, "end_pfn": 1}] * 10_000,
+        ),
+    ],
+)
+def test_a_value_that_no_recorder_can_have_written_is_refused(
+    capture: Path, place: tuple[Any, ...], value: Any
+) -> None:
+    meta = json.loads((capture / META).read_bytes())
+    (capture / META).write_text(json.dumps(put(meta, place, value)))
+    ((status, _, err),) = check(capture)
+    assert (status, "meta.json is damaged" in err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "line", ["--gfp " + "A" * 60_000, "--orders " + ",".join([">=0:1"] * 9000)]
+)
+def test_a_line_of_the_former_version_that_nobody_has_typed_is_not_known(
+    capture: Path, line: str
+) -> None:
+    meta = json.loads((capture / META).read_bytes())
+    lines = [{"since_ns": 1, "filter": line}] * 200
+    (capture / META).write_text(json.dumps({**meta, "version": 2, "filters": lines}))
+    assert Capture(capture).meta.filters[0].filter is None
+
+
 def test_a_meta_of_a_terabyte_is_not_read(capture: Path) -> None:
     os.truncate(capture / META, 1 << 40)
     ((_, _, err),) = check(capture)

@@ -60,6 +60,12 @@ def test_the_size_of_a_function_is_no_part_of_its_place() -> None:
     assert stack_id(["f+0x1/0x2"]) == stack_id(["f+0x1/0x200"]) == stack_id(["f+0x1"])
 
 
+def test_a_name_with_endings_without_end_is_done_in_one_pass() -> None:
+    # With a regular expression this took minutes.
+    assert normal_frame("a" + ".isra" * 200_000) == "a"
+    assert normal_frame("a" + ".isra" * 200_000 + "x").endswith(".israx")
+
+
 @given(st.lists(st.text()), st.lists(st.text()))
 def test_any_text_is_a_frame(one: list[str], other: list[str]) -> None:
     for number in (stack_id(one), stack_shape(other)):
