@@ -15,8 +15,13 @@ import struct
 from drgn import FaultError, Object, ProgramFlags, sizeof
 
 from pagedbg.mm.bulk_read import byte_order
+from pagedbg.schema.owner_record import GREATEST_ORDER
+from pagedbg.target.links import Damaged
 
-__all__ = ("free_list_blocks", "nr_free")
+__all__ = ("free_areas", "free_list_blocks", "nr_free")
+
+# MIGRATE_TYPES is 6 with all that can be configured.
+_MOST_LISTS = 16
 
 # Some seconds' worth, and 8 GiB in single pages. The kernel itself stops at 100,000,
 # since it holds the zone's lock meanwhile: Linux kernel commit 93b3a674485f
@@ -27,14 +32,32 @@ _MOST_BLOCKS = 1 << 21
 _ATTEMPTS = 5
 
 
+def free_areas(zone: Object) -> list[Object]:
+    """
+    Return the free areas of a zone by order, each a ``struct free_area``.
+
+    :param zone: ``struct zone *``
+    :raises Damaged: if there are more, or more lists in one, than a kernel has
+    """
+    areas = zone.free_area
+    lists = areas.type_.type.member("free_list").type.length
+    if not 0 < len(areas) <= GREATEST_ORDER + 1 or not lists or lists > _MOST_LISTS:
+        raise Damaged(
+            f"the types of this kernel are damaged: a zone would have {len(areas)} free"
+            f" areas of {lists} lists"
+        )
+    return list(areas)
+
+
 def nr_free(zone: Object) -> list[int]:
     """
     Return how many free blocks a zone has of each order, as ``/proc/buddyinfo`` does,
     from ``free_area::nr_free``.
 
     :param zone: ``struct zone *``
+    :raises Damaged: as :func:`free_areas`
     """
-    return [int(area.nr_free.value_()) for area in zone.free_area.read_()]
+    return [int(area.nr_free.value_()) for area in free_areas(zone)]
 
 
 def free_list_blocks(free_list: Object) -> int | None:

@@ -127,6 +127,8 @@ def _free_pages(prog: Program, start: int, end: int, count: int) -> NDArray[np.i
     # What is larger than a pageblock has the next ones, too.
     for block, size in zip(at[sizes > whole], sizes[sizes > whole], strict=True):
         free[block + 1 : block + size // whole] = whole
+    # Blocks that lie in each other: damaged, or split or joined while they were read.
+    free[free > whole] = -1
     free[(lost >> order) - first] = -1
     for pfn in lost[lost & (whole - 1) == 0].tolist():
         reach = min(pfn & -pfn or 1 << most, 1 << most) >> order

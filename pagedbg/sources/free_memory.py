@@ -13,7 +13,7 @@ from drgn.helpers.linux.mmzone import (
     min_wmark_pages,
 )
 
-from pagedbg.mm.free_area import free_list_blocks, nr_free
+from pagedbg.mm.free_area import free_areas, free_list_blocks, nr_free
 from pagedbg.mm.migrate import decode_migratetype
 from pagedbg.mm.mmzone import for_each_populated_zone, zone_name
 from pagedbg.mm.pageblock_bulk import Pageblocks, for_each_pageblock
@@ -78,9 +78,10 @@ def free_list_rows(prog: Program, notes: list[str]) -> list[Row]:
     page_size = prog["PAGE_SIZE"].value_()
     rows: list[Row] = []
     for zone in for_each_populated_zone(prog):
-        for number in range(len(zone.free_area[0].free_list)):
+        areas = free_areas(zone)
+        for number in range(len(areas[0].free_list)):
             name = decode_migratetype(prog, number)
-            for order, area in enumerate(zone.free_area):
+            for order, area in enumerate(areas):
                 blocks = free_list_blocks(area.free_list[number])
                 if blocks != 0:
                     sizes = _sizes(blocks, order, page_size)
