@@ -26,7 +26,9 @@ __all__ = ("PcpLists",)
 # mm/mmzone.h, PAGE_ALLOC_COSTLY_ORDER: up to it, orders have per-CPU lists of their
 # own.
 _COSTLY_ORDER = 3
-_MAX_PCP_STEPS = 20000
+# Since Linux kernel commit 90b41691b988 ("mm: add framework for PCP high auto-tuning")
+# (in v6.7) a list may be as long as an eighth of a zone divided by its CPUs.
+_MAX_PCP_STEPS = 1 << 20
 # More lists than a CPU has in a zone, for a number that has both of them.
 _MOST_LISTS = 1 << 16
 
