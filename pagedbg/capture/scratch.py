@@ -34,14 +34,19 @@ def _sweep(where: Path) -> None:
     with os.scandir(where) as entries:
         for entry in entries:
             match = _NAME.fullmatch(entry.name)
-            if (
-                match is None
-                or not entry.is_dir(follow_symlinks=False)
-                or entry.stat(follow_symlinks=False).st_uid != os.geteuid()
-            ):
-                continue
-            started = None
-            with contextlib.suppress(OSError, ValueError):
-                started = process_start(int(match[1]))
-            if started != int(match[2]):
-                shutil.rmtree(entry.path, ignore_errors=True)
+            # One may be gone by now: its process has ended, or another has swept, too.
+            with contextlib.suppress(FileNotFoundError):
+                if match is not None and _is_left(entry, *map(int, match.groups())):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _is_left(entry: os.DirEntry[str], pid: int, started: int) -> bool:
+    """Whether it is a directory of ours whose process is not there any more."""
+    if (
+        not entry.is_dir(follow_symlinks=False)
+        or entry.stat(follow_symlinks=False).st_uid != os.geteuid()
+    ):
+        return False
+    with contextlib.suppress(OSError, ValueError):
+        return process_start(pid) != started
+    return True

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pagedbg.capture.scratch import scratch
+from pagedbg.capture.this_boot import process_start
 
 
 def test_what_a_killed_process_has_left_is_removed_by_the_next(
@@ -53,3 +54,21 @@ def test_what_is_somebody_elses_stays(
         "aim",
         "pagedbg-1-1-link",
     }
+
+
+def test_directories_that_come_and_go_meanwhile_do_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    child = os.fork()
+    if child == 0:
+        name = tmp_path / f"pagedbg-{os.getpid()}-{process_start(os.getpid())}-x"
+        while True:
+            os.mkdir(name)
+            os.rmdir(name)
+    try:
+        for _ in range(1000):
+            scratch().cleanup()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
