@@ -16,19 +16,19 @@ from xdist.scheduler import LoadScopeScheduling
 # What a group takes on two cores under emulation, in seconds: by its name, by the file
 # whose tests share a guest of each kernel, or by the test that boots one for itself.
 SECONDS = {
-    "test_trace": 240,
-    "test_crash": 115,
-    "test_live": 90,
-    "test_kmod": 65,
-    "test_kmod[6.12]": 180,
+    "test_trace": 120,
+    "test_crash": 90,
+    "test_live": 100,
+    "test_kmod": 30,
+    "test_kmod[6.12]": 200,
     "test_globals": 5,
     "test_what_needs_no_guest_passes_out_of_an_installed_wheel": 200,
-    "test_root": 75,
+    "test_root": 65,
     "test_a_capture_survives_a_power_cut_up_to_its_last_seconds": 45,
-    "test_a_kernel_that_watches_it_has_nothing_to_complain_of": 240,
-    "test_a_flight_recorder_records_on_with_no_pagedbg_and_is_taken_over": 150,
+    "test_a_kernel_that_watches_it_has_nothing_to_complain_of": 190,
+    "test_a_flight_recorder_records_on_with_no_pagedbg_and_is_taken_over": 140,
     "test_a_damaged_or_hostile_file_ends_in_an_answer_or_in_one_sentence": 20,
-    "test_programs_come_and_go_a_hundred_times_while_pages_do": (100),
+    "test_programs_come_and_go_a_hundred_times_while_pages_do": 80,
 }
 ONE_GUEST, NO_GUEST = 25, 0.12
 
