@@ -178,7 +178,6 @@ def check(place: Place, output: str, ours: re.Pattern[str] = _COLOURS) -> None:
     assert not place.mark.exists()
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("format", FORMATS)
 def test_tables_of_a_dump(place: Place, dump: Path, format: str) -> None:
     # A terminal that takes no pager, and one that does.
