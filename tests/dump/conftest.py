@@ -8,8 +8,10 @@ before it was stopped.
 from __future__ import annotations
 
 import lzma
+from collections.abc import Iterator
 
 import pytest
+from changed_memory import Changed
 from debugfs_text import Record, parse
 from known import DATA, ORDINARY, Oracle, Run
 
@@ -48,3 +50,16 @@ def sample() -> Target:
 def pagedbg() -> Run:
     """pagedbg as a program."""
     return Run()
+
+
+@pytest.fixture(scope="module")
+def opened() -> Changed:
+    """That dump, to be changed in memory."""
+    return Changed()
+
+
+@pytest.fixture
+def changed(opened: Changed) -> Iterator[Changed]:
+    """The same, which is as it was after each test."""
+    yield opened
+    opened.restore()

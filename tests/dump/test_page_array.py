@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -19,17 +18,6 @@ from pagedbg.mm.page_array import PageDecoder, Pages
 from pagedbg.mm.page_state import page_states, pfn_state
 
 WORD = (1 << 64) - 1
-
-
-@pytest.fixture(scope="module")
-def opened() -> Changed:
-    return Changed()
-
-
-@pytest.fixture
-def changed(opened: Changed) -> Iterator[Changed]:
-    yield opened
-    opened.restore()
 
 
 def first(changed: Changed, kind: str) -> int:

@@ -26,17 +26,6 @@ Run = Callable[[str], list[Row]]
 BUDDY = 0xF0000000
 
 
-@pytest.fixture(scope="module")
-def opened() -> Changed:
-    return Changed()
-
-
-@pytest.fixture
-def changed(opened: Changed) -> Iterator[Changed]:
-    yield opened
-    opened.restore()
-
-
 @pytest.fixture
 def run(opened: Changed) -> Run:
     Session(opened.target, pager=False).keep()
