@@ -4,24 +4,39 @@
  * is events.h's, which the module shares.
  *
  * page_owner has walked the stack and taken the time already: its record of the page is read once
- * it is written. So set is recorded when __set_page_owner() returns, and reset when
- * __reset_page_owner() begins: the record still is the allocation's then. To wait for the end of
- * reset, too, would tell from where the page is freed, but cost as much as all the rest:
- * page_owner's walk of the stack has to get through the trampoline that waits, and files it with
- * the stack.
+ * it is written. To wait for that where __set_page_owner() returns costs more than all the rest: the
+ * function runs inside a trampoline then, through which its walk of the stack has to get, and which
+ * it files with the stack. So HOOKS is one of
+ *
+ *	COMBINED	The tracepoint mm_page_alloc says that a set is done. What compaction and
+ *			alloc_contig_range() allocate, and what cannot be charged, does not come by
+ *			there: a kprobe where each calls page_owner (untold.py) notes that it begins.
+ *			The next that happens to such a page completes it or, at the latest, whoever
+ *			drains the rings (complete). A free is the tracepoint mm_page_free: the record
+ *			still is the allocation's then.
+ *	TRACEPOINT	Both tracepoints alone: all that is missed.
+ *	TRAMPOLINE	set when it returns, all others when they begin.
+ *	KPROBE		The same without BTF.
+ *
+ * All but set and reset are rare. Together, as kprobes, they cost a third of what they do as
+ * trampolines: each of those is one more that every walk of a stack asks whether an address is its.
  *
  * Compiled by bcc on the machine itself (pagedbg/capture/backends/bpf_image.py), with what drgn
  * knows of the kernel, the same at every boot of it:
  *
  *	CPUS, SLOTS			sizes of the rings
- *	HOOKS				how programs are attached: TRAMPOLINE, KPROBE or TRACEPOINT
+ *	HOOKS				how programs are attached, see above
  *	PAGE_OWNER			0 where it is off: there are no records, and what
  *					happens to pages tracepoints tell
  *	HOOK_SET, HOOK_RESET, ...	the name of each function that this kernel has
  *	SIZEOF_PAGE			a page's number from its address
- *	SECTION_SHIFT, ...		where page_ext of a section is (see read_owner())
+ *	SECTION_SHIFT, ...		where page_ext of a section is (see owner.h)
  *	OWNER_ts_nsec, ...		offsets in struct page_owner
+ *	CAST, TYPE_...			1 where there is bpf_rdonly_cast(), and BTF ids of types
  *	TAIL_TIMES			1 where each page of a block has a time of its own
+ *	STORES_IN_ORDER			1 where all CPUs see what one writes in that order
+ *	GFP_NOWARN			what freeze.h asks for
+ *	OOM_gfp_mask, OOM_order		offsets in struct oom_control
  */
 #include <uapi/linux/ptrace.h>
 
@@ -32,20 +47,60 @@
 #define count(counter) __sync_fetch_and_add(counter, 1)
 #define add(number, n) __sync_fetch_and_add(number, n)
 /* No helper tells local_clock(). */
-#define local_nsec()	0ULL
-#define mono_nsec()	bpf_ktime_get_ns()
-#define write_barrier() asm volatile("" ::: "memory")
-
-#include "events.h"
+#define local_nsec()	       0ULL
+#define mono_nsec()	       bpf_ktime_get_ns()
+#define swap(number, from, to) __sync_bool_compare_and_swap(number, from, to)
+#if STORES_IN_ORDER
+#define seal(check, value)                     \
+	do {                                   \
+		asm volatile("" ::: "memory"); \
+		*(check) = value;              \
+		asm volatile("" ::: "memory"); \
+	} while (0)
+#else
+/* An exchange that gives back what was there is a full barrier (Linux, atomic_t.txt). */
+#define seal(check, value) __sync_lock_test_and_set(check, value)
+#endif
 
 #define TRAMPOLINE 1
 #define KPROBE	   2
 #define TRACEPOINT 3
+#define COMBINED   4
+
+#include "events.h"
+
+/* One element each: its address is known when the program is loaded, and not looked up. */
+struct cpus {
+	struct pagedbg_cpu cpu[CPUS];
+};
 
 BPF_F_TABLE("array", u32, struct pagedbg_header, pagedbg_header, 1, BPF_F_MMAPABLE);
-BPF_F_TABLE("array", u32, struct pagedbg_filter, pagedbg_filter, 2, BPF_F_MMAPABLE);
-BPF_F_TABLE("array", u32, struct pagedbg_cpu, pagedbg_cpu, CPUS, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct pagedbg_filters, pagedbg_filter, 1, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct cpus, pagedbg_cpu, 1, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct pagedbg_record, pagedbg_slot, (CPUS) * (SLOTS), BPF_F_MMAPABLE);
+
+/*
+ * The verifier allows no arithmetic on a pointer that it knows the type of. Swapped twice it is
+ * what it was, and a number.
+ */
+static __always_inline u64 number(u64 pointer)
+{
+	asm volatile("%0 = be64 %0; %0 = be64 %0" : "+r"(pointer));
+	return pointer;
+}
+
+/* The element of a table, by its place in VALUES of bpf_image.py, which puts in the address. */
+#define VALUE(place)                                                                    \
+	({                                                                              \
+		void *value;                                                            \
+		asm("%0 = %1 ll" : "=r"(value) : "i"((u64)VALUE_MARK << 32 | (place))); \
+		value;                                                                  \
+	})
+
+#define HEADER_VALUE  0
+#define FILTERS_VALUE 1
+#define CPUS_VALUE    2
+#define WAITING_VALUE 3
 
 /* ---- what events.h asks for ---- */
 
@@ -56,7 +111,7 @@ static __always_inline struct pagedbg_record *slot(struct pagedbg_header *h, u32
 	return pagedbg_slot.lookup(&index);
 }
 
-static __always_inline void describe_current(u32 *pid, u32 *tgid, char *comm)
+static __always_inline void describe_current(u32 *pid, u32 *tgid, u64 *comm)
 {
 	u64 id = bpf_get_current_pid_tgid();
 
@@ -87,76 +142,12 @@ static __always_inline bool drop_split(u64 *key)
 /* The roots of mem_section that were met so far. */
 BPF_F_TABLE("array", u32, u64, pagedbg_root, 256, 0);
 
-/* Where the memory section is that a page belongs to; 0 if nowhere. */
-static __always_inline u64 section_of(struct pagedbg_header *h, u64 section)
+static __always_inline u64 *known_root(u32 nr)
 {
-#ifdef SECTIONS_PER_ROOT /* CONFIG_SPARSEMEM_EXTREME */
-	u32 nr = section / SECTIONS_PER_ROOT;
-	u64 *cached = pagedbg_root.lookup(&nr);
-	u64 root = cached ? *cached : 0;
-
-	if (!root) {
-		if (bpf_probe_read_kernel(&root, sizeof(root),
-					  (void *)(h->mem_section + 8 * (u64)nr)) ||
-		    !root)
-			return 0;
-		/* Never freed, see mm/sparse.c. */
-		if (cached)
-			*cached = root;
-	}
-	return root + (section % SECTIONS_PER_ROOT) * SIZEOF_SECTION;
-#else
-	return h->mem_section + section * SIZEOF_SECTION;
-#endif
+	return pagedbg_root.lookup(&nr);
 }
 
-/*
- * Where the record of a page is, 0 if nowhere; mm/page_ext.c: lookup_page_ext(), get_entry(). The
- * page is its caller's, and is not unplugged meanwhile.
- */
-static __always_inline u64 owner_of(struct pagedbg_header *h, u64 pfn)
-{
-	u64 base, section = section_of(h, pfn >> SECTION_SHIFT);
-
-	if (!section ||
-	    bpf_probe_read_kernel(&base, sizeof(base), (void *)(section + SECTION_PAGE_EXT)))
-		return 0;
-	/* PAGE_EXT_INVALID */
-	if (!base || base & 1)
-		return 0;
-	return base + SIZEOF_PAGE_EXT * pfn + OWNER_OFFSET;
-}
-
-static __always_inline bool read_ts_nsec(struct pagedbg_header *h, u64 pfn, u64 *ts_nsec)
-{
-	u64 address = owner_of(h, pfn);
-
-	return address &&
-	       !bpf_probe_read_kernel(ts_nsec, sizeof(*ts_nsec), (void *)(address + OWNER_ts_nsec));
-}
-
-static __always_inline bool read_owner(struct pagedbg_header *h, u64 pfn, struct owner *o)
-{
-	u64 address = owner_of(h, pfn);
-	u64 raw[(SIZEOF_OWNER + 7) / 8];
-
-	o->known = false;
-	if (!address || bpf_probe_read_kernel(raw, SIZEOF_OWNER, (void *)address))
-		return false;
-#define FIELD(type, member) (*(type *)((char *)raw + OWNER_##member))
-	o->order = FIELD(u16, order);
-	o->reason = FIELD(s16, last_migrate_reason);
-	o->gfp_mask = FIELD(u32, gfp_mask);
-	o->handle = FIELD(u32, handle);
-	o->ts_nsec = FIELD(u64, ts_nsec);
-	o->comm[0] = FIELD(u64, comm);
-	o->comm[1] = *(u64 *)((char *)raw + OWNER_comm + 8);
-	o->pid = FIELD(u32, pid);
-	o->tgid = FIELD(u32, tgid);
-	o->known = true;
-	return true;
-#undef FIELD
-}
+#include "owner.h"
 
 #else
 
@@ -169,6 +160,11 @@ static __always_inline bool read_owner(struct pagedbg_header *h, u64 pfn, struct
 }
 
 static __always_inline bool read_ts_nsec(struct pagedbg_header *h, u64 pfn, u64 *ts_nsec)
+{
+	return false;
+}
+
+static __always_inline bool read_order(struct pagedbg_header *h, u64 pfn, u32 *order)
 {
 	return false;
 }
@@ -190,18 +186,28 @@ static __always_inline bool drop_split(u64 *key)
 
 #endif
 
+/* What all CPUs have to do with. */
+static __always_inline void find_filter(struct here *at)
+{
+	struct pagedbg_filters *filters = VALUE(FILTERS_VALUE);
+
+	at->h = VALUE(HEADER_VALUE);
+	at->f = &filters->filter[at->h->active % PAGEDBG_FILTERS];
+}
+
 static __always_inline bool find_here(struct here *at)
 {
-	u32 index = 0;
+	struct cpus *cpus = VALUE(CPUS_VALUE);
+	u64 cpu = bpf_get_smp_processor_id();
 
-	at->cpu = bpf_get_smp_processor_id();
-	at->c = pagedbg_cpu.lookup(&at->cpu);
-	at->h = pagedbg_header.lookup(&index);
-	if (!at->c || !at->h)
+	if (cpu >= CPUS)
 		return false;
-	index = at->h->active;
-	at->f = pagedbg_filter.lookup(&index);
-	return at->f;
+	/* What is kept on the stack is the number whose limit 6.1's verifier has seen. */
+	asm volatile("" : "+r"(cpu));
+	at->cpu = cpu;
+	at->c = &cpus->cpu[cpu];
+	find_filter(at);
+	return true;
 }
 
 static __always_inline u64 page_to_pfn(struct pagedbg_header *h, u64 page)
@@ -211,17 +217,56 @@ static __always_inline u64 page_to_pfn(struct pagedbg_header *h, u64 page)
 
 #if PAGE_OWNER
 
+#if HOOKS == COMBINED
+/* Allocations that have begun, of those that no tracepoint tells of. */
+BPF_F_TABLE("array", u32, u64, pagedbg_pending, PENDING, BPF_F_MMAPABLE);
+
+static __always_inline u64 *pending_place(u32 index)
+{
+	return pagedbg_pending.lookup(&index);
+}
+
+/*
+ * How many there are, and how many found no room, since what was in their places had not been
+ * written yet.
+ */
+struct waiting {
+	u64 pages;
+	u64 no_room;
+};
+
+BPF_F_TABLE("array", u32, struct waiting, pagedbg_waiting, 1, BPF_F_MMAPABLE);
+
+static __always_inline struct waiting *waiting(void)
+{
+	return VALUE(WAITING_VALUE);
+}
+
+#include "pending.h"
+#endif
+
+/*
+ * @other: for a copy, the page that it comes from; for a migration its reason
+ */
 static __always_inline int on_page(u32 event, u64 page, u32 order, u32 new_order, u64 other)
 {
 	struct here at;
+	s32 reason = OF_RECORD;
+	u64 pfn;
 
 	if (!find_here(&at))
 		return 0;
 	if ((event == PAGEDBG_SET || event == PAGEDBG_RESET) &&
 	    !begins(at.h, at.f, at.c, event, order))
 		return 0;
-	on_event(at.h, at.f, at.c, at.cpu, event, order, new_order, page_to_pfn(at.h, page),
-		 other ? page_to_pfn(at.h, other) : 0);
+	pfn = page_to_pfn(at.h, page);
+#if HOOKS == COMBINED
+	complete_before(&at, event, pfn);
+#endif
+	if (event == PAGEDBG_SET_MIGRATE)
+		reason = other;
+	on_event_for(at.h, at.f, at.c, at.cpu, event, order, new_order, pfn,
+		     event == PAGEDBG_COPY ? page_to_pfn(at.h, other) : 0, reason);
 	return 0;
 }
 
@@ -239,14 +284,18 @@ static __always_inline int on_read_entry(void)
 /* ---- the hooks ---- */
 
 #ifdef HOOK_SPLIT
-/* Of a number of pages, a power of two: __split_page_owner() is told that or an order. */
+/*
+ * Of a number of pages, a power of two: __split_page_owner() is told that or an order. The bits
+ * below it are counted without a branch: the verifier would go on with each order by itself.
+ */
 static __always_inline u32 order_of(u32 pages)
 {
-	u32 order = 0;
+	u32 bits = pages - 1;
 
-	for (; pages > 1 && order < PAGEDBG_ORDERS - 1; pages >>= 1)
-		order++;
-	return order;
+	bits -= bits >> 1 & 0x55555555;
+	bits = (bits & 0x33333333) + (bits >> 2 & 0x33333333);
+	bits = (bits + (bits >> 4)) & 0x0f0f0f0f;
+	return bits * 0x01010101 >> 24;
 }
 #endif
 
@@ -300,79 +349,51 @@ int raw_tracepoint__mm_page_free(struct bpf_raw_tracepoint_args *ctx)
 
 #else /* PAGE_OWNER */
 
-#if HOOKS == TRAMPOLINE || HOOKS == TRACEPOINT
-
-/*
- * The verifier allows no arithmetic on a pointer that it knows the type of. Swapped twice it is
- * what it was, and a number.
- */
-static __always_inline u64 number(u64 pointer)
-{
-	asm volatile("%0 = be64 %0; %0 = be64 %0" : "+r"(pointer));
-	return pointer;
-}
-
 #define NAME_(prefix, function) prefix##function
 #define NAME(prefix, function)	NAME_(prefix, function)
-#define ENTRY(function)		int NAME(kfunc__, function)(unsigned long long *ctx)
-#define RETURN(function)	int NAME(kretfunc__, function)(unsigned long long *ctx)
+#define FENTRY(function)	int NAME(kfunc__, function)(unsigned long long *ctx)
+#define FEXIT(function)		int NAME(kretfunc__, function)(unsigned long long *ctx)
 
-#if HOOKS == TRACEPOINT
-/*
- * When the record is written, and far outside of the function that walks the stack: this takes a
- * fraction of the time. But not all that is allocated comes by: neither what is allocated in bulk
- * (alloc_pages_bulk(), of order 0) nor contiguous ranges (alloc_contig_range()).
- */
+/* Where a function begins. */
+#if HOOKS == TRAMPOLINE
+#define ENTRY(event, function) FENTRY(function)
+#define ARGUMENT(n)	       number(ctx[n])
+#else
+#define ENTRY(event, function) int event##_entry(struct pt_regs *ctx)
+#define ARGUMENT(n)	       argument_##n(ctx)
+#define argument_0	       PT_REGS_PARM1
+#define argument_1	       PT_REGS_PARM2
+#define argument_2	       PT_REGS_PARM3
+#endif
+
+/* ---- set ---- */
+
+#if HOOKS == TRAMPOLINE
+
+FEXIT(HOOK_SET)
+{
+	return on_page(PAGEDBG_SET, number(ctx[0]), (u16)ctx[1], 0, 0);
+}
+
+#elif HOOKS == TRACEPOINT || HOOKS == COMBINED
+
 int raw_tracepoint__mm_page_alloc(struct bpf_raw_tracepoint_args *ctx)
 {
 	/* It tells of failures, too. */
 	return ctx->args[0] ? on_page(PAGEDBG_SET, ctx->args[0], ctx->args[1], 0, 0) : 0;
 }
-#else
-RETURN(HOOK_SET)
-{
-	return on_page(PAGEDBG_SET, number(ctx[0]), (u16)ctx[1], 0, 0);
-}
-#endif
 
-ENTRY(HOOK_RESET)
+#if HOOKS == COMBINED
+/* Where a function is called with a page and its order that is allocated untold. */
+int untold(struct pt_regs *ctx)
 {
-	return on_page(PAGEDBG_RESET, number(ctx[0]), (u16)ctx[1], 0, 0);
+	return on_untold(PT_REGS_PARM1(ctx), (u16)PT_REGS_PARM2(ctx));
 }
 
-#ifdef HOOK_SPLIT
-RETURN(HOOK_SPLIT)
+/* Run by whoever drains the rings: the place in the table, and whether all of it is done. */
+int complete(struct bpf_raw_tracepoint_args *ctx)
 {
-	return on_page(PAGEDBG_SPLIT, number(ctx[0]), SPLIT_ORDER((u32)ctx[1]),
-		       SPLIT_NEW_ORDER((u32)ctx[2]), 0);
-}
-#endif
-
-#ifdef HOOK_COPY
-ENTRY(HOOK_COPY)
-{
-	return on_page(PAGEDBG_COPY, number(ctx[COPY_NEW]), 0, 0, number(ctx[COPY_OLD]));
-}
-#endif
-
-#ifdef HOOK_SET_MIGRATE
-RETURN(HOOK_SET_MIGRATE)
-{
-	return on_page(PAGEDBG_SET_MIGRATE, number(ctx[0]), 0, 0, 0);
-}
-#endif
-
-#ifdef HOOK_DUMP
-ENTRY(HOOK_DUMP)
-{
-	return on_page(PAGEDBG_DUMP, number(ctx[0]), 0, 0, 0);
-}
-#endif
-
-#ifdef HOOK_READ
-ENTRY(HOOK_READ)
-{
-	return on_read_entry();
+	return complete_at(ctx->args[0], ctx->args[1]);
 }
 #endif
 
@@ -389,83 +410,136 @@ struct call {
 };
 
 struct arguments {
-	u64 arg[3];
+	u64 page;
+	u64 order;
 };
 
 BPF_F_TABLE("lru_hash", struct call, struct arguments, pagedbg_call, CALLS, 0);
 
-static __always_inline void keep(struct pt_regs *ctx)
+static __always_inline struct call call_at(u64 sp)
 {
-	struct call call = { (u32)bpf_get_current_pid_tgid(), PT_REGS_SP(ctx) };
-	struct arguments a = { { PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx), PT_REGS_PARM3(ctx) } };
+	struct call call = { (u32)bpf_get_current_pid_tgid(), sp };
 
 	if (!call.task)
 		call.task = ~(u64)bpf_get_smp_processor_id();
+	return call;
+}
+
+int set_entry(struct pt_regs *ctx)
+{
+	struct call call = call_at(PT_REGS_SP(ctx));
+	struct arguments a = { PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx) };
+
 	pagedbg_call.update(&call, &a);
+	return 0;
 }
 
-static __always_inline bool kept(struct pt_regs *ctx, struct arguments *a)
+int set_return(struct pt_regs *ctx)
 {
-	struct call call = { (u32)bpf_get_current_pid_tgid(), PT_REGS_SP(ctx) - SP_AT_RETURN };
-	struct arguments *found;
+	struct call call = call_at(PT_REGS_SP(ctx) - SP_AT_RETURN);
+	struct arguments *found = pagedbg_call.lookup(&call), a;
 
-	if (!call.task)
-		call.task = ~(u64)bpf_get_smp_processor_id();
-	found = pagedbg_call.lookup(&call);
 	if (!found)
-		return false;
-	*a = *found;
+		return 0;
+	a = *found;
 	pagedbg_call.delete(&call);
-	return true;
+	return on_page(PAGEDBG_SET, a.page, (u16)a.order, 0, 0);
 }
 
-#define BOTH(name, ...)                                          \
-	int name##_entry(struct pt_regs *ctx)                    \
-	{                                                        \
-		keep(ctx);                                       \
-		return 0;                                        \
-	}                                                        \
-	int name##_return(struct pt_regs *ctx)                   \
-	{                                                        \
-		struct arguments a;                              \
-                                                                 \
-		return kept(ctx, &a) ? on_page(__VA_ARGS__) : 0; \
-	}
+#endif
 
-BOTH(set, PAGEDBG_SET, a.arg[0], (u16)a.arg[1], 0, 0)
+/* ---- reset: the record still is the allocation's ---- */
 
-int reset_entry(struct pt_regs *ctx)
+#if HOOKS == TRACEPOINT || HOOKS == COMBINED
+int raw_tracepoint__mm_page_free(struct bpf_raw_tracepoint_args *ctx)
 {
-	return on_page(PAGEDBG_RESET, PT_REGS_PARM1(ctx), (u16)PT_REGS_PARM2(ctx), 0, 0);
+	return on_page(PAGEDBG_RESET, ctx->args[0], ctx->args[1], 0, 0);
 }
+#else
+ENTRY(reset, HOOK_RESET)
+{
+	return on_page(PAGEDBG_RESET, ARGUMENT(0), (u16)ARGUMENT(1), 0, 0);
+}
+#endif
+
+/* ---- the others: their arguments say what the record will ---- */
 
 #ifdef HOOK_SPLIT
-BOTH(split, PAGEDBG_SPLIT, a.arg[0], SPLIT_ORDER((u32)a.arg[1]), SPLIT_NEW_ORDER((u32)a.arg[2]), 0)
-#endif
-#ifdef HOOK_COPY
-int copy_entry(struct pt_regs *ctx)
+ENTRY(split, HOOK_SPLIT)
 {
-	u64 arg[] = { PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx) };
+	return on_page(PAGEDBG_SPLIT, ARGUMENT(0), SPLIT_ORDER((u32)ARGUMENT(1)),
+		       SPLIT_NEW_ORDER((u32)ARGUMENT(2)), 0);
+}
+#endif
+
+#ifdef HOOK_COPY
+ENTRY(copy, HOOK_COPY)
+{
+	u64 arg[] = { ARGUMENT(0), ARGUMENT(1) };
 
 	return on_page(PAGEDBG_COPY, arg[COPY_NEW], 0, 0, arg[COPY_OLD]);
 }
 #endif
+
 #ifdef HOOK_SET_MIGRATE
-BOTH(set_migrate, PAGEDBG_SET_MIGRATE, a.arg[0], 0, 0, 0)
-#endif
-#ifdef HOOK_DUMP
-int dump_entry(struct pt_regs *ctx)
+ENTRY(set_migrate, HOOK_SET_MIGRATE)
 {
-	return on_page(PAGEDBG_DUMP, PT_REGS_PARM1(ctx), 0, 0, 0);
+	return on_page(PAGEDBG_SET_MIGRATE, ARGUMENT(0), 0, 0, ARGUMENT(1));
 }
 #endif
+
+#ifdef HOOK_DUMP
+ENTRY(dump, HOOK_DUMP)
+{
+	return on_page(PAGEDBG_DUMP, ARGUMENT(0), 0, 0, 0);
+}
+#endif
+
 #ifdef HOOK_READ
-int read_entry(struct pt_regs *ctx)
+ENTRY(read, HOOK_READ)
 {
 	return on_read_entry();
 }
 #endif
 
-#endif /* HOOKS */
-
 #endif /* PAGE_OWNER */
+
+/* ---- what stops the rings, if that is asked for ---- */
+
+/*
+ * bcc compiles no atomic operations on 32 bits. `active` is the lower half of 64 that are aligned; the
+ * other half stays as it is.
+ */
+#define set_bits(number, bits) __sync_fetch_and_or((u64 *)(number), bits)
+
+#include "freeze.h"
+
+/* mm/page_alloc.c: warn_alloc(gfp_mask, nodemask, fmt, ...) */
+int freeze_failure(struct pt_regs *ctx)
+{
+	u64 format[3] = {};
+
+	bpf_probe_read_kernel(format, sizeof(format), (void *)PT_REGS_PARM3(ctx));
+	/* FAILURE_FORMAT, for which there is no memcmp() here. */
+	if (format[0] == 0x6c6c612065676170 /* page all */ &&
+	    format[1] == 0x206e6f697461636f /* ocation */ &&
+	    format[2] == 0x3a6572756c696166 /* failure: */)
+		freeze_at_failure(VALUE(HEADER_VALUE), VALUE(FILTERS_VALUE), PT_REGS_PARM4(ctx),
+				  PT_REGS_PARM1(ctx));
+	return 0;
+}
+
+#ifdef OOM_order
+/* mm/oom_kill.c: oom_kill_process(oc, message) */
+int freeze_oom(struct pt_regs *ctx)
+{
+	void *oc = (void *)PT_REGS_PARM1(ctx);
+	u32 gfp_mask = 0, order = 0;
+
+	bpf_probe_read_kernel(&gfp_mask, sizeof(gfp_mask), oc + OOM_gfp_mask);
+	bpf_probe_read_kernel(&order, sizeof(order), oc + OOM_order);
+	freeze_rings(VALUE(HEADER_VALUE), VALUE(FILTERS_VALUE), PAGEDBG_OOM_KILL, order, gfp_mask);
+	return 0;
+}
+
+#endif

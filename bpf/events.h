@@ -7,19 +7,26 @@
  *	TAIL_TIMES		whether each page of a block has its own time (before Linux 6.8)
  *	read_owner()		reads the record of a page; sets known to whether it could
  *	read_ts_nsec()		the same of its time alone; whether it could
+ *	read_order()		and of its order
  *	find_split(), add_split(), drop_split()
- *				a table of struct pagedbg_split by u64: pointer or NULL; whether
- *				that went well
+ *				a table of struct pagedbg_split by u64: pointer or NULL, to what may
+ *				be another entry by the time it is looked at; whether that went well
+ *	swap()			puts one value of a u64 in the place of another, all others seeing
+ *				what was written before; whether it did
  *	slot()			where record number seq of a CPU belongs, or NULL
  *	count()			adds 1 to a counter of this CPU's own; returns what it was
  *	add()			adds to a number that all CPUs share; returns what it was
  *	local_nsec(), mono_nsec()	local_clock(), 0 if it cannot be asked; and CLOCK_MONOTONIC
  *	describe_current()		fills in who does it
- *	write_barrier()		what was written before it is seen before what is written after it
+ *	seal()			writes a record's check, after all that was written before and
+ *				before all that is written after it
  *	KEEP_LOOP		stands before loops that a compiler must not unroll
  *
- * Preemption is off all the while. An interrupt may do the same in between: nothing is taken that
- * it would have to wait for.
+ * It all happens on one CPU. But an interrupt may do the same in between, and with BPF another task,
+ * too: a trampoline keeps a task from migrating and not from being preempted, and so do raw
+ * tracepoints of newer kernels. So what is counted is counted atomically, each record has a slot
+ * of its own, and nothing is taken that anybody would have to wait for. A program that is
+ * preempted for so long that its ring is drained twice leaves a record that counts as lost.
  */
 #ifndef PAGEDBG_EVENTS_H
 #define PAGEDBG_EVENTS_H
@@ -57,19 +64,30 @@ struct owner {
  * younger than the last page of the allocation is one of its own.
  */
 struct pagedbg_split {
-	u64 in;
-	u64 left; /* pages */
+	/*
+	 * Upper half: pagedbg_hash() of its key. Then whether it takes part, and how many of its
+	 * pages are left. 0: it is gone, or is not there yet. It changes by swap() alone, which
+	 * tells that the rest was this entry's, too, and not another's in the same memory.
+	 */
+	u64 state;
 	u64 ts_nsec;
 	u64 last_nsec;
 };
 
+#define SPLIT_IN   (1ULL << 31)
+#define SPLIT_LEFT (SPLIT_IN - 1)
+
+/* So often it is tried again when somebody else changes it at the same time. */
+#define SPLIT_TRIES 8
+
 static __always_inline bool read_owner(struct pagedbg_header *h, u64 pfn, struct owner *o);
 static __always_inline bool read_ts_nsec(struct pagedbg_header *h, u64 pfn, u64 *ts_nsec);
+static __always_inline bool read_order(struct pagedbg_header *h, u64 pfn, u32 *order);
 static __always_inline struct pagedbg_split *find_split(u64 *key);
 static __always_inline bool add_split(u64 *key, struct pagedbg_split *split);
 static __always_inline bool drop_split(u64 *key);
 static __always_inline struct pagedbg_record *slot(struct pagedbg_header *h, u32 cpu, u64 seq);
-static __always_inline void describe_current(u32 *pid, u32 *tgid, char *comm);
+static __always_inline void describe_current(u32 *pid, u32 *tgid, u64 *comm);
 
 /* Everything but events, orders and participation. */
 static __always_inline bool wanted(struct pagedbg_filter *f, u64 pfn, struct owner *o)
@@ -122,18 +140,67 @@ static __always_inline bool wanted(struct pagedbg_filter *f, u64 pfn, struct own
 }
 
 static __always_inline void remember(struct pagedbg_header *h, struct pagedbg_cpu *c, u64 key,
-				     struct pagedbg_split *split)
+				     bool in, u64 left, struct pagedbg_split *split)
 {
-	if (add_split(&key, split))
-		add(&h->splits, 1);
-	else
+	struct pagedbg_split *s;
+
+	split->state = 0;
+	if (!add_split(&key, split)) {
 		count(&c->forgotten);
+		return;
+	}
+	s = find_split(&key);
+	if (!s)
+		return;
+	if (TAIL_TIMES)
+		h->split_orders[key % PAGEDBG_SPLIT_ORDERS] = 1;
+	add(&h->splits, 1);
+	swap(&s->state, 0, pagedbg_hash(key) << 32 | (in ? SPLIT_IN : 0) | left);
 }
 
-static __always_inline void forget(struct pagedbg_header *h, u64 key)
+/* Whether a page of this time is one of an allocation's, of which it says no more by its place. */
+static __always_inline bool is_piece(u64 ts_nsec, u64 first_nsec, u64 last_nsec)
 {
-	if (drop_split(&key))
-		add(&h->splits, -1);
+	return !TAIL_TIMES || (ts_nsec >= first_nsec && ts_nsec <= last_nsec);
+}
+
+/*
+ * Take so many pages of an allocation that was split (or give it some), if it is there, and the
+ * page one of its. The last one takes it out of the table.
+ * @ts_nsec: of the page; NULL if it is all the same whose it is
+ * @found: is filled in
+ */
+static __always_inline bool use_split(struct pagedbg_header *h, u64 key, const u64 *ts_nsec,
+				      s64 pages, struct pagedbg_split *found)
+{
+	struct pagedbg_split *s = find_split(&key);
+	u64 state, left;
+	u32 i;
+
+	if (!s)
+		return false;
+	KEEP_LOOP
+	for (i = 0; i < SPLIT_TRIES; i++) {
+		state = *(volatile u64 *)&s->state;
+		if (state >> 32 != pagedbg_hash(key) || !(state & SPLIT_LEFT))
+			return false;
+		found->state = state;
+		found->ts_nsec = *(volatile u64 *)&s->ts_nsec;
+		found->last_nsec = *(volatile u64 *)&s->last_nsec;
+		if (ts_nsec && !is_piece(*ts_nsec, found->ts_nsec, found->last_nsec))
+			return false;
+		left = state & SPLIT_LEFT;
+		if (pages >= 0 && left <= (u64)pages) {
+			if (!swap(&s->state, state, 0))
+				continue;
+			if (drop_split(&key))
+				add(&h->splits, -1);
+			return true;
+		}
+		if (swap(&s->state, state, state - pages))
+			return true;
+	}
+	return false;
 }
 
 /* What a block is found by: no page frame number has more than 40 bits. */
@@ -142,34 +209,35 @@ static __always_inline u64 place(u64 pfn, u32 order)
 	return (pfn >> order << order) << 8 | order;
 }
 
-/* Of what a page with a time is a piece: its key in *key. */
-static __always_inline struct pagedbg_split *find_whole(struct pagedbg_header *h, u64 pfn,
-							u64 ts_nsec, u64 *key)
+/* A block begins there no more, whatever was missed. */
+static __always_inline void forget(struct pagedbg_header *h, u64 key)
+{
+	struct pagedbg_split found;
+
+	use_split(h, key, NULL, SPLIT_LEFT, &found);
+}
+
+/* The key of what a page with a time may be a piece of: only use_split() knows. */
+static __always_inline bool find_whole(struct pagedbg_header *h, u64 pfn, u64 ts_nsec, u64 *key)
 {
 	struct pagedbg_split *s;
 	u32 order;
 
 	*key = ts_nsec;
 	if (!h->splits)
-		return NULL;
+		return false;
 	if (!TAIL_TIMES)
-		return find_split(key);
+		return true;
 	KEEP_LOOP
-	for (order = 0; order < PAGEDBG_ORDERS / 2; order++) {
+	for (order = 0; order < PAGEDBG_SPLIT_ORDERS; order++) {
+		if (!h->split_orders[order])
+			continue;
 		*key = place(pfn, order);
 		s = find_split(key);
-		if (s && ts_nsec >= s->ts_nsec && ts_nsec <= s->last_nsec)
-			return s;
+		if (s && is_piece(ts_nsec, s->ts_nsec, s->last_nsec))
+			return true;
 	}
-	return NULL;
-}
-
-/* Some of its pages are gone. */
-static __always_inline void release(struct pagedbg_header *h, struct pagedbg_split *s, u64 key,
-				    u64 size)
-{
-	if (add(&s->left, -size) <= size)
-		forget(h, key);
+	return false;
 }
 
 /* Where each page has a time of its own, that of an allocation is its first page's. */
@@ -211,22 +279,35 @@ static __always_inline bool differs(struct pagedbg_filter *f, u64 hash, u32 orde
 	return found >> 63;
 }
 
+/* Whether any of the smaller orders is asked for. */
+static __always_inline bool wants_less(struct pagedbg_filter *f, u32 order)
+{
+	u64 i, found = 0;
+
+	KEEP_LOOP
+	for (i = 0; i < PAGEDBG_ORDERS; i++)
+		found |= (i - order) & -f->threshold[i];
+	return found >> 63;
+}
+
 /* Remember an allocation that is split for the first time. */
 static __always_inline void keep_split(struct pagedbg_header *h, struct pagedbg_filter *f,
 				       struct pagedbg_cpu *c, u32 order, u64 pfn, struct owner *o,
 				       bool in)
 {
-	struct pagedbg_split split = { in, 1ULL << (order % PAGEDBG_ORDERS), o->ts_nsec,
-				       o->last_nsec };
+	struct pagedbg_split split = { 0, o->ts_nsec, o->last_nsec };
 	u64 key = o->ts_nsec;
 
 	if (TAIL_TIMES) {
+		/* Each of its pages would be decided by a time of its own. */
+		if (!in && !wants_less(f, order))
+			return;
 		key = place(pfn, order % PAGEDBG_ORDERS);
 		forget(h, key);
 	} else if (!differs(f, pagedbg_hash(o->ts_nsec), order, in)) {
 		return;
 	}
-	remember(h, c, key, &split);
+	remember(h, c, key, in, 1ULL << (order % PAGEDBG_ORDERS), &split);
 }
 
 /*
@@ -236,18 +317,14 @@ static __always_inline void keep_split(struct pagedbg_header *h, struct pagedbg_
 static __always_inline bool end_target(struct pagedbg_header *h, struct pagedbg_filter *f,
 				       u32 order, u64 pfn)
 {
-	struct pagedbg_split *s;
+	struct pagedbg_split found;
 	u64 key, ts_nsec;
 
 	if (!read_ts_nsec(h, pfn, &ts_nsec))
 		return false;
-	s = find_whole(h, pfn, ts_nsec, &key);
-	if (s) {
-		bool in = s->in;
-
-		release(h, s, key, 1ULL << (order % PAGEDBG_ORDERS));
-		return in;
-	}
+	if (find_whole(h, pfn, ts_nsec, &key) &&
+	    use_split(h, key, &ts_nsec, 1ULL << (order % PAGEDBG_ORDERS), &found))
+		return found.state & SPLIT_IN;
 	return pagedbg_hash(ts_nsec) < f->threshold[order % PAGEDBG_ORDERS];
 }
 
@@ -261,32 +338,29 @@ static __always_inline bool takes_part(struct pagedbg_header *h, struct pagedbg_
 				       struct owner *o, bool *whole)
 {
 	u64 key = at, hash, size = 1ULL << (order % PAGEDBG_ORDERS);
-	struct pagedbg_split *s = NULL;
+	struct pagedbg_split found;
 	bool in, target;
+	s64 gone = 0;
 
 	target = event == PAGEDBG_COPY && end_target(h, f, order, pfn);
+	if (event == PAGEDBG_RESET)
+		gone = size;
+	else if (event == PAGEDBG_COPY && !TAIL_TIMES)
+		/* The page that is left behind is freed, too. */
+		gone = -size;
 	if (TAIL_TIMES && event == PAGEDBG_SET && h->splits)
-		/* A block that was split begins there no more, whatever was missed. */
 		forget(h, place(pfn, order % PAGEDBG_ORDERS));
-	else if (o->known && event != PAGEDBG_SET)
-		s = find_whole(h, at, o->ts_nsec, &key);
-	*whole = !s;
-	if (s) {
-		in = s->in;
+	*whole = !(o->known && event != PAGEDBG_SET && find_whole(h, at, o->ts_nsec, &key) &&
+		   use_split(h, key, &o->ts_nsec, gone, &found));
+	if (!*whole) {
+		in = found.state & SPLIT_IN;
 		if (TAIL_TIMES)
-			o->ts_nsec = s->ts_nsec;
+			o->ts_nsec = found.ts_nsec;
 		if (event == PAGEDBG_COPY && TAIL_TIMES) {
 			/* From now on a piece of it is elsewhere. */
-			struct pagedbg_split split = { in, size, s->ts_nsec, s->last_nsec };
-
 			key = place(pfn, order % PAGEDBG_ORDERS);
 			forget(h, key);
-			remember(h, c, key, &split);
-		} else if (event == PAGEDBG_COPY) {
-			/* The page that is left behind is freed, too. */
-			add(&s->left, size);
-		} else if (event == PAGEDBG_RESET) {
-			release(h, s, key, size);
+			remember(h, c, key, in, size, &found);
 		}
 		return in || target;
 	}
@@ -310,8 +384,7 @@ static __always_inline void record(struct pagedbg_header *h, struct pagedbg_cpu 
 
 	if (!r)
 		return;
-	r->check = 0;
-	write_barrier();
+	seal(&r->check, 0);
 	r->pfn = pfn;
 	r->ts_nsec = o->ts_nsec;
 	r->other_pfn = other_pfn;
@@ -320,8 +393,8 @@ static __always_inline void record(struct pagedbg_header *h, struct pagedbg_cpu 
 	r->free_handle = 0;
 	r->owner_pid = o->pid;
 	r->owner_tgid = o->tgid;
-	*(u64 *)r->owner_comm = o->comm[0];
-	*(u64 *)(r->owner_comm + 8) = o->comm[1];
+	r->owner_comm[0] = o->comm[0];
+	r->owner_comm[1] = o->comm[1];
 	r->cpu = cpu;
 	r->event = event;
 	r->flags = flags;
@@ -338,16 +411,15 @@ static __always_inline void record(struct pagedbg_header *h, struct pagedbg_cpu 
 		r->mono_nsec = nth % 16 ? 0 : mono_nsec();
 		r->pid = o->pid;
 		r->tgid = o->tgid;
-		*(u64 *)r->comm = o->comm[0];
-		*(u64 *)(r->comm + 8) = o->comm[1];
+		r->comm[0] = o->comm[0];
+		r->comm[1] = o->comm[1];
 	} else {
 		r->time_nsec = local_nsec();
 		r->mono_nsec = r->time_nsec ? 0 : mono_nsec();
 		describe_current(&r->pid, &r->tgid, r->comm);
 	}
 	r->seq = seq;
-	write_barrier();
-	r->check = pagedbg_check(r);
+	seal(&r->check, pagedbg_check(r));
 }
 
 /* Count a set or a reset, and say whether there is any need to look at its page. */
@@ -362,17 +434,27 @@ static __always_inline bool begins(struct pagedbg_header *h, struct pagedbg_filt
 	       (event == PAGEDBG_RESET && (order < f->orders || h->splits));
 }
 
-/* An event about a page; a set or a reset has passed begins(). */
-static __always_inline void on_event(struct pagedbg_header *h, struct pagedbg_filter *f,
-				     struct pagedbg_cpu *c, u32 cpu, u32 event, u32 order,
-				     u32 new_order, u64 pfn, u64 other_pfn)
+/*
+ * An event about a page; a set or a reset has passed begins(). A split or a migration may be heard
+ * of before or after its record is changed.
+ * @reason: of a migration, or OF_RECORD
+ */
+#define OF_RECORD (-1 << 15)
+
+static __always_inline void on_event_for(struct pagedbg_header *h, struct pagedbg_filter *f,
+					 struct pagedbg_cpu *c, u32 cpu, u32 event, u32 order,
+					 u32 new_order, u64 pfn, u64 other_pfn, s32 reason)
 {
 	/* What is copied is still on record of the page that it comes from alone. */
 	u64 at = event == PAGEDBG_COPY ? other_pfn : pfn;
 	struct owner o = {};
 	bool in, whole;
-	u32 flags = 0;
+	u32 flags = 0, of_record;
 
+	/* What is left out by its order alone, as most is, need not be read. */
+	if (event == PAGEDBG_RESET && !h->splits && read_order(h, pfn, &of_record) &&
+	    !f->threshold[of_record % PAGEDBG_ORDERS])
+		return;
 	if (!read_owner(h, at, &o))
 		flags = PAGEDBG_NO_RECORD;
 	if (event != PAGEDBG_SET && event != PAGEDBG_RESET) {
@@ -393,7 +475,19 @@ static __always_inline void on_event(struct pagedbg_header *h, struct pagedbg_fi
 		return;
 	if (o.known && o.handle == h->dummy_handle)
 		flags |= PAGEDBG_NESTED;
+	if (event == PAGEDBG_SPLIT && o.known)
+		o.order = new_order;
+	if (reason != OF_RECORD && o.known)
+		o.reason = reason;
 	record(h, c, cpu, event, order, new_order, pfn, other_pfn, &o, flags);
+}
+
+/* The same, heard of when the record is changed. */
+static __always_inline void on_event(struct pagedbg_header *h, struct pagedbg_filter *f,
+				     struct pagedbg_cpu *c, u32 cpu, u32 event, u32 order,
+				     u32 new_order, u64 pfn, u64 other_pfn)
+{
+	on_event_for(h, f, c, cpu, event, order, new_order, pfn, other_pfn, OF_RECORD);
 }
 
 /* read_page_owner() is about no page. */

@@ -14,11 +14,12 @@
 #define PAGEDBG_RING_H
 
 #define PAGEDBG_MAGIC	0x676264656761705fULL /* "_pagedbg" */
-#define PAGEDBG_VERSION 2
+#define PAGEDBG_VERSION 3
 
 /* mm/internal.h has no greater order than 20; a power of two can be masked */
-#define PAGEDBG_ORDERS 32
-#define PAGEDBG_COMM   16 /* TASK_COMM_LEN */
+#define PAGEDBG_ORDERS	     32
+#define PAGEDBG_SPLIT_ORDERS 16 /* what is split is no greater */
+#define PAGEDBG_COMM	     16 /* TASK_COMM_LEN */
 
 enum pagedbg_event {
 	PAGEDBG_SET = 1,
@@ -58,8 +59,8 @@ struct pagedbg_record {
 	__u16 cpu;
 	__u8 event; /* enum pagedbg_event */
 	__u8 flags;
-	char comm[PAGEDBG_COMM];
-	char owner_comm[PAGEDBG_COMM];
+	__u64 comm[PAGEDBG_COMM / 8]; /* bytes, as those of task_struct */
+	__u64 owner_comm[PAGEDBG_COMM / 8];
 	__u8 order;	   /* set, reset, split: the function's; else the record's */
 	__u8 record_order; /* the record's, which a page freed out of a block keeps */
 	__u8 new_order;	   /* split */
@@ -113,9 +114,52 @@ struct pagedbg_filter {
 	struct pagedbg_name comm[PAGEDBG_COMMS];
 };
 
+/* Whether there can be such a filter: what is asked of one that comes from elsewhere. */
+static __always_inline _Bool pagedbg_is_filter(const struct pagedbg_filter *f)
+{
+	__u32 order;
+
+	for (order = 0; order < PAGEDBG_ORDERS; order++)
+		if (f->threshold[order] > 1ULL << 32)
+			return 0;
+	return f->ranges <= PAGEDBG_RANGES && f->pids <= PAGEDBG_PIDS &&
+	       f->comms <= PAGEDBG_COMMS && !(f->events >> PAGEDBG_EVENTS);
+}
+
+/* What stops the rings. */
+enum pagedbg_freeze_reason {
+	PAGEDBG_FAILURE = 1,   /* an allocation failed that the kernel complains of, */
+	PAGEDBG_QUIET_FAILURE, /* or one with __GFP_NOWARN */
+	PAGEDBG_OOM_KILL,
+};
+
+/* What is to stop the rings, and what has; until there is a reason, the others are not there. */
+struct pagedbg_freeze {
+	__u32 on;	   /* 1 << enum pagedbg_freeze_reason */
+	__u32 least_order; /* of a failure */
+	__u64 time_nsec;   /* local_clock(); 0 if only mono_nsec tells */
+	__u64 mono_nsec;   /* CLOCK_MONOTONIC */
+	__u64 comm[PAGEDBG_COMM / 8];
+	__u32 pid; /* who wanted memory */
+	__u32 gfp_mask;
+	__s32 order; /* -1 of an OOM kill that was asked for */
+	__u32 reason;
+};
+
+/* Two filters of which one is in force; and, for frozen rings, as many that want nothing. */
+#define PAGEDBG_FILTERS 4
+#define PAGEDBG_FROZEN	2 /* in `active` */
+
+struct pagedbg_filters {
+	struct pagedbg_filter filter[PAGEDBG_FILTERS];
+	struct pagedbg_freeze freeze; /* in dumps of former modules, which had two filters, zero */
+};
+
 /*
  * How the rings are found and read. `active` chooses one of two filters: the other one is free to
- * be written.
+ * be written. With PAGEDBG_FROZEN it is one that wants nothing, of all CPUs at once, and the rest of
+ * it is what was in force. What every event looks at is in the first cache line, and what is written
+ * meanwhile in the second.
  */
 struct pagedbg_header {
 	__u64 magic;
@@ -126,17 +170,19 @@ struct pagedbg_header {
 	__u32 active;
 	/* what page_owner files for an allocation of its own; differs from boot to boot */
 	__u32 dummy_handle;
-	/* allocations in the table of splits: while there are none, nobody looks there */
-	__u64 splits;
 	/* BPF, and different in each boot, too: the addresses */
 	__u64 memmap;	   /* of struct page 0, */
 	__u64 mem_section; /* and of the table of memory sections */
 	/* The module: all is in one piece of so many bytes, at so many from here. Else 0. */
 	__u64 size;
-	__u64 filters_at; /* two struct pagedbg_filter, */
+	__u64 filters_at; /* struct pagedbg_filters, */
 	__u64 cpus_at;	  /* a struct pagedbg_cpu for each CPU, one every */
 	__u64 cpu_stride;
 	__u64 slots_at; /* and the rings, one behind the other */
+	/* allocations in the table of splits: while there are none, nobody looks there */
+	__u64 splits;
+	/* of which orders there are or were such, where each page of a block has a time of its own */
+	__u8 split_orders[PAGEDBG_SPLIT_ORDERS];
 };
 
 /*
@@ -152,15 +198,36 @@ static __always_inline __u64 pagedbg_hash(__u64 key)
 }
 
 /*
- * What a record is checked by: all of its words before `check`. Of a slot that was never used,
- * which is zero, it is not zero.
+ * What a record is checked by: all of its words before `check`, each with a weight of its own, so
+ * that equal words (set has three pairs of them) do not cancel, nor two that are exchanged. The
+ * multiplier is Marsaglia's; a power of it that is odd is one more than a multiple of 4, and of a
+ * change of two words no more than the highest bit of both goes unseen. Of a slot that was never
+ * used, which is zero, it is not zero.
  */
 static __always_inline __u64 pagedbg_check(const struct pagedbg_record *r)
 {
 	const __u64 *word = (const __u64 *)r;
 
-	return ~(word[0] ^ word[1] ^ word[2] ^ word[3] ^ word[4] ^ word[5] ^ word[6] ^ word[7] ^
-		 word[8] ^ word[9] ^ word[10] ^ word[11] ^ word[12] ^ word[13] ^ word[14]);
+	__u64 sum = 0;
+
+#define PAGEDBG_ADD(i) (sum = sum * 69069 + word[i])
+	PAGEDBG_ADD(0);
+	PAGEDBG_ADD(1);
+	PAGEDBG_ADD(2);
+	PAGEDBG_ADD(3);
+	PAGEDBG_ADD(4);
+	PAGEDBG_ADD(5);
+	PAGEDBG_ADD(6);
+	PAGEDBG_ADD(7);
+	PAGEDBG_ADD(8);
+	PAGEDBG_ADD(9);
+	PAGEDBG_ADD(10);
+	PAGEDBG_ADD(11);
+	PAGEDBG_ADD(12);
+	PAGEDBG_ADD(13);
+	PAGEDBG_ADD(14);
+#undef PAGEDBG_ADD
+	return ~sum;
 }
 
 #endif

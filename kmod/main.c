@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Record what happens to page_owner's records, in rings that user space maps (ring.h), with probes
- * instead of BPF. What is recorded is chosen by /proc/page_order; /dev/pagedbg is for pagedbg,
+ * Record what happens to page_owner's records, in rings that user space maps (ring.h), without BPF. What is recorded is chosen by /proc/page_order; /dev/pagedbg is for pagedbg,
  * which loads this module, reads the rings, and removes it.
  */
 #include <linux/init.h>
@@ -27,7 +26,19 @@ static unsigned int ring_slots;
 module_param(ring_slots, uint, 0400);
 MODULE_PARM_DESC(
 	ring_slots,
-	"records in the ring of each CPU, 128 bytes each, a power of two (default: 16 MiB for all CPUs)");
+	"records in the ring of each CPU, 128 bytes each, a power of two (default: 16 MiB for all CPUs, but 4096 at least if that is no more than a 64th of memory)");
+
+static char *hooks = "tracepoint";
+module_param(hooks, charp, 0400);
+MODULE_PARM_DESC(
+	hooks,
+	"what allocations and frees are heard from: tracepoint (the default; kprobe where that cannot be) or kprobe, as the original project's module does");
+
+static char *freeze_on;
+module_param(freeze_on, charp, 0400);
+MODULE_PARM_DESC(
+	freeze_on,
+	"what stops the rings: failure or any-failure, an allocation that the kernel complains of, or with __GFP_NOWARN, too, both with :ORDER if none smaller counts; oom; panic-only (the default)");
 
 static unsigned int given;
 static unsigned int layout[sizeof(pagedbg_layout) / sizeof(unsigned int)];
@@ -43,7 +54,9 @@ static int get_missed(char *buffer, const struct kernel_param *unused)
 
 static const struct kernel_param_ops missed_ops = { .get = get_missed };
 module_param_cb(missed, &missed_ops, NULL, 0400);
-MODULE_PARM_DESC(missed, "how many events no probe could run for (only to be read)");
+MODULE_PARM_DESC(
+	missed,
+	"how many events no probe could run for, or found no room to wait (only to be read)");
 
 static int get_functions(char *buffer, const struct kernel_param *unused)
 {
@@ -56,10 +69,15 @@ MODULE_PARM_DESC(functions, "what each event is taken from (only to be read)");
 
 static int __init pagedbg_init(void)
 {
+	bool kprobes = !strcmp(hooks, "kprobe");
 	int error;
 
 	BUILD_BUG_ON(sizeof(struct pagedbg_record) != 128);
 	BUILD_BUG_ON(PAGEDBG_COMM != TASK_COMM_LEN);
+	if (!kprobes && strcmp(hooks, "tracepoint")) {
+		pr_err("hooks= takes tracepoint or kprobe\n");
+		return -EINVAL;
+	}
 	memcpy(&pagedbg_layout, layout, sizeof(layout));
 	error = pagedbg_check_layout(given);
 	if (error)
@@ -70,13 +88,16 @@ static int __init pagedbg_init(void)
 	error = pagedbg_init_filter(orders, events);
 	if (error)
 		goto free_rings;
-	error = pagedbg_register_probes();
+	error = pagedbg_register_probes(kprobes);
 	if (error)
 		goto free_rings;
+	error = pagedbg_begin_freezing(freeze_on);
+	if (error)
+		goto unregister_probes;
 	error = pagedbg_make_page_order();
 	if (error) {
 		pr_err("/proc/page_order cannot be made\n");
-		goto unregister_probes;
+		goto end_freezing;
 	}
 	/* Last: once it can be opened, nothing may fail any more. */
 	error = pagedbg_make_device();
@@ -88,6 +109,8 @@ static int __init pagedbg_init(void)
 
 remove_page_order:
 	pagedbg_remove_page_order();
+end_freezing:
+	pagedbg_end_freezing();
 unregister_probes:
 	pagedbg_unregister_probes();
 free_rings:
@@ -99,6 +122,7 @@ static void __exit pagedbg_exit(void)
 {
 	pagedbg_remove_device();
 	pagedbg_remove_page_order();
+	pagedbg_end_freezing();
 	pagedbg_unregister_probes();
 	pagedbg_free_rings();
 }

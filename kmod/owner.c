@@ -5,6 +5,7 @@
  * about pages that it allocates itself.
  */
 #include <linux/compiler.h>
+#include <linux/cpu.h>
 #include <linux/delay.h>
 #include <linux/errno.h>
 #include <linux/gfp.h>
@@ -61,7 +62,7 @@ static bool recorded(const struct page *page, unsigned int order, u64 before, u6
 		     u32 *handle, u64 *ts_nsec)
 {
 	const struct pagedbg_layout *l = &pagedbg_layout;
-	char raw[GREATEST_SIZE];
+	char raw[GREATEST_SIZE] __aligned(sizeof(u64));
 	void *address = pagedbg_owner_of(page_to_pfn(page));
 
 	/* With a wrong size this may be anywhere. */
@@ -166,7 +167,10 @@ static int find_once(void)
 	struct page *page[BLOCKS] = {};
 	int i, error;
 
+	/* So that the CPU is there. */
+	cpus_read_lock();
 	error = work_on_cpu(raw_smp_processor_id(), find_own_pages, page);
+	cpus_read_unlock();
 	for (i = 0; i < BLOCKS; i++)
 		if (page[i])
 			__free_pages(page[i], ORDER(i));

@@ -8,7 +8,8 @@
  *
  * Participation is the percentage of an order's allocations that are recorded, with all that
  * happens to them. Root writes lines of both, as many as fit into a page, all of which come into
- * force at once or none does; `4 0` takes an order out.
+ * force at once or none does; `4 0` takes an order out. What is written while the rings are frozen
+ * (freeze.c) is refused: EBUSY.
  */
 #include <linux/capability.h>
 #include <linux/ctype.h>
@@ -49,34 +50,41 @@ static const char *const event_names[PAGEDBG_EVENTS] = {
 static DEFINE_MUTEX(filter_lock);
 static u32 participation[GREATEST_ORDER + 1];
 
-/* Put a filter in force: from one event to the next. */
-static void activate(const struct pagedbg_filter *filter)
+/* Put a filter in force: from one event to the next. -EBUSY where the rings are frozen. */
+static int activate(const struct pagedbg_filter *filter)
 {
-	u32 spare = 1 - pagedbg_rings->active;
+	u32 active = READ_ONCE(pagedbg_rings->active), spare = 1 - active;
 
+	if (active & PAGEDBG_FROZEN)
+		return -EBUSY;
+	/* What was allocated under the present one. */
+	pagedbg_settle();
 	/* Until nobody looks at what was in force before the present one. */
 	synchronize_rcu();
-	pagedbg_filters[spare] = *filter;
-	/* With here() of probes.c: who sees that it is the active one sees all of it. */
-	smp_store_release(&pagedbg_rings->active, spare);
+	pagedbg_filters->filter[spare] = *filter;
+	/*
+	 * With here() of probes.c: who sees that it is the active one sees all of it. They may be
+	 * frozen just now.
+	 */
+	return cmpxchg(&pagedbg_rings->active, active, spare) == active ? 0 : -EBUSY;
 }
 
-/* Give a filter the table of orders above. */
-static void take_participation(struct pagedbg_filter *filter)
+/* Give a filter a table of orders. */
+static void take_participation(struct pagedbg_filter *filter, const u32 *table)
 {
 	u32 order;
 
 	memset(filter->threshold, 0, sizeof(filter->threshold));
 	filter->orders = 0;
 	for (order = 0; order <= GREATEST_ORDER; order++) {
-		filter->threshold[order] = div_u64((u64)participation[order] << 32, ALL);
+		filter->threshold[order] = div_u64((u64)table[order] << 32, ALL);
 		if (filter->threshold[order])
 			filter->orders = order + 1;
 	}
 }
 
-/* The table of orders above, of a filter: the least participations that make its thresholds. */
-static void give_participation(struct pagedbg_filter *filter)
+/* The table of orders of a filter: the least participations that make its thresholds. */
+static void give_participation(struct pagedbg_filter *filter, u32 *table)
 {
 	u32 order;
 
@@ -86,7 +94,7 @@ static void give_participation(struct pagedbg_filter *filter)
 			filter->threshold[order] = 0;
 			continue;
 		}
-		participation[order] = (filter->threshold[order] * ALL + U32_MAX) >> 32;
+		table[order] = (filter->threshold[order] * ALL + U32_MAX) >> 32;
 		if (filter->threshold[order])
 			filter->orders = order + 1;
 	}
@@ -96,23 +104,23 @@ static void give_participation(struct pagedbg_filter *filter)
  * pagedbg_set_filter - Put a filter in force, all of it at once
  * @filter: its orders are counted here, and those that no allocation has are left out
  *
- * Return: 0, or -EINVAL if there cannot be such a filter
+ * Return: 0; -EINVAL if there cannot be such a filter; -EBUSY if the rings are frozen
  */
 int pagedbg_set_filter(struct pagedbg_filter *filter)
 {
+	u32 table[GREATEST_ORDER + 1];
 	u32 order;
+	int error;
 
-	if (filter->ranges > PAGEDBG_RANGES || filter->pids > PAGEDBG_PIDS ||
-	    filter->comms > PAGEDBG_COMMS || filter->events >> PAGEDBG_EVENTS)
+	if (!pagedbg_is_filter(filter))
 		return -EINVAL;
-	for (order = 0; order < PAGEDBG_ORDERS; order++)
-		if (filter->threshold[order] > 1ULL << 32)
-			return -EINVAL;
+	give_participation(filter, table);
 	mutex_lock(&filter_lock);
-	give_participation(filter);
-	activate(filter);
+	error = activate(filter);
+	if (!error)
+		memcpy(participation, table, sizeof(participation));
 	mutex_unlock(&filter_lock);
-	return 0;
+	return error;
 }
 
 /* ---- what people write ---- */
@@ -214,10 +222,12 @@ static int parse_list(const char *text, int (*parse)(char *word, u32 *to), u32 *
  * pagedbg_init_filter - Begin with what the module's parameters ask for
  * @orders: "0:20,4"; NULL for all of every order
  * @events: "set,reset", "all" or "none"
+ *
+ * Return: 0; -EINVAL if they cannot be understood; -ENOMEM
  */
 int pagedbg_init_filter(const char *orders, const char *events)
 {
-	struct pagedbg_filter filter = {};
+	struct pagedbg_filter *filter;
 	u32 order;
 	int error;
 
@@ -228,13 +238,18 @@ int pagedbg_init_filter(const char *orders, const char *events)
 		pr_err("orders= takes ORDER[:PARTICIPATION],..., as in orders=0:20,4\n");
 	if (error)
 		return error;
-	error = parse_list(events, parse_event, &filter.events);
+	filter = kzalloc(sizeof(*filter), GFP_KERNEL);
+	if (!filter)
+		return -ENOMEM;
+	error = parse_list(events, parse_event, &filter->events);
 	if (error == -EINVAL)
 		pr_err("events= takes all, none, or some of set,reset,split,copy,migrate,dump,read\n");
-	if (error)
-		return error;
-	take_participation(&filter);
-	return pagedbg_set_filter(&filter);
+	if (!error) {
+		take_participation(filter, participation);
+		error = pagedbg_set_filter(filter);
+	}
+	kfree(filter);
+	return error;
 }
 
 /* ---- /proc/page_order ---- */
@@ -295,11 +310,12 @@ static ssize_t page_order_write(struct file *file, const char __user *from, size
 	/* A NUL in between would hide what is behind it. */
 	error = strlen(text) == size ? parse_lines(text, table) : -EINVAL;
 	if (!error) {
-		memcpy(participation, table, sizeof(participation));
-		*filter = pagedbg_filters[pagedbg_rings->active];
-		take_participation(filter);
-		activate(filter);
+		*filter = pagedbg_filters->filter[pagedbg_rings->active];
+		take_participation(filter, table);
+		error = activate(filter);
 	}
+	if (!error)
+		memcpy(participation, table, sizeof(participation));
 	mutex_unlock(&filter_lock);
 out:
 	kfree(filter);

@@ -35,32 +35,35 @@ extern struct pagedbg_layout pagedbg_layout;
 
 int pagedbg_check_layout(unsigned int given);
 
-#if defined(CONFIG_PAGE_OWNER) && defined(CONFIG_SPARSEMEM)
 /*
  * mm/page_ext.c: lookup_page_ext(), get_entry(). Whoever asks has the page: its section is not
- * unplugged meanwhile.
+ * unplugged meanwhile. NULL if there is none.
  */
-static inline void *pagedbg_owner_of(unsigned long pfn)
+static inline struct page_ext *pagedbg_ext_of(unsigned long pfn)
 {
+#if defined(CONFIG_PAGE_OWNER) && defined(CONFIG_SPARSEMEM)
 	struct mem_section *section = __pfn_to_section(pfn);
 	unsigned long base = section ? (unsigned long)READ_ONCE(section->page_ext) : 0;
 
 	/* PAGE_EXT_INVALID */
-	if (!base || base & 1)
-		return NULL;
-	return (void *)base + (size_t)pagedbg_layout.page_ext_size * pfn + pagedbg_layout.offset;
-}
-#else
-static inline void *pagedbg_owner_of(unsigned long pfn)
-{
+	if (base && !(base & 1))
+		return (void *)base + (size_t)pagedbg_layout.page_ext_size * pfn;
+#endif
 	return NULL;
 }
-#endif
+
+/* What page_owner knows of a page; NULL if it has no place for that. */
+static inline void *pagedbg_owner_of(unsigned long pfn)
+{
+	void *ext = pagedbg_ext_of(pfn);
+
+	return ext ? ext + pagedbg_layout.offset : NULL;
+}
 
 /* ---- rings.c: the memory that user space maps ---- */
 
-extern struct pagedbg_header *pagedbg_rings;   /* what ring.h says, at the offsets in it */
-extern struct pagedbg_filter *pagedbg_filters; /* two */
+extern struct pagedbg_header *pagedbg_rings; /* what ring.h says, at the offsets in it */
+extern struct pagedbg_filters *pagedbg_filters;
 extern struct pagedbg_record *pagedbg_slots;
 extern void *pagedbg_cpus;
 
@@ -84,9 +87,27 @@ int pagedbg_set_filter(struct pagedbg_filter *filter);
 int pagedbg_make_page_order(void);
 void pagedbg_remove_page_order(void);
 
-/* ---- probes.c ---- */
+/* ---- record.c: what is done with events, and with allocations that have begun ---- */
 
-int pagedbg_register_probes(void);
+void pagedbg_allocating(struct page *page, u32 order);
+void pagedbg_allocated(struct page *page);
+void pagedbg_freeing(struct page *page, u32 order);
+bool pagedbg_wants_set(u32 order);
+void pagedbg_on_page(u32 event, struct page *page, u32 order, u32 new_order, struct page *other);
+void pagedbg_on_read(void);
+void pagedbg_settle(void);
+void pagedbg_begin_settling(void);
+void pagedbg_end_settling(void);
+unsigned long pagedbg_unplaced_events(void);
+
+/* ---- freeze.c: what stops the rings ---- */
+
+int pagedbg_begin_freezing(const char *on);
+void pagedbg_end_freezing(void);
+
+/* ---- probes.c: what events are heard from ---- */
+
+int pagedbg_register_probes(bool kprobes);
 void pagedbg_unregister_probes(void);
 unsigned long pagedbg_missed(void);
 int pagedbg_functions(char *buffer);

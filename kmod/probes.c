@@ -1,240 +1,230 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Probes on page_owner's functions. What they do with an event is events.h's, which the BPF
- * programs share.
+ * What events are heard from. Allocations and frees are many: by default they come from the
+ * tracepoints mm_page_alloc and mm_page_free and from ftrace on __set_page_owner(), which cost
+ * half of what probes do, and miss nothing. With hooks=kprobe, and where a kernel lacks one of
+ * them, they come from kprobes, as all other events do.
  *
- * page_owner has walked the stack and taken the time itself when __set_page_owner() returns.
- * Whether anybody wants to know is asked when it is called, so that it need not return through us
- * if not.
+ * With kprobes, an allocation is heard of when __set_page_owner() is called, whose order is in a
+ * register, and again when it returns, if anybody wants to know.
  */
+#include <linux/ftrace.h>
 #include <linux/kprobes.h>
-#include <linux/ktime.h>
+#include <linux/log2.h>
 #include <linux/printk.h>
-#include <linux/sched.h>
-#include <linux/sched/clock.h>
 #include <linux/string.h>
-#include <asm/local64.h>
+#include <linux/tracepoint.h>
+#include <trace/events/kmem.h>
 
 #include "pagedbg.h"
 
-#define TAIL_TIMES pagedbg_layout.tail_times
-#define KEEP_LOOP
-#define local_nsec() local_clock()
-#define mono_nsec()  ktime_get_mono_fast_ns()
-/* With the reads of user space: first of a record, then of its check again. */
-#define write_barrier() smp_wmb()
-
-static __always_inline u64 count(u64 *counter)
-{
-	return local64_inc_return((local64_t *)counter) - 1;
-}
-
-static __always_inline u64 add(u64 *number, u64 n)
-{
-	return atomic64_fetch_add(n, (atomic64_t *)number);
-}
-
-#include "events.h"
-
-/* ---- what events.h asks for ---- */
-
-static __always_inline bool read_ts_nsec(struct pagedbg_header *h, u64 pfn, u64 *ts_nsec)
-{
-	void *raw = pagedbg_owner_of(pfn);
-
-	if (raw)
-		*ts_nsec = *(u64 *)(raw + pagedbg_layout.ts_nsec);
-	return raw;
-}
-
-static __always_inline bool read_owner(struct pagedbg_header *h, u64 pfn, struct owner *o)
-{
-	const struct pagedbg_layout *l = &pagedbg_layout;
-	void *raw = pagedbg_owner_of(pfn);
-
-	o->known = raw;
-	if (!raw)
-		return false;
-	o->order = *(u16 *)(raw + l->order);
-	o->reason = *(s16 *)(raw + l->last_migrate_reason);
-	o->gfp_mask = *(u32 *)(raw + l->gfp_mask);
-	o->handle = *(u32 *)(raw + l->handle);
-	o->ts_nsec = *(u64 *)(raw + l->ts_nsec);
-	o->comm[0] = *(u64 *)(raw + l->comm);
-	o->comm[1] = *(u64 *)(raw + l->comm + 8);
-	o->pid = *(u32 *)(raw + l->pid);
-	o->tgid = *(u32 *)(raw + l->tgid);
-	return true;
-}
-
-static __always_inline struct pagedbg_record *slot(struct pagedbg_header *h, u32 cpu, u64 seq)
-{
-	return &pagedbg_slots[(size_t)cpu * h->slots + ((seq - 1) & (h->slots - 1))];
-}
-
-static __always_inline void describe_current(u32 *pid, u32 *tgid, char *comm)
-{
-	*pid = current->pid;
-	*tgid = current->tgid;
-	memcpy(comm, current->comm, PAGEDBG_COMM);
-}
-
-/*
- * The table of splits: a key may be in any of WINDOW places from where its hash says, so that
- * nothing has to be moved and nobody waits. A place is taken by its key, first TAKEN while it is
- * filled in.
- */
-#define SPLITS 4096
-#define WINDOW 16
-#define FREE   0ULL
-#define TAKEN  (~0ULL)
-
-static struct {
-	u64 key;
-	struct pagedbg_split split;
-} splits[SPLITS + WINDOW];
-
-static u32 split_at(u64 key)
-{
-	return pagedbg_hash(key) % SPLITS;
-}
-NOKPROBE_SYMBOL(split_at);
-
-static __always_inline struct pagedbg_split *find_split(u64 *key)
-{
-	u32 i, at = split_at(*key);
-
-	if (*key == FREE || *key == TAKEN)
-		return NULL;
-	for (i = at; i < at + WINDOW; i++)
-		/* With add_split(): its contents are older than its key. */
-		if (smp_load_acquire(&splits[i].key) == *key)
-			return &splits[i].split;
-	return NULL;
-}
-
-static __always_inline bool add_split(u64 *key, struct pagedbg_split *split)
-{
-	u32 i, at = split_at(*key);
-
-	if (*key == FREE || *key == TAKEN || find_split(key))
-		return false;
-	for (i = at; i < at + WINDOW; i++) {
-		if (READ_ONCE(splits[i].key) != FREE ||
-		    cmpxchg(&splits[i].key, FREE, TAKEN) != FREE)
-			continue;
-		splits[i].split = *split;
-		/* With find_split() */
-		smp_store_release(&splits[i].key, *key);
-		return true;
-	}
-	return false;
-}
-
-static __always_inline bool drop_split(u64 *key)
-{
-	u32 i, at = split_at(*key);
-
-	if (*key == FREE || *key == TAKEN)
-		return false;
-	for (i = at; i < at + WINDOW; i++)
-		if (READ_ONCE(splits[i].key) == *key && cmpxchg(&splits[i].key, *key, FREE) == *key)
-			return true;
-	return false;
-}
-
-/*
- * ---- the handlers; with kprobes, preemption is off, and with what rides on ftrace nothing else is
- * promised ----
- */
-
-#ifdef CONFIG_HAVE_FUNCTION_ARG_ACCESS_API
-#define argument(regs, n) regs_get_kernel_argument(regs, n)
-#else
+#ifndef CONFIG_HAVE_FUNCTION_ARG_ACCESS_API
 #error "it is not known how this architecture passes arguments"
 #endif
 
-static __always_inline struct here here(void)
+static __always_inline struct page *page_argument(struct pt_regs *regs, int n)
 {
-	u32 cpu = raw_smp_processor_id();
-	struct pagedbg_header *h = pagedbg_rings;
-	/* With activate() of page_order.c */
-	u32 active = smp_load_acquire(&h->active);
-
-	return (struct here){ h, &pagedbg_filters[active], pagedbg_counters(cpu), cpu };
+	return (struct page *)regs_get_kernel_argument(regs, n);
 }
+
+/* ---- tracepoints and ftrace ---- */
+
+#if defined(CONFIG_TRACEPOINTS) && defined(CONFIG_DYNAMIC_FTRACE_WITH_ARGS)
+
+#ifdef HAVE_FTRACE_ARGUMENTS
+#define traced_argument(fregs, n) ftrace_regs_get_argument(fregs, n)
+#else
+#define traced_argument(fregs, n) regs_get_kernel_argument(&(fregs)->regs, n)
+#endif
+
+static void notrace on_set(unsigned long ip, unsigned long parent, struct ftrace_ops *ops,
+			   struct ftrace_regs *fregs)
+{
+	pagedbg_allocating((struct page *)traced_argument(fregs, 0),
+			   (u16)traced_argument(fregs, 1));
+}
+NOKPROBE_SYMBOL(on_set);
+
+static void notrace on_alloc(void *unused, struct page *page, unsigned int order, gfp_t gfp,
+			     int migratetype)
+{
+	/* There was no memory, or the memory cgroup has none left. */
+	if (page)
+		pagedbg_allocated(page);
+}
+NOKPROBE_SYMBOL(on_alloc);
+
+static void notrace on_free(void *unused, struct page *page, unsigned int order)
+{
+	pagedbg_freeing(page, order);
+}
+NOKPROBE_SYMBOL(on_free);
+
+static struct ftrace_ops set_ops = { .func = on_set };
+static struct tracepoint *mm_page_alloc, *mm_page_free;
+static bool tracing;
+
+static void find_tracepoint(struct tracepoint *tracepoint, void *unused)
+{
+	if (!strcmp(tracepoint->name, "mm_page_alloc"))
+		mm_page_alloc = tracepoint;
+	if (!strcmp(tracepoint->name, "mm_page_free"))
+		mm_page_free = tracepoint;
+}
+
+/*
+ * Trace __set_page_owner(), and nothing else. It is given by its address, which a probe that is
+ * never armed finds out: of a name, ftrace_set_filter() does not say that there was no memory to
+ * write it down, and an empty filter lets each function of the kernel through.
+ */
+static int trace_only_set(void)
+{
+	struct kprobe set = { .symbol_name = "__set_page_owner", .flags = KPROBE_FLAG_DISABLED };
+	int error = register_kprobe(&set);
+
+	if (error)
+		return error;
+	error = ftrace_set_filter_ip(&set_ops, (unsigned long)set.addr, 0, 1);
+	unregister_kprobe(&set);
+	return error;
+}
+
+static int begin_tracing(void)
+{
+	int error;
+
+	check_trace_callback_type_mm_page_alloc(on_alloc);
+	check_trace_callback_type_mm_page_free(on_free);
+	for_each_kernel_tracepoint(find_tracepoint, NULL);
+	if (!mm_page_alloc || !mm_page_free)
+		return -ENOENT;
+	error = trace_only_set();
+	if (error)
+		return error;
+	/* Frees first: of no allocation that was seen may the free be missed. */
+	error = tracepoint_probe_register(mm_page_free, on_free, NULL);
+	if (error)
+		goto free_filter;
+	error = tracepoint_probe_register(mm_page_alloc, on_alloc, NULL);
+	if (error)
+		goto unregister_free;
+	error = register_ftrace_function(&set_ops);
+	if (error)
+		goto unregister_alloc;
+	pagedbg_begin_settling();
+	tracing = true;
+	return 0;
+
+unregister_alloc:
+	tracepoint_probe_unregister(mm_page_alloc, on_alloc, NULL);
+unregister_free:
+	tracepoint_probe_unregister(mm_page_free, on_free, NULL);
+	/* Until nobody is in them any more */
+	tracepoint_synchronize_unregister();
+free_filter:
+	ftrace_free_filter(&set_ops);
+	return error;
+}
+
+static void end_tracing(void)
+{
+	if (!tracing)
+		return;
+	tracing = false;
+	unregister_ftrace_function(&set_ops);
+	tracepoint_probe_unregister(mm_page_alloc, on_alloc, NULL);
+	tracepoint_probe_unregister(mm_page_free, on_free, NULL);
+	/* The rings are freed next: until nobody is in them any more. */
+	tracepoint_synchronize_unregister();
+	pagedbg_end_settling();
+	ftrace_free_filter(&set_ops);
+}
+
+#else
+
+#define tracing false
+
+static int begin_tracing(void)
+{
+	return -EOPNOTSUPP;
+}
+
+static void end_tracing(void)
+{
+}
+
+#endif
+
+/* ---- kprobes ---- */
 
 /* What a function was called with, until it returns. */
 struct call {
-	unsigned long arg[3];
+	struct page *page;
+	unsigned long arg[2];
 };
-
-static int set_entry(struct kretprobe_instance *instance, struct pt_regs *regs)
-{
-	struct call *call = (void *)instance->data;
-	struct here at;
-	int skip;
-
-	preempt_disable_notrace();
-	at = here();
-	call->arg[0] = argument(regs, 0);
-	call->arg[1] = (u16)argument(regs, 1);
-	skip = !begins(at.h, at.f, at.c, PAGEDBG_SET, call->arg[1]);
-	preempt_enable_notrace();
-	return skip;
-}
-NOKPROBE_SYMBOL(set_entry);
 
 static int keep_arguments(struct kretprobe_instance *instance, struct pt_regs *regs)
 {
 	struct call *call = (void *)instance->data;
-	int i;
 
-	for (i = 0; i < ARRAY_SIZE(call->arg); i++)
-		call->arg[i] = argument(regs, i);
+	call->page = page_argument(regs, 0);
+	call->arg[0] = regs_get_kernel_argument(regs, 1);
+	call->arg[1] = regs_get_kernel_argument(regs, 2);
 	return 0;
 }
 NOKPROBE_SYMBOL(keep_arguments);
 
-static __always_inline void on_page(u32 event, unsigned long page, u32 order, u32 new_order,
-				    unsigned long other)
+/* What changes a record comes after the allocation that wrote it. */
+static int keep_arguments_of_change(struct kretprobe_instance *instance, struct pt_regs *regs)
 {
-	struct here at;
-
-	preempt_disable_notrace();
-	at = here();
-	if (event != PAGEDBG_RESET || begins(at.h, at.f, at.c, event, order))
-		on_event(at.h, at.f, at.c, at.cpu, event, order, new_order,
-			 page_to_pfn((struct page *)page),
-			 other ? page_to_pfn((struct page *)other) : 0);
-	preempt_enable_notrace();
+	pagedbg_allocated(page_argument(regs, 0));
+	return keep_arguments(instance, regs);
 }
+NOKPROBE_SYMBOL(keep_arguments_of_change);
 
-#define AT_RETURN(name, ...)                                                                \
-	static int name##_return(struct kretprobe_instance *instance, struct pt_regs *regs) \
-	{                                                                                   \
-		struct call *call = (void *)instance->data;                                 \
-                                                                                            \
-		on_page(__VA_ARGS__);                                                       \
-		return 0;                                                                   \
-	}                                                                                   \
-	NOKPROBE_SYMBOL(name##_return)
+/* Not 0: it need not return through us. */
+static int set_entry(struct kretprobe_instance *instance, struct pt_regs *regs)
+{
+	keep_arguments(instance, regs);
+	return !pagedbg_wants_set((u16)regs_get_kernel_argument(regs, 1));
+}
+NOKPROBE_SYMBOL(set_entry);
+
+static int set_return(struct kretprobe_instance *instance, struct pt_regs *regs)
+{
+	struct call *call = (void *)instance->data;
+
+	pagedbg_on_page(PAGEDBG_SET, call->page, (u16)call->arg[0], 0, NULL);
+	return 0;
+}
+NOKPROBE_SYMBOL(set_return);
+
+static int split_return(struct kretprobe_instance *instance, struct pt_regs *regs)
+{
+	struct call *call = (void *)instance->data;
 
 #ifdef SPLIT_HAS_ORDERS
-#define OLD_ORDER call->arg[1]
-#define NEW_ORDER call->arg[2]
+	pagedbg_on_page(PAGEDBG_SPLIT, call->page, call->arg[0], call->arg[1], NULL);
 #else
-#define OLD_ORDER ilog2((u32)call->arg[1] ?: 1) /* a number of pages, a power of two */
-#define NEW_ORDER 0
+	/* a number of pages, a power of two */
+	pagedbg_on_page(PAGEDBG_SPLIT, call->page, ilog2((u32)call->arg[0] ?: 1), 0, NULL);
 #endif
+	return 0;
+}
+NOKPROBE_SYMBOL(split_return);
 
-AT_RETURN(set, PAGEDBG_SET, call->arg[0], call->arg[1], 0, 0);
-AT_RETURN(split, PAGEDBG_SPLIT, call->arg[0], OLD_ORDER, NEW_ORDER, 0);
-AT_RETURN(set_migrate, PAGEDBG_SET_MIGRATE, call->arg[0], 0, 0, 0);
+static int set_migrate_return(struct kretprobe_instance *instance, struct pt_regs *regs)
+{
+	struct call *call = (void *)instance->data;
+
+	pagedbg_on_page(PAGEDBG_SET_MIGRATE, call->page, 0, 0, NULL);
+	return 0;
+}
+NOKPROBE_SYMBOL(set_migrate_return);
 
 static int reset_entry(struct kprobe *probe, struct pt_regs *regs)
 {
-	on_page(PAGEDBG_RESET, argument(regs, 0), (u16)argument(regs, 1), 0, 0);
+	pagedbg_freeing(page_argument(regs, 0), (u16)regs_get_kernel_argument(regs, 1));
 	return 0;
 }
 NOKPROBE_SYMBOL(reset_entry);
@@ -242,31 +232,24 @@ NOKPROBE_SYMBOL(reset_entry);
 /* A folio is its first page. */
 static int copy_entry(struct kprobe *probe, struct pt_regs *regs)
 {
-	on_page(PAGEDBG_COPY, argument(regs, 0), 0, 0, argument(regs, 1));
+	pagedbg_on_page(PAGEDBG_COPY, page_argument(regs, 0), 0, 0, page_argument(regs, 1));
 	return 0;
 }
 NOKPROBE_SYMBOL(copy_entry);
 
 static int dump_entry(struct kprobe *probe, struct pt_regs *regs)
 {
-	on_page(PAGEDBG_DUMP, argument(regs, 0), 0, 0, 0);
+	pagedbg_on_page(PAGEDBG_DUMP, page_argument(regs, 0), 0, 0, NULL);
 	return 0;
 }
 NOKPROBE_SYMBOL(dump_entry);
 
 static int read_entry(struct kprobe *probe, struct pt_regs *regs)
 {
-	struct here at;
-
-	preempt_disable_notrace();
-	at = here();
-	on_read(at.h, at.f, at.c, at.cpu);
-	preempt_enable_notrace();
+	pagedbg_on_read();
 	return 0;
 }
 NOKPROBE_SYMBOL(read_entry);
-
-/* ---- the hooks ---- */
 
 /* So many tasks may be in the function at once, asleep for memory, before one is missed. */
 #define MAXACTIVE(cpus) (64 + 4 * (cpus))
@@ -276,20 +259,28 @@ static struct hook {
 	const char *names[2];	    /* the newest first */
 	struct kretprobe at_return; /* or, without a handler, */
 	struct kprobe at_entry;
-	const char *name; /* where it is, if it is */
+	const char *instead; /* what is traced, if that can be */
+	const char *name;    /* where it is, if it is */
 } hooks[] = {
 	/* Frees first: of no allocation that was seen may the free be missed. */
-	{ "reset", { "__reset_page_owner" }, .at_entry.pre_handler = reset_entry },
-	{ "split",
-	  { "__split_page_owner" },
-	  { .handler = split_return, .entry_handler = keep_arguments } },
-	{ "copy", { "__folio_copy_owner" }, .at_entry.pre_handler = copy_entry },
-	{ "migrate",
-	  { "__folio_set_owner_migrate_reason", "__set_page_owner_migrate_reason" },
-	  { .handler = set_migrate_return, .entry_handler = keep_arguments } },
-	{ "dump", { "__dump_page_owner" }, .at_entry.pre_handler = dump_entry },
-	{ "read", { "read_page_owner" }, .at_entry.pre_handler = read_entry },
-	{ "set", { "__set_page_owner" }, { .handler = set_return, .entry_handler = set_entry } },
+	{ .event = "reset",
+	  .names = { "__reset_page_owner" },
+	  .at_entry.pre_handler = reset_entry,
+	  .instead = "mm_page_free" },
+	{ .event = "split",
+	  .names = { "__split_page_owner" },
+	  .at_return = { .handler = split_return, .entry_handler = keep_arguments_of_change } },
+	{ .event = "copy", .names = { "__folio_copy_owner" }, .at_entry.pre_handler = copy_entry },
+	{ .event = "migrate",
+	  .names = { "__folio_set_owner_migrate_reason", "__set_page_owner_migrate_reason" },
+	  .at_return = { .handler = set_migrate_return,
+			 .entry_handler = keep_arguments_of_change } },
+	{ .event = "dump", .names = { "__dump_page_owner" }, .at_entry.pre_handler = dump_entry },
+	{ .event = "read", .names = { "read_page_owner" }, .at_entry.pre_handler = read_entry },
+	{ .event = "set",
+	  .names = { "__set_page_owner" },
+	  .at_return = { .handler = set_return, .entry_handler = set_entry },
+	  .instead = "__set_page_owner" },
 };
 
 static int register_at(struct hook *hook, const char *name)
@@ -306,12 +297,14 @@ static int register_at(struct hook *hook, const char *name)
 	return r->handler ? register_kretprobe(r) : register_kprobe(p);
 }
 
-int pagedbg_register_probes(void)
+static int begin_probing(void)
 {
 	struct hook *hook;
 	int i, error;
 
 	for (hook = hooks; hook < hooks + ARRAY_SIZE(hooks); hook++) {
+		if (tracing && hook->instead)
+			continue;
 		error = -ENOENT;
 		for (i = 0; i < ARRAY_SIZE(hook->names) && hook->names[i] && error; i++) {
 			error = register_at(hook, hook->names[i]);
@@ -320,10 +313,8 @@ int pagedbg_register_probes(void)
 		}
 		if (!error)
 			continue;
-		if (error == -ENOMEM || !strcmp(hook->event, "set") ||
-		    !strcmp(hook->event, "reset")) {
+		if (error == -ENOMEM || hook->instead) {
 			pr_err("%s: no probe (%d)\n", hook->names[0], error);
-			pagedbg_unregister_probes();
 			return error;
 		}
 		pr_notice("%s: no probe (%d), %s events are left out\n", hook->names[0], error,
@@ -332,7 +323,7 @@ int pagedbg_register_probes(void)
 	return 0;
 }
 
-void pagedbg_unregister_probes(void)
+static void end_probing(void)
 {
 	struct kretprobe *at_return[ARRAY_SIZE(hooks)];
 	struct kprobe *at_entry[ARRAY_SIZE(hooks)];
@@ -355,13 +346,39 @@ void pagedbg_unregister_probes(void)
 		unregister_kprobes(at_entry, entries);
 }
 
+/**
+ * pagedbg_register_probes - Hear of events from now on
+ * @kprobes: of all of them by kprobes
+ *
+ * Return: 0, or an error: then of none
+ */
+int pagedbg_register_probes(bool kprobes)
+{
+	int error = kprobes ? -EOPNOTSUPP : begin_tracing();
+
+	if (error == -ENOMEM)
+		return error;
+	if (error && !kprobes)
+		pr_notice("allocations and frees cannot be traced (%d): by kprobes\n", error);
+	error = begin_probing();
+	if (error)
+		pagedbg_unregister_probes();
+	return error;
+}
+
+void pagedbg_unregister_probes(void)
+{
+	end_tracing();
+	end_probing();
+}
+
 /*
  * How often a probe was hit and not run, since another one was running there, or too many calls had
- * not returned.
+ * not returned; and what found no room to wait.
  */
 unsigned long pagedbg_missed(void)
 {
-	unsigned long missed = 0;
+	unsigned long missed = pagedbg_unplaced_events();
 	struct hook *hook;
 
 	for (hook = hooks; hook < hooks + ARRAY_SIZE(hooks); hook++)
@@ -373,12 +390,14 @@ unsigned long pagedbg_missed(void)
 /* What each event is taken from, a line each. */
 int pagedbg_functions(char *buffer)
 {
+	const char *name;
 	struct hook *hook;
 	int at = 0;
 
-	for (hook = hooks; hook < hooks + ARRAY_SIZE(hooks); hook++)
-		if (hook->name)
-			at += scnprintf(buffer + at, PAGE_SIZE - at, "%s %s\n", hook->event,
-					hook->name);
+	for (hook = hooks; hook < hooks + ARRAY_SIZE(hooks); hook++) {
+		name = tracing && hook->instead ? hook->instead : hook->name;
+		if (name)
+			at += scnprintf(buffer + at, PAGE_SIZE - at, "%s %s\n", hook->event, name);
+	}
 	return at;
 }

@@ -5,6 +5,7 @@
  */
 #include <linux/capability.h>
 #include <linux/cpumask.h>
+#include <linux/err.h>
 #include <linux/fs.h>
 #include <linux/log2.h>
 #include <linux/math64.h>
@@ -13,21 +14,27 @@
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/printk.h>
+#include <linux/slab.h>
+#include <linux/string.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 
 #include "pagedbg.h"
 
-/* What the rings of all CPUs take together, unless slots are asked for. */
-#define RING_MEMORY  (16 << 20)
-#define FEWEST_SLOTS 64
-#define MOST_SLOTS   (1 << 20)
+/* What the rings of all CPUs take together, unless slots are asked for, and what each has then. */
+#define RING_MEMORY    (16 << 20)
+#define FEWEST_DEFAULT 4096UL
+#define MOST_DEFAULT   16384UL
 
-/* Of the machine's memory, the rings take no more than this part. */
-#define MEMORY_PARTS 16
+#define FEWEST_SLOTS 64UL
+#define MOST_SLOTS   (1UL << 20)
+
+/* Of the machine's memory, the rings take no more than this part, and no more than that unasked. */
+#define MEMORY_PARTS  16
+#define DEFAULT_PARTS 64
 
 struct pagedbg_header *pagedbg_rings;
-struct pagedbg_filter *pagedbg_filters;
+struct pagedbg_filters *pagedbg_filters;
 struct pagedbg_record *pagedbg_slots;
 void *pagedbg_cpus;
 
@@ -38,23 +45,32 @@ static unsigned long slots_in(u64 memory)
 		max(div_u64(memory, nr_cpu_ids * sizeof(*pagedbg_slots)), 1ULL));
 }
 
+static unsigned long default_slots(u64 machine)
+{
+	unsigned long slots = clamp(slots_in(RING_MEMORY), FEWEST_DEFAULT, MOST_DEFAULT);
+
+	return max(min(slots, slots_in(div_u64(machine, DEFAULT_PARTS))), FEWEST_SLOTS);
+}
+
 /**
  * pagedbg_make_rings - Allocate the rings of all CPUs
  * @slots: records of a CPU, a power of two, or 0 for as many as are reasonable
+ *
+ * Return: 0; -EINVAL if there cannot be so many; -ENOMEM
  */
 int pagedbg_make_rings(unsigned int slots)
 {
 	size_t filters_at = ALIGN(sizeof(*pagedbg_rings), 64);
-	size_t cpus_at = PAGE_ALIGN(filters_at + 2 * sizeof(*pagedbg_filters));
+	size_t cpus_at = PAGE_ALIGN(filters_at + sizeof(*pagedbg_filters));
 	size_t slots_at = PAGE_ALIGN(cpus_at + nr_cpu_ids * PAGEDBG_CPU_STRIDE);
-	unsigned long most = slots_in(((u64)totalram_pages() << PAGE_SHIFT) / MEMORY_PARTS);
+	u64 machine = (u64)totalram_pages() << PAGE_SHIFT;
+	unsigned long most = slots_in(div_u64(machine, MEMORY_PARTS));
 	size_t size;
 
 	if (!slots)
-		slots = min(clamp(slots_in(RING_MEMORY), 256UL, 16384UL),
-			    max(most, (unsigned long)FEWEST_SLOTS));
+		slots = default_slots(machine);
 	if (!is_power_of_2(slots) || slots < FEWEST_SLOTS || slots > MOST_SLOTS) {
-		pr_err("ring_slots= has to be a power of two from %u to %u\n", FEWEST_SLOTS,
+		pr_err("ring_slots= has to be a power of two from %lu to %lu\n", FEWEST_SLOTS,
 		       MOST_SLOTS);
 		return -EINVAL;
 	}
@@ -131,14 +147,16 @@ static int device_mmap(struct file *file, struct vm_area_struct *vma)
 /* Takes a struct pagedbg_filter, of which /proc/page_order shows the table of orders. */
 static ssize_t device_write(struct file *file, const char __user *from, size_t size, loff_t *at)
 {
-	struct pagedbg_filter filter;
+	struct pagedbg_filter *filter;
 	int error;
 
-	if (size != sizeof(filter))
+	if (size != sizeof(*filter))
 		return -EINVAL;
-	if (copy_from_user(&filter, from, size))
-		return -EFAULT;
-	error = pagedbg_set_filter(&filter);
+	filter = memdup_user(from, size);
+	if (IS_ERR(filter))
+		return PTR_ERR(filter);
+	error = pagedbg_set_filter(filter);
+	kfree(filter);
 	return error ?: size;
 }
 

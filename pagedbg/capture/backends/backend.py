@@ -17,7 +17,8 @@ from pagedbg.capture.backends.silence import silenced
 from pagedbg.capture.rings import Ring
 from pagedbg.errors import PagedbgError
 from pagedbg.schema import capture_meta, event_record
-from pagedbg.schema.event_record import RECORD
+from pagedbg.schema.event_record import FROZEN, RECORD
+from pagedbg.schema.freezing import FreezeOn, Frozen, frozen_by
 
 
 class Backend(abc.ABC):
@@ -36,6 +37,7 @@ class Backend(abc.ABC):
     rings: list[Ring]
     _header: NDArray[Any]
     _filters: NDArray[Any]
+    _freeze: NDArray[Any]
     _cpus: NDArray[Any]
 
     def _make_rings(self, slot: NDArray[Any], slots: int) -> None:
@@ -67,13 +69,26 @@ class Backend(abc.ABC):
     def in_force(self) -> NDArray[Any]:
         """
         The filter by which is recorded, an element of
-        :data:`~pagedbg.schema.event_record.FILTER`.
+        :data:`~pagedbg.schema.filter_record.FILTER`.
         """
-        active: NDArray[Any] = self._filters[int(self._header["active"][0])].copy()
+        active: NDArray[Any] = self._filters[self._active].copy()
         return active
+
+    @property
+    def _active(self) -> int:
+        return int(self._header["active"][0]) & ~FROZEN
+
+    @property
+    def frozen(self) -> Frozen | None:
+        """What has stopped the rings, for good; None while they are written."""
+        if not int(self._header["active"][0]) & FROZEN:
+            return None
+        return frozen_by(self._freeze[0].copy())
 
     def leave_out(self, own: Sequence[int]) -> None:
         """Record nothing of some processes, whatever was left out before."""
+        if self.frozen is not None:
+            return
         filter_ = self.in_force
         filter_["own"][: len(own)] = own
         self.set_filter(filter_)
@@ -81,8 +96,14 @@ class Backend(abc.ABC):
     @abc.abstractmethod
     def set_filter(self, filter_: NDArray[Any]) -> None:
         """
-        Put a filter, an element of :data:`~pagedbg.schema.event_record.FILTER`, in
-        force.
+        Put a filter, an element of :data:`~pagedbg.schema.filter_record.FILTER`, in
+        force. Where the rings are frozen, they stay so.
+        """
+
+    def complete(self) -> None:  # noqa: B027
+        """
+        Record what has happened and is noted elsewhere, if anything, before the rings
+        are drained.
         """
 
     @abc.abstractmethod
@@ -105,6 +126,14 @@ class Backend(abc.ABC):
     @abc.abstractmethod
     def close(self) -> None:
         """Let go of everything."""
+
+
+def packed_freeze(freeze_on: FreezeOn) -> dict[str, int]:
+    """Members of ``struct pagedbg_freeze`` that ask for it."""
+    return {
+        "on": sum(1 << reason for reason in freeze_on.reasons),
+        "least_order": freeze_on.order,
+    }
 
 
 def check_heard(attach: str) -> None:

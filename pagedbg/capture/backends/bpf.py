@@ -15,17 +15,26 @@ import mmap
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pagedbg.capture.backends.backend import Backend, check_header, check_heard
+from pagedbg.capture.backends.backend import (
+    Backend,
+    check_header,
+    check_heard,
+    packed_freeze,
+)
+from pagedbg.capture.backends.bpf_calls import run_raw_tracepoint
 from pagedbg.capture.backends.bpf_image import Image, one_sentence
+from pagedbg.capture.backends.bpf_links import COMPLETE, UNTOLD, BpfLinks, Link
 from pagedbg.capture.backends.bpf_programs import (
+    COMBINED,
     KPROBE,
+    PENDING,
     hooked,
     image_for,
 )
@@ -34,20 +43,13 @@ from pagedbg.capture.backends.grace_period import grace_period
 from pagedbg.capture.backends.libbcc import checked, library
 from pagedbg.errors import PagedbgError
 from pagedbg.schema import event_record
-from pagedbg.schema.capture_meta import Attach
-from pagedbg.schema.event_record import CPU, FILTER, HEADER, KINDS_BY_NAME, RECORD
-
-BPF: Final = "bpf"
-"""This back end."""
-
+from pagedbg.schema.capture_meta import BPF, Attach
+from pagedbg.schema.event_record import CPU, HEADER, KINDS_BY_NAME, RECORD
+from pagedbg.schema.filter_record import FILTERS
+from pagedbg.schema.freezing import FreezeOn
 
 # BPF_MAX_STACK_DEPTH of bcc's table of stacks.
 _STACK_DEPTH = 127
-
-
-# enum bpf_prog_type
-_KPROBE, _RAW_TRACEPOINT, _TRACING = 2, 17, 26
-_LICENSE = b"GPL"
 
 
 PINS = Path("/sys/fs/bpf/pagedbg")
@@ -68,10 +70,12 @@ class BpfBackend(Backend):
         self.failed = {}
         self._lib = library()
         self._image = Image({}, {}, {})
-        self._links: list[tuple[str, int]] = []
-        self._programs: dict[str, int] = {}
+        self._cast = 0
+        self._links = BpfLinks(self._lib)
         self._maps: dict[str, int] = {}
         self._pinned = False
+        self._pending: NDArray[np.uint64] | None = None
+        self._waiting: NDArray[np.uint64] | None = None
 
     @classmethod
     def load(
@@ -83,6 +87,8 @@ class BpfBackend(Backend):
         slots: int,
         attach: Attach,
         filter_: NDArray[Any],
+        freeze_on: FreezeOn,
+        untold: Sequence[str],
     ) -> Self:
         """
         Load the programs, and attach them.
@@ -93,17 +99,22 @@ class BpfBackend(Backend):
             :mod:`pagedbg.capture.backends.hooks`
         :param addresses: members of ``struct pagedbg_header``
         :param slots: records in a CPU's ring, a power of two
-        :param attach: :data:`TRAMPOLINE`, :data:`KPROBE` or :data:`TRACEPOINT`
-        :param filter_: an element of :data:`~pagedbg.schema.event_record.FILTER`, in
+        :param attach: :data:`COMBINED`, :data:`TRAMPOLINE`, :data:`KPROBE` or
+            :data:`TRACEPOINT`
+        :param filter_: an element of :data:`~pagedbg.schema.filter_record.FILTER`, in
             force from the first event
+        :param freeze_on: what stops the rings
+        :param untold: for :data:`COMBINED`, the places that
+            :func:`~pagedbg.capture.backends.untold.find_untold` has found
         :raises PagedbgError: if nothing can be attached this way
         """
         check_heard(attach)
-        functions = hooked(functions, constants, attach)
+        functions = hooked(functions, attach)
         cpus = _possible_cpus()
         image = image_for(functions, constants, cpus, slots, attach)
         self = cls(attach)
         self._image = image
+        self._cast = int(constants.get("CAST_ID", 0))
         try:
             self._make_maps()
             self._map(cpus, slots)
@@ -117,7 +128,10 @@ class BpfBackend(Backend):
             }
             for member, value in {**known, **addresses}.items():
                 self._header[member] = value
-            self._attach_all(functions)
+            self._attach_all(functions, untold)
+            for member, value in packed_freeze(freeze_on).items():
+                self._freeze[member] = value
+            self._links.attach_freezing(freeze_on, self._image, self._maps)
         except BaseException:
             self.close()
             raise
@@ -130,22 +144,20 @@ class BpfBackend(Backend):
 
         :raises PagedbgError: if it is of another version
         """
-        found: dict[str, dict[str, int]] = {"map": {}, "link": {}}
+        found: dict[str, dict[str, int]] = {"map": {}, "link": {}, "program": {}}
         self = cls(attach)
         self._pinned = True
         try:
             for path in sorted(PINS.iterdir()):
                 kind, _, name = path.name.partition(":")
                 found[kind][name] = checked(self._lib.bpf_obj_get(str(path).encode()))
-            self._maps = found["map"]
-            self._links = [
-                (name.partition(":")[0], descriptor)
-                for name, descriptor in found["link"].items()
-            ]
-            self.functions = {
-                name.partition(":")[0].replace("_", " "): name.partition(":")[2]
-                for name in found["link"]
-            }
+            self._maps, self._links.programs = found["map"], found["program"]
+            for name, descriptor in found["link"].items():
+                event, _, function = name.partition(":")
+                event = event.replace("_", " ")
+                self._links.links.append(Link(event, function, descriptor))
+                if event in KINDS_BY_NAME:
+                    self.functions[event] = function
             header = self._view("pagedbg_header", HEADER, 1)[0]
             check_header(
                 header,
@@ -168,18 +180,19 @@ class BpfBackend(Backend):
         if self.attach == KPROBE:
             raise PagedbgError(
                 "kprobes of BPF end with who attached them, so they cannot be left:"
-                " this needs --attach trampoline, or --backend kmod"
+                " leave --attach out, or give --backend kmod"
             )
         try:
             PINS.mkdir(mode=0o700)
             self._pinned = True
             for name, descriptor in self._maps.items():
                 self._pin(f"map:{name}", descriptor)
-            for event, descriptor in self._links:
-                self._pin(
-                    f"link:{event.replace(' ', '_')}:{self.functions[event]}",
-                    descriptor,
-                )
+            for name, descriptor in self._links.programs.items():
+                self._pin(f"program:{name}", descriptor)
+            for link in self._links.links:
+                name = f"link:{link.event.replace(' ', '_')}:{link.function}"
+                # No name has a full stop there.
+                self._pin(name.replace(".", "_"), link.descriptor)
         except OSError as error:
             raise PagedbgError(
                 f"{PINS}: {error.strerror} (it has to be a BPF file system: mount -t"
@@ -191,9 +204,15 @@ class BpfBackend(Backend):
 
     def _map(self, cpus: int, slots: int) -> None:
         self._header = self._view("pagedbg_header", HEADER, 1)
-        self._filters = self._view("pagedbg_filter", FILTER, 2)
+        all_filters = self._view("pagedbg_filter", FILTERS, 1)
+        self._filters = all_filters["filter"][0]
+        self._freeze = all_filters["freeze"]
         self._cpus = self._view("pagedbg_cpu", CPU, cpus)
         self._make_rings(self._view("pagedbg_slot", RECORD, cpus * slots), slots)
+        if self.attach == COMBINED:
+            words = np.dtype("<u8")
+            self._pending = self._view("pagedbg_pending", words, PENDING)
+            self._waiting = self._view("pagedbg_waiting", words, 2)
 
     def _make_maps(self) -> None:
         try:
@@ -222,14 +241,21 @@ class BpfBackend(Backend):
 
     # ---- attaching ----
 
-    def _attach_all(self, functions: Mapping[str, str]) -> None:
+    def _attach_all(self, functions: Mapping[str, str], untold: Sequence[str]) -> None:
         # Frees first, allocations last: of none that was seen may the free be missed.
         for event in sorted(
             functions, key=lambda each: (each == "set", each != "reset")
         ):
             try:
                 with quiet() as said:
-                    self._attach(event, functions[event])
+                    self._links.attach(
+                        self.attach,
+                        event,
+                        functions[event],
+                        self._image,
+                        self._maps,
+                        self._cast,
+                    )
             except OSError as error:
                 self.failed[event] = (
                     f"{error.strerror} ({one_sentence(said())})"
@@ -238,6 +264,8 @@ class BpfBackend(Backend):
                 )
             else:
                 self.functions[event] = functions[event]
+        if self.attach == COMBINED:
+            self._attach_untold(untold)
         missing = [event for event in ("reset", "set") if event not in self.functions]
         if missing:
             raise PagedbgError(
@@ -245,70 +273,48 @@ class BpfBackend(Backend):
                 f" {self.failed.get(missing[0], 'this kernel has no such function')}"
             )
 
-    def _attach(self, event: str, function: str) -> None:
-        lib, name, word = self._lib, function.encode(), event.replace(" ", "_")
-        at_entry = KINDS_BY_NAME[event].at_entry
-        if self.attach == KPROBE:
-            if not at_entry:
-                program = self._load(f"{word}_return", _KPROBE)
-                # With a limit of our own on pending returns libbcc would make an event
-                # in tracefs, which stays when we are killed.
-                self._link(
-                    event,
-                    lib.bpf_attach_kprobe(
-                        program, 1, _event_name("r", function), name, 0, 0
-                    ),
-                )
-            program = self._load(f"{word}_entry", _KPROBE)
-            self._link(
-                event,
-                lib.bpf_attach_kprobe(
-                    program, 0, _event_name("p", function), name, 0, 0
-                ),
-            )
-        elif f"raw_tracepoint__{function}" in self._image.programs:
-            program = self._load(f"raw_tracepoint__{function}", _RAW_TRACEPOINT)
-            self._link(event, lib.bpf_attach_raw_tracepoint(program, name))
-        else:
-            program = self._load(
-                f"{'kfunc' if at_entry else 'kretfunc'}__{function}", _TRACING
-            )
-            self._link(event, lib.bpf_attach_kfunc(program))
-
-    def _link(self, event: str, descriptor: int) -> None:
-        self._links.append((event, checked(descriptor)))
-
-    def _load(self, program: str, kind: int) -> int:
-        """
-        Load a program; by its name libbcc knows which function a trampoline is for.
-        """
-        code = self._image.linked(program, self._maps)
-        descriptor = checked(
-            self._lib.bcc_prog_load(
-                kind, program.encode(), code, len(code), _LICENSE, 0, 0, None, 0
-            )
-        )
-        self._programs[program] = descriptor
-        return descriptor
+    def _attach_untold(self, places: Sequence[str]) -> None:
+        try:
+            with quiet():
+                self._links.attach_untold(places, self._image, self._maps, self._cast)
+        except OSError as error:
+            raise PagedbgError(
+                "nobody would tell of what compaction and alloc_contig_range()"
+                f" allocate: {error.strerror}"
+            ) from None
 
     # ---- what the recorder asks ----
 
     def set_filter(self, filter_: NDArray[Any]) -> None:
-        """Put a filter in force: from one event to the next."""
-        header = self._header
-        # Until no program looks at what was in force before the present one.
+        """
+        Put a filter in force: from one event to the next. Nothing stops the rings
+        meanwhile, which would be undone.
+        """
+        header, freeze_on = self._header, int(self._freeze["on"][0])
+        self._freeze["on"] = 0
+        # Until no program looks at what was in force before the present one, or is
+        # about to stop the rings.
         grace_period()
-        spare = 1 - int(header["active"][0])
-        self._filters[spare] = filter_
-        header["active"][0] = spare
+        if self.frozen is None:
+            spare = 1 - self._active
+            self._filters[spare] = filter_
+            header["active"][0] = spare
+        self._freeze["on"] = freeze_on
 
     def missed(self) -> int:
         """
         How often the kernel did not run a program because one was running on that CPU
-        already (``recursion_misses``).
+        already (``recursion_misses``), or there was no room to remember an allocation
+        that had begun.
         """
         total = 0
-        for descriptor in self._programs.values():
+        if self._waiting is not None:
+            total += int(self._waiting[1])
+        if self._pending is not None and self.frozen is not None:
+            # Of allocations that had begun by then nobody knows any more whether they
+            # are still there.
+            total += int(np.count_nonzero(self._pending.copy()))
+        for descriptor in self._links.programs.values():
             with contextlib.suppress(OSError):
                 found = re.search(
                     r"recursion_misses:\s*(\d+)",
@@ -331,6 +337,20 @@ class BpfBackend(Backend):
         pcs: list[int] = found[found != 0].tolist()
         return pcs
 
+    def complete(self) -> None:
+        """Record allocations that are over and that no tracepoint has told of."""
+        self._complete(False)
+
+    def _complete(self, all_: bool) -> None:
+        program = self._links.programs.get(COMPLETE)
+        if program is None or self._pending is None:
+            return
+        # NumPy refuses to search what changes meanwhile.
+        for index in np.flatnonzero(self._pending.copy()).tolist():
+            # For want of memory: the next time.
+            with contextlib.suppress(OSError):
+                run_raw_tracepoint(program, index, int(all_))
+
     def close(self) -> None:
         """Let go of everything."""
         self.detach()
@@ -339,13 +359,18 @@ class BpfBackend(Backend):
         """Detach everything. What was recorded can be read after that, too."""
         if self._pinned:
             shutil.rmtree(PINS, ignore_errors=True)
-        for descriptor in (
-            *(link for _, link in self._links),
-            *self._programs.values(),
-            *self._maps.values(),
-        ):
+        if self.attach == COMBINED:
+            self._detach_untold()
+        self._links.close()
+        for descriptor in self._maps.values():
             os.close(descriptor)
-        self._links, self._programs, self._maps = [], {}, {}
+        self._maps = {}
+
+    def _detach_untold(self) -> None:
+        """Nothing begins any more; what has begun is recorded when it is over."""
+        if self._links.end(UNTOLD):
+            grace_period()
+            self._complete(True)
 
 
 def _possible_cpus() -> int:
@@ -353,10 +378,6 @@ def _possible_cpus() -> int:
         "[,-]", Path("/sys/devices/system/cpu/possible").read_text().strip()
     )[-1]
     return int(last) + 1
-
-
-def _event_name(kind: str, function: str) -> bytes:
-    return f"{kind}_pagedbg_{os.getpid()}_{function}".encode()
 
 
 __all__ = ("BPF", "BpfBackend")

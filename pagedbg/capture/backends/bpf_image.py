@@ -32,6 +32,23 @@ from pagedbg.errors import PagedbgError
 # immediate.
 _INSN = struct.Struct("<BBhi")
 _LD_IMM64, _PSEUDO_MAP_FD = 0x18, 1
+_PSEUDO_MAP_VALUE = 2
+_CALL, _PSEUDO_KFUNC_CALL = 0x85, 2
+
+VALUE_MARK, VALUES = (
+    0x70676462,
+    ("pagedbg_header", "pagedbg_filter", "pagedbg_cpu", "pagedbg_waiting"),
+)
+"""
+What stands in programs, as the upper half of a number, for the address of the one
+element of these maps; the lower half says of which.
+"""
+
+CAST_CALL = 31000
+"""
+The number that programs call ``bpf_rdonly_cast()`` by, until they are loaded: no helper
+has it.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,14 +73,33 @@ class Image:
     programs: dict[str, bytes]
     uses: dict[str, list[tuple[int, str]]]
 
-    def linked(self, program: str, descriptors: Mapping[str, int]) -> bytes:
-        """A program's instructions with the file descriptors of its maps put in."""
+    def linked(
+        self, program: str, descriptors: Mapping[str, int], cast: int = 0
+    ) -> bytes:
+        """
+        A program's instructions with what the kernel knows things by put in.
+
+        :param descriptors: its maps' file descriptors
+        :param cast: BTF id of ``bpf_rdonly_cast()``
+        """
         code = bytearray(self.programs[program])
         for index, name in self.uses[program]:
             opcode, registers, offset, _ = _INSN.unpack_from(code, index * _INSN.size)
             _INSN.pack_into(
                 code, index * _INSN.size, opcode, registers, offset, descriptors[name]
             )
+        for at in range(0, len(code), _INSN.size):
+            opcode, registers, offset, immediate = _INSN.unpack_from(code, at)
+            if (opcode, registers, immediate) == (_CALL, 0, CAST_CALL):
+                registers = _PSEUDO_KFUNC_CALL << 4
+                _INSN.pack_into(code, at, opcode, registers, offset, cast)
+            elif opcode == _LD_IMM64 and registers < 1 << 4:
+                second = at + _INSN.size
+                if _INSN.unpack_from(code, second)[3] == VALUE_MARK:
+                    registers |= _PSEUDO_MAP_VALUE << 4
+                    descriptor = descriptors[VALUES[immediate]]
+                    _INSN.pack_into(code, at, opcode, registers, offset, descriptor)
+                    _INSN.pack_into(code, second, 0, 0, 0, 0)
         return bytes(code)
 
     def to_json(self) -> str:

@@ -7,16 +7,20 @@ target, handed on as plain numbers.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from drgn import Program, TypeKind, offsetof, sizeof
 
+from pagedbg.capture.backends.btf_ids import FUNC, STRUCT, kernel_btf_ids
+from pagedbg.capture.backends.untold import find_untold
 from pagedbg.errors import PagedbgError
+from pagedbg.mm.gfp import gfpflag_names
 from pagedbg.mm.page_ext import page_ext_size
 from pagedbg.mm.page_owner import page_owner_inited
 from pagedbg.mm.page_owner_bulk import has_tail_times
-from pagedbg.schema.event_record import EVENT_KINDS
+from pagedbg.schema.event_record import EVENT_KINDS, TRACEPOINTS
 
 if TYPE_CHECKING:
     from pagedbg.target.target import Target
@@ -27,9 +31,6 @@ BOOT_ONLY = {
 }
 """In ``.init.text``: they ran once before anybody could look, and are gone."""
 
-TRACEPOINTS = {"set": "mm_page_alloc", "reset": "mm_page_free"}
-"""What stands in for page_owner where it is off: tracepoints of ``kmem``."""
-
 
 @dataclasses.dataclass(frozen=True)
 class HookedKernel:
@@ -39,12 +40,16 @@ class HookedKernel:
     ``functions`` are the names by event, ``constants`` what ``bpf/capture.bpf.c`` is
     compiled with, ``addresses`` what else it is told since it changes from boot to boot
     (members of ``struct pagedbg_header``); ``page_owner`` says whether it is on.
+    ``untold`` are places where pages are allocated that no tracepoint tells of, or
+    ``unknown`` says why they are not known.
     """
 
     page_owner: bool
     functions: dict[str, str]
     constants: dict[str, int | str]
     addresses: dict[str, int]
+    untold: list[str] = dataclasses.field(default_factory=list)
+    unknown: str = ""
 
 
 def find_hooks(target: Target) -> dict[str, str]:
@@ -69,6 +74,7 @@ def describe_kernel(target: Target) -> HookedKernel:
     constants: dict[str, int | str] = {
         "SIZEOF_PAGE": sizeof(prog.type("struct page")),
         "PAGE_OWNER": int(page_owner_inited(prog)),
+        **_freeze_constants(prog),
     }
     try:
         addresses = {"memmap": prog["vmemmap"].value_(), "mem_section": 0}
@@ -89,10 +95,15 @@ def describe_kernel(target: Target) -> HookedKernel:
         addresses["mem_section"] = mem_section.address_
     addresses["dummy_handle"] = prog["dummy_handle"].value_()
     constants.update(_record_constants(prog))
+    constants.update(_cast_constants())
     constants.update(_split_constants(prog, functions))
     old, new = (0, 1) if functions.get("copy") == "__copy_page_owner" else (1, 0)
     constants.update(COPY_OLD=old, COPY_NEW=new)
-    return HookedKernel(True, functions, constants, addresses)
+    try:
+        untold, unknown = find_untold(prog), ""
+    except PagedbgError as error:
+        untold, unknown = [], str(error)
+    return HookedKernel(True, functions, constants, addresses, untold, unknown)
 
 
 def _record_constants(prog: Program) -> dict[str, int | str]:
@@ -110,6 +121,8 @@ def _record_constants(prog: Program) -> dict[str, int | str]:
         "SIZEOF_PAGE_EXT": page_ext_size(prog),
         "OWNER_OFFSET": prog["page_owner_ops"].offset.value_(),
         "SIZEOF_OWNER": sizeof(owner),
+        "EXT_flags": offsetof(prog.type("struct page_ext"), "flags"),
+        "EXT_OWNER_ALLOCATED": prog["PAGE_EXT_OWNER_ALLOCATED"].value_(),
     }
     wanted = (
         "order",
@@ -131,6 +144,45 @@ def _record_constants(prog: Program) -> dict[str, int | str]:
             ) from None
     constants["TAIL_TIMES"] = int(has_tail_times(prog))
     return constants
+
+
+def _freeze_constants(prog: Program) -> dict[str, int | str]:
+    """
+    What is asked of an allocation that fails, and of an OOM kill (``bpf/freeze.h``).
+    """
+    constants: dict[str, int | str] = {
+        "GFP_NOWARN": next(
+            (mask for mask, name in gfpflag_names(prog) if name == "__GFP_NOWARN"), 0
+        )
+    }
+    with contextlib.suppress(LookupError):
+        control = prog.type("struct oom_control")
+        for member in ("gfp_mask", "order"):
+            constants[f"OOM_{member}"] = offsetof(control, member)
+    return constants
+
+
+def _cast_constants() -> dict[str, int | str]:
+    """
+    What programs need to read by ``bpf_rdonly_cast()``, which came with a35b9af4ec2c
+    ("bpf: Add a kfunc for generic type cast", in v6.2).
+    """
+    cast, *types = kernel_btf_ids(
+        (FUNC, "bpf_rdonly_cast"),
+        (STRUCT, "page_owner"),
+        (STRUCT, "page_ext"),
+        (STRUCT, "mem_section"),
+    )
+    if not cast or not all(types):
+        return {"CAST": 0}
+    owner, page_ext, section = types
+    return {
+        "CAST": 1,
+        "CAST_ID": cast,
+        "TYPE_OWNER": owner,
+        "TYPE_PAGE_EXT": page_ext,
+        "TYPE_SECTION": section,
+    }
 
 
 def _split_constants(prog: Program, functions: dict[str, str]) -> dict[str, int | str]:

@@ -18,22 +18,27 @@ import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pagedbg import trust
 from pagedbg.capture.backends.backend import Backend, check_header, check_heard
+from pagedbg.capture.backends.bpf_programs import KPROBE
 from pagedbg.capture.backends.kmod_build import NAME, module_file
 from pagedbg.errors import PagedbgError
-from pagedbg.schema.event_record import CPU, FILTER, HEADER, KINDS_BY_NAME, RECORD
-
-KMOD: Final = "kmod"
-"""This back end."""
-
-MODULE: Final = "module"
-"""How it attaches: with the module's own probes."""
+from pagedbg.schema.capture_meta import KMOD, MODULE, Attach
+from pagedbg.schema.event_record import (
+    CPU,
+    FREEZE,
+    HEADER,
+    KINDS_BY_NAME,
+    RECORD,
+    TRACEPOINTS,
+)
+from pagedbg.schema.filter_record import FILTERS
+from pagedbg.schema.freezing import FreezeOn
 
 DEVICE, PARAMETERS = Path("/dev/pagedbg"), Path("/sys/module/pagedbg/parameters")
 
@@ -71,7 +76,7 @@ def loaded() -> bool:
 class KmodBackend(Backend):
     """The module, loaded until :meth:`close`."""
 
-    name, attach = KMOD, MODULE
+    name = KMOD
 
     def __init__(self, functions: Mapping[str, str]) -> None:
         self._descriptor = _open()
@@ -87,6 +92,7 @@ class KmodBackend(Backend):
             for event in functions
             if (word := KINDS_BY_NAME[event].word) in names
         }
+        self.attach = MODULE if names["reset"] == TRACEPOINTS["reset"] else KPROBE
         self.failed = {
             event: "the module has no probe there"
             for event in functions
@@ -101,16 +107,21 @@ class KmodBackend(Backend):
         addresses: Mapping[str, int],
         *,
         slots: int,
+        attach: Attach,
         filter_: NDArray[Any],
+        freeze_on: FreezeOn,
     ) -> Self:
         """
         Load the module.
 
         :param functions: what each event should be taken from
+        :param attach: ``module`` for tracepoints and ftrace, where the kernel has all
+            of them, or ``kprobe`` for kprobes alone
         :param constants: what the module is told of page_owner, see
             :mod:`pagedbg.capture.backends.hooks`
-        :param filter_: an element of :data:`~pagedbg.schema.event_record.FILTER`, in
+        :param filter_: an element of :data:`~pagedbg.schema.filter_record.FILTER`, in
             force from the first event
+        :param freeze_on: what stops the rings
         :raises PagedbgError: if the module cannot be had or loaded, with the reason
         """
         if loaded():
@@ -118,12 +129,14 @@ class KmodBackend(Backend):
                 "the module is loaded already, by another pagedbg or one that has"
                 " ended: trace attach takes it over"
             )
-        check_heard(MODULE)
+        check_heard(attach)
         numbers = [*(constants[name] for name in _LAYOUT), addresses["dummy_handle"]]
         _insmod(
             module_file(),
             "events=none",
+            f"hooks={'kprobe' if attach == KPROBE else 'tracepoint'}",
             f"ring_slots={slots}",
+            f"freeze_on={freeze_on}",
             f"layout={','.join(map(str, numbers))}",
         )
         try:
@@ -164,7 +177,9 @@ class KmodBackend(Backend):
         memory = mmap.mmap(self._descriptor, int(header["size"]), prot=mmap.PROT_READ)
         cpus, slots = int(header["cpus"]), int(header["slots"])
         self._header = np.frombuffer(memory, HEADER, 1)
-        self._filters = np.frombuffer(memory, FILTER, 2, int(header["filters_at"]))
+        all_filters = np.frombuffer(memory, FILTERS, 1, int(header["filters_at"]))
+        self._filters = all_filters["filter"][0]
+        self._freeze = all_filters["freeze"]
         self._cpus = np.ndarray(
             (cpus,), CPU, memory, int(header["cpus_at"]), (int(header["cpu_stride"]),)
         )
@@ -180,10 +195,18 @@ class KmodBackend(Backend):
         written again: the one before stays in the spare place, for whoever has a dump.
         """
         if filter_.tobytes() != self.in_force.tobytes():
-            _write(self._descriptor, filter_)
+            self._write(filter_)
+
+    def _write(self, filter_: NDArray[Any]) -> None:
+        try:
+            os.write(self._descriptor, filter_.tobytes())
+        except OSError as error:
+            # Frozen rings stay so.
+            if error.errno != errno.EBUSY:
+                raise
 
     def missed(self) -> int:
-        """How often a probe could not run."""
+        """How often a probe could not run, or an event found no room to wait."""
         return int(_parameter("missed"))
 
     def stack(self, number: int) -> list[int]:
@@ -196,12 +219,13 @@ class KmodBackend(Backend):
         """
         nothing = self.in_force
         nothing["events"] = 0
-        _write(self._descriptor, nothing)
+        self._write(nothing)
 
     def close(self) -> None:
         """Unload the module; nobody may hold its rings any more."""
         self.rings, self._cpus = [], np.zeros(0, CPU)
-        self._header, self._filters = np.zeros(0, HEADER), np.zeros(0, FILTER)
+        self._header, self._filters = np.zeros(0, HEADER), np.zeros(0, FILTERS)
+        self._freeze = np.zeros(0, FREEZE)
         os.close(self._descriptor)
         _rmmod()
 
@@ -211,10 +235,6 @@ def _open() -> int:
         return os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
         raise PagedbgError(f"{DEVICE}: {error.strerror}") from None
-
-
-def _write(descriptor: int, filter_: NDArray[Any]) -> None:
-    os.write(descriptor, filter_.tobytes())
 
 
 def _parameter(name: str) -> str:
@@ -323,3 +343,6 @@ def _log() -> list[str]:
         finally:
             os.close(descriptor)
     return lines
+
+
+__all__ = ("DEVICE", "KMOD", "MODULE", "PARAMETERS", "KmodBackend", "loaded")
