@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,10 @@ class Blocks:
     first of these pages is element ``index`` of ``source`` (or, where ``index`` is
     None, that of the same row):
     :meth:`column` takes one member out of all of them, or one of the three others;
-    :attr:`records` copies them, which is dear. ``unread`` and ``damaged`` count the
-    pages of this piece whose record could not be read, or says an order that no
-    allocation can have.
+    :attr:`records` copies them, which is dear. ``columns`` has members of ``source``
+    that lie one behind the other, where they were wanted before. ``unread`` and
+    ``damaged`` count the pages of this piece whose record could not be read, or says an
+    order that no allocation can have.
     """
 
     pfn: NDArray[np.uint64]
@@ -33,6 +34,7 @@ class Blocks:
     index: NDArray[np.int64] | None = None
     unread: int = 0
     damaged: int = 0
+    columns: Mapping[str, NDArray[Any]] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.pfn)
@@ -70,7 +72,9 @@ class Blocks:
             return own
         if member not in self.members:
             raise LookupError(f"this kernel's page_owner does not write down {member}")
-        column: NDArray[Any] = self.source[member]
+        column = self.columns.get(member)
+        if column is None:
+            column = self.source[member]
         return column if self.index is None else column[self.index]
 
     def take(self, which: NDArray[Any] | slice) -> Blocks:
@@ -82,6 +86,7 @@ class Blocks:
             self.pages[which],
             self.source,
             index[which],
+            columns=self.columns,
         )
 
     @classmethod

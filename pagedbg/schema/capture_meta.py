@@ -9,19 +9,25 @@ checked when it is read, against the types and bounds here.
 from __future__ import annotations
 
 import shlex
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
 from pagedbg.errors import PagedbgError, UsageError
+from pagedbg.schema import event_record
 from pagedbg.schema.event_filter import EventFilter, filter_of
 from pagedbg.schema.event_record import EVENT_NAMES, EVENTS, ORDERS, RECORD
+from pagedbg.schema.former_rings import FORMER
+from pagedbg.schema.freezing import Frozen
 from pagedbg.schema.recorded_names import Name, RecordedNames
 
-FORMAT, VERSION = "pagedbg capture", 3
+FORMAT, VERSION = "pagedbg capture", 4
 
 # Had filters as the options of trace set.
 _VERSION_OF_LINES = 2
+
+# Had records as former_rings describes them.
+_FORMER_RECORDS = 3
 
 MOST_BYTES = 16 << 20
 """More than ``meta.json`` of the largest machine can need."""
@@ -39,7 +45,12 @@ Event = Annotated[str, msgspec.Meta(pattern=rf"\A({'|'.join(EVENT_NAMES.values()
 """An event as ``functions`` and ``failed`` name it."""
 
 Backend = Literal["bpf", "kmod"]
-Attach = Literal["trampoline", "kprobe", "tracepoint", "module"]
+Attach = Literal["combined", "trampoline", "kprobe", "tracepoint", "module"]
+
+# Their names, for who has no use for the back end itself.
+BPF: Final = "bpf"
+KMOD: Final = "kmod"
+MODULE: Final = "module"
 
 
 class Kernel(msgspec.Struct):
@@ -84,7 +95,7 @@ class Cpu(msgspec.Struct, array_like=True):
     """
     Of one CPU: ``next``, the number of the first record that was not read from its ring
     yet; ``lost``, how many were overwritten before that; ``written``, how many are in
-    ``events.bin``.
+    the capture.
     """
 
     next: _Number
@@ -119,12 +130,16 @@ class Counts(msgspec.Struct):
 
 
 class Recovered(msgspec.Struct):
-    """Of what was found in the rings of a dump."""
+    """
+    Of what was found in the rings of a dump; ``joined`` is the path of the capture that
+    its recorder had written, where both are one.
+    """
 
     from_: _Text = msgspec.field(name="from")
     counters: bool
     missed: bool
     said: list[_Text] = []
+    joined: _Text | None = None
 
 
 class Process(msgspec.Struct):
@@ -150,7 +165,7 @@ class Meta(msgspec.Struct, kw_only=True):
     """All of it."""
 
     format: Literal["pagedbg capture"] = "pagedbg capture"
-    version: Literal[3] = 3
+    version: Literal[3, 4] = 4
     record_size: Literal[128] = 128
     kernel: Kernel
     backend: Backend
@@ -159,16 +174,23 @@ class Meta(msgspec.Struct, kw_only=True):
     failed: dict[Event, _Text]
     slots: _Number
     ring: bool
+    held: bool = False
     filters: Annotated[
         list[Since], msgspec.Meta(min_length=1, max_length=_MOST_FILTERS)
     ]
     begun: Begun
     ended: Ended | None = None
     recovered: Recovered | None = None
+    frozen: Frozen | None = None
     counts: Counts = msgspec.field(default_factory=Counts)
     silenced: _Text | None = None
     names: RecordedNames
     recorder: Process
+
+    @property
+    def rings(self) -> int:
+        """The version of ``bpf/ring.h`` that the records are of."""
+        return event_record.VERSION if self.version == VERSION else FORMER
 
     @property
     def attached(self) -> Attached:
@@ -207,13 +229,13 @@ def decode(data: bytes) -> Meta:
     if head.format != FORMAT:
         raise MetaError("is no capture of pagedbg: meta.json says nothing of one")
     if (
-        head.version not in (VERSION, _VERSION_OF_LINES)
+        head.version not in (VERSION, _FORMER_RECORDS, _VERSION_OF_LINES)
         or head.record_size != RECORD.itemsize
     ):
         version = head.version if type(head.version) is int else "(unreadable)"
         raise MetaError(
             f"has version {version} of the format, and this pagedbg reads"
-            f" {_VERSION_OF_LINES} and {VERSION}"
+            f" {_VERSION_OF_LINES} to {VERSION}"
         )
     try:
         if head.version == _VERSION_OF_LINES:
@@ -252,7 +274,7 @@ def _with_lines(data: bytes) -> Meta:
     ]
     meta = msgspec.json.decode(data)
     return msgspec.convert(
-        {**meta, "version": VERSION, "filters": msgspec.to_builtins(filters)},
+        {**meta, "version": _FORMER_RECORDS, "filters": msgspec.to_builtins(filters)},
         Meta,
         str_keys=True,
     )

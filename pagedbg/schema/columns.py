@@ -24,6 +24,7 @@ Unit = Literal[
     "events",
     "nodes",
     "ns",
+    "objects",
     "pages",
     "records",
     "s",
@@ -39,6 +40,18 @@ class SchemaColumn(Column):
 
     unit: Unit = ""
     meaning: str
+
+    def holding(self, fields: tuple[SchemaColumn, ...]) -> SchemaColumn:
+        """The same, with rows of a relation in its cells."""
+        return dataclasses.replace(self, fields=fields)
+
+    def meaning_here(self, meaning: str) -> SchemaColumn:
+        """The same, of a relation in which it has values of its own."""
+        return dataclasses.replace(self, meaning=meaning)
+
+    def ranked(self, rank: int) -> SchemaColumn:
+        """The same, of another rank where it is not what a relation is about."""
+        return dataclasses.replace(self, rank=rank)
 
 
 # ---- a page, a block, an allocation ----
@@ -100,8 +113,8 @@ PID = SchemaColumn(
     rank=2,
     kind="int",
     meaning=(
-        "The process id of the task that allocated the page, or that did what the"
-        " event says."
+        "The process id of the task that allocated the page, or that maps it, or that"
+        " did what the event says."
     ),
 )
 TGID = SchemaColumn(
@@ -143,9 +156,8 @@ STATE = SchemaColumn(
     name="state",
     rank=2,
     meaning=(
-        "How things stand: of pages and blocks allocated, freed or never, of"
-        " captured allocations live, freed, reused, migrated, split or unknown, of"
-        " capabilities yes or no."
+        "What page_owner has on record: allocated, freed, or never where the page was"
+        " not allocated since it was started."
     ),
 )
 HEAD = SchemaColumn(
@@ -228,47 +240,6 @@ AGE_NS = SchemaColumn(
     unit="ns",
     meaning="How long ago the page was allocated.",
 )
-HELD = SchemaColumn(
-    name="held",
-    kind="int",
-    unit="pages",
-    meaning="How many pages of the allocation are still held.",
-)
-FREED_NS = SchemaColumn(
-    name="freed_ns",
-    rank=3,
-    kind="ns",
-    unit="ns",
-    meaning="When the allocation was freed, by the clock of ts_ns.",
-)
-LIFETIME_NS = SchemaColumn(
-    name="lifetime_ns",
-    kind="ns",
-    unit="ns",
-    meaning="How long the allocation lasted, from ts_ns to freed_ns.",
-)
-FREE_COMM = SchemaColumn(
-    name="free_comm",
-    meaning="The name of the task that freed the allocation.",
-)
-NOW_PFN = SchemaColumn(
-    name="now_pfn",
-    kind="hex",
-    meaning="The page frame number where the allocation is now, if it was migrated.",
-)
-REUSED_PID = SchemaColumn(
-    name="reused_pid",
-    kind="int",
-    meaning="The process id of the task that has allocated the page since.",
-)
-REUSED_COMM = SchemaColumn(
-    name="reused_comm",
-    meaning="The name of the task that has allocated the page since.",
-)
-CONTRADICTION = SchemaColumn(
-    name="contradiction",
-    meaning="How the kernel's records contradict the capture, in a sentence.",
-)
 
 # ---- an event ----
 
@@ -278,56 +249,6 @@ TIME_NS = SchemaColumn(
     kind="ns",
     unit="ns",
     meaning="When it happened or was logged, by the kernel's local_clock().",
-)
-EVENT = SchemaColumn(
-    name="event",
-    rank=1,
-    meaning=f"What happened: {', '.join(_EVENTS)} or {_LAST_EVENT}.",
-)
-OWNER_PID = SchemaColumn(
-    name="owner_pid",
-    rank=6,
-    kind="int",
-    meaning="The process id of the task that had allocated the page.",
-)
-OWNER_COMM = SchemaColumn(
-    name="owner_comm",
-    rank=3,
-    meaning="The name of the task that had allocated the page.",
-)
-OTHER_PFN = SchemaColumn(
-    name="other_pfn",
-    kind="hex",
-    meaning="The page frame number that a moved page comes from.",
-)
-NEW_ORDER = SchemaColumn(
-    name="new_order",
-    kind="int",
-    meaning="The order of the pieces that a block was split into.",
-)
-REASON = SchemaColumn(
-    name="reason",
-    meaning="Why the page was migrated.",
-)
-NESTED = SchemaColumn(
-    name="nested",
-    kind="int",
-    meaning=(
-        "1 if page_owner allocated the page for itself inside of another"
-        " allocation, otherwise 0."
-    ),
-)
-CPU = SchemaColumn(
-    name="cpu",
-    rank=6,
-    kind="int",
-    meaning="The CPU on which it happened.",
-)
-SEQ = SchemaColumn(
-    name="seq",
-    rank=7,
-    kind="int",
-    meaning="The number of the event in the ring of its CPU, counted from 1.",
 )
 
 # ---- its stack, and its age ----
@@ -351,9 +272,4 @@ STACK_SHAPE = SchemaColumn(
     name="stack_shape",
     rank=1,
     meaning="A hash of the stack's functions, the same in builds with that call path.",
-)
-AGE = SchemaColumn(
-    name="age",
-    rank=1,
-    meaning="How long ago the pages were allocated, as a range of times.",
 )

@@ -19,23 +19,23 @@ import msgspec
 
 from pagedbg.errors import UsageError
 from pagedbg.schema import filter_words
-from pagedbg.schema.event_record import (
-    COMMS,
-    EVENT_KINDS,
-    KINDS_BY_WORD,
-    MOST_ORDER,
-    PIDS,
-)
+from pagedbg.schema.event_record import EVENT_KINDS, KINDS_BY_WORD, MOST_ORDER
 from pagedbg.schema.flag_words import format_flags, parse_flags
 from pagedbg.schema.recorded_names import Name, Pfn, RecordedNames
 
 MOST_NUMBER = (1 << 32) - 2
 """No process and no node has a greater number."""
 
+PIDS, COMMS = 8, 8
+"""So many ranges of processes and so many names can the kernel be told."""
+
 _ALL = filter_words.threshold(100)
 
 # TASK_COMM_LEN, without the NUL.
 _MOST_COMM = 15
+
+# As in a shell, a character that stands for itself.
+_LITERAL = re.compile(r"\[(.)\]", re.DOTALL)
 
 _Order = Annotated[int, msgspec.Meta(ge=0, le=MOST_ORDER)]
 _Number = Annotated[int, msgspec.Meta(ge=0, le=MOST_NUMBER)]
@@ -70,7 +70,7 @@ class EventFilter(
 
     Of ``gfp`` all flags must be set; of each of the others one value has to match, and
     where it is empty none does. ``migratetype`` is what the allocation asks for.
-    ``comm`` has names of up to 15 bytes, in which ``?`` stands for any byte and a ``*``
+    ``comm`` has names of 1 to 15 bytes, in which ``?`` stands for any byte and a ``*``
     at the end for any rest. ``pfns`` are closed ranges of page frame numbers.
     """
 
@@ -88,6 +88,10 @@ class EventFilter(
         for low, high in (*(self.node or ()), *(self.pid or ()), *(self.pfns or ())):
             if high is not None and low > high:
                 raise ValueError(f"a range from {low} to {high}")
+        for name in self.comm or ():
+            size = len(name.removesuffix("*").encode(errors="surrogateescape"))
+            if not name or size > _MOST_COMM or "\0" in name:
+                raise ValueError(f"a task of the name {name!r}")
 
 
 EVERYTHING = EventFilter()
@@ -286,19 +290,43 @@ def _comm_pattern(typed: str) -> str:
     A name as the kernel can look for it, cut as the kernel cuts its own. A byte that is
     no text may be any.
     """
-    start = typed.removesuffix("*")
-    if "*" in start or "[" in start:
+    pattern = typed.removesuffix("*")
+    start = _LITERAL.sub(lambda found: found[1], pattern)
+    if (
+        re.search(r"[*[\0]", _LITERAL.sub("", pattern))
+        or "[?]" in pattern
+        or (pattern == typed and start.endswith("*"))
+    ):
         raise UsageError(
             f"{typed!r} cannot be matched in the kernel, which takes ? and one * at"
-            " the end"
+            " the end, and for a character of the name itself one in brackets: [,]"
         )
     name = start.encode(errors="surrogateescape")
     cut = re.sub(
         "[\udc80-\udcff]", "?", name[:_MOST_COMM].decode(errors="surrogateescape")
     )
-    if start == typed or len(name) > _MOST_COMM:
+    if pattern == typed or len(name) > _MOST_COMM:
         return cut
     return cut.rstrip("?") + "*"
+
+
+def _write_comm(patterns: Sequence[str]) -> str:
+    return ",".join(map(_typed_pattern, patterns))
+
+
+def _typed_pattern(pattern: str) -> str:
+    """A pattern as it has to be typed: in brackets what would end or widen it."""
+    start = pattern.removesuffix("*")
+    rest = pattern[len(start) :]
+    if rest:
+        # Any rest may begin with any byte.
+        start = start.rstrip("?")
+    blank = len(start) - len(start.lstrip()), len(start.rstrip())
+    letters = (
+        f"[{letter}]" if letter in ",*[" or not blank[0] <= i < blank[1] else letter
+        for i, letter in enumerate(start)
+    )
+    return "".join(letters) + rest
 
 
 def _read_pfns(text: str, names: RecordedNames) -> tuple[tuple[int, int], ...]:
@@ -328,7 +356,7 @@ _WORDS = {
     "zone": _Word(_read_zone, ",".join),
     "node": _Word(_read_node, _write_spans),
     "pid": _Word(_read_pid, _write_spans),
-    "comm": _Word(_read_comm, ",".join),
+    "comm": _Word(_read_comm, _write_comm),
     "pfns": _Word(_read_pfns, _write_pfns),
 }
 

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-The structures of ``bpf/ring.h`` as NumPy views them, member for member; a test compares
-them with what a compiler makes of the header.
+The structures of ``bpf/ring.h`` as NumPy views them, member for member, but for those
+of filters (``schema/filter_record.py``); a test compares them with what a compiler
+makes of the header.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 MAGIC = 0x676264656761705F
-VERSION = 2
+VERSION = 3
 
 SET, RESET, SPLIT, COPY, SET_MIGRATE, DUMP, READ = range(1, 8)
 
@@ -51,6 +53,12 @@ EVENT_KINDS = (
 )
 """All kinds of events, each once; a test compares them with the C code."""
 
+TRACEPOINTS = {"set": "mm_page_alloc", "reset": "mm_page_free"}
+"""
+Tracepoints of ``kmem`` by the event that they tell of. Where page_owner is off, they
+stand in for it.
+"""
+
 EVENTS = len(EVENT_KINDS) + 1
 
 EVENT_NAMES = {kind.number: kind.name for kind in EVENT_KINDS}
@@ -62,7 +70,7 @@ KINDS_BY_WORD = {kind.word: kind for kind in EVENT_KINDS}
 NESTED, NO_RECORD, TRACEPOINT = 1, 2, 4
 
 ORDERS = 32
-RANGES, PIDS, COMMS, OWN = 16, 8, 8, 4
+SPLIT_ORDERS = 16
 
 MOST_ORDER = 20
 """
@@ -122,27 +130,23 @@ CPU: np.dtype[Any] = np.dtype(
 )
 """``struct pagedbg_cpu``"""
 
-_RANGE = np.dtype([("start", "<u8"), ("end", "<u8")])
-_NAME = np.dtype([("value", "<u8", 2), ("mask", "<u8", 2)])
-
-FILTER: np.dtype[Any] = np.dtype(
+FREEZE: np.dtype[Any] = np.dtype(
     [
-        ("threshold", "<u8", ORDERS),
-        ("events", "<u4"),
+        ("on", "<u4"),
+        ("least_order", "<u4"),
+        ("time_nsec", "<u8"),
+        ("mono_nsec", "<u8"),
+        ("comm", "<u8", 2),
+        ("pid", "<u4"),
         ("gfp_mask", "<u4"),
-        ("migratetypes", "<u4"),
-        ("ranges", "<u4"),
-        ("pids", "<u4"),
-        ("comms", "<u4"),
-        ("own", "<u4", OWN),
-        ("orders", "<u4"),
-        ("more", "<u4"),
-        ("range", _RANGE, RANGES),
-        ("pid", _RANGE, PIDS),
-        ("comm", _NAME, COMMS),
+        ("order", "<i4"),
+        ("reason", "<u4"),
     ]
 )
-"""``struct pagedbg_filter``"""
+"""``struct pagedbg_freeze``"""
+
+FROZEN = 2
+"""In ``active`` of the header: the rest of it is the filter that was in force."""
 
 HEADER: np.dtype[Any] = np.dtype(
     [
@@ -153,7 +157,6 @@ HEADER: np.dtype[Any] = np.dtype(
         ("slots", "<u4"),
         ("active", "<u4"),
         ("dummy_handle", "<u4"),
-        ("splits", "<u8"),
         ("memmap", "<u8"),
         ("mem_section", "<u8"),
         ("size", "<u8"),
@@ -161,16 +164,14 @@ HEADER: np.dtype[Any] = np.dtype(
         ("cpus_at", "<u8"),
         ("cpu_stride", "<u8"),
         ("slots_at", "<u8"),
+        ("splits", "<u8"),
+        ("split_orders", "u1", SPLIT_ORDERS),
     ]
 )
 """``struct pagedbg_header``"""
 
-STRUCTURES = {
-    "pagedbg_record": RECORD,
-    "pagedbg_cpu": CPU,
-    "pagedbg_filter": FILTER,
-    "pagedbg_header": HEADER,
-}
+
+_MULTIPLIER = np.uint64(69069)
 
 
 def check_of(records: NDArray[Any]) -> NDArray[np.uint64]:
@@ -179,19 +180,28 @@ def check_of(records: NDArray[Any]) -> NDArray[np.uint64]:
 
     :param records: an array of :data:`RECORD`, in one piece
     """
-    words = records.view("<u8").reshape(len(records), RECORD.itemsize // 8)
+    words = words_of(records)
     found = words[:, 0].copy()
     for index in range(1, words.shape[1] - 1):
-        found ^= words[:, index]
-    return ~found
+        found *= _MULTIPLIER
+        found += words[:, index]
+    return np.invert(found, out=found)
 
 
-def plausible(records: NDArray[Any]) -> NDArray[np.bool_]:
+def words_of(records: NDArray[Any]) -> NDArray[np.uint64]:
+    """Records as rows of 64-bit words; ``check`` is the last."""
+    words: NDArray[np.uint64] = records.view("<u8").reshape(
+        len(records), RECORD.itemsize // 8
+    )
+    return words
+
+
+def plausible(records: NDArray[Any] | Mapping[str, Any]) -> NDArray[np.bool_]:
     """
     Whether each record says what one can say: who adds up or allocates by it need not
     look again.
 
-    :param records: an array of :data:`RECORD`
+    :param records: an array of :data:`RECORD`, or its members
     """
     sane: NDArray[np.bool_] = (
         (records["seq"] > 0)
@@ -236,3 +246,24 @@ def is_ring_size(slots: int) -> bool:
     ``FEWEST_SLOTS`` to ``MOST_SLOTS``).
     """
     return 64 <= slots <= 1 << 20 and not slots & (slots - 1)
+
+
+def taken(array: NDArray[Any], which: NDArray[Any]) -> NDArray[Any]:
+    """
+    Some elements of an array, by their indices or by a mask: of structures as bytes,
+    since NumPy copies them member by member.
+    """
+    structured = array.dtype.names is not None
+    found: NDArray[Any] = (
+        array.view(f"V{array.dtype.itemsize}")[which] if structured else array[which]
+    )
+    return found.view(array.dtype)
+
+
+def joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Arrays of :data:`RECORD` behind each other, of none an empty one, as bytes."""
+    if len(parts) == 1:
+        return parts[0]
+    bytes_ = [part.view(f"V{RECORD.itemsize}") for part in parts]
+    found = np.concatenate([np.zeros(0, f"V{RECORD.itemsize}"), *bytes_])
+    return found.view(RECORD)

@@ -13,18 +13,53 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pagedbg.errors import UsageError
-from pagedbg.schema import event_record
 from pagedbg.schema.event_filter import (
+    COMMS,
     MOST_NUMBER,
+    PIDS,
     EventFilter,
     NumberSpan,
     OrderShare,
     flag_names,
     shares_of,
 )
-from pagedbg.schema.event_record import EVENT_KINDS, KINDS_BY_WORD, MOST_ORDER
+from pagedbg.schema.event_record import (
+    EVENT_KINDS,
+    EVENTS,
+    FREEZE,
+    KINDS_BY_WORD,
+    MOST_ORDER,
+    ORDERS,
+)
 from pagedbg.schema.filter_words import threshold
 from pagedbg.schema.recorded_names import RecordedNames
+
+RANGES, OWN = 16, 4
+
+_RANGE = np.dtype([("start", "<u8"), ("end", "<u8")])
+_NAME = np.dtype([("value", "<u8", 2), ("mask", "<u8", 2)])
+
+FILTER: np.dtype[Any] = np.dtype(
+    [
+        ("threshold", "<u8", ORDERS),
+        ("events", "<u4"),
+        ("gfp_mask", "<u4"),
+        ("migratetypes", "<u4"),
+        ("ranges", "<u4"),
+        ("pids", "<u4"),
+        ("comms", "<u4"),
+        ("own", "<u4", OWN),
+        ("orders", "<u4"),
+        ("more", "<u4"),
+        ("range", _RANGE, RANGES),
+        ("pid", _RANGE, PIDS),
+        ("comm", _NAME, COMMS),
+    ]
+)
+"""``struct pagedbg_filter``"""
+
+FILTERS: np.dtype[Any] = np.dtype([("filter", FILTER, 4), ("freeze", FREEZE)])
+"""``struct pagedbg_filters``"""
 
 _MOST_PFN = (1 << 64) - 2
 _MOST_PID = (1 << 63) - 1
@@ -37,19 +72,19 @@ _NO_RANGE = 1, 0
 
 def pack(filter_: EventFilter, names: RecordedNames) -> NDArray[Any]:
     """
-    Return a filter as an element of :data:`~pagedbg.schema.event_record.FILTER`.
+    Return a filter as an element of :data:`FILTER`.
 
     :param names: those that the filter was made with
     :raises UsageError: if zones, nodes and pages together are more than the kernel can
         be told
     """
-    packed: NDArray[Any] = np.zeros((), event_record.FILTER)
+    packed: NDArray[Any] = np.zeros((), FILTER)
     shares = (OrderShare(0, MOST_ORDER),) if filter_.orders is None else filter_.orders
     for share in shares:
         packed["threshold"][share.low : share.high + 1] = threshold(share.percent)
         packed["orders"] = share.high + 1
     if filter_.events is None:
-        packed["events"] = (1 << event_record.EVENTS) - 1
+        packed["events"] = (1 << EVENTS) - 1
     else:
         packed["events"] = sum(
             1 << KINDS_BY_WORD[word].number for word in filter_.events
@@ -69,10 +104,10 @@ def pack(filter_: EventFilter, names: RecordedNames) -> NDArray[Any]:
     packed["comms"] = len(comms)
     ranges = _page_ranges(filter_, names)
     if ranges is not None:
-        if len(ranges) > event_record.RANGES:
+        if len(ranges) > RANGES:
             raise UsageError(
                 f"{len(ranges)} pieces of memory are more than the"
-                f" {event_record.RANGES} that the kernel can be told"
+                f" {RANGES} that the kernel can be told"
             )
         _put(packed, "ranges", "range", ranges)
     packed["more"] = any(
@@ -154,7 +189,7 @@ def unpack(packed: np.void | NDArray[Any], names: RecordedNames) -> EventFilter:
     """
     Return what the kernel was told; with zones and nodes as ranges of pages.
 
-    :param packed: an element of :data:`~pagedbg.schema.event_record.FILTER`
+    :param packed: an element of :data:`FILTER`
     :param names: those of that kernel, as far as they are known
     :raises ValueError: if nobody can have told it that
     """

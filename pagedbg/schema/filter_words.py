@@ -252,8 +252,12 @@ class NamePatterns:
 
 
 def parse_names(text: str, ignore_case: bool = False) -> NamePatterns:
-    """Names separated by commas; ``*``, ``?`` and ``[…]`` match as in a shell."""
-    patterns = tuple(part.strip() for part in text.split(",") if part.strip())
+    """
+    Names separated by commas; ``*``, ``?`` and ``[…]`` match as in a shell. A comma in
+    brackets is one of a name.
+    """
+    parts = re.findall(r"(?:\[[^]]*\]|[^,])+", text)
+    patterns = tuple(part.strip() for part in parts if part.strip())
     if not patterns:
         raise UsageError("a name is missing")
     return NamePatterns(patterns, ignore_case)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 
@@ -65,6 +64,8 @@ def parse_flags(names: Iterable[tuple[int, str]], text: str) -> int:
                 " GFP_KERNEL|__GFP_COMP"
             )
         else:
+            import difflib
+
             near = difflib.get_close_matches(word.upper(), masks, n=3)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise UsageError(f"{word!r} is no allocation flag of this kernel{hint}")

@@ -3,6 +3,14 @@
 
 from __future__ import annotations
 
+from pagedbg.schema import (
+    columns,
+    event_columns,
+    explanation_columns,
+    page_columns,
+    sum_columns,
+    zone_columns,
+)
 from pagedbg.schema.columns import SchemaColumn
 
 # ---- a recording ----
@@ -47,6 +55,73 @@ RECORDED = SchemaColumn(
     kind="int",
     unit="events",
     meaning="How many events were recorded; by order only those of allocations.",
+)
+DIRECTORY = SchemaColumn(
+    name="directory",
+    meaning="The directory of the capture.",
+)
+FUNCTIONS = SchemaColumn(
+    name="functions",
+    kind="list",
+    meaning="What of the kernel the recorder is attached to.",
+)
+FAILED = SchemaColumn(
+    name="failed",
+    kind="list",
+    meaning="The events that it could not be attached for.",
+)
+BEGUN = SchemaColumn(
+    name="begun",
+    meaning="When the recording began by the wall clock, as ISO 8601 has it.",
+)
+ENDED = SchemaColumn(
+    name="ended",
+    meaning="When the recording ended by the wall clock, as ISO 8601 has it.",
+)
+ENDED_BY = SchemaColumn(
+    name="ended_by",
+    meaning="Why the recording ended.",
+)
+DURATION_NS = SchemaColumn(
+    name="duration_ns",
+    kind="ns",
+    unit="ns",
+    meaning="How long the recording lasted, or has lasted until now.",
+)
+KEPT = SchemaColumn(
+    name="kept",
+    kind="int",
+    unit="events",
+    meaning="How many events the capture has.",
+)
+SIZE = SchemaColumn(
+    name="size",
+    kind="bytes",
+    unit="bytes",
+    meaning="The size of the events of the capture on the disk.",
+)
+FIRST_NS = SchemaColumn(
+    name="first_ns",
+    kind="ns",
+    unit="ns",
+    meaning="When the first event of the capture happened, by the clock of time_ns.",
+)
+LAST_NS = SchemaColumn(
+    name="last_ns",
+    kind="ns",
+    unit="ns",
+    meaning="When the last event of the capture happened, by the clock of time_ns.",
+)
+ORDERS = SchemaColumn(
+    name="orders",
+    kind="rows",
+    meaning="What was seen and recorded of each order.",
+)
+
+FROZEN = SchemaColumn(
+    name="frozen",
+    kind="rows",
+    meaning="What has stopped the rings.",
 )
 
 # ---- a kernel, its log, and what works with it ----
@@ -128,7 +203,7 @@ NODES = SchemaColumn(
 )
 ZONES = SchemaColumn(
     name="zones",
-    kind="list",
+    kind="rows",
     meaning="The zones that the kernel has.",
 )
 PAGE_OWNER = SchemaColumn(
@@ -138,8 +213,8 @@ PAGE_OWNER = SchemaColumn(
 )
 RECORDING = SchemaColumn(
     name="recording",
-    kind="list",
-    meaning="The backends that were recording in the dump.",
+    kind="rows",
+    meaning="What was recording in the dump.",
 )
 MISSING = SchemaColumn(
     name="missing",
@@ -162,3 +237,99 @@ REMEDY = SchemaColumn(
     name="remedy",
     meaning="How to get the capability.",
 )
+
+# ---- the relations of these columns ----
+
+RECORDERS = (
+    NUMBER,
+    BACKEND,
+    ATTACH,
+    FILTER,
+    CPUS,
+    SLOTS,
+    RECORDED,
+)
+"""A row a recorder in a dump: ``trace recover``."""
+
+KERNEL = (
+    RELEASE,
+    BUILD_ID,
+    BOOT_ID,
+    MACHINE,
+    CPUS,
+    BOOTED_S,
+    UP_NS,
+    LIVE,
+    PATH,
+    FORMAT,
+    LEVEL,
+    TYPES,
+    PANIC,
+    PANIC_NS,
+    columns.PAGES,
+    PAGE_SIZE,
+    NODES,
+    ZONES.holding(zone_columns.ZONES),
+    PAGE_OWNER,
+    RECORDING.holding(RECORDERS),
+    RECORDED,
+    MISSING,
+)
+"""One row: ``status``."""
+
+CAPABILITIES = (
+    CAPABILITY,
+    columns.STATE.meaning_here("Whether the capability is there: yes or no."),
+    columns.DETAIL,
+    COST,
+    REMEDY,
+)
+"""A row a capability: ``doctor``."""
+
+MESSAGES = (
+    columns.TIME_NS,
+    LEVEL,
+    MESSAGE,
+)
+"""A row a message of the kernel: ``log``."""
+
+BY_ORDER = (
+    columns.ORDER,
+    SEEN,
+    RECORDED,
+    sum_columns.SHARE,
+)
+"""A row an order of which something was seen: ``trace status``, in ``orders``."""
+
+TRACE = (
+    columns.STATE.meaning_here(
+        "What the recorder does: it is recording, has ended, was abandoned where it was"
+        " killed, or recovered from a dump; or the kernel is unattended, and records"
+        " with none."
+    ),
+    BACKEND,
+    ATTACH,
+    FILTER,
+    DIRECTORY,
+    FUNCTIONS,
+    FAILED,
+    RELEASE,
+    BUILD_ID,
+    BOOT_ID,
+    PAGE_OWNER,
+    SLOTS,
+    BEGUN,
+    ENDED,
+    ENDED_BY,
+    DURATION_NS,
+    SEEN,
+    RECORDED,
+    KEPT,
+    SIZE,
+    FIRST_NS,
+    LAST_NS,
+    ORDERS.holding(BY_ORDER),
+    FROZEN.holding(explanation_columns.FROZEN),
+    page_columns.LOSSES.holding(event_columns.LOSSES),
+)
+"""One row: ``trace status``."""

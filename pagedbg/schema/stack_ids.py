@@ -8,7 +8,6 @@ somewhere else. The numbers here are made of the frames themselves.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable
 
@@ -106,5 +105,8 @@ def stack_shape(frames: Iterable[str]) -> int:
 
 
 def _hash(frames: Iterable[str]) -> int:
+    # Here, since most commands start without.
+    import hashlib
+
     text = "\n".join(frames).encode(errors="backslashreplace")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")

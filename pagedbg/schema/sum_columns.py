@@ -29,51 +29,20 @@ SHARE = SchemaColumn(
         " what was seen."
     ),
 )
-OLDEST = SchemaColumn(
-    name="oldest",
-    kind="ns",
-    unit="ns",
-    meaning="How long ago the first of the allocations was made.",
-)
-YOUNGEST = SchemaColumn(
-    name="youngest",
-    kind="ns",
-    unit="ns",
-    meaning="How long ago the last of the allocations was made.",
-)
-COUNT = SchemaColumn(
-    name="count",
+PAGEBLOCKS = SchemaColumn(
+    name="pageblocks",
+    rank=1,
     kind="int",
-    unit="allocations",
-    meaning="How many allocations were freed.",
+    unit="blocks",
+    meaning="In how many pageblocks, or blocks of the size asked for, it holds pages.",
 )
-MIN = SchemaColumn(
-    name="min",
-    kind="ns",
-    unit="ns",
-    meaning="The shortest time that one of the allocations lasted.",
-)
-MEDIAN = SchemaColumn(
-    name="median",
-    kind="ns",
-    unit="ns",
-    meaning="The time that half of the allocations lasted at most.",
-)
-P90 = SchemaColumn(
-    name="p90",
-    kind="ns",
-    unit="ns",
-    meaning="The time that 90 per cent of the allocations lasted at most.",
-)
-P99 = SchemaColumn(
-    name="p99",
-    kind="ns",
-    unit="ns",
-    meaning="The time that 99 per cent of the allocations lasted at most.",
-)
-MAX = SchemaColumn(
-    name="max",
-    kind="ns",
-    unit="ns",
-    meaning="The longest time that one of the allocations lasted.",
+SOLE_PAGEBLOCKS = SchemaColumn(
+    name="sole_pageblocks",
+    rank=1,
+    kind="int",
+    unit="blocks",
+    meaning=(
+        "How many of these it alone keeps from being free: all pages in them that"
+        " cannot be moved are its own."
+    ),
 )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pagedbg.schema import columns, sum_columns
 from pagedbg.schema.columns import SchemaColumn
 
 START_PFN = SchemaColumn(
@@ -84,3 +85,40 @@ LOWMEM_RESERVE = SchemaColumn(
         " at most."
     ),
 )
+LARGEST = SchemaColumn(
+    name="largest",
+    rank=1,
+    kind="bytes",
+    unit="bytes",
+    meaning="The size of the largest block that an allocation can have now.",
+)
+
+# ---- the relations of these columns ----
+
+ZONES = (
+    columns.NODE,
+    columns.ZONE,
+    START_PFN,
+    SPANNED,
+    PRESENT,
+    MANAGED,
+    FREE,
+    PCP,
+    WMARK_MIN,
+    WMARK_LOW,
+    WMARK_HIGH,
+    BOOST,
+    LOWMEM_RESERVE,
+)
+"""A row a zone: ``zones``."""
+
+FREE_AREAS = (
+    columns.NODE,
+    columns.ZONE,
+    columns.MIGRATETYPE,
+    columns.ORDER,
+    sum_columns.BLOCKS,
+    columns.PAGES,
+    sum_columns.BYTES,
+)
+"""A row the free blocks of one order: ``free``."""

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How sizes are written for people."""
+
+from __future__ import annotations
+
+
+def size(value: float) -> str:
+    """
+    Return a number of bytes with a binary unit.
+
+    >>> size(1536)
+    '1.5 KiB'
+    """
+    if value < 0:
+        return f"-{size(-value)}"
+    if value < 1024:
+        return f"{value} B"
+    units = ("KiB", "MiB", "GiB", "TiB")
+    value, power = value / 1024, 0
+    while value >= 1024 and power < len(units) - 1:
+        value, power = value / 1024, power + 1
+    return f"{value:.1f} {units[power]}"
