@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pagedbg.mm._page_words import Words
 from pagedbg.mm.page_flags import PageTypes
 
 __all__ = ("FreeBlocks", "find_free_blocks")
@@ -54,24 +55,45 @@ class FreeBlocks:
         which = which[inside]
         return inside, self.heads[which], self.orders[which]
 
+    def pages(
+        self, start: int, end: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """
+        Return the elements of a range that are in free blocks, in order; and of each
+        the first element and the order of its block.
+        """
+        sizes = self.sizes
+        # A block that begins in another one is torn or damaged, and either ends there.
+        np.minimum(sizes[:-1], np.diff(self.heads), out=sizes[:-1])
+        first = np.repeat(self.heads, sizes)
+        rows = np.arange(len(first)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        rows += first
+        a, b = np.searchsorted(rows, (start, end)).tolist()
+        return rows[a:b], first[a:b], np.repeat(self.orders, sizes)[a:b]
+
 
 def find_free_blocks(
-    types: PageTypes, pages: NDArray[Any], known: NDArray[np.bool_], max_order: int
+    types: PageTypes,
+    words: Words,
+    private: NDArray[Any],
+    known: NDArray[np.bool_],
+    max_order: int,
 ) -> FreeBlocks:
     """
     Find the blocks of the buddy allocator in a piece of the memory map. The order of a
     block is in ``page->private`` of its first page (``buddy_order()`` in
     ``mm/internal.h``).
 
-    :param pages: The piece, as :attr:`PageLayout.page`.
-    :param known: Which of its elements could be read.
+    :param words: The words of the pages of the piece.
+    :param private: And that one.
+    :param known: Which of the pages could be read.
     """
-    # Few pages have a type at all: most are mapped, or have a map count of -1.
-    kinds = pages["type"]
-    typed = np.flatnonzero(known & (kinds >= 0x80000000) & (kinds != 0xFFFFFFFF))
-    found = kinds[typed]
-    buddies = [
-        value for value in np.unique(found).tolist() if types.name(value) == "buddy"
-    ]
-    heads = typed[np.isin(found, buddies)]
-    return FreeBlocks(heads, pages["private"][heads], max_order)
+    typed = words.types
+    typed = typed[known[typed]]
+    found = words.type[typed]
+    buddy = np.zeros(len(typed), np.bool_)
+    for value in set(found.tolist()):
+        if types.name(value) == "buddy":
+            buddy |= found == value
+    heads = typed[buddy]
+    return FreeBlocks(heads, private[heads], max_order)

@@ -18,6 +18,11 @@ from pagedbg.mm.bulk_read import byte_order, number, offset_of, record_dtype
 
 __all__ = ("PageLayout", "counts_each_page", "page_layout")
 
+_FLAGS = (
+    *("head", "slab", "reserved", "swapbacked", "swapcache", "hwpoison"),
+    *("lru", "private", "double_map"),
+)
+
 
 class PageLayout(NamedTuple):
     """Where the members lie that are read here."""
@@ -39,7 +44,8 @@ class PageLayout(NamedTuple):
     """
     In which ``struct page`` of a folio a field of it lies, of those that this kernel
     has: ``order`` (in the low byte), ``entire_mapcount``, ``large_mapcount`` (where it
-    may be the only count of each page), ``dtor``.
+    may be the only count of each page), ``second_flags`` (where PG_double_map is among
+    them), ``dtor``.
     """
     hugetlb_dtor: int | None
     """What ``dtor`` is in a folio of hugetlbfs."""
@@ -101,7 +107,7 @@ def _page_layout(prog: Program) -> PageLayout:
         folio[name], offset = divmod(at, size)
         fields[name] = (format_, offset)
     pg = {}
-    for name in ("head", "slab", "reserved", "swapbacked", "swapcache", "hwpoison"):
+    for name in _FLAGS:
         bit = _constant(prog, f"PG_{name}")
         pg[name] = 0 if bit is None else 1 << bit
     # Before Linux kernel commit d99e3140a4d3 ("mm: turn folio_test_hugetlb into a
@@ -143,6 +149,10 @@ def _folio_fields(prog: Program, size: int, word: str) -> dict[str, tuple[str, i
     # CONFIG_NO_PAGE_MAPCOUNT came together with _mm_ids (in v6.15).
     if folio.has_member("_mm_ids"):
         fields["large_mapcount"] = (count, offset_of(folio, "_large_mapcount"))
+    # Until 6.1 a flag of the first tail page says of a huge page of anonymous memory
+    # that its parts are mapped, too, and each counted once too often.
+    if _constant(prog, "PG_double_map") is not None:
+        fields["second_flags"] = (word, size + offset_of(page, "flags"))
     if _constant(prog, "HUGETLB_PAGE_DTOR") is not None:
         fields["dtor"] = (
             (byte, offset_of(folio, "_folio_dtor"))

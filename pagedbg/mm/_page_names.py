@@ -109,15 +109,26 @@ class PageNames:
             path = f"swap area {nr}"
         return f"slot {offset} of {path}"
 
-    def resource(self, pfn: int) -> str | None:
-        """What the machine's memory map, /proc/iomem, has at a page frame."""
+    @property
+    def resources_whole(self) -> bool:
+        """Whether :meth:`resources` could be read to their end."""
+        self.resources()
+        return self._resources_whole
+
+    def resources(self) -> list[tuple[int, int, str]]:
+        """What /proc/iomem has, as (first address, last address, name)."""
         if self._resources is None:
             self._resources, self._resources_whole = _resources(self._prog)
+        return self._resources
+
+    def resource(self, pfn: int) -> str | None:
+        """What the machine's memory map, /proc/iomem, has at a page frame."""
+        resources = self.resources()
         shift = self._prog["PAGE_SHIFT"].value_()
         start, end = pfn << shift, (pfn + 1 << shift) - 1
         inside = [
             (last - first, name)
-            for first, last, name in self._resources
+            for first, last, name in resources
             if first <= end and start <= last
         ]
         if not inside:

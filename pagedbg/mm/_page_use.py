@@ -8,32 +8,27 @@ from __future__ import annotations
 
 import enum
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from drgn import Program
 from numpy.typing import NDArray
 
+from pagedbg.mm._folios import Folios
 from pagedbg.mm._page_layout import PageLayout, counts_each_page
 from pagedbg.mm._page_names import PageNames, zero_pfns
+from pagedbg.mm._page_words import MAPPING_FLAGS, PP_MASK, PP_SIGNATURE
 from pagedbg.mm.mmzone import page_flags_zonenum
 from pagedbg.mm.page_flags import PageTypes
 from pagedbg.schema.owner_record import GREATEST_ORDER
 
-__all__ = ("Detail", "Folios", "Use", "Uses")
+__all__ = ("Detail", "Use", "Uses")
 
-# The two low bits of page->mapping. Their names changed, their values never did:
-# anonymous; movable by its driver (before 7.x); both: KSM.
+# The two low bits of page->mapping (MAPPING_FLAGS). Their names changed, their values
+# never did: anonymous; movable by its driver (before 7.x); both: KSM.
 _MAPPING_ANON = 0x1
 _MAPPING_MOVABLE = 0x2
-_MAPPING_FLAGS = 0x3
-
-# include/linux/poison.h: PP_SIGNATURE = 0x40 + POISON_POINTER_DELTA. Below and above
-# bit 6, pp_magic has flags and an index of its own.
-_POISON_POINTER_DELTA = 0xDEAD000000000000
-_PP_MASK = 0xFFFF00000000007C
-_PP_SIGNATURE = 0x40 + _POISON_POINTER_DELTA
 
 _TYPE_KINDS = {
     "table": "page table",
@@ -96,21 +91,6 @@ _MAPPED[
 ] = True
 
 
-class Folios(NamedTuple):
-    """Pages and what they are parts of."""
-
-    table: NDArray[Any]
-    """Records of :attr:`PageLayout.page`."""
-    row: NDArray[np.int64]
-    """For each page, where in the table its head is; its own place if it has none."""
-    compound: NDArray[np.int64]
-    """Which of the pages are part of a compound page."""
-    lost: NDArray[np.bool_]
-    """Of which of the pages the head cannot be read."""
-    head: NDArray[np.int64]
-    """The page frame number of each page's head."""
-
-
 class Use(NamedTuple):
     """What is the same for all pages of a compound page; an element a page."""
 
@@ -164,6 +144,20 @@ class Uses:
         )
         return found
 
+    def not_single(self, first: int, flags: NDArray[np.uint64]) -> Iterator[int]:
+        """
+        Which of neighbouring pages are of a device, or of zeroes, whatever their other
+        words say.
+
+        :param first: the page frame number of the first
+        """
+        zeroes = (pfn - first for pfn in self._zero_pfns)
+        yield from (i for i in zeroes if 0 <= i < len(flags))
+        # The zones that any page may be in by these bits.
+        any_of = page_flags_zonenum(self._prog, int(np.bitwise_or.reduce(flags)))
+        if self._device_zone >= 0 and any_of & self._device_zone == self._device_zone:
+            yield from np.flatnonzero(self.is_device(flags)).tolist()
+
     def of(self, folios: Folios) -> Use:
         """Say what pages are used for."""
         pg, count = self._layout.pg, len(folios.row)
@@ -184,6 +178,9 @@ class Uses:
         def decide(
             among: NDArray[np.bool_], name: str, more: Detail = Detail.NONE
         ) -> NDArray[np.int64]:
+            if not among.any():
+                # As of most kinds in most places.
+                return np.zeros(0, np.int64)
             chosen = np.flatnonzero(open_ & among)
             kind[chosen] = self._code(name)
             detail[chosen] = more
@@ -211,11 +208,11 @@ class Uses:
             flags & np.uint64(pg["reserved"]) != 0, "reserved", Detail.RESERVED
         )
         key[reserved] = folios.head[reserved].view(np.uint64)
-        low = mapping & np.uint64(_MAPPING_FLAGS)
+        low = mapping & np.uint64(MAPPING_FLAGS)
         swapbacked = flags & np.uint64(pg["swapbacked"]) != 0
         in_swap = (flags & np.uint64(pg["swapcache"]) != 0) & swapbacked
         for mask, name in (
-            (low == _MAPPING_FLAGS, "ksm"),
+            (low == MAPPING_FLAGS, "ksm"),
             (low == _MAPPING_ANON, "anon"),
         ):
             anon = decide(mask, name, Detail.PART)
@@ -230,7 +227,7 @@ class Uses:
             decide(mask, name, Detail.FILE)
         decide(refcount == 0, "no references")
         rest = decide(open_, "kernel")
-        pool = rest[word("lru", rest) & np.uint64(_PP_MASK) == _PP_SIGNATURE]
+        pool = rest[word("lru", rest) & np.uint64(PP_MASK) == PP_SIGNATURE]
         kind[pool] = self._code("page pool")
 
         of_file = np.flatnonzero((detail == Detail.FILE) | (detail == Detail.HUGE_FILE))
@@ -277,6 +274,12 @@ class Uses:
             found = np.where(
                 large <= entire, np.maximum(entire, 0), np.maximum(parts + entire, 1)
             )
+        elif "second_flags" in fields:
+            anon = folios.table["mapping"][folios.row[at]] & _MAPPING_ANON != 0
+            twice = self._field(folios, "second_flags") & self._layout.pg["double_map"]
+            huge = self._field(folios, "dtor") == self._layout.hugetlb_dtor
+            # Of a huge page of a file each page has its own count only.
+            found = count[at] + np.where(anon | huge, entire - (twice != 0), 0)
         else:
             found = count[at] + entire
         count[at] = np.where(folios.lost[at], count[at], found)
@@ -315,14 +318,25 @@ class Uses:
     ) -> list[tuple[str, NDArray[np.bool_]]]:
         """Return which of some pages have an address space of a kind, by the kind."""
         at = np.flatnonzero(among & (mapping != 0) & (refcount > 0))
-        distinct, which = np.unique(mapping[at], return_inverse=True)
-        kinds = [self._names.file_kind(value) for value in distinct.tolist()]
+        kinds, which = self.file_kinds(mapping[at])
         result = []
         for name in sorted({*kinds} - {""}):
             mask = np.zeros(len(among), np.bool_)
             mask[at] = np.array([kind == name for kind in kinds], np.bool_)[which]
             result.append((name, mask))
         return result
+
+    def file_kinds(self, mapping: NDArray[Any]) -> tuple[list[str], NDArray[np.intp]]:
+        """
+        Return kinds of address spaces (:meth:`PageNames.file_kind`), and for each
+        mapping the place of its own among them.
+        """
+        # Pages of one file often lie behind each other.
+        begins = np.ones(len(mapping), np.bool_)
+        begins[1:] = mapping[1:] != mapping[:-1]
+        distinct, which = np.unique(mapping[begins], return_inverse=True)
+        kinds = [self._names.file_kind(value) for value in distinct.tolist()]
+        return kinds, which[np.cumsum(begins) - 1]
 
     def _code(self, name: str) -> int:
         """The code of a kind."""
@@ -367,7 +381,7 @@ def _huge_detail(
     """Say what pages of hugetlbfs are used for."""
     detail = np.where(refcount > 0, Detail.HUGE_USED, Detail.HUGE_FREE)
     detail[mapping & np.uint64(_MAPPING_ANON) != 0] = Detail.HUGE_ANON
-    detail[(mapping != 0) & (mapping & np.uint64(_MAPPING_FLAGS) == 0)] = (
+    detail[(mapping != 0) & (mapping & np.uint64(MAPPING_FLAGS) == 0)] = (
         Detail.HUGE_FILE
     )
     return detail.astype(np.uint8)

@@ -44,6 +44,9 @@ class PcpLists:
         self._layout = layout
         self._found: dict[int, tuple[int, int] | None] = {}
         self._areas: list[tuple[int, int, int]] | None = None
+        # The piece that was read last: its address, and two words of its pages.
+        none = np.zeros(0, np.uint64)
+        self._near: tuple[int, NDArray[Any], NDArray[Any]] = 0, none, none
         self._max_order = max_page_order(prog)
         self._max_pfn: int = prog["max_pfn"].value_()
         self._pageblock_order = pageblock_order(prog)
@@ -65,13 +68,15 @@ class PcpLists:
         """
         if not len(rows):
             return
+        first = self._layout.page0 + low * self._layout.size
+        self._near = first, pages["refcount"], pages["lru"]
         orders = *range(min(_COSTLY_ORDER, self._max_order) + 1), self._pageblock_order
-        leads = self._leads(pages, low)
+        heads = [(low + rows >> order << order) - low for order in orders]
+        leads = self._leads(pages, low, heads)
         # Most pages that are in no use lead to no list, and no list is followed.
         maybe = np.zeros(len(rows), np.bool_)
-        for order in orders:
-            heads = (low + rows >> order << order) - low
-            maybe |= (heads < 0) | leads[heads]
+        for of in heads:
+            maybe |= (of < 0) | leads[of]
         for i in np.flatnonzero(maybe).tolist():
             found = self._block(low + int(rows[i]), orders)
             if found is not None:
@@ -107,17 +112,25 @@ class PcpLists:
                 return head, self._order(nr), cpu * _MOST_LISTS + nr
         return None
 
-    def _leads(self, pages: NDArray[Any], low: int) -> NDArray[np.bool_]:
+    def _leads(
+        self, pages: NDArray[Any], low: int, asked: Sequence[NDArray[np.int64]]
+    ) -> NDArray[np.bool_]:
         """
         Say of pages whether each may be on a list: its first link leads to another page
         or to a list. (One that is on none often links to itself.)
+
+        :param asked: which pages; of others it is not said
         """
+        leads = np.zeros(len(pages), np.bool_)
+        for rows in asked:
+            leads[rows] = True
+        at = np.flatnonzero(leads)
         layout = self._layout
         assert layout.page.fields is not None
-        link = pages["lru"].astype(np.uint64)
+        link = pages["lru"][at].astype(np.uint64)
         page = link - np.uint64(layout.page.fields["lru"][1])
         last = layout.page0 + self._max_pfn * layout.size
-        own = np.arange(len(pages), dtype=np.uint64) * np.uint64(layout.size)
+        own = at.view(np.uint64) * np.uint64(layout.size)
         own += np.uint64(layout.page0 + low * layout.size)
         found: NDArray[np.bool_] = (
             (page >= layout.page0) & (page < last) & (page != own)
@@ -128,8 +141,8 @@ class PcpLists:
         )
         which = np.searchsorted(areas[:, 0], link, "right") - 1
         found |= link < areas[which, 1]
-        found &= pages["refcount"] == 0
-        return found
+        leads[at] = found & (pages["refcount"][at] == 0)
+        return leads
 
     def _list(self, pfn: int) -> tuple[int, int] | None:
         """
@@ -147,7 +160,8 @@ class PcpLists:
         visited: set[int] = set()
         result = None
         try:
-            if self._member(first, "refcount") == 0:
+            refcount, link = self._page(first)
+            if refcount == 0:
                 # A page on no list links to itself.
                 while address not in visited and len(visited) < _MAX_PCP_STEPS:
                     if address in self._found:
@@ -157,19 +171,23 @@ class PcpLists:
                         result = self._area(address + lru)
                         break
                     visited.add(address)
-                    address = self._member(address, "lru") - lru
+                    if address != first:
+                        _, link = self._page(address)
+                    address = link - lru
         except FaultError:
             pass
         for address in visited or [first]:
             self._found[address] = result
         return result
 
-    def _member(self, address: int, name: str) -> int:
-        """Read one member of a ``struct page``."""
-        assert self._layout.page.fields is not None
-        kind, offset = self._layout.page.fields[name][:2]
-        data = self._prog.read(address + offset, kind.itemsize)
-        return int(np.frombuffer(data, kind)[0])
+    def _page(self, address: int) -> tuple[int, int]:
+        """The reference count and the first link of one ``struct page``."""
+        size, (first, refcount, link) = self._layout.size, self._near
+        row, rest = divmod(address - first, size)
+        if not rest and 0 <= row < len(link):
+            return int(refcount[row]), int(link[row])
+        page = np.frombuffer(self._prog.read(address, size), self._layout.page)[0]
+        return int(page["refcount"]), int(page["lru"])
 
     def _area(self, address: int) -> tuple[int, int] | None:
         for start, end, cpu in self._all_areas():

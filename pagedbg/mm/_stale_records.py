@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 
 from pagedbg.mm._buddy import find_free_blocks
 from pagedbg.mm._page_layout import page_layout
+from pagedbg.mm._page_words import Words
 from pagedbg.mm.bulk_read import read_array
 from pagedbg.mm.page_flags import page_types
 from pagedbg.mm.pageblock_flags import max_page_order
@@ -64,20 +65,24 @@ class StaleRecords:
         return max_page_order(self._prog)
 
     def find(
-        self, first: int, records: NDArray[Any], allocated: NDArray[np.bool_]
+        self,
+        first: int,
+        handle: NDArray[Any],
+        order: NDArray[Any],
+        allocated: NDArray[np.bool_],
     ) -> NDArray[np.int64]:
         """
         Find the records of pages that are free. Where a struct page cannot be read the
         record stands.
 
         :param first: the page frame number of the first record
-        :param records: an element a page, as
-            :func:`pagedbg.mm.page_owner_bulk.page_owner_dtype`
+        :param handle: the handle of each
+        :param order: the order of each
         :param allocated: which of them say allocated
         :return: which elements, in order
         """
         try:
-            doubted = self._doubted(records, allocated)
+            doubted = self._doubted(handle, order, allocated)
             return doubted[self._free(first + doubted)] if len(doubted) else doubted
         except UNREADABLE:
             return np.zeros(0, np.int64)
@@ -94,19 +99,26 @@ class StaleRecords:
             int(pfns[-1]) + 1 - low,
             layout.page,
         )
-        blocks = find_free_blocks(page_types(self._prog), pages, known, self._max_order)
+        blocks = find_free_blocks(
+            page_types(self._prog),
+            Words.of(pages),
+            pages["private"],
+            known,
+            self._max_order,
+        )
         return blocks.find(pfns - low)[0]
 
     def _doubted(
-        self, records: NDArray[Any], allocated: NDArray[np.bool_]
+        self, handle: NDArray[Any], order: NDArray[Any], allocated: NDArray[np.bool_]
     ) -> NDArray[np.int64]:
         """Which records can be of a free page."""
         if self._early is None:
             return np.flatnonzero(allocated)
-        doubted = records["handle"] == self._early
-        if self._past_sections:
-            doubted |= records["order"] > self._max_order
-        return np.flatnonzero(doubted & allocated)
+        doubted = handle == self._early
+        doubted &= allocated
+        if self._past_sections and order.max(initial=0) > self._max_order:
+            doubted |= (order > self._max_order) & allocated
+        return np.flatnonzero(doubted)
 
 
 def _early_handle(prog: Program) -> int | None:

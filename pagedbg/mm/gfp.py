@@ -24,7 +24,11 @@ __all__ = (
     "decode_gfp_mask",
     "format_flags",
     "gfp_flag_names",
+    "gfp_kernel",
+    "gfp_mask",
     "gfp_migratetype",
+    "gfp_single_flags",
+    "gfp_zone",
     "gfpflag_names",
     "trace_print_flags",
 )
@@ -81,6 +85,82 @@ def gfp_flag_names(prog: Program) -> list[str]:
     Return the sorted names of the allocation flags: what a prompt completes.
     """
     return sorted({name for _, name in gfpflag_names(prog)})
+
+
+@takes_program_or_default
+def gfp_mask(prog: Program, name: str) -> int:
+    """
+    Return the mask of a flag, 0 where the kernel has none of this name.
+
+    >>> hex(gfp_mask("GFP_KERNEL"))
+    '0xcc0'
+    """
+    return next(
+        (mask for mask, each in gfpflag_names(prog) if each == name),
+        0,
+    )
+
+
+@takes_program_or_default
+def gfp_kernel(prog: Program) -> int:
+    """
+    Return ``GFP_KERNEL``, by its name or else by the flags that it is made of.
+
+    >>> hex(gfp_kernel())
+    '0xcc0'
+
+    :raises LookupError: if the kernel says neither
+    """
+    if mask := gfp_mask(prog, "GFP_KERNEL"):
+        return mask
+    # Since Linux kernel commit 772dd0342727 ("mm: enumerate all gfp flags") (in v6.9)
+    # types say which bits flags are.
+    for name in ("IO", "FS", "DIRECT_RECLAIM", "KSWAPD_RECLAIM"):
+        mask |= 1 << int(prog[f"___GFP_{name}_BIT"].value_())
+    return mask
+
+
+@takes_program_or_default
+def gfp_single_flags(prog: Program, flags: IntegerLike) -> frozenset[str]:
+    """
+    Return the names of the single flags that are set: of ``GFP_KERNEL`` those that it
+    is made of.
+
+    :param flags: ``gfp_t``
+    """
+    value = operator.index(flags)
+    return frozenset(
+        name
+        for mask, name in gfpflag_names(prog)
+        if mask.bit_count() == 1 and value & mask
+    )
+
+
+@takes_program_or_default
+def gfp_zone(prog: Program, flags: IntegerLike) -> int | None:
+    """
+    Return the highest zone that an allocation may come from, an ``enum zone_type``:
+    ``gfp_zone()`` of ``include/linux/gfp.h``.
+
+    :param flags: ``gfp_t``
+    :return: ``None`` for flags that contradict each other (``GFP_ZONE_BAD``)
+    """
+    single = gfp_single_flags(prog, flags)
+    asked = single & {"GFP_DMA", "GFP_DMA32", "__GFP_HIGHMEM"}
+    if len(asked) > 1:
+        return None
+    name = "ZONE_NORMAL"
+    if "GFP_DMA" in asked:
+        name = "ZONE_DMA"
+    elif "GFP_DMA32" in asked:
+        name = "ZONE_DMA32"
+    elif "__GFP_HIGHMEM" in asked:
+        name = "ZONE_MOVABLE" if "__GFP_MOVABLE" in single else "ZONE_HIGHMEM"
+    try:
+        return int(prog[name].value_())
+    except LookupError:
+        # A kernel that is built without this zone takes the next one for it.
+        return int(prog["ZONE_NORMAL"].value_())
 
 
 def decode_gfp_mask(names: tuple[tuple[int, str], ...], flags: int) -> str:

@@ -334,10 +334,9 @@ def _span_of_pfns(
     only the page itself can tell: the spans of nodes whose memory is interleaved
     overlap, and those of ZONE_MOVABLE may.
     """
-    bounds = np.unique(
-        np.array(
-            [pfn for span in spans for pfn in (span.start_pfn, span.end_pfn)], np.uint64
-        )
+    bounds = np.array(
+        sorted({pfn for span in spans for pfn in (span.start_pfn, span.end_pfn)}),
+        np.uint64,
     )
     owner = np.full(len(bounds) + 1, -1, np.int64)
     shared = np.zeros(len(bounds) + 1, np.bool_)

@@ -12,6 +12,7 @@ Their array is not indexed like ``struct page``: each memory section (SPARSEMEM)
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -26,9 +27,11 @@ from pagedbg.errors import PagedbgError
 from pagedbg.mm._sections import pages_per_section_shift, sections
 from pagedbg.mm.bulk_read import read_array
 from pagedbg.mm.pageblock_flags import max_page_order
+from pagedbg.progress import measured
 
 __all__ = (
     "PageExtRange",
+    "PageExtRanges",
     "for_each_page_ext_range",
     "lookup_page_ext",
     "page_ext_size",
@@ -86,15 +89,48 @@ def for_each_page_ext_range(
     """
     size = page_ext_size(prog)
     limit = end_pfn if end_pfn is not None else 1 << 64
-    for first, end, address in _arrays(prog, size, start_pfn, limit):
-        start, stop = max(first, start_pfn), min(end, limit)
-        if start < stop:
-            yield PageExtRange(start, stop, address + size * (start - first))
+    for found in _arrays(prog, size, start_pfn, limit):
+        part = _clipped(found, start_pfn, limit, size)
+        if part is not None:
+            yield part
+
+
+def _clipped(
+    array: PageExtRange, start_pfn: int, end_pfn: int, size: int
+) -> PageExtRange | None:
+    """Those of some pages, None if there are none."""
+    start, end = max(array.start_pfn, start_pfn), min(array.end_pfn, end_pfn)
+    if start >= end:
+        return None
+    return PageExtRange(start, end, array.address + size * (start - array.start_pfn))
+
+
+class PageExtRanges:
+    """
+    The arrays of a kernel, looked up once: :func:`for_each_page_ext_range` reads the
+    table of all sections.
+    """
+
+    def __init__(self, prog: Program) -> None:
+        self._size = page_ext_size(prog)
+        self._arrays = list(for_each_page_ext_range(prog))
+        self._ends = [array.end_pfn for array in self._arrays]
+
+    def between(self, start_pfn: int, end_pfn: int | None) -> list[PageExtRange]:
+        """The same as :func:`for_each_page_ext_range`."""
+        limit = end_pfn if end_pfn is not None else 1 << 64
+        found = []
+        for i in range(bisect.bisect_right(self._ends, start_pfn), len(self._arrays)):
+            part = _clipped(self._arrays[i], start_pfn, limit, self._size)
+            if part is None:
+                break
+            found.append(part)
+        return found
 
 
 def _arrays(
     prog: Program, size: int, start_pfn: int, end_pfn: int
-) -> Iterator[tuple[int, int, int]]:
+) -> Iterator[PageExtRange]:
     if _sparse(prog):
         shift = pages_per_section_shift(prog)
         for nr, base in sections(
@@ -107,7 +143,7 @@ def _arrays(
                 # The stored base is biased: it is indexed by the pfn itself and may lie
                 # below zero.
                 first = nr << shift
-                yield (
+                yield PageExtRange(
                     first,
                     (nr + 1) << shift,
                     (base + size * first) & 0xFFFFFFFFFFFFFFFF,
@@ -121,7 +157,7 @@ def _arrays(
                 # mm/page_ext.c, alloc_node_page_ext(): the array begins at the block
                 # that the node begins in, and holds whole blocks.
                 first = pgdat.node_start_pfn.value_() // block * block
-                yield (
+                yield PageExtRange(
                     first,
                     pgdat.node_start_pfn.value_() + pgdat.node_spanned_pages.value_(),
                     base,
@@ -161,23 +197,36 @@ def lookup_page_ext(page: Object) -> Object:
 
 @takes_program_or_default
 def read_page_ext(
-    prog: Program, dtype: np.dtype[Any], start_pfn: int = 0, end_pfn: int | None = None
+    prog: Program,
+    dtype: np.dtype[Any],
+    start_pfn: int = 0,
+    end_pfn: int | None = None,
+    ranges: PageExtRanges | None = None,
 ) -> Iterator[tuple[int, NDArray[Any], NDArray[np.bool_]]]:
     """
     Read page_ext in bulk, some 2 MiB at a time.
 
     :param dtype: how to view a page's bytes; its ``itemsize`` is :func:`page_ext_size`
+    :param ranges: where the arrays are, for who reads many pieces
     :return: Pieces in order of page frame numbers: the first pfn, an array with an
         element a page, and for each whether it could be read (if not, what is missing
         is zero)
     """
-    for found in for_each_page_ext_range(prog, start_pfn, end_pfn):
-        for pfn in range(found.start_pfn, found.end_pfn, _PAGES_PER_READ):
-            count = min(_PAGES_PER_READ, found.end_pfn - pfn)
-            records, known = read_array(
-                prog,
-                found.address + dtype.itemsize * (pfn - found.start_pfn),
-                count,
-                dtype,
-            )
-            yield pfn, records, known
+    parts = (
+        list(for_each_page_ext_range(prog, start_pfn, end_pfn))
+        if ranges is None
+        else ranges.between(start_pfn, end_pfn)
+    )
+    total = sum(found.end_pfn - found.start_pfn for found in parts)
+    with measured("reading records of pages", total, "pages") as advance:
+        for found in parts:
+            for pfn in range(found.start_pfn, found.end_pfn, _PAGES_PER_READ):
+                count = min(_PAGES_PER_READ, found.end_pfn - pfn)
+                records, known = read_array(
+                    prog,
+                    found.address + dtype.itemsize * (pfn - found.start_pfn),
+                    count,
+                    dtype,
+                )
+                yield pfn, records, known
+                advance(count)

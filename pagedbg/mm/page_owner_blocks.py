@@ -10,7 +10,7 @@ are put together.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,38 @@ from drgn.helpers.common.prog import takes_program_or_default
 from numpy.typing import NDArray
 
 from pagedbg.mm._stale_records import StaleRecords
+from pagedbg.mm.page_ext import for_each_page_ext_range
 from pagedbg.mm.page_owner_bulk import in_state, read_page_owners
 from pagedbg.schema.blocks import Blocks
 from pagedbg.schema.owner_record import ALLOCATED, GREATEST_ORDER
 
-__all__ = ("for_each_block",)
+__all__ = ("block_spans", "for_each_block")
+
+# No kernel hands out a larger block: a gigantic page of 1 GiB in pages of 4 KiB.
+_LARGEST = 18
+
+
+@takes_program_or_default
+def block_spans(
+    prog: Program, start_pfn: int = 0, end_pfn: int | None = None
+) -> list[tuple[int, int]]:
+    """
+    Cut pages where no block reaches across, for whoever looks at several parts of
+    memory at once.
+
+    :return: the first page frame number of each part that has records, and the one
+        after its last; in order
+    """
+    size = 1 << _LARGEST
+    found: list[tuple[int, int]] = []
+    for part in for_each_page_ext_range(prog, start_pfn, end_pfn):
+        for at in range(part.start_pfn >> _LARGEST, -(-part.end_pfn >> _LARGEST)):
+            start = max(part.start_pfn, at * size)
+            end = min(part.end_pfn, (at + 1) * size)
+            if found and found[-1][0] // size == at:
+                start = found.pop()[0]
+            found.append((start, end))
+    return found
 
 
 @takes_program_or_default
@@ -54,9 +81,14 @@ def for_each_block(
             # Of a record that lies half in a page that is missing, some members are
             # zero.
             chosen &= known
+        # Out of the records once: neighbours in memory are looked at sooner.
+        columns = {name: np.ascontiguousarray(records[name]) for name in _COPIED}
+        order = columns["order"]
         if stale is not None:
-            chosen[stale.find(first, records, chosen)] = False
-        blocks = _group(first, records, chosen)
+            free = stale.find(first, columns["handle"], order, chosen)
+            if len(free):
+                chosen[free] = False
+        blocks = _group(first, records, columns, chosen)
         blocks.unread = unread
         if held is not None and len(held):
             blocks = dataclasses.replace(
@@ -83,35 +115,46 @@ def for_each_block(
         yield held
 
 
+# What all blocks are told by.
+_COPIED = ("order", "handle")
+
 # Most blocks are single pages, and NumPy takes as long for one of them as for any
 # other. So what only larger ones need is done to them alone.
 
 
-def _group(first: int, records: NDArray[Any], mask: NDArray[np.bool_]) -> Blocks:
+def _group(
+    first: int,
+    records: NDArray[Any],
+    columns: Mapping[str, NDArray[Any]],
+    mask: NDArray[np.bool_],
+) -> Blocks:
     """
     Make blocks of neighbouring pages that are of the same block; only of those in the
     mask.
+
+    :param columns: some members of the records, with their order
     """
-    order, index = records["order"], None
+    order = columns["order"]
+    index = None
     if not mask.all():
         index = np.flatnonzero(mask)
         order = order[index]
     damaged = 0
-    if order.max(initial=0) > GREATEST_ORDER:
+    greatest = int(order.max(initial=0))
+    if greatest > GREATEST_ORDER:
         sane = np.flatnonzero(order <= GREATEST_ORDER)
         damaged = len(order) - len(sane)
         order, index = order[sane], sane if index is None else index[sane]
     order = order.astype(np.uint8)
-    head = np.uint64(first) + (
-        np.arange(len(order), dtype=np.uint64)
+    head = (
+        np.arange(first, first + len(order), dtype=np.uint64)
         if index is None
-        else index.view(np.uint64)
+        else index.view(np.uint64) + np.uint64(first)
     )
+    if not greatest:
+        pages = np.ones(len(order), np.int64)
+        return Blocks(head, order, pages, records, index, columns=columns)
     large = np.flatnonzero(order)
-    if not len(large):
-        return Blocks(
-            head, order, np.ones(len(order), np.int64), records, index, damaged=damaged
-        )
     orders = order[large]
     heads = head[large] >> orders << orders
     head[large] = heads
@@ -133,6 +176,7 @@ def _group(first: int, records: NDArray[Any], mask: NDArray[np.bool_]) -> Blocks
         records,
         starts if index is None else index[starts],
         damaged=damaged,
+        columns=columns,
     )
 
 

@@ -18,7 +18,12 @@ from numpy.typing import NDArray
 
 from pagedbg.errors import PagedbgError
 from pagedbg.mm.bulk_read import byte_order, number, read_array, record_dtype
-from pagedbg.mm.page_ext import for_each_page_ext_range, page_ext_size, read_page_ext
+from pagedbg.mm.page_ext import (
+    PageExtRanges,
+    for_each_page_ext_range,
+    page_ext_size,
+    read_page_ext,
+)
 from pagedbg.schema.owner_record import (
     ALLOCATED,
     FREED,
@@ -130,16 +135,20 @@ def in_state(prog: Program, records: NDArray[Any], state: int) -> NDArray[np.boo
 
 @takes_program_or_default
 def read_page_owners(
-    prog: Program, start_pfn: int = 0, end_pfn: int | None = None
+    prog: Program,
+    start_pfn: int = 0,
+    end_pfn: int | None = None,
+    ranges: PageExtRanges | None = None,
 ) -> Iterator[tuple[int, NDArray[Any], NDArray[np.bool_]]]:
     """
     Read the records of all pages in bulk.
 
+    :param ranges: where they are, for who reads many pieces
     :return: Pieces in order of page frame numbers: the first pfn, an array of
         :func:`page_owner_dtype` with an element a page, and for each whether it could
         be read (if not, what is missing is zero)
     """
-    return read_page_ext(prog, page_owner_dtype(prog), start_pfn, end_pfn)
+    return read_page_ext(prog, page_owner_dtype(prog), start_pfn, end_pfn, ranges)
 
 
 @takes_program_or_default

@@ -27,6 +27,7 @@ from pagedbg.mm.page_kinds import ABSENT, KINDS
 __all__ = (
     "ABSENT",
     "KINDS",
+    "PageDetails",
     "PageState",
     "PageTypes",
     "decode_page_flags",
@@ -89,7 +90,7 @@ def page_refcount(page: Object) -> int:
     return int(page._refcount.counter.value_())
 
 
-class _Words:
+class PageDetails:
     """
     Finds words for what the decoder says in numbers; a name is looked up once for each
     pointer.
@@ -150,7 +151,9 @@ class _Words:
         return self._names.memcg(data)
 
 
-def _states(pages: Pages, words: _Words, layout: PageLayout) -> Iterator[PageState]:
+def _states(
+    pages: Pages, words: PageDetails, layout: PageLayout
+) -> Iterator[PageState]:
     """Say in words what the decoder says in arrays."""
     columns = (
         pages.kind,
@@ -203,7 +206,7 @@ def page_states(
     :param end_pfn: the one after the last
     """
     decoder = PageDecoder(prog)
-    words = _Words(prog, decoder)
+    words = PageDetails(prog, decoder)
     for pages in decoder.pieces(operator.index(start_pfn), operator.index(end_pfn)):
         yield from _states(pages, words, decoder.layout)
 

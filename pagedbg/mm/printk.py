@@ -11,6 +11,7 @@ none.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -30,16 +31,28 @@ journalctl have them.
 _MOST_TEXT_BITS, _MOST_DESC_BITS = 31, 26
 _FAILED_LPOS = 1
 
+# kernel/printk/internal.h: enum printk_info_flags
+_LOG_CONT = 8
+
 
 class PrintkRecord(NamedTuple):
     """
     A message: when it was logged, ``LEVELS[level]``, and its text; None where that
     cannot be read.
+
+    ``seq`` counts messages from the first one of this boot. ``facility`` is 0 for those
+    of the kernel; of others programs are the authors. ``caller_id`` tells apart tasks
+    and CPUs that log at the same time, and ``continues`` says that the text goes on
+    where the last one of this caller ends.
     """
 
     ts_nsec: int
     level: int
     text: bytes | None
+    seq: int = 0
+    facility: int = 0
+    caller_id: int = 0
+    continues: bool = False
 
 
 @takes_program_or_default
@@ -117,25 +130,26 @@ class _Log:
 
     def _record(self, desc: Object, at: int) -> PrintkRecord | None:
         info = self._copy(self._infos, at)
-        ts_nsec, level, length = (
+        length = info.text_len.value_()
+        record = PrintkRecord(
             info.ts_nsec.value_(),
             info.level.value_(),
-            info.text_len.value_(),
+            None,
+            info.seq.value_(),
+            info.facility.value_(),
+            info.caller_id.value_(),
+            bool(info.flags.value_() & _LOG_CONT),
         )
         begin, end = desc.text_blk_lpos.begin.value_(), desc.text_blk_lpos.next.value_()
         if begin & end & 1:
             # There is no block: the text is empty or, if there was no room for it,
             # lost.
-            return PrintkRecord(ts_nsec, level, b"") if begin != _FAILED_LPOS else None
+            return record._replace(text=b"") if begin != _FAILED_LPOS else None
         address = self._text_address(begin, end, length)
-        try:
-            return PrintkRecord(
-                ts_nsec,
-                level,
-                None if address is None else self._prog.read(address, length),
-            )
-        except (FaultError, OverflowError):
-            return PrintkRecord(ts_nsec, level, None)
+        if address is not None:
+            with contextlib.suppress(FaultError, OverflowError):
+                return record._replace(text=self._prog.read(address, length))
+        return record
 
     def _text_address(self, begin: int, end: int, length: int) -> int | None:
         """

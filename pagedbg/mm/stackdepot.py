@@ -121,6 +121,16 @@ class StackDepot:
         )
         self._pool_addresses = read_array(prog, address, count, self._pc)[0].tolist()
 
+    @property
+    def pool_size(self) -> int:
+        """How many bytes a pool has."""
+        return self._pool_size
+
+    def pools(self) -> list[int]:
+        """Return the addresses of the pools that there are."""
+        self._read_pool_addresses()
+        return [address for address in self._pool_addresses if address]
+
     def fetch(self, handle: IntegerLike) -> tuple[int, ...]:
         """
         Return the return addresses of a stack, innermost first.
