@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -14,20 +15,40 @@ from pagedbg.schema.capture_meta import Begun
 # Of so many on each side, events that tell both clocks are compared.
 _NEIGHBOURS = 32
 
+ENOUGH = 2 * _NEIGHBOURS + 2
+"""Of so many before a time, no more have to be known to tell it."""
+
+
+Samples = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Of some events CLOCK_MONOTONIC, and how far local_clock() was ahead of it."""
+
+
+def both_clocks(records: NDArray[Any]) -> Samples:
+    """What the events say that tell both clocks."""
+    both = (records["time_nsec"] > 0) & (records["mono_nsec"] > 0)
+    mono = records["mono_nsec"][both].astype(np.int64)
+    return mono, records["time_nsec"][both].astype(np.int64) - mono
+
 
 class EventClock:
     """
     Fitted once, on the records that have both clocks as they were measured.
 
-    :param records: events as they were written
-    :param begun: what the clocks said at the beginning, for where no event has both
+    :param samples: by piece, what both clocks said, as :func:`both_clocks` finds it
+    :param begun: what they said at the beginning, for where no event has both
     """
 
-    def __init__(self, records: NDArray[Any], begun: Begun) -> None:
-        both = (records["time_nsec"] > 0) & (records["mono_nsec"] > 0)
-        self._mono = records["mono_nsec"][both].astype(np.int64)
-        self._ahead = records["time_nsec"][both].astype(np.int64) - self._mono
+    def __init__(self, samples: Iterable[Samples], begun: Begun) -> None:
+        none = np.zeros(0, np.int64)
+        mono, ahead = zip((none, none), *samples, strict=True)
+        self._mono, self._ahead = np.concatenate(mono), np.concatenate(ahead)
         self._begun = begun
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """How far local_clock() is ahead of CLOCK_MONOTONIC, at least and at most."""
+        _, offset = self._offsets
+        return int(offset.min()), int(offset.max())
 
     @functools.cached_property
     def _offsets(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

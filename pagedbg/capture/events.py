@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-Reading ``events.bin``: what is sound of it, and by CPU how much of what should be there
-is.
+Reading raw segments of events: what is sound of them, and by CPU how much of what
+should be there is.
 """
 
 from __future__ import annotations
@@ -9,16 +9,18 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pagedbg.schema.event_record import RECORD, check_of, plausible
+from pagedbg.capture.summary import Summary
+from pagedbg.schema.event_record import RECORD, VERSION, plausible
+from pagedbg.schema.former_rings import expected_check
 
-# Records that are looked at together.
-_PIECE = 1 << 16
+# Records that are looked at together: as many as a CPU's cache holds.
+_PIECE = 1 << 13
 
 # `cpu` has 16 bits.
 _CPUS = 1 << 16
@@ -33,7 +35,8 @@ class Contents:
     ``older`` counts the sound records before that and ``newer`` those from there on;
     ``last`` is the greatest number. ``damaged`` counts what is no sound record,
     ``repeated`` what was there before, or should have been: records of a CPU come in
-    the order of their numbers. ``bytes`` is how much was read.
+    the order of their numbers. ``bytes`` is how much was read,
+    ``version`` which version of ``bpf/ring.h`` the records are of.
     """
 
     next: NDArray[np.uint64] = dataclasses.field(
@@ -51,14 +54,15 @@ class Contents:
     damaged: int = 0
     repeated: int = 0
     bytes: int = 0
+    version: int = VERSION
 
     @classmethod
-    def of(cls, next_: Sequence[int]) -> Contents:
+    def of(cls, next_: Sequence[int], version: int) -> Contents:
         """
         For a capture that accounts for the records before these numbers, by CPU; of all
         CPUs for all, if it does not say.
         """
-        contents = cls()
+        contents = cls(version=version)
         if next_:
             contents.next[:] = 0
             contents.next[: len(next_)] = next_
@@ -71,9 +75,30 @@ class Contents:
 
     def add(self, records: NDArray[Any]) -> NDArray[Any]:
         """Count sound records, and return those that are not there a second time."""
-        fresh = np.ones(len(records), np.bool_)
         by_cpu = np.argsort(records["cpu"], kind="stable")
-        cpus, start = np.unique(records["cpu"][by_cpu], return_index=True)
+        cpu, seq = records["cpu"][by_cpu], records["seq"][by_cpu]
+        cpus, start = np.unique(cpu, return_index=True)
+        # Nearly always: a look at each CPU would take longer than at all records.
+        ascend = seq[1:] > seq[:-1]
+        ascend[start[1:] - 1] = True
+        if ascend.all() and np.all(seq[start] > self.last[cpus]):
+            newer = np.bincount(cpu[seq >= self.next[cpu]], minlength=_CPUS)
+            counts = np.bincount(cpu, minlength=_CPUS)
+            self.newer += newer
+            self.older += counts - newer
+            self.last[cpus] = np.maximum.reduceat(seq, start)
+            return records
+        return self._add_mixed(records, by_cpu, cpus, start)
+
+    def _add_mixed(
+        self,
+        records: NDArray[Any],
+        by_cpu: NDArray[np.intp],
+        cpus: NDArray[Any],
+        start: NDArray[np.intp],
+    ) -> NDArray[Any]:
+        """Count records of which some may be there a second time."""
+        fresh = np.ones(len(records), np.bool_)
         for cpu, first, end in zip(
             cpus.tolist(),
             start.tolist(),
@@ -94,9 +119,42 @@ class Contents:
         self.repeated += len(records) - int(np.count_nonzero(fresh))
         return records if fresh.all() else records[fresh]
 
+    def follows(self, summary: Summary) -> bool:
+        """Whether the records of a piece come behind all that was counted."""
+        return all(span.first > self.last[span.cpu] for span in summary.cpus)
+
+    def add_summary(
+        self, summary: Summary, records: Callable[[], NDArray[Any]] | None
+    ) -> None:
+        """
+        Count the records of a piece that :meth:`follows`.
+
+        :param records: reads them, where it has to be told which are newer; None where
+            that cannot be: then nothing was lost among these
+        """
+        if records is not None and any(
+            self.last[span.cpu] < span.first < self.next[span.cpu] <= span.last
+            for span in summary.cpus
+        ):
+            self.add(records())
+        else:
+            for span in summary.cpus:
+                newer = span.last + 1 - max(int(self.next[span.cpu]), span.first)
+                newer = min(max(newer, 0), span.count)
+                self.newer[span.cpu] += newer
+                self.older[span.cpu] += span.count - newer
+                self.last[span.cpu] = span.last
+        self.damaged += summary.damaged
+        self.repeated += summary.repeated
+
 
 def read_events(
-    descriptor: int, at: int, contents: Contents, *, whole: bool
+    descriptor: int,
+    at: int,
+    contents: Contents,
+    *,
+    whole: bool,
+    end: int | None = None,
 ) -> Iterator[NDArray[Any]]:
     """
     Iterate over the sound records of a file, in the order in which they were written.
@@ -105,9 +163,11 @@ def read_events(
     :param contents: counts what is found
     :param whole: whether nothing is written any more: a part of a record at the end is
         damaged then, and not one that comes
+    :param end: the place to end at, if not that of the file
     """
     begin = at
-    end = os.fstat(descriptor).st_size
+    if end is None:
+        end = os.fstat(descriptor).st_size
     while at < end:
         # A hole may be of any size, and has nothing in it.
         skipped = (_data_after(descriptor, at, end) - at) // RECORD.itemsize
@@ -119,7 +179,7 @@ def read_events(
             break
         records = np.frombuffer(data, RECORD, count)
         sound = plausible(records)
-        sound &= records["check"] == check_of(records)
+        sound &= records["check"] == expected_check(records, contents.version)
         good = int(np.count_nonzero(sound))
         contents.damaged += count - good
         at += count * RECORD.itemsize

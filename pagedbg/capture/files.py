@@ -14,11 +14,28 @@ import contextlib
 import errno
 import os
 import stat
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
+from pagedbg.errors import PagedbgError
+
 _SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+META, EVENTS, STACKS, PAGES = "meta.json", "events.bin", "stacks.jsonl", "pages.npy"
+"""What is in a capture; of the events the first segment, of which there may be more."""
+
+META_SYNCED = "meta.json.synced"
+"""
+What ``meta.json`` said when all that it counts was on the disk: for a machine
+that lost its power.
+"""
+
+
+class CaptureError(PagedbgError):
+    """A directory that is no capture, or one that cannot be read."""
 
 
 class NotAFile(OSError):
@@ -27,14 +44,15 @@ class NotAFile(OSError):
 
 class Folder:
     """
-    A directory that is held open until :meth:`close`; whatever its path may come to
-    mean, this is the one that was opened.
+    A directory that is held open until :meth:`close`, or nobody has it any more;
+    whatever its path may come to mean, this is the one that was opened.
     """
 
     def __init__(self, path: Path) -> None:
         """:raises OSError: if it cannot be opened"""
         self.path = path
         self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._end = weakref.finalize(self, os.close, self._descriptor)
 
     def __enter__(self) -> Self:
         return self
@@ -44,9 +62,8 @@ class Folder:
 
     def close(self) -> None:
         """Let go of it."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        self._descriptor = -1
+        self._end()
 
     @property
     def owner(self) -> int:
@@ -109,10 +126,20 @@ class Folder:
         """Put a file in the place of another."""
         os.rename(name, to, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
 
-    def remove(self, name: str) -> None:
-        """Remove a file if it is there."""
-        with contextlib.suppress(FileNotFoundError):
+    def remove(self, name: str) -> bool:
+        """Remove a file; return whether it was there."""
+        try:
             os.unlink(name, dir_fd=self._descriptor)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def size(self, name: str) -> int | None:
+        """How many bytes a file has; None if it is not there."""
+        try:
+            return os.stat(name, dir_fd=self._descriptor, follow_symlinks=False).st_size
+        except FileNotFoundError:
+            return None
 
     def sync(self) -> None:
         """Have the names in it on the disk."""

@@ -26,6 +26,9 @@ def losses_of(meta: Meta, contents: Contents, *, abandoned: bool) -> list[Loss]:
             ) >= count.next:
                 overwritten += last + 1 - count.next - newer
     gone, more = _compared(meta, contents)
+    # What of it was in the rings, too, is not missing: what is, is counted.
+    joined = meta.recovered is not None and meta.recovered.joined is not None
+    damaged = 0 if joined else contents.damaged
     found = [
         Loss(LossKind.OVERWRITTEN, overwritten),
         Loss(LossKind.MISSED, counts.missed),
@@ -33,8 +36,8 @@ def losses_of(meta: Meta, contents: Contents, *, abandoned: bool) -> list[Loss]:
         Loss(LossKind.RING_DAMAGED, counts.damaged),
         Loss(LossKind.NO_ROOM, counts.dropped),
         Loss(LossKind.FORGOTTEN, counts.forgotten),
-        Loss(LossKind.DAMAGED, contents.damaged),
-        Loss(LossKind.GONE, max(gone - contents.damaged, 0)),
+        Loss(LossKind.DAMAGED, damaged),
+        Loss(LossKind.GONE, max(gone - damaged, 0)),
         Loss(LossKind.REPEATED, contents.repeated),
         Loss(LossKind.UNCOUNTED, more if meta.ended is not None else 0),
     ]

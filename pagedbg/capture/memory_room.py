@@ -1,24 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Whether there is memory for the events of a capture."""
+"""Whether there is memory for what a capture tells, where it is needed at once."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 
 
-def lacking_room(info: os.stat_result) -> str | None:
+def lacking_room(size: int) -> str | None:
     """
-    What is to be said of a file that there is no memory for: a copy to sort, and what
-    is made of it. None if there is.
+    What is to be said of rows that there is no memory for: a copy to sort, and what is
+    made of it. None if there is.
+
+    :param size: the bytes of the rows
     """
-    needed = 3 * min(info.st_size, info.st_blocks * 512)
+    needed = 3 * size
     if (free := _available()) is not None and needed > free:
-        return (
-            f"has too many events to be looked at here: it takes {needed >> 20} MiB,"
-            f" and {free >> 20} MiB are free."
-        )
+        return f"take {needed >> 20} MiB of memory, and {free >> 20} MiB are free."
     return None
 
 

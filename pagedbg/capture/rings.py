@@ -70,11 +70,9 @@ class Ring:
             count = min(end - self.next, size - first, _PIECE)
             # As bytes: NumPy copies an array of structures member by member.
             piece = self.slots[first : first + count].view(np.uint8).copy().view(RECORD)
-            # Who opens the capture computes what `check` has to be; here it is enough
-            # that it was written, which comes last.
-            whole = (
-                piece["seq"] == np.arange(self.next, self.next + count, dtype=np.uint64)
-            ) & (piece["check"] != 0)
+            # Two may have written into one slot: to have a `check` is not enough.
+            numbers = np.arange(self.next, self.next + count, dtype=np.uint64)
+            whole = (piece["seq"] == numbers) & (piece["check"] == check_of(piece))
             # Whoever wrote meanwhile has moved head before it touched a slot.
             oldest = int(self.head[0]) + 1 - size
             over = min(max(oldest - self.next, 0), count)
@@ -115,7 +113,11 @@ class Settled:
 
 
 def settled_records(
-    slots: NDArray[Any], known: NDArray[np.bool_], head: int | None, cpu: int
+    slots: NDArray[Any],
+    known: NDArray[np.bool_],
+    head: int | None,
+    cpu: int,
+    check: NDArray[np.uint64],
 ) -> Settled:
     """
     Take apart the ring of a CPU that has stopped.
@@ -124,12 +126,13 @@ def settled_records(
         two of them
     :param known: which of them could be read
     :param head: the number of the newest record, None if it could not be read
+    :param check: what ``check`` of each has to be
     """
     size = len(slots)
     index = np.arange(size, dtype=np.uint64)
     seq = slots["seq"]
     # By themselves: a record tells in which slot it belongs.
-    sound = known & _whole(slots, seq) & plausible(slots) & (slots["cpu"] == cpu)
+    sound = known & (slots["check"] == check) & plausible(slots) & (slots["cpu"] == cpu)
     sound &= (seq - np.uint64(1)) & np.uint64(size - 1) == index
     latest = int(seq[sound].max(initial=0))
     head_damaged = (
@@ -174,10 +177,3 @@ def _numbers(index: NDArray[np.uint64], newest: int) -> NDArray[np.int64]:
         (newest - 1 - index.astype(np.int64)) % len(index)
     )
     return numbers
-
-
-def _whole(records: NDArray[Any], numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    whole: NDArray[np.bool_] = (records["seq"] == numbers) & (
-        records["check"] == check_of(records)
-    )
-    return whole

@@ -18,8 +18,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pagedbg.capture.directory import PAGES, Capture, CaptureError
-from pagedbg.capture.files import Folder
+from pagedbg.capture.directory import Capture
+from pagedbg.capture.files import PAGES, CaptureError, Folder
+from pagedbg.capture.held_file import HEAD
+from pagedbg.capture.sealing import seal_segments
 from pagedbg.capture.this_boot import now
 from pagedbg.capture.writer import CaptureWriter
 from pagedbg.schema.capture_meta import Ended
@@ -47,7 +49,13 @@ def copy_capture(
         if capture.at_work:
             meta.ended = Ended(**now(), by="trace save")
         writer.begin(meta)
-        for records in capture.counted():
+        if capture.held is not None:
+            # What is damaged is not copied: it may be a hole of any size.
+            with capture.reading(HEAD):
+                capture.held.summaries()
+                capture.held.freed()
+            writer.take_held(capture.held)
+        for records in capture.counted(writer.take_sealed):
             if writer.append(records) < len(records):
                 raise OSError(errno.ENOSPC, writer.fault)
         for handle, stack in (*capture.stacks(), *stacks):
@@ -55,6 +63,8 @@ def copy_capture(
             if os.write(writer.stacks, line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         writer.close()
+        if not meta.held:
+            seal_segments(new, writer.take_full())
         if pages is not None:
             keep_pages(new, pages)
         new.rename(to)

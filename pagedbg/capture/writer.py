@@ -3,30 +3,52 @@
 Writing a capture: at any moment what is there can be read, and what it says of itself
 is no more than what is there.
 
-``meta.json`` is replaced as a whole, and counts nothing that is not in ``events.bin``
-by then. On a full disk it is written over in place, in room that was taken when the
-capture began. After a power cut the newest files may be empty: so now and then the
-events are brought to the disk, and behind them a copy of ``meta.json`` that counts no
-more than these.
+Events are appended to a segment until it is full, and then to the next; full ones may
+be sealed meanwhile. ``meta.json`` is replaced as a whole, and counts nothing that is
+not in a segment by then. On a full disk it is written over in place, in room that was
+taken when the capture began. After a power cut the newest files may be empty: so now
+and then the events are brought to the disk, and behind them a copy of ``meta.json``
+that counts no more than these.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pagedbg.capture.directory import EVENTS, META, META_SYNCED, STACKS, CaptureError
-from pagedbg.capture.files import Folder
+from pagedbg.capture.files import (
+    EVENTS,
+    META,
+    META_SYNCED,
+    STACKS,
+    CaptureError,
+    Folder,
+)
+from pagedbg.capture.held_file import is_held_file, put_head, remove_held
+from pagedbg.capture.held_reader import HeldFiles
+from pagedbg.capture.segments import (
+    FULL,
+    is_segment,
+    raw_name,
+    sealed_name,
+    segments_in,
+)
+from pagedbg.capture.summary import Summary
 from pagedbg.schema.capture_meta import Meta, encode
 from pagedbg.schema.event_record import RECORD
 
 _NEW = META + ".new"
+
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 # What meta.json may grow by before it needs room that a full disk has not.
 _RESERVED = 16 << 10
@@ -42,14 +64,23 @@ class CaptureWriter:
     file, ``fault`` says why something could not be written, None while all could.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, full: int | None = None) -> None:
         """
         :param path: the directory, made if it is not there; must be empty, and ours
+        :param full: records in a segment when the next one begins, unless as many as
+            usual
         :raises CaptureError: if there is something in it, or nothing can be written
         """
         self.path = path
+        self._full_at = FULL if full is None else full
         self.written = np.zeros(_CPUS, np.int64)
         self.fault: str | None = None
+        # The segment that is written, the bytes of those before, and which of them are
+        # full since somebody asked.
+        self._number = self._before = 0
+        self._full: list[int] = []
+        # Those that are not on the disk yet.
+        self._unsynced: list[int] = []
         self._syncing: threading.Thread | None = None
         self._made = not path.exists()
         try:
@@ -67,9 +98,8 @@ class CaptureWriter:
                 raise CaptureError(
                     f"{path} is not empty: a capture needs a directory of its own."
                 )
-            new = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-            self._events = self._folder.open(EVENTS, new)
-            self.stacks = self._folder.open(STACKS, new | os.O_APPEND)
+            self._events = self._folder.open(EVENTS, _NEW_FILE)
+            self.stacks = self._folder.open(STACKS, _NEW_FILE | os.O_APPEND)
         except OSError as error:
             self._folder.close()
             raise CaptureError(f"{path}: {error.strerror}.") from None
@@ -94,8 +124,18 @@ class CaptureWriter:
 
     @property
     def size(self) -> int:
-        """How many bytes of events there are."""
-        return int(self.written.sum()) * RECORD.itemsize
+        """How many bytes the events take."""
+        return self._before + os.lseek(self._events, 0, os.SEEK_CUR)
+
+    @property
+    def number(self) -> int:
+        """The segment that is written."""
+        return self._number
+
+    def take_full(self) -> list[int]:
+        """The numbers of the segments that are full since this was last called."""
+        full, self._full = self._full, []
+        return full
 
     def append(self, records: NDArray[Any]) -> int:
         """
@@ -120,7 +160,60 @@ class CaptureWriter:
         whole = done // RECORD.itemsize
         counts = np.bincount(records["cpu"][:whole])
         self.written[: len(counts)] += counts
+        if start + done >= self._full_at * RECORD.itemsize:
+            # If it cannot be begun, there is room in the one that is there.
+            with contextlib.suppress(OSError):
+                self._begin_segment()
         return whole
+
+    def take_sealed(self, descriptor: int, summary: Summary) -> None:
+        """
+        Take over a segment that is sealed.
+
+        :raises OSError: if there is no room for it
+        """
+        if os.lseek(self._events, 0, os.SEEK_CUR):
+            self._begin_segment()
+        with self._folder.opened(sealed_name(self._number), _NEW_FILE) as sealed:
+            with (
+                open(os.dup(descriptor), "rb") as old,
+                open(os.dup(sealed), "wb") as new,
+            ):
+                shutil.copyfileobj(old, new)
+            os.fsync(sealed)
+        empty = self._number
+        self._begin_segment()
+        self._full.remove(empty)
+        self._folder.remove(raw_name(empty))
+        for span in summary.cpus:
+            self.written[span.cpu] += span.count
+
+    def take_held(self, held: HeldFiles) -> None:
+        """
+        Take over what is kept of what is held, before anything is written.
+
+        :raises OSError: if there is no room for it
+        """
+        for name in held.head.files:
+            with self._folder.opened(name, _NEW_FILE) as new:
+                for data in held.data(name):
+                    if os.write(new, data) < len(data):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(new)
+        put_head(self._folder, msgspec.structs.replace(held.head, segments=0))
+        for span in held.head.summary.cpus:
+            self.written[span.cpu] += span.count
+
+    def _begin_segment(self) -> None:
+        events = self._folder.open(raw_name(self._number + 1), _NEW_FILE)
+        self._unsynced.append(self._events)
+        self._full.append(self._number)
+        self._events, self._number = events, self._number + 1
+        self._before = sum(
+            self._folder.size(name) or 0
+            for name in self._folder.names()
+            if is_segment(name) or is_held_file(name)
+        )
 
     def write_meta(self) -> None:
         """
@@ -144,16 +237,22 @@ class CaptureWriter:
         if self._syncing is not None and self._syncing.is_alive():
             return
         data = encode(self.meta)
-        self._syncing = threading.Thread(target=self._sync, args=(data,), daemon=True)
+        full, self._unsynced = self._unsynced, []
+        self._syncing = threading.Thread(
+            target=self._sync, args=(data, full, self._events), daemon=True
+        )
         self._syncing.start()
 
-    def _sync(self, data: bytes) -> None:
+    def _sync(self, data: bytes, full: list[int], events: int) -> None:
         try:
-            os.fdatasync(self._events)
-            os.fdatasync(self.stacks)
+            for descriptor in (*full, events, self.stacks):
+                os.fdatasync(descriptor)
         except OSError as error:
             self.fault = error.strerror
             return
+        finally:
+            for descriptor in full:
+                os.close(descriptor)
         # Without room for it the one before is good enough.
         with contextlib.suppress(OSError):
             self._replace(META_SYNCED, sync=True, data=data)
@@ -201,14 +300,22 @@ class CaptureWriter:
             self._syncing.join()
         os.ftruncate(self._events, 0)
         os.lseek(self._events, 0, os.SEEK_SET)
+        # Raw before sealed: what seals one meanwhile sees that it is gone.
+        for number in segments_in(self._folder):
+            if number != self._number:
+                self._folder.remove(raw_name(number))
+                self._folder.remove(sealed_name(number))
+        remove_held(self._folder)
+        self._before = 0
+        self._full.clear()
 
     def close(self) -> None:
         """Write what is left, and have all of it on the disk."""
         if self._syncing is not None:
             self._syncing.join()
         try:
-            os.fdatasync(self._events)
-            os.fdatasync(self.stacks)
+            for descriptor in (*self._unsynced, self._events, self.stacks):
+                os.fdatasync(descriptor)
         except OSError as error:
             self.fault = error.strerror
         self.write_meta()
@@ -229,6 +336,6 @@ class CaptureWriter:
                 self.path.rmdir()
 
     def _let_go(self) -> None:
-        for descriptor in (self._events, self.stacks):
+        for descriptor in (*self._unsynced, self._events, self.stacks):
             os.close(descriptor)
         self._folder.close()

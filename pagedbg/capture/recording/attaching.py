@@ -11,13 +11,19 @@ from numpy.typing import NDArray
 
 from pagedbg.capture.backends.backend import Backend
 from pagedbg.capture.backends.bpf import BPF, BpfBackend
-from pagedbg.capture.backends.bpf_programs import KPROBE, TRACEPOINT, TRAMPOLINE
+from pagedbg.capture.backends.bpf_programs import (
+    COMBINED,
+    KPROBE,
+    TRACEPOINT,
+    TRAMPOLINE,
+)
 from pagedbg.capture.backends.kmod import KMOD, MODULE, KmodBackend
 from pagedbg.capture.recording import flight_recorder
 from pagedbg.errors import PagedbgError
 from pagedbg.schema import capture_meta
 from pagedbg.schema.event_filter import EventFilter
 from pagedbg.schema.filter_record import pack
+from pagedbg.schema.freezing import FreezeOn
 from pagedbg.schema.recorded_names import RecordedNames
 
 
@@ -29,15 +35,29 @@ def attach(asked: dict[str, Any], filter_: NDArray[Any]) -> Backend:
     :raises PagedbgError: if none can, with all reasons
     """
     known = asked["functions"], asked["constants"], asked["addresses"]
+    freeze_on = msgspec.convert(asked["freeze_on"], FreezeOn)
     reasons: dict[str, list[str]] = {}
     for backend, way in _ways(asked):
         try:
             if backend in asked["unusable"]:
                 raise PagedbgError(asked["unusable"][backend])
             if backend == KMOD:
-                return KmodBackend.load(*known, slots=asked["slots"], filter_=filter_)
+                return KmodBackend.load(
+                    *known,
+                    slots=asked["slots"],
+                    attach=way,
+                    filter_=filter_,
+                    freeze_on=freeze_on,
+                )
+            if way == COMBINED and asked["unknown"]:
+                raise PagedbgError(asked["unknown"])
             return BpfBackend.load(
-                *known, slots=asked["slots"], attach=way, filter_=filter_
+                *known,
+                slots=asked["slots"],
+                attach=way,
+                filter_=filter_,
+                freeze_on=freeze_on,
+                untold=asked["untold"],
             )
         except PagedbgError as error:
             # What one way lacks others may lack, too.
@@ -62,9 +82,10 @@ def _ways(
                 " and --backend out"
             )
         return [(BPF, TRACEPOINT)]
+    by_itself: list[capture_meta.Attach] = [COMBINED, TRAMPOLINE, KPROBE]
     ways: dict[capture_meta.Backend, list[capture_meta.Attach]] = {
-        BPF: [TRAMPOLINE, KPROBE] if asked["attach"] == "auto" else [asked["attach"]],
-        KMOD: [MODULE],
+        BPF: by_itself if asked["attach"] == "auto" else [asked["attach"]],
+        KMOD: [KPROBE if asked["attach"] == KPROBE else MODULE],
     }
     return [(backend, way) for backend in asked["backends"] for way in ways[backend]]
 

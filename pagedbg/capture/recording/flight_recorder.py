@@ -55,7 +55,7 @@ def find() -> FlightRecorder | None:
     if kmod.loaded():
         found = FlightRecorder(kmod.KMOD, kmod.MODULE)
     elif bpf.PINS.is_dir():
-        found = FlightRecorder(bpf.BPF, bpf_programs.TRAMPOLINE)
+        found = FlightRecorder(bpf.BPF, bpf_programs.COMBINED)
     else:
         return None
     with contextlib.suppress(OSError, msgspec.DecodeError):

@@ -27,8 +27,10 @@ from pagedbg.capture.backends.kmod import KMOD, MODULE
 from pagedbg.capture.recording import flight_recorder
 from pagedbg.capture.recording.attaching import adopt, attach, leave
 from pagedbg.capture.recording.channel import Channel
+from pagedbg.capture.recording.sealing_feed import Rounds, SealingFeed
 from pagedbg.capture.recording.stack_feed import StackFeed
 from pagedbg.capture.rings import Ring
+from pagedbg.capture.segments import FULL_HELD
 from pagedbg.capture.this_boot import now, process_start
 from pagedbg.capture.writer import CaptureWriter
 from pagedbg.errors import PagedbgError
@@ -69,14 +71,18 @@ class Recorder:
         )
         self._limit: int = asked["size"]
         self._ring_only: bool = asked["ring"]
+        self._held: bool = asked["held"]
         self._dropped = self._cleared = self._missed = 0
         self._interval = _SHORTEST
         self._meta_at = time.monotonic()
         self.ended_by: str | None = None
-        self._writer = CaptureWriter(Path(asked["directory"]))
+        self._writer = CaptureWriter(
+            Path(asked["directory"]), FULL_HELD if self._held else None
+        )
         self._stacks = StackFeed(self._writer.stacks)
+        self._sealing = SealingFeed(self._writer.path, held=self._held)
+        self._rounds = Rounds()
         try:
-            self._own = [os.getpid(), self._stacks.pid, *asked["own"]]
             self._backend = (
                 adopt(asked["functions"], self._own)
                 if asked["adopt"]
@@ -93,6 +99,7 @@ class Recorder:
                 raise
         except BaseException:
             self._stacks.abandon()
+            self._sealing.abandon()
             self._writer.abandon()
             raise
         if self._backend.name == KMOD:
@@ -102,10 +109,16 @@ class Recorder:
             None if asked["kernel"]["page_owner"] else self._backend.stack
         )
 
+    @property
+    def _own(self) -> list[int]:
+        """The processes that are left out of what is recorded."""
+        return [os.getpid(), self._stacks.pid, self._sealing.pid, *self._asked["own"]]
+
     def _packed(self, filter_: dict[str, Any]) -> NDArray[Any]:
         """A filter that is asked for, with us left out."""
         packed = pack(msgspec.convert(filter_, EventFilter), self._names)
-        packed["own"][: len(self._own)] = self._own
+        own = self._own
+        packed["own"][: len(own)] = own
         return packed
 
     def _in_force(self) -> EventFilter | None:
@@ -132,8 +145,10 @@ class Recorder:
             failed=backend.failed,
             slots=len(backend.rings[0].slots),
             ring=self._ring_only,
+            held=self._held,
             filters=[Since(begun.mono_ns, self._in_force())],
             begun=begun,
+            frozen=backend.frozen,
             counts=self._counts(),
             names=self._names,
             recorder=Process(os.getpid(), process_start(os.getpid())),
@@ -166,6 +181,8 @@ class Recorder:
         """Do what is to be done from time to time."""
         if not self._ring_only:
             self._drain()
+        if self._backend.frozen is not None:
+            self.ended_by = self.ended_by or "frozen"
         if self._until is not None and time.monotonic() >= self._until:
             self.ended_by = self.ended_by or "duration"
         if time.monotonic() - self._meta_at > _META_EVERY:
@@ -176,6 +193,7 @@ class Recorder:
 
     def _drain(self) -> None:
         fullest = 0.0
+        self._backend.complete()
         for ring in self._rings:
             fullest = max(fullest, ring.waiting / len(ring.slots))
             for piece in ring.drain():
@@ -185,6 +203,19 @@ class Recorder:
         elif fullest < 1 / 64:
             self._interval = min(self._interval * 2, _LONGEST)
         self._stacks.feed()
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Have segments that are full made smaller."""
+        full, may = self._writer.take_full(), self._rounds.end(self._writer.number)
+        if full and self._sealing.revive():
+            self._backend.leave_out(self._own)
+        if not self._held:
+            self._sealing.feed(full)
+        elif may is not None:
+            # What is folded is counted before: of its events no number is left.
+            self._write_counts()
+            self._sealing.fold(*may)
 
     def _write(self, piece: NDArray[Any]) -> None:
         whole = len(piece)
@@ -223,6 +254,7 @@ class Recorder:
         """Detach, write what is left, and end the capture."""
         try:
             self._missed = self._backend.missed()
+            self._writer.meta.frozen = self._backend.frozen
             self._backend.detach()
             # A program that was running on another CPU just then.
             time.sleep(0.01)
@@ -235,6 +267,7 @@ class Recorder:
             **now(), by=storable(self.ended_by or "unknown")
         )
         self._writer.close()
+        self._sealing.close()
 
     def _let_go(self) -> None:
         # Memory of the module that somebody holds would keep it loaded.
@@ -283,6 +316,8 @@ class Recorder:
         count = self._writer.forget()
         self._write_counts()
         self._writer.clear()
+        if self._held:
+            self._sealing.forget()
         return count
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:

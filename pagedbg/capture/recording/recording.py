@@ -28,6 +28,7 @@ from pagedbg.mm.sched_clock import known_local_clock
 from pagedbg.schema.capture_meta import Attached
 from pagedbg.schema.event_filter import EVERYTHING, EventFilter
 from pagedbg.schema.event_record import RECORD, most_slots
+from pagedbg.schema.freezing import UNFROZEN, FreezeOn
 
 if TYPE_CHECKING:
     from pagedbg.target.target import Target
@@ -36,9 +37,11 @@ if TYPE_CHECKING:
 # more.
 _PATIENCE, _BUILD_PATIENCE = 120.0, 960.0
 
-# What the rings of all CPUs may take together, unless slots are asked for.
+# What the rings of all CPUs take together, unless slots are asked for, and what each
+# has then (kmod/rings.c does the same); less only where memory is short.
 _RING_MEMORY = 16 << 20
-_FEWEST_SLOTS, _MOST_SLOTS = 256, 16384
+_FEWEST_SLOTS, _MOST_SLOTS = 4096, 16384
+_LEAST_SLOTS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +50,9 @@ class Plan:
     What to record, and for how long: ``filter`` is what is recorded, ``size`` is in
     bytes and ``duration`` in seconds, 0 for no limit. The first of
     ``backends`` that can be attached is; ``unusable`` says of which it is known that
-    they cannot be, and why. ``adopt`` is what records already and is to be taken over.
+    they cannot be, and why. ``ring`` is whether only what fits the rings is kept, and
+    ``held`` whether only what is still held is. ``adopt`` is what records already and
+    is to be taken over, ``freeze_on`` what stops the rings.
     """
 
     directory: Path | None = None
@@ -55,11 +60,13 @@ class Plan:
     size: int = 256 << 20
     duration: float = 0
     ring: bool = False
+    held: bool = False
     slots: int = 0
     attach: str = "auto"
     backends: tuple[str, ...] = (BPF, KMOD)
     unusable: Mapping[str, str] = dataclasses.field(default_factory=dict)
     adopt: FlightRecorder | None = None
+    freeze_on: FreezeOn = UNFROZEN
 
 
 class Recording:
@@ -255,7 +262,8 @@ def _slots(wanted: int, cpus: int) -> int:
     :param wanted: what was asked for, or 0
     :raises UsageError: if that is more than the machine's memory has room for
     """
-    most = most_slots(cpus, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    most = most_slots(cpus, memory)
     if wanted > most:
         raise UsageError(
             f"--slots: rings of {wanted} slots for {cpus} CPUs would take"
@@ -265,7 +273,9 @@ def _slots(wanted: int, cpus: int) -> int:
     if wanted:
         return wanted
     slots = _RING_MEMORY // RECORD.itemsize // cpus
-    return min(max(1 << slots.bit_length() - 1, _FEWEST_SLOTS), _MOST_SLOTS, most)
+    slots = min(max(1 << slots.bit_length() - 1, _FEWEST_SLOTS), _MOST_SLOTS)
+    # Unasked, no more than a quarter of what may be asked for.
+    return max(min(slots, most_slots(cpus, memory // 4)), _LEAST_SLOTS)
 
 
 def _plain(value: Any) -> Any:
@@ -282,18 +292,22 @@ def _asked(target: Target, plan: Plan) -> dict[str, Any]:
         "functions": kernel.functions,
         "constants": kernel.constants,
         "addresses": kernel.addresses,
+        "untold": kernel.untold,
+        "unknown": kernel.unknown,
         "attach": plan.attach,
         "backends": plan.backends,
         "unusable": plan.unusable,
         "adopt": plan.adopt is not None,
         "begun": _plain(plan.adopt.begun) if plan.adopt else None,
         "flight": False,
+        "freeze_on": _plain(plan.freeze_on),
         "slots": slots,
         "filter": _plain(plan.adopt.filter if plan.adopt else plan.filter),
         "own": [os.getpid()],
         "size": plan.size,
         "duration": plan.duration,
         "ring": plan.ring,
+        "held": plan.held,
         "local_ns": known_local_clock(prog) if kernel.page_owner else None,
         "kernel": kernel_of(target),
         "names": _plain(names_of(target.prog)),

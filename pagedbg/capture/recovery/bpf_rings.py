@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Iterator
@@ -14,14 +15,22 @@ from drgn.helpers.linux.bpf import bpf_prog_for_each, bpf_prog_used_maps
 from drgn.helpers.linux.cpumask import for_each_possible_cpu
 from drgn.helpers.linux.percpu import per_cpu_ptr
 
-from pagedbg.capture.backends.bpf import BPF
-from pagedbg.capture.backends.bpf_programs import KPROBE, TRACEPOINT, TRAMPOLINE
-from pagedbg.capture.backends.hooks import TRACEPOINTS, find_hooks
+from pagedbg.capture.backends.bpf_programs import (
+    COMBINED,
+    KPROBE,
+    PENDING,
+    TRACEPOINT,
+    TRAMPOLINE,
+)
+from pagedbg.capture.backends.hooks import find_hooks
 from pagedbg.capture.recovery.recovered_rings import RecoveredRecorder
 from pagedbg.errors import PagedbgError
 from pagedbg.mm.bulk_read import read_array
 from pagedbg.mm.page_owner import page_owner_inited
-from pagedbg.schema.event_record import CPU, FILTER, HEADER, RECORD
+from pagedbg.schema.capture_meta import BPF
+from pagedbg.schema.event_record import CPU, HEADER, RECORD, TRACEPOINTS
+from pagedbg.schema.filter_record import FILTER, FILTERS
+from pagedbg.schema.former_rings import FORMER_HEADER
 from pagedbg.target.links import UNREADABLE, bounded
 
 if TYPE_CHECKING:
@@ -54,16 +63,16 @@ class _Bpf(RecoveredRecorder):
         if missing:
             raise PagedbgError(f"none of its programs has the map {min(missing)}")
         self._arrays = {
-            what: _array(found.maps[name], what) for name, what in _ARRAYS.items()
+            what: _array(found.maps[name]) for name, what in _ARRAYS.items()
         }
         super().__init__(target.prog, self._arrays[HEADER])
-        entries = tuple(found.maps[name].max_entries.value_() for name in _ARRAYS)
-        if entries != (1, 2, self.cpus, self.cpus * self.slots):
-            raise PagedbgError("the header of its rings is damaged")
+        counts = 1, 2, self.cpus, self.cpus * self.slots
+        for (name, what), count in zip(_ARRAYS.items(), counts, strict=True):
+            _check_size(found.maps[name], what, count)
         self._stacks = found.maps.get("pagedbg_stack")
-        self._describe(target, found.programs)
+        self._describe(target, found.programs, "pagedbg_pending" in found.maps)
 
-    def _describe(self, target: Target, programs: list[Object]) -> None:
+    def _describe(self, target: Target, programs: list[Object], combined: bool) -> None:
         kprobe, raw_tracepoint, tracing = (
             target.prog.constant(f"BPF_PROG_TYPE_{kind}").value_()
             for kind in ("KPROBE", "RAW_TRACEPOINT", "TRACING")
@@ -72,18 +81,11 @@ class _Bpf(RecoveredRecorder):
         hooks = find_hooks(target)
         if not page_owner_inited(target.prog):
             self.attach, self.functions = TRACEPOINT, dict(TRACEPOINTS)
+        elif raw_tracepoint in kinds:
+            self.attach = COMBINED if combined else TRACEPOINT
+            self.functions = {**TRACEPOINTS, **_by_kprobe(hooks, programs)}
         elif kprobe in kinds:
-            # Called after the event: set_entry, set_migrate_return, as far as there is
-            # room for a name.
-            names = [_text(program.aux.name).rpartition("_")[0] for program in programs]
-            self.attach, self.functions = (
-                KPROBE,
-                {
-                    event: name
-                    for event, name in hooks.items()
-                    if event.replace(" ", "_") in names
-                },
-            )
+            self.attach, self.functions = KPROBE, _by_kprobe(hooks, programs)
         else:
             names = [
                 _text(program.aux.attach_func_name)
@@ -94,11 +96,6 @@ class _Bpf(RecoveredRecorder):
                 TRAMPOLINE,
                 {event: name for event, name in hooks.items() if name in names},
             )
-            if raw_tracepoint in kinds:
-                self.attach, self.functions = (
-                    TRACEPOINT,
-                    {**self.functions, "set": TRACEPOINTS["set"]},
-                )
         try:
             self.missed = sum(_misses(program) for program in programs)
         except UNREADABLE:
@@ -148,17 +145,62 @@ def find_bpf(target: Target, said: list[str]) -> Iterator[Any]:
             f"{unread} BPF programs could not be read: they may have been recording."
         )
     for group in found.values():
+        if (table := group.maps.get("pagedbg_pending")) is not None:
+            with contextlib.suppress(*UNREADABLE):
+                if waiting := _pending(table):
+                    said.append(
+                        f"{waiting} allocations by compaction or as a contiguous range"
+                        " had not been recorded yet."
+                    )
         yield functools.partial(_Bpf, target, group)
 
 
-def _array(bpf_map: Object, what: np.dtype[Any]) -> int:
-    """Where the first element of an array is."""
+def _by_kprobe(hooks: dict[str, str], programs: list[Object]) -> dict[str, str]:
+    """
+    The functions that have kprobes, by event: programs are called after it, set_entry,
+    set_migrate_entry, as far as there is room for a name.
+    """
+    names = [_text(program.aux.name).rpartition("_")[0] for program in programs]
+    return {
+        event: name for event, name in hooks.items() if event.replace(" ", "_") in names
+    }
+
+
+def _pending(bpf_map: Object) -> int:
+    """
+    How many allocations had begun that nobody had told the end of (``bpf/pending.h``).
+    """
     array = container_of(bpf_map, "struct bpf_array", "map")
-    if array.elem_size.value_() != what.itemsize:
-        raise PagedbgError(f"its map {_text(bpf_map.name)} is damaged")
+    count = min(bpf_map.max_entries.value_(), PENDING)
+    found, known = read_array(
+        bpf_map.prog_, array.value.address_, count, np.dtype("<u8")
+    )
+    return int(np.count_nonzero(found[known]))
+
+
+def _array(bpf_map: Object) -> int:
+    """Where the values of an array are."""
+    array = container_of(bpf_map, "struct bpf_array", "map")
     address: int | None = array.value.address_
     assert address is not None
     return address
+
+
+def _check_size(bpf_map: Object, what: np.dtype[Any], count: int) -> None:
+    """
+    :raises PagedbgError: if an array has not so many of a structure: each an element,
+        or one element has all
+    """
+    array = container_of(bpf_map, "struct bpf_array", "map")
+    size, elements = array.elem_size.value_(), bpf_map.max_entries.value_()
+    sizes = {what.itemsize * count}
+    if what is HEADER:
+        sizes.add(FORMER_HEADER.itemsize)
+    elif what is FILTER:
+        # Of rings that could not be frozen there were no more.
+        sizes.add(FILTERS.itemsize)
+    if size * elements not in sizes:
+        raise PagedbgError(f"its map {_text(bpf_map.name)} is damaged")
 
 
 def _misses(program: Object) -> int:

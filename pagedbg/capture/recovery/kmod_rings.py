@@ -17,12 +17,14 @@ from drgn.helpers.linux.list import hlist_for_each_entry, list_for_each_entry
 from drgn.helpers.linux.mm import for_each_vmap_area
 from drgn.helpers.linux.module import for_each_module
 
+from pagedbg.capture.backends.bpf_programs import KPROBE
 from pagedbg.capture.backends.hooks import find_hooks
-from pagedbg.capture.backends.kmod import KMOD, MODULE
 from pagedbg.capture.recovery.recovered_rings import RecoveredRecorder
 from pagedbg.errors import PagedbgError
 from pagedbg.schema import event_record
-from pagedbg.schema.event_record import CPU, FILTER, HEADER, RECORD
+from pagedbg.schema.capture_meta import KMOD, MODULE
+from pagedbg.schema.event_record import CPU, HEADER, RECORD, TRACEPOINTS
+from pagedbg.schema.filter_record import FILTER, FILTERS
 from pagedbg.target.links import UNREADABLE, bounded
 from pagedbg.target.symbols import module_symbols
 
@@ -30,22 +32,30 @@ if TYPE_CHECKING:
     from pagedbg.target.target import Target
 
 
+# Nobody has so many probes on one tracepoint.
+_MOST_PROBES = 64
+
+
 class _Module(RecoveredRecorder):
     """The kernel module: all in one piece, at offsets that the header tells."""
 
-    backend, attach = KMOD, MODULE
+    backend = KMOD
 
     def __init__(self, target: Target, address: int) -> None:
         super().__init__(target.prog, address)
         self._base = address
         self._check()
         self.functions, self.missed = _probes(target)
+        self.attach = (
+            MODULE if self.functions.get("reset") == TRACEPOINTS["reset"] else KPROBE
+        )
 
     def _check(self) -> None:
         """What ``pagedbg_make_rings()`` of ``kmod/rings.c`` computes."""
         page = self.prog["PAGE_SIZE"].value_()
         filters_at, stride = _aligned(HEADER.itemsize, 64), _aligned(CPU.itemsize, 64)
-        cpus_at = _aligned(filters_at + 2 * FILTER.itemsize, page)
+        # Modules that had only two filters had them in the same page.
+        cpus_at = _aligned(filters_at + FILTERS.itemsize, page)
         slots_at = _aligned(cpus_at + self.cpus * stride, page)
         size = _aligned(slots_at + self.cpus * self.slots * RECORD.itemsize, page)
         names = ("size", "filters_at", "cpus_at", "cpu_stride", "slots_at")
@@ -73,28 +83,25 @@ def _aligned(size: int, to: int) -> int:
 
 def find_module(target: Target, said: list[str]) -> Iterator[Any]:
     try:
-        module = next(
-            (
-                each
-                for each in bounded(for_each_module(target.prog))
-                if each.name.string_() == b"pagedbg"
-            ),
-            None,
-        )
-        if module is None:
+        symbols = _symbols(target.prog)
+        if symbols is None:
             return
-        address = next(
-            target.prog.read_u64(symbol.address)
-            for symbol in module_symbols(module)
-            if symbol.name == "pagedbg_rings"
-        )
-    except (*UNREADABLE, StopIteration):
+        address = target.prog.read_u64(symbols["pagedbg_rings"])
+    except UNREADABLE:
         # The list or the module's symbols are damaged: its memory may be there all the
         # same.
         yield from _find_in_vmalloc(target)
         return
     if address:
         yield functools.partial(_module_at, target, address)
+
+
+def _symbols(prog: Program) -> dict[str, int] | None:
+    """The module's symbols, by name; None if it is not loaded."""
+    for module in bounded(for_each_module(prog)):
+        if module.name.string_() == b"pagedbg":
+            return {each.name: each.address for each in module_symbols(module)}
+    return None
 
 
 def _module_at(target: Target, address: int) -> _Module:
@@ -120,13 +127,17 @@ def _find_in_vmalloc(target: Target) -> Iterator[Any]:
 
 def _probes(target: Target) -> tuple[dict[str, str], int | None]:
     """
-    By event, the function that the module has a probe on, and how often these could not
-    run; all, and None, if none of the probes is found.
+    By event, the function or tracepoint that the module hears of it from, and how many
+    events it missed; all, and None, if none of the probes is found.
     """
     prog = target.prog
     hooks = find_hooks(target)
-    found, missed = set(), 0
+    found = set()
     try:
+        missed = _waiting(prog)
+        if _listens(target, TRACEPOINTS["reset"]):
+            hooks["reset"] = TRACEPOINTS["reset"]
+            found |= {hooks["reset"], hooks["set"]}
         returning = prog.symbol("pre_handler_kretprobe").address
         for probe in _kprobes(prog):
             handler, counts = probe.pre_handler.value_(), [probe.nmissed]
@@ -146,6 +157,40 @@ def _probes(target: Target) -> tuple[dict[str, str], int | None]:
     return {
         event: function for event, function in hooks.items() if function in found
     }, missed
+
+
+def _waiting(prog: Program) -> int:
+    """
+    How many allocations it knew of and had not recorded (``kmod/record.c``): those
+    without a place, and those whose record was not written when the machine died, or
+    not looked for yet.
+    """
+    symbols = _symbols(prog) or {}
+    waiting = 0
+    for name, count in (("pagedbg_pending", 4096), ("pagedbg_displaced", 64)):
+        # A module that had only kprobes has none of them.
+        if name in symbols:
+            words = np.frombuffer(prog.read(symbols[name], 8 * count), np.uint64)
+            waiting += int(np.count_nonzero(words))
+    if "pagedbg_unplaced" in symbols:
+        waiting += int(prog.read_u64(symbols["pagedbg_unplaced"]))
+    return waiting
+
+
+def _listens(target: Target, tracepoint: str) -> bool:
+    """Whether the module has a probe on a tracepoint."""
+    prog = target.prog
+    address = prog.symbol(f"__tracepoint_{tracepoint}").address
+    functions = Object(prog, "struct tracepoint", address=address).funcs
+    if not functions:
+        return False
+    for index in range(_MOST_PROBES):
+        function = functions[index].func.value_()
+        if not function:
+            break
+        if target.symbolize([function])[0].endswith("[pagedbg]"):
+            return True
+    return False
 
 
 def _kprobes(prog: Program) -> Iterator[Object]:

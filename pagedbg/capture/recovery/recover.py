@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pagedbg.capture.backends.hooks import TRACEPOINTS, find_hooks
+from pagedbg.capture.backends.hooks import find_hooks
 from pagedbg.capture.kernel_description import kernel_of, names_of
 from pagedbg.capture.recovery.bpf_rings import find_bpf
 from pagedbg.capture.recovery.kmod_rings import find_module
@@ -43,6 +43,7 @@ from pagedbg.schema.capture_meta import (
     Since,
     storable,
 )
+from pagedbg.schema.event_record import TRACEPOINTS
 from pagedbg.target.links import UNREADABLE
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def recover(
                 recorder.missed is not None,
                 [*map(storable, said)],
             ),
+            frozen=recorder.frozen,
             counts=Counts(missed=recorder.missed or 0, **event_record.summed(counters)),
         )
     except msgspec.ValidationError as error:

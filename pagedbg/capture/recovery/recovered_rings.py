@@ -18,8 +18,10 @@ from pagedbg.errors import PagedbgError
 from pagedbg.mm.bulk_read import read_array
 from pagedbg.schema import capture_meta, event_record
 from pagedbg.schema.event_filter import EventFilter
-from pagedbg.schema.event_record import CPU, FILTER, HEADER, RECORD
-from pagedbg.schema.filter_record import unpack
+from pagedbg.schema.event_record import CPU, FREEZE, FROZEN, HEADER, RECORD
+from pagedbg.schema.filter_record import FILTER, FILTERS, unpack
+from pagedbg.schema.former_rings import FORMER, expected_check, header_of
+from pagedbg.schema.freezing import Frozen, frozen_by
 
 # By so many the number of the newest record and the sum of those of each kind may
 # differ: whoever was stopped had counted in one place only.
@@ -45,19 +47,20 @@ class RecoveredRecorder(abc.ABC):
         :raises PagedbgError: if there is none
         """
         self.prog = prog
-        found, known = read_array(prog, header, 1, HEADER)
-        if not known[0]:
+        found, known = read_array(prog, header, HEADER.itemsize, np.dtype(np.uint8))
+        if not known.all():
             raise PagedbgError("the header of its rings is not in the dump")
-        self.header = found[0]
+        self.header = header_of(found.tobytes())[0]
         if int(self.header["magic"]) != event_record.MAGIC:
             raise PagedbgError("the header of its rings is damaged")
-        if (self.header["version"], self.header["record_size"]) != (
-            event_record.VERSION,
-            RECORD.itemsize,
+        self.version = int(self.header["version"])
+        if (
+            self.version not in (event_record.VERSION, FORMER)
+            or self.header["record_size"] != RECORD.itemsize
         ):
             raise PagedbgError(
-                f"its rings are of version {int(self.header['version'])}, and this"
-                f" pagedbg reads {event_record.VERSION}"
+                f"its rings are of version {self.version}, and this pagedbg reads"
+                f" {FORMER} and {event_record.VERSION}"
             )
         self.cpus, self.slots = int(self.header["cpus"]), int(self.header["slots"])
         if self.cpus != prog["nr_cpu_ids"].value_() or not event_record.is_ring_size(
@@ -110,8 +113,9 @@ class RecoveredRecorder(abc.ABC):
         address, _ = self._address(FILTER)
         active = int(self.header["active"])
         found, known = read_array(self.prog, address, 2, FILTER)
-        if active > 1 or not known.all():
+        if active >= 2 * FROZEN or not known.all():
             return []
+        active &= ~FROZEN
         names = names_of(self.prog, [])
         try:
             # One that is asked for nothing is there before the first and after the
@@ -126,13 +130,26 @@ class RecoveredRecorder(abc.ABC):
         return list(dict.fromkeys(filters))
 
     @property
+    def frozen(self) -> Frozen | None:
+        """What had stopped the rings; None if they were written to the end."""
+        if not int(self.header["active"]) & FROZEN:
+            return None
+        address, _ = self._address(FILTER)
+        offset = FILTERS.fields["freeze"][1]  # type: ignore[index]
+        found, known = read_array(self.prog, address + offset, 1, FREEZE)
+        return frozen_by(found[0]) if known.all() else Frozen(0)
+
+    @property
     def recorded(self) -> int | None:
         """How many events it had recorded; None if that cannot be read."""
         counters, known = self.counters
         return int(counters["head"].sum()) if known.all() else None
 
     def rings(self) -> Iterator[tuple[int, Settled]]:
-        """Each CPU's ring, with the number of the CPU."""
+        """
+        Each CPU's ring, with the number of the CPU; its records as the present version
+        has them.
+        """
         address, _ = self._address(RECORD)
         counters, known = self.counters
         for cpu in range(self.cpus):
@@ -143,12 +160,15 @@ class RecoveredRecorder(abc.ABC):
                 RECORD,
             )
             head = int(counters["head"][cpu])
-            yield (
+            settled = settled_records(
+                slots,
+                whole,
+                head if head or known[cpu] else None,
                 cpu,
-                settled_records(
-                    slots, whole, head if head or known[cpu] else None, cpu
-                ),
+                expected_check(slots, self.version),
             )
+            settled.records["check"] = event_record.check_of(settled.records)
+            yield cpu, settled
 
     def stack(self, number: int) -> list[int]:
         """

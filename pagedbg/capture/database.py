@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The one way in which a database is opened: small, and for what it is told to read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+def open_database(temp_directory: str = "") -> duckdb.DuckDBPyConnection:
+    """
+    Open a database in memory.
+
+    :param temp_directory: where it may put what is too large for its share of the
+        memory; nowhere if it is empty
+    """
+    import duckdb
+
+    db = duckdb.connect(
+        config={
+            # We may run on a machine that has lost its memory: a thread's buffers each
+            # cost some.
+            "threads": 1,
+            "memory_limit": "512MB",
+            "temp_directory": temp_directory,
+            # Nothing is loaded out of a home directory.
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "preserve_insertion_order": True,
+        }
+    )
+    # It knows files by their names, and is given those of descriptors, which may be of
+    # another file the next time.
+    for (name,) in db.execute(
+        "SELECT name FROM duckdb_settings() WHERE name IN"
+        " ('enable_external_file_cache', 'parquet_metadata_cache')"
+    ).fetchall():
+        db.execute(f"SET {name} = false")
+    return db
+
+
+def was_interrupted(error: Exception) -> bool:
+    """
+    Whether an error is that Ctrl-C has ended a query: DuckDB drops the
+    KeyboardInterrupt, and raises this in its place.
+    """
+    return isinstance(error, RuntimeError) and str(error) == "Query interrupted"

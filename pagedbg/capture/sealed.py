@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+Sealed pieces of a capture: Parquet files, a column a member of the records but
+``check``, in the order of ``event``, ``cpu`` and ``seq``, so that like stands by like.
+
+What a piece sums up to stands in the file beside its columns, so that it need not be
+read to be counted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pagedbg.capture.database import open_database
+from pagedbg.capture.summary import Summary, summary_of
+from pagedbg.schema.event_record import RECORD, check_of, plausible, taken
+
+if TYPE_CHECKING:
+    import duckdb
+
+MOST = 1 << 20
+"""No sealed piece has more records: a small file may say that it has any number."""
+
+_KEY = "pagedbg"
+
+_DICTIONARY = 4096
+
+# Records that are made columns of together.
+_BLOCK = 4096
+
+# More than the summary of the largest machine needs.
+_MOST_SUMMARY = 16 << 20
+
+# Two words of text are two columns.
+_WORDS = ("comm", "owner_comm")
+_COLUMNS = {
+    column: RECORD[name].base
+    for name in RECORD.names or ()
+    if name != "check"
+    for column in ((f"{name}_0", f"{name}_1") if name in _WORDS else (name,))
+}
+_SQL = {
+    "u1": "UTINYINT",
+    "i1": "TINYINT",
+    "u2": "USMALLINT",
+    "u4": "UINTEGER",
+    "u8": "UBIGINT",
+}
+
+# What stands for members that are not read.
+_SANE = {
+    name: RECORD[name].type(1)
+    for name in RECORD.names or ()
+    if name not in (*_WORDS, "check")
+}
+
+
+class SealError(Exception):
+    """A file is no sealed piece, or a damaged one."""
+
+
+class SealedWriter:
+    """Writes sealed pieces, from one thread."""
+
+    def __init__(self) -> None:
+        self._db = open_database()
+
+    def write(
+        self,
+        descriptor: int,
+        records: NDArray[Any],
+        damaged: int = 0,
+        repeated: int = 0,
+        more: Mapping[str, NDArray[Any]] | None = None,
+    ) -> Summary:
+        """
+        Write a piece into a file that is there and empty.
+
+        :param records: :data:`MOST` sound ones at most
+        :param damaged: what its summary has to say of others, as ``repeated``
+        :param more: what else is known of each, numbers by the name of the column
+        :return: what it sums up to
+        :raises SealError: if it cannot be written, with the reason
+        """
+        import duckdb
+
+        order = np.lexsort((records["seq"], records["cpu"], records["event"]))
+        columns = _in_columns(records, order)
+        for name, column in (more or {}).items():
+            columns[name] = column[order]
+        summary = summary_of(columns, damaged, repeated)
+        said = msgspec.json.encode(summary).decode()
+        self._db.register("records", columns)
+        try:
+            # Numbers that rise or are near each other take few bits as differences,
+            # which is what version 2 of the format has for those that a dictionary
+            # would not make smaller. To find out which these are takes long where the
+            # dictionary may be large.
+            self._db.execute(f"""
+                COPY (SELECT * FROM records)
+                TO '{path_of(descriptor)}' (
+                    FORMAT parquet, PARQUET_VERSION V2, COMPRESSION zstd,
+                    COMPRESSION_LEVEL 1, DICTIONARY_SIZE_LIMIT {_DICTIONARY},
+                    ROW_GROUP_SIZE {MOST}, USE_TMP_FILE false,
+                    KV_METADATA {{{_KEY}: '{said}'}}
+                )""")
+        except duckdb.Error as error:
+            raise SealError(str(error).partition("\n")[0]) from None
+        finally:
+            self._db.unregister("records")
+        return summary
+
+
+def _in_columns(
+    records: NDArray[Any], order: NDArray[np.intp]
+) -> dict[str, NDArray[Any]]:
+    """The columns of records, in another order."""
+    columns = {name: np.empty(len(order), dtype) for name, dtype in _COLUMNS.items()}
+    # A record is in the CPU's cache until all of its members are copied.
+    for start in range(0, len(order), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        block = taken(records, order[part])
+        for name, column in columns.items():
+            column[part] = _member(block, name)
+    return columns
+
+
+class SealedReader:
+    """Reads sealed pieces, from any thread."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    @property
+    def _db(self) -> duckdb.DuckDBPyConnection:
+        if not hasattr(self._local, "db"):
+            self._local.db = open_database()
+        db: duckdb.DuckDBPyConnection = self._local.db
+        return db
+
+    def summary(self, descriptor: int) -> Summary:
+        """
+        What a piece sums up to, by its own account.
+
+        :raises SealError: if it is damaged
+        """
+        with damaged():
+            rows = self._db.execute(
+                f"SELECT value FROM parquet_kv_metadata('{path_of(descriptor)}')"
+                f" WHERE key = '{_KEY}' AND octet_length(value) <= {_MOST_SUMMARY}"
+                " LIMIT 2"
+            ).fetchall()
+            ((said,),) = rows
+            summary = msgspec.json.decode(said, type=Summary)
+            ((count,),) = self._db.execute(
+                f"SELECT num_rows FROM parquet_file_metadata('{path_of(descriptor)}')"
+            ).fetchall()
+        if not count == summary.records == sum(cpu.count for cpu in summary.cpus):
+            raise SealError("says two numbers of its records")
+        if not 0 < count <= MOST:
+            raise SealError(f"says that it has {count} records")
+        if any(
+            cpu.last - cpu.first + 1 < cpu.count for cpu in summary.cpus
+        ) or summary.cpus != sorted(summary.cpus, key=lambda cpu: cpu.cpu):
+            raise SealError("says what cannot be of its CPUs")
+        return summary
+
+    def records(
+        self,
+        descriptor: int,
+        kinds: Collection[int] = (),
+        members: Collection[str] = (),
+        where: str = "",
+    ) -> NDArray[Any]:
+        """
+        Read records, in the order of the file.
+
+        :param kinds: which events, all for none
+        :param members: what of them is read, all for none; the rest is zeroes, and
+            without a choice ``check`` is what it has to be
+        :param where: which of them, in SQL
+        :raises SealError: if the file is damaged
+        """
+        names = [
+            column
+            for column in _COLUMNS
+            if not members or column.rpartition("_")[0] in members or column in members
+        ]
+        chosen = [f"event IN ({', '.join(map(str, kinds))})"] if kinds else []
+        chosen += [where] if where else []
+        with damaged():
+            columns = self._db.execute(
+                "SELECT "
+                + ", ".join(f'"{name}"::{_sql(name)} AS "{name}"' for name in names)
+                + f" FROM {_table(descriptor)}"
+                + (f" WHERE {' AND '.join(chosen)}" if chosen else "")
+                + f" LIMIT {MOST + 1}"
+            ).fetchnumpy()
+        for name, column in columns.items():
+            if np.ma.is_masked(column):
+                raise SealError(f"lacks some of {name}")
+        if not np.all(plausible({**_SANE, **columns})):
+            raise SealError("has records that no kernel can have made")
+        found = np.zeros(len(columns[names[0]]), RECORD)
+        for name, column in columns.items():
+            _member(found, name)[:] = column
+        if not members:
+            found["check"] = check_of(found)
+        return found
+
+    def more(
+        self, descriptor: int, columns: Mapping[str, str]
+    ) -> dict[str, NDArray[Any]]:
+        """
+        Read what was written besides the records, in the order of :meth:`records`.
+
+        :param columns: the SQL types of the columns, by their names
+        :raises SealError: if the file is damaged
+        """
+        with damaged():
+            found = self._db.execute(
+                "SELECT "
+                + ", ".join(
+                    f'"{name}"::{kind} "{name}"' for name, kind in columns.items()
+                )
+                + f" FROM {_table(descriptor)}"
+                f" LIMIT {MOST + 1}"
+            ).fetchnumpy()
+        if any(np.ma.is_masked(column) for column in found.values()):
+            raise SealError("lacks some of what goes with its records")
+        return found
+
+
+@contextlib.contextmanager
+def damaged() -> Iterator[None]:
+    """Whatever a file from a stranger does to who reads it, it is damaged."""
+    import duckdb
+
+    try:
+        yield
+    except (duckdb.Error, ValueError, msgspec.DecodeError, MemoryError) as error:
+        raise SealError(str(error).partition("\n")[0]) from None
+
+
+def _member(records: NDArray[Any], column: str) -> NDArray[Any]:
+    """The member, or the word of one, that a column is."""
+    name, _, word = column.rpartition("_")
+    found: NDArray[Any] = (
+        records[name][:, int(word)] if name in _WORDS else records[column]
+    )
+    return found
+
+
+def _sql(column: str) -> str:
+    return _SQL[_COLUMNS[column].str[1:]]
+
+
+def _table(descriptor: int) -> str:
+    return f"read_parquet('{path_of(descriptor)}', hive_partitioning=false)"
+
+
+def path_of(descriptor: int) -> str:
+    """Where DuckDB finds a file that is open."""
+    # What was opened, and not what its name may have come to mean.
+    return f"/proc/{os.getpid()}/fd/{descriptor}"
