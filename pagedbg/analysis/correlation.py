@@ -23,6 +23,7 @@ from pagedbg.analysis.correlation_arrays import (
     block_size,
     by_time,
     find,
+    first_of,
     page_key,
     pages_of,
     parts,
@@ -130,10 +131,18 @@ class _Story:
         reset = np.flatnonzero(at >= 0)
         at = at[reset]
         row = of_group[at]
-        partial = np.zeros(len(reset), np.bool_)
+        whole = np.ones(len(reset), np.bool_)
         for name in ("pfn", "order"):
-            partial |= paired.resets[name][reset] != rows[name][row]
-        involved[at[partial]] = True
+            whole &= paired.resets[name][reset] == rows[name][row]
+        # What is freed as a whole first is over: later frees with its time are of where
+        # it was migrated to, unseen, or of nothing that is known.
+        first = first_of(at, paired.resets["at"][reset])
+        over = np.zeros(len(times), np.bool_)
+        over[at[first & whole & (paired.resets["at"][reset] >= 0)]] = True
+        counts = first | ~(over & ~involved)[at]
+        reset, at, row = reset[counts], at[counts], row[counts]
+        whole = whole[counts]
+        involved[at[~whole]] = True
         involved |= np.bincount(at, minlength=len(times)) > 1
 
         freed = ~involved[at] & wanted[row]

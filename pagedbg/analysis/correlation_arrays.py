@@ -109,3 +109,12 @@ def last_by_pfn(
     """The page frames at which some allocations begin, and the last of each."""
     pfns, last = np.unique(rows["pfn"][which][::-1], return_index=True)
     return pfns, which[::-1][last]
+
+
+def first_of(of: NDArray[np.intp], at: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of some events are the first ones of what they are of."""
+    first = np.ones(len(of), np.bool_)
+    if len(of) and np.bincount(of).max() > 1:
+        order = np.lexsort((at, of))
+        first[order[1:]] = of[order[1:]] != of[order[:-1]]
+    return first

@@ -144,7 +144,7 @@ def _of_latest(
     Find out what is freed where events do not say: the latest allocation of the page.
     One that goes on where another begins has ended.
     """
-    found = _latest(rows, sets, resets["pfn"], resets["at"])
+    found = latest_on(rows, sets, resets["pfn"], resets["at"])
     resets = resets[found >= 0]
     found = found[found >= 0]
     resets["ts_nsec"], resets["handle"] = (
@@ -195,7 +195,7 @@ def _find_targets(
     Mark the allocations that were made for another one to be migrated to, and give
     copies of whole blocks the time of theirs.
     """
-    found = _latest(rows, sets, copies["pfn"], copies["at"])
+    found = latest_on(rows, sets, copies["pfn"], copies["at"])
     # An allocation that is over by then is another one: that of the target is missing.
     freed = resets[np.isin(resets["ts_nsec"], rows["ts_nsec"][found])]
     freed = freed[np.argsort(freed["ts_nsec"], kind="stable")]
@@ -248,7 +248,7 @@ def _moved(rows: NDArray[Any], copies: NDArray[Any], marks: Marks) -> NDArray[An
     return moved[np.argsort(moved["target_ts"], kind="stable")]
 
 
-def _latest(
+def latest_on(
     rows: NDArray[Any],
     at: NDArray[np.intp],
     pfn: NDArray[np.uint64],

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pagedbg.analysis.piece_sums import piece_sums
 from pagedbg.analysis.undrawn import ranked
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 # 32,768 rows that kernels are read in, four million rows would take it 0.18 s and not
 # 0.05. Twice as many rows would not be worth their memory.
 _ROWS = 1 << 19
+
+# Rows of few keys that are counted in an array at once: more than a piece that kernels
+# are read in, since to begin takes as long as to count some thousand rows.
+_COUNTED = 1 << 17
 
 # Partial sums are joined when there are this many, so that their number is that of the
 # keys and not that of the pieces.
@@ -38,12 +43,32 @@ class Amounts:
 
     ``each`` is what the rows of one piece give for a key, ``joined`` the same for
     several of these (None where each row has to be kept), and ``columns`` what is made
-    of all of them in the end, in this order.
+    of all of them in the end, in this order. Where ``each`` is no more than added up,
+    ``adds`` says of which column, None to count rows; else it is None. ``windows`` is
+    what the columns need to know of each partial sum beside the others of its
+    ``{key}``.
     """
 
     each: Mapping[str, str]
     joined: Mapping[str, str] | None
     columns: Mapping[str, str]
+    adds: Mapping[str, str | None] | None = None
+    windows: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def added(
+        cls, adds: Mapping[str, str | None], columns: Mapping[str, str]
+    ) -> Amounts:
+        """What is added up; the parameters are the members."""
+        return cls(
+            {
+                name: "count(*)" if of is None else f"sum({of})::BIGINT"
+                for name, of in adds.items()
+            },
+            {name: f"sum({name})::BIGINT" for name in adds},
+            columns,
+            adds,
+        )
 
 
 _Values = Callable[[Sequence[NDArray[Any]]], Sequence[Any]]
@@ -61,10 +86,13 @@ class Sums:
         """:param numbers: the columns that tell one key from another"""
         # The tables and views of a cursor are gone when it is closed.
         self._db = db.cursor()
+        self._keys = tuple(numbers)
         self._numbers = _listed(numbers)
         self._amounts = amounts
         self._piece: dict[str, NDArray[Any]] = {}
-        self._filled = self._parts = self._joined = 0
+        self._partial: list[Mapping[str, NDArray[Any]]] = []
+        self._filled = self._tried = 0
+        self._waiting = self._parts = self._joined = 0
         self.left = 0
 
     def close(self) -> None:
@@ -80,25 +108,82 @@ class Sums:
                     name: np.empty(_ROWS, column.dtype.newbyteorder("="))
                     for name, column in columns.items()
                 }
-            count = min(rows - at, _ROWS - self._filled)
+            most = min(self._tried + _COUNTED, _ROWS)
+            count = min(rows - at, most - self._filled)
             for name, column in columns.items():
                 self._piece[name][self._filled : self._filled + count] = column[
                     at : at + count
                 ]
             self._filled += count
             at += count
+            if self._filled == most:
+                self._count()
             if self._filled == _ROWS:
                 self._sum_up()
 
-    def _sum_up(self) -> None:
-        """Make partial sums of the piece."""
-        self._db.register(
-            "piece",
-            {name: column[: self._filled] for name, column in self._piece.items()},
+    def partial(
+        self, columns: Mapping[str, NDArray[Any]]
+    ) -> dict[str, NDArray[Any]] | None:
+        """
+        Sum up rows, for :meth:`add_partial` to be called with the sums, be it in
+        another process; None where that is better left to :meth:`add`.
+
+        :param columns: as for :meth:`add`, of the machine's own byte order
+        """
+        if self._amounts.adds is None:
+            return None
+        keys = {name: columns[name] for name in self._keys}
+        return piece_sums(keys, self._amounts.adds, columns)
+
+    def add_partial(self, sums: Mapping[str, NDArray[Any]]) -> None:
+        """Add what :meth:`partial` has returned."""
+        self._partial.append(sums)
+        self._waiting += len(sums[self._keys[0]])
+        if self._waiting > _ROWS:
+            self._add_waiting()
+
+    def _count(self) -> None:
+        """Make partial sums of the last rows of the piece, if they have few keys."""
+        sums = self.partial(
+            {
+                name: column[self._tried : self._filled]
+                for name, column in self._piece.items()
+            }
         )
-        self._filled = 0
+        if sums is None:
+            self._tried = self._filled
+        else:
+            self._filled = self._tried
+            self.add_partial(sums)
+
+    def _sum_up(self) -> None:
+        """Make partial sums of all of the piece."""
+        if self._tried < self._filled:
+            self._count()
+        if self._filled:
+            piece = {name: found[: self._filled] for name, found in self._piece.items()}
+            self._filled = self._tried = 0
+            self._insert(piece, self._amounts.each)
+
+    def _add_waiting(self) -> None:
+        """Have the engine know the partial sums that wait for others to come."""
+        joined = self._amounts.joined
+        assert joined is not None
+        columns = {
+            name: np.concatenate([sums[name] for sums in self._partial])
+            for name in self._partial[0]
+        }
+        self._partial.clear()
+        self._waiting = 0
+        self._insert(columns, joined)
+
+    def _insert(
+        self, columns: Mapping[str, NDArray[Any]], amounts: Mapping[str, str]
+    ) -> None:
+        """Have the engine make partial sums of some columns."""
+        self._db.register("piece", columns)
         into = "INSERT INTO parts" if self._parts else "CREATE TEMP TABLE parts AS"
-        self._parts += self._store(into, "piece", self._amounts.each)
+        self._parts += self._store(into, "piece", amounts)
         if (
             self._amounts.joined is not None
             and self._parts > _JOIN_AT + 2 * self._joined
@@ -134,20 +219,13 @@ class Sums:
         :param sort: the name of a column; what is not known comes last
         :return: batches of rows: the keys, and the columns of the amounts
         """
-        if self._filled:
-            self._sum_up()
-        if not self._parts:
+        found = self.named(keys)
+        if found is None:
             return
-        words = [
-            self._name(f"key{i}", numbers, values)
-            for i, (numbers, values) in enumerate(keys.values())
-        ]
-        named = [f"nullif(key{i}.word, -1)" for i in range(len(keys))]
-        joins = [
-            f"JOIN key{i} USING ({_listed(numbers)})"
-            for i, (numbers, _) in enumerate(keys.values())
-        ]
+        words, named, joins = found
         columns = self._amounts.columns
+        if self._amounts.windows:
+            named, joins = self._windows(named, joins)
         place = [*keys, *columns].index(sort) + 1
         order = [
             f"{place} {'DESC' if descending else 'ASC'}",
@@ -155,7 +233,7 @@ class Sums:
         ]
         answer = self._db.execute(f"""
             SELECT {", ".join([*named, *columns.values()])}, count(*) OVER ()
-            FROM parts {" ".join(joins)}
+            FROM {joins}
             GROUP BY {", ".join(named)}
             ORDER BY {", ".join(f"{each} NULLS LAST" for each in order)}
             {"" if top is None else f"LIMIT {top}"}
@@ -176,6 +254,43 @@ class Sums:
                 for row in rows
             ]
 
+    def _windows(self, named: list[str], joins: str) -> tuple[list[str], str]:
+        """What :meth:`named` gave, with the windows of the amounts."""
+        words = [f"word{i}" for i in range(len(named))]
+        made = [f"{each} AS {word}" for each, word in zip(named, words, strict=True)]
+        made += [
+            f"{sql.format(key=', '.join(named))} AS {name}"
+            for name, sql in self._amounts.windows.items()
+        ]
+        return words, f"(SELECT *, {', '.join(made)} FROM {joins})"
+
+    def named(
+        self, keys: Mapping[str, tuple[Sequence[str], _Values]]
+    ) -> tuple[list[list[Any]], list[str], str] | None:
+        """
+        Have all partial sums in a table, and for each key a view of what its numbers
+        stand for.
+
+        :return: The words of each key; in SQL, for each key the place among them, NULL
+            for what is not known; and what to select from. None if there are no rows.
+        """
+        if self._filled:
+            self._sum_up()
+        if self._partial:
+            self._add_waiting()
+        if not self._parts:
+            return None
+        words = [
+            self._name(f"key{i}", numbers, values)
+            for i, (numbers, values) in enumerate(keys.values())
+        ]
+        named = [f"nullif(key{i}.word, -1)" for i in range(len(keys))]
+        joins = [
+            f"JOIN key{i} USING ({_listed(numbers)})"
+            for i, (numbers, _) in enumerate(keys.values())
+        ]
+        return words, named, " ".join(("parts", *joins))
+
     def _name(self, view: str, numbers: Sequence[str], values: _Values) -> list[Any]:
         """
         Have a view say which word each number stands for, by its place among all of
@@ -193,19 +308,25 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
 
-def page_amounts(page_size: int) -> Amounts:
+def page_amounts(page_size: int, ram: int | None = None) -> Amounts:
     """
-    Return what :data:`pagedbg.schema.relations.BLOCK_SUMS` says of rows with ``pages``.
+    Return what :data:`pagedbg.schema.block_columns.BLOCK_SUMS` says of rows with
+    ``pages``.
+
+    :param ram: how many pages there are in all; None where there is no such share
     """
-    summed = {"blocks": "sum(blocks)::BIGINT", "pages": "sum(pages)::BIGINT"}
-    return Amounts(
-        {"blocks": "count(*)", "pages": "sum(pages)::BIGINT"},
-        summed,
+    of_ram = {}
+    if ram is not None:
+        of_ram["ram_share"] = f"round(100 * sum(pages) / {max(ram, 1)}, 2)::DOUBLE"
+    return Amounts.added(
+        {"blocks": None, "pages": "pages"},
         {
-            **summed,
+            "blocks": "sum(blocks)::BIGINT",
+            "pages": "sum(pages)::BIGINT",
             "bytes": f"sum(pages)::BIGINT * {page_size}",
             "share": "round(100 * sum(pages) / greatest(sum(sum(pages)) OVER (), 1),"
             " 2)::DOUBLE",
+            **of_ram,
         },
     )
 
@@ -223,6 +344,27 @@ QUANTILES = Amounts(
     },
 )
 """
-What :data:`pagedbg.schema.relations.LIFETIMES` says of rows with ``lasted``. The
-nearest rank is a time that one of them did last.
+What :data:`pagedbg.schema.allocation_columns.LIFETIMES` says of rows with ``lasted``.
+The nearest rank is a time that one of them did last.
+"""
+
+SUMMED_QUANTILES = Amounts(
+    {name: name for name in ("many", "shortest", "longest")},
+    None,
+    {
+        "count": "sum(many)::BIGINT",
+        "min": "min(shortest)",
+        "median": "min(longest) FILTER (upto >= 0.5 * whole)",
+        "p90": "min(longest) FILTER (upto >= 0.9 * whole)",
+        "p99": "min(longest) FILTER (upto >= 0.99 * whole)",
+        "max": "max(longest)",
+    },
+    windows={
+        "upto": "sum(many) OVER (PARTITION BY {key} ORDER BY longest)",
+        "whole": "sum(many) OVER (PARTITION BY {key})",
+    },
+)
+"""
+The same of rows that stand for ``many`` that lasted from ``shortest`` to ``longest``:
+no more than the width of a row too long.
 """

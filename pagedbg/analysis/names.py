@@ -48,6 +48,12 @@ class Names(Protocol):
     def nodes(self, pfns: NDArray[Any]) -> NDArray[Any]:
         """Return the NUMA node of each page, −1 if it is not known."""
 
+    def of_page(self, column: str, number: int) -> str | None:
+        """
+        Return what a number in a column of pages stands for, one of
+        :data:`pagedbg.analysis.keys.PAGE_COLUMNS`; None if it is not known.
+        """
+
     def comm(self, words: NDArray[Any]) -> str:
         """Return the text of a ``char comm[TASK_COMM_LEN]``."""
 
@@ -59,6 +65,15 @@ class Names(Protocol):
 
     def stacks(self, handles: Iterable[int]) -> dict[int, list[str]]:
         """Return the stacks of many handles, which are read together."""
+
+    def stack_id(self, handle: int) -> str | None:
+        """
+        Return :func:`pagedbg.schema.stack_ids.stack_id` in hexadecimal, None for a
+        stack that is not known.
+        """
+
+    def stack_shape(self, handle: int) -> str | None:
+        """Return :func:`pagedbg.schema.stack_ids.stack_shape` in the same way."""
 
     def module(self, handle: int) -> str | None:
         """

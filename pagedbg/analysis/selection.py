@@ -37,6 +37,11 @@ class Selection:
         self._args, self._names = args, names
         self._tests = (*self._of_numbers(), *self._of_words(), *self._of_stacks())
 
+    @property
+    def takes_all(self) -> bool:
+        """Whether there is no filter."""
+        return not self._tests
+
     def __call__(self, rows: Batch) -> _Mask:
         """Return which rows pass."""
         chosen = np.ones(len(rows), np.bool_)
@@ -81,6 +86,10 @@ class Selection:
 
     def _of_words(self) -> Iterator[_Test]:
         args, names = self._args, self._names
+        if getattr(args, "kind", None):
+            yield _each("kind", lambda code: args.kind(names.of_page("kind", code)))
+        if getattr(args, "memcg", None):
+            yield _each("memcg", lambda data: args.memcg(names.of_page("memcg", data)))
         if args.migratetype:
             wanted = named(
                 "--migratetype",

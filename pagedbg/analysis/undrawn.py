@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Columns that are sorted before they are drawn: only what is shown is drawn."""
+"""
+Columns that are sorted, chosen or put into a database before they are drawn: only what
+is shown is drawn.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pagedbg.schema.owner_record import comm_bytes
+from pagedbg.schema.table import Row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,20 +24,33 @@ class Undrawn:
     A column of some rows that is not drawn yet: a number each, whether it is known, and
     the word that a number stands for, where it is not shown itself.
 
-    Text from a record counts as a number: it is an array of bytes.
+    Text from a record counts as a number: it is an array of bytes. ``together`` is told
+    first which words will be asked for, where that is sooner than one by one.
     """
 
     numbers: NDArray[Any]
     known: NDArray[np.bool_] | None = None
     word: Callable[[Any], Any] | None = None
+    together: Callable[[list[Any]], object] | None = None
+
+    def words(self) -> tuple[list[Any], NDArray[np.intp]]:
+        """
+        Return the word of each distinct number, and for each row the place of its word
+        among them.
+        """
+        assert self.word is not None
+        distinct, which = np.unique(self.numbers, return_inverse=True)
+        numbers = distinct.tolist()
+        if self.together is not None:
+            self.together(numbers)
+        return [self.word(number) for number in numbers], which.reshape(-1)
 
     def draw(self) -> list[Any]:
         """Return the values, None for what is not known."""
         if self.word is None:
             values: list[Any] = self.numbers.tolist()
         else:
-            distinct, which = np.unique(self.numbers, return_inverse=True)
-            words = [self.word(number) for number in distinct.tolist()]
+            words, which = self.words()
             values = [words[number] for number in which.tolist()]
         if self.known is None or self.known.all():
             return values
@@ -48,8 +66,8 @@ class Undrawn:
         """
         numbers, known = self.numbers, self.known
         if self.word is not None:
-            distinct, which = np.unique(numbers, return_inverse=True)
-            _, places = ranked([self.word(number) for number in distinct.tolist()])
+            words, which = self.words()
+            _, places = ranked(words)
             numbers = places[which]
             known = numbers >= 0 if known is None else known & (numbers >= 0)
         if descending:
@@ -60,6 +78,40 @@ class Undrawn:
         if known is not None:
             index = np.concatenate((index[known[index]], index[~known[index]]))
         return index[:top]
+
+
+class UndrawnRows(Sequence[Row]):
+    """
+    Rows of a table as columns that are not drawn yet: whoever takes columns need not
+    have them as rows first, or drawn at all.
+    """
+
+    def __init__(self, columns: Sequence[Undrawn]) -> None:
+        self.columns = columns
+
+    def __len__(self) -> int:
+        return len(self.columns[0].numbers) if self.columns else 0
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Row]: ...
+
+    def __getitem__(self, index: int | slice) -> Row | Sequence[Row]:
+        return self._rows[index]
+
+    @functools.cached_property
+    def drawn(self) -> list[Sequence[Any]]:
+        """The values of each column."""
+        return [column.draw() for column in self.columns]
+
+    @functools.cached_property
+    def _rows(self) -> list[Row]:
+        return list(zip(*self.drawn, strict=True))
 
 
 def positive(numbers: NDArray[Any]) -> Undrawn:
