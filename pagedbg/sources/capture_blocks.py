@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from pagedbg.analysis.correlation import correlate
+from pagedbg.analysis.correlation_pieces import PiecewiseCorrelation
 from pagedbg.capture.directory import Capture
 from pagedbg.schema.allocation import LIVE
 from pagedbg.schema.blocks import Blocks
@@ -24,7 +24,7 @@ def capture_blocks(capture: Capture) -> Blocks:
     """
     The allocations of a capture that were not seen to be freed, as blocks of pages.
     """
-    allocations = correlate(capture.events()).allocations
+    allocations = np.concatenate(list(PiecewiseCorrelation(capture).rows(freed=False)))
     live = allocations[allocations["state"] == LIVE]
     return Blocks(
         live["pfn"].copy(),
@@ -54,6 +54,10 @@ class CaptureStackNames(KernelNames):
     def stack(self, handle: int) -> list[str]:
         """Return the stack of a handle, innermost frame first."""
         return self._captured.stack(handle)
+
+    def known_stack(self, handle: int) -> list[str]:
+        """Return the stack of a handle; empty where it was not saved."""
+        return self._captured.known_stack(handle)
 
     def stacks(self, handles: Iterable[int]) -> dict[int, list[str]]:
         """Return the stacks of many handles."""

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pagedbg.analysis.names import Names
-from pagedbg.capture.backends.kmod import KMOD
 from pagedbg.capture.directory import Capture
 from pagedbg.errors import PagedbgError
 from pagedbg.mm.gfp import decode_gfp_mask
 from pagedbg.schema import event_record
+from pagedbg.schema.capture_meta import KMOD
 from pagedbg.schema.loss import LossKind
 from pagedbg.session import Session
 from pagedbg.sources.kernel_names import kernel_names
@@ -59,6 +59,31 @@ def need_capture(session: Session) -> Capture:
     )
 
 
+def need_followed_capture(session: Session) -> Capture:
+    """
+    Return the session's capture if its events come as they are recorded.
+
+    :raises PagedbgError: if none is being recorded, or they do not
+    """
+    capture = need_capture(session)
+    if not capture.at_work:
+        raise PagedbgError(
+            "no trace is running: trace start begins one, trace show lists what was"
+            " recorded."
+        )
+    if capture.meta.held:
+        raise PagedbgError(
+            "this trace keeps only what is still held: trace show lists that, and a"
+            " trace without --held can be followed."
+        )
+    if capture.meta.ring:
+        raise PagedbgError(
+            "this trace keeps its events in the rings until they are asked for: trace"
+            " show asks."
+        )
+    return capture
+
+
 class CaptureNames(StackNames):
     """
     The names of a capture, for one run of a command: what it has saved, and beyond that
@@ -96,9 +121,17 @@ class CaptureNames(StackNames):
             return self._now
         return self.capture.ended_at() if self._kernel is None else self._kernel.now
 
-    @functools.cache  # noqa: B019 - lives as long as a command
     def stack(self, handle: int) -> list[str]:
         """Return the stack of a handle, innermost frame first; empty for none."""
+        found = self._found(handle)
+        return [f"(the stack {handle:#x} was not saved)"] if found is None else found
+
+    def known_stack(self, handle: int) -> list[str]:
+        """Return the stack of a handle; empty for none, and for one that is lost."""
+        return self._found(handle) or []
+
+    @functools.cache  # noqa: B019 - lives as long as a command
+    def _found(self, handle: int) -> list[str] | None:
         if not handle:
             return []
         found = self.capture.stack(handle)
@@ -106,11 +139,7 @@ class CaptureNames(StackNames):
             found = self._kernel.stack(handle)
         elif found is None and self.capture.at_work:
             found = self._awaited(handle)
-        return (
-            [f"(the stack {handle:#x} was not saved)"]
-            if found is None
-            else self._without_tracing(found)
-        )
+        return None if found is None else self._without_tracing(found)
 
     @functools.cached_property
     def _deadline(self) -> float:
@@ -257,6 +286,11 @@ def what_is_missing(capture: Capture) -> list[str]:
 
 
 def _overwritten(capture: Capture, count: int) -> str:
+    if capture.meta.recovered and capture.meta.recovered.joined:
+        return (
+            f"{count} events are lost: they lie before or between what the recorder had"
+            " written and what was still in the rings."
+        )
     if capture.meta.recovered:
         return (
             f"{count} earlier events were overwritten in the rings; what a recorder had"

@@ -30,18 +30,19 @@ def pages_to_keep(session: Session, capture: Capture) -> NDArray[Any] | None:
     """
     if not (capture.page_owner and same_boot(session, capture)):
         return None
-    from pagedbg.analysis.correlation import correlate
+    from pagedbg.analysis.correlation_pieces import PiecewiseCorrelation
     from pagedbg.mm.page_owner_bulk import page_owners_of_pfns
     from pagedbg.schema.allocation import FREED
 
-    events = capture.events()
-    rows = correlate(events).allocations
+    rows = np.concatenate(list(PiecewiseCorrelation(capture).rows(freed=False)))
     rows = rows[rows["state"] != FREED]
-    copies = events[events["event"] == event_record.COPY]
-    heads = np.concatenate((rows["pfn"], copies["pfn"]))
-    sizes = np.int64(1) << np.concatenate((rows["order"], copies["order"])).astype(
-        np.int64
-    )
+    blocks = [(rows["pfn"], rows["order"])]
+    blocks += [
+        (copies["pfn"], copies["order"])
+        for copies in capture.pieces((event_record.COPY,), ("pfn", "order"))
+    ]
+    heads, orders = (np.concatenate(each) for each in zip(*blocks, strict=True))
+    sizes = np.int64(1) << orders.astype(np.int64)
     if sizes.sum() > _MOST_PAGES:
         print(
             f"The records of {sizes.sum():,} pages are too many to be kept: correlate"
@@ -62,9 +63,10 @@ def stacks_left(session: Session, capture: Capture) -> Iterator[tuple[int, list[
     if not (capture.page_owner and same_boot(session, capture)):
         return
     names = kernel_names(session)
-    events = capture.events()
-    for handle in np.unique(
-        np.concatenate((events["handle"], events["free_handle"]))
-    ).tolist():
+    handles: set[int] = set()
+    for records in capture.pieces(members=("handle", "free_handle")):
+        for name in ("handle", "free_handle"):
+            handles.update(np.unique(records[name]).tolist())
+    for handle in sorted(handles):
         if handle and capture.stack(handle) is None:
             yield handle, [] if names is None else names.stack(handle)

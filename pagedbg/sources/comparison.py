@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from pagedbg.analysis.correlation import Pages
 from pagedbg.analysis.evidence import Evidence
-from pagedbg.capture.directory import Capture, CaptureError
+from pagedbg.capture.directory import Capture
+from pagedbg.capture.files import CaptureError
 from pagedbg.errors import PagedbgError
 from pagedbg.mm.page_owner import page_owner_inited
 from pagedbg.mm.page_owner_bulk import page_owners_of_pfns
@@ -114,11 +115,10 @@ def _saved(capture: Capture) -> Comparison:
     )
 
 
-def evidence_of(
-    capture: Capture, events: NDArray[Any], current: bool
-) -> tuple[Evidence, list[str]]:
+def evidence_of(capture: Capture, current: bool) -> tuple[Evidence, list[str]]:
     """How good a capture is, and sentences on what it was not asked for."""
     meta, counts, said = capture.meta, capture.meta.counts, []
+    summary = capture.summary
     missing: set[int] = set()
     if capture.page_owner:
         for kind in _KINDS - {KINDS_BY_NAME[name].number for name in meta.functions}:
@@ -163,14 +163,12 @@ def evidence_of(
         missing |= {
             kind
             for kind in _KINDS
-            if sum(counts.recorded_by[kind]) > np.count_nonzero(events["event"] == kind)
+            if sum(counts.recorded_by[kind]) > summary.kinds[kind]
         }
     if counts.forgotten:
         missing |= {RESET, COPY, SPLIT}
-    until = int(
-        max(events["ts_nsec"].max(initial=0), events["time_nsec"].max(initial=0))
-    )
     movable = {name: mask for mask, name in capture.gfp_names}.get("__GFP_MOVABLE", 0)
-    return Evidence(missing, until, current, movable, meta.kernel.swaps_handles), list(
-        dict.fromkeys(said)
+    evidence = Evidence(
+        missing, capture.last_time(), current, movable, meta.kernel.swaps_handles
     )
+    return evidence, list(dict.fromkeys(said))

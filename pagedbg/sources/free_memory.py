@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Zones, their free blocks and their pageblocks as rows, out of a kernel."""
+"""Zones and their free blocks as rows, out of a kernel."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from drgn import Object, Program
@@ -16,18 +15,13 @@ from drgn.helpers.linux.mmzone import (
 from pagedbg.mm.free_area import free_areas, free_list_blocks, nr_free
 from pagedbg.mm.migrate import decode_migratetype
 from pagedbg.mm.mmzone import for_each_populated_zone, zone_name
-from pagedbg.mm.pageblock_bulk import Pageblocks, for_each_pageblock
-from pagedbg.mm.pageblock_flags import NO_MIGRATETYPE
 from pagedbg.mm.vmstat import zone_managed_pages, zone_page_state, zone_pcp_pages
 from pagedbg.schema.table import Row
 from pagedbg.target.links import UNREADABLE
 
-# Pageblocks that are drawn at once: the zones of a small machine are in one table.
-_ROWS = 4096
-
 
 def zone_rows(prog: Program) -> list[Row]:
-    """Return a row of :data:`pagedbg.schema.relations.ZONES` for each zone."""
+    """Return a row of :data:`pagedbg.schema.zone_columns.ZONES` for each zone."""
     return [
         (
             _node(zone),
@@ -57,8 +51,8 @@ def _pcp(zone: Object) -> int | None:
 
 def free_area_rows(prog: Program) -> list[Row]:
     """
-    Return the rows of :data:`pagedbg.schema.relations.FREE_AREAS` by order, without the
-    column of migratetypes.
+    Return the rows of :data:`pagedbg.schema.zone_columns.FREE_AREAS` by order, without
+    the column of migratetypes.
     """
     page_size = prog["PAGE_SIZE"].value_()
     return [
@@ -70,7 +64,7 @@ def free_area_rows(prog: Program) -> list[Row]:
 
 def free_list_rows(prog: Program, notes: list[str]) -> list[Row]:
     """
-    Return the rows of :data:`pagedbg.schema.relations.FREE_AREAS` by migratetype and
+    Return the rows of :data:`pagedbg.schema.zone_columns.FREE_AREAS` by migratetype and
     order: of each list that is not empty.
 
     :param notes: Where to add how many lists could not be followed.
@@ -100,50 +94,6 @@ def _sizes(blocks: int | None, order: int, page_size: int) -> tuple[Any, Any, An
     if blocks is None:
         return None, None, None
     return blocks, blocks << order, (blocks << order) * page_size
-
-
-def pageblock_rows(prog: Program, notes: list[str]) -> Iterator[list[Row]]:
-    """
-    Iterate over the rows of :data:`pagedbg.schema.relations.PAGEBLOCKS`, some at a
-    time.
-
-    :param notes: Where to add of how many pageblocks something could not be read.
-    """
-    names: dict[int, str | None] = {NO_MIGRATETYPE: None}
-    lost = 0
-    rows: list[Row] = []
-    for blocks in for_each_pageblock(prog):
-        rows += _pageblocks(prog, blocks, names)
-        if len(rows) >= _ROWS:
-            lost += sum(None in row for row in rows)
-            yield rows
-            rows = []
-    lost += sum(None in row for row in rows)
-    yield rows
-    if lost:
-        notes.append(
-            f"Of {lost} pageblocks not all could be read: the migratetype, or how many"
-            " pages are free, is not known."
-        )
-
-
-def _pageblocks(
-    prog: Program, blocks: Pageblocks, names: dict[int, str | None]
-) -> list[Row]:
-    numbers = blocks.migratetype.tolist()
-    for number in set(numbers) - names.keys():
-        names[number] = decode_migratetype(prog, number)
-    span = blocks.span
-    return [
-        (start, span.nid, span.name, names[number], pages, None if free < 0 else free)
-        for start, number, pages, free in zip(
-            blocks.start_pfn.tolist(),
-            numbers,
-            blocks.pages.tolist(),
-            blocks.free.tolist(),
-            strict=True,
-        )
-    ]
 
 
 def _node(zone: Object) -> int:

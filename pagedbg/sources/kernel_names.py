@@ -24,6 +24,7 @@ from pagedbg.mm.page_owner import special_handles
 from pagedbg.mm.sched_clock import known_local_clock
 from pagedbg.mm.stackdepot import StackDepot
 from pagedbg.session import Session
+from pagedbg.sources.page_words import PageWords
 from pagedbg.sources.stack_frames import StackNames
 
 # What it means that a record has one of the stacks that page_owner made for itself when
@@ -33,6 +34,11 @@ _SPECIAL = {
     "failure": "(the stack depot was full)",
     "early": "(before page_owner was ready)",
 }
+
+
+def special_label(kind: str) -> str:
+    """What ``dummy``, ``failure`` or ``early`` in place of a stack means, in words."""
+    return _SPECIAL[kind]
 
 
 class KernelNames(StackNames):
@@ -95,7 +101,16 @@ class KernelNames(StackNames):
         own.
         """
         kind = self.special.get(handle)
-        return _SPECIAL[kind] if kind else None
+        return special_label(kind) if kind else None
+
+    @functools.cached_property
+    def pages(self) -> PageWords:
+        """The words for pages, with their decoder."""
+        return PageWords(self.prog)
+
+    def of_page(self, column: str, number: int) -> str | None:
+        """Return what a number in a column of pages stands for."""
+        return self.pages.word(column, number)
 
     def faults(self) -> list[str]:
         """Return sentences on the stacks that could not be read."""

@@ -10,9 +10,8 @@ from drgn import Program
 
 from pagedbg.mm.page_owner_bulk import page_owner_states, read_page_owners
 from pagedbg.schema.owner_record import NEVER
-from pagedbg.schema.stack_ids import stack_id, stack_shape
 from pagedbg.schema.table import Row
-from pagedbg.sources.kernel_names import KernelNames
+from pagedbg.sources.stack_frames import StackNames
 
 _STACKS_PER_BATCH = 1024
 
@@ -37,10 +36,11 @@ def recorded_handles(prog: Program, notes: list[str]) -> list[int]:
 
 
 def stack_rows(
-    names: KernelNames, handles: Sequence[int], notes: list[str]
+    names: StackNames, handles: Sequence[int], notes: list[str]
 ) -> Iterator[list[Row]]:
     """
-    Iterate over the rows of :data:`pagedbg.schema.relations.STACKS`, some at a time.
+    Iterate over the rows of :data:`pagedbg.schema.block_columns.STACKS`, some at a
+    time.
 
     :param notes: Where to add how many stacks could not be read.
     """
@@ -49,12 +49,12 @@ def stack_rows(
         yield [
             (
                 handle,
-                f"{stack_id(stack):#018x}" if stack else None,
-                f"{stack_shape(stack):#018x}" if stack else None,
+                names.stack_id(handle),
+                names.stack_shape(handle),
                 names.module(handle),
                 names.function(handle),
                 stack,
             )
             for handle, stack in sorted(stacks.items())
         ]
-    notes += [*names.faults(), *names.target.symbolize.notes]
+    notes += names.faults()

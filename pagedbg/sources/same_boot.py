@@ -58,15 +58,14 @@ def check_same_boot(session: Session, capture: Capture) -> None:
         )
     if not capture.page_owner or not page_owner_inited(session.prog):
         return
-    events = capture.events()
-    sets = events[events["event"] == SET]
+    sets, _ = capture.latest(_SAMPLE, lambda records: records["event"] == SET)
     if not len(sets):
         return
-    records = page_owners_of_pfns(session.prog, sets["pfn"][-_SAMPLE:])
+    records = page_owners_of_pfns(session.prog, sets["pfn"])
     if (
         records["known"]
         & (records["state"] > 0)
-        & (records["ts_nsec"] == sets["ts_nsec"][-_SAMPLE:])
+        & (records["ts_nsec"] == sets["ts_nsec"])
     ).any():
         return
     now = KernelNames(session).now

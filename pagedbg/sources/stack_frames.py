@@ -6,14 +6,15 @@ What a stack says: which function asked for the memory, and on behalf of which m
 from __future__ import annotations
 
 import abc
+import functools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
 
 from pagedbg.schema.owner_record import decode_comm
-from pagedbg.schema.stack_ids import FRAME, base_name
+from pagedbg.schema.stack_ids import FRAME, base_name, stack_id, stack_shape
 
 # Functions that hand out memory and are never the reason for it: the page allocator,
 # slab, vmalloc, per-CPU memory, page fragments, and page_owner's own for what was
@@ -64,6 +65,23 @@ def function_of(stack: Sequence[str]) -> str | None:
     return name
 
 
+def allocator_frames(stack: Sequence[str]) -> int:
+    """How many of the innermost frames are the allocator's own, or only look on."""
+    for number, frame in enumerate(stack):
+        match = FRAME.fullmatch(frame)
+        if match and match["module"] == "bpf":
+            continue
+        if not _ALLOCATOR.fullmatch(base_name(match["symbol"] if match else frame)):
+            return number
+    return len(stack)
+
+
+def _hexadecimal(
+    hashed: Callable[[Iterable[str]], int], stack: Sequence[str]
+) -> str | None:
+    return f"{hashed(stack):#018x}" if stack else None
+
+
 class StackNames(abc.ABC):
     """
     What is made of a stack and of a name in the same way by everybody who has them: a
@@ -78,6 +96,24 @@ class StackNames(abc.ABC):
         """Return the stacks of many handles."""
         return {handle: self.stack(handle) for handle in set(handles)}
 
+    def known_stack(self, handle: int) -> list[str]:
+        """Return the stack of a handle, which is empty where it is lost, too."""
+        return self.stack(handle)
+
+    @functools.cache  # noqa: B019 - lives as long as a command
+    def stack_id(self, handle: int) -> str | None:
+        """Return the number of a stack in every boot of the build, in hexadecimal."""
+        return _hexadecimal(stack_id, self.known_stack(handle))
+
+    @functools.cache  # noqa: B019
+    def stack_shape(self, handle: int) -> str | None:
+        """Return the number of a stack in other builds, in hexadecimal."""
+        return _hexadecimal(stack_shape, self.known_stack(handle))
+
+    def faults(self) -> list[str]:
+        """Return sentences on the stacks that could not be read."""
+        return []
+
     def module(self, handle: int) -> str | None:
         """Return the module of the innermost frame that belongs to one."""
         return module_of(self.stack(handle))
@@ -85,6 +121,10 @@ class StackNames(abc.ABC):
     def function(self, handle: int) -> str | None:
         """Return the innermost function that is not the allocator's own."""
         return function_of(self.stack(handle))
+
+    def of_page(self, column: str, number: int) -> str | None:
+        """Only a kernel knows it."""
+        return None
 
     @staticmethod
     def comm(words: NDArray[Any]) -> str:

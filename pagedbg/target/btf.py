@@ -97,8 +97,10 @@ class Btf:
         self._building: set[int] = set()
         types, strings = sections(data)
         self._strings = strings
+        self._offsets: dict[str, int] = {}
+        self._ids: dict[tuple[tuple[int, ...], str], int | None] = {}
         self._words = np.frombuffer(types, "<u4")
-        self._start = record_starts(self._words)
+        self._start = record_starts(types)
         self._name = self._words[self._start]
         self._info = self._words[self._start + 1]
         self._kind = (self._info >> 24) & 0x7F
@@ -116,6 +118,12 @@ class Btf:
         Return the id of the first type of one of ``kinds`` (``BTF_KIND_*``) called
         ``name``.
         """
+        # drgn asks again and again, and there are some hundred thousand of them.
+        if (kinds, name) not in self._ids:
+            self._ids[kinds, name] = self._find(kinds, name)
+        return self._ids[kinds, name]
+
+    def _find(self, kinds: tuple[int, ...], name: str) -> int | None:
         offset = self._string_offset(name)
         if offset is None:
             return None
@@ -189,8 +197,9 @@ class Btf:
     def _string_offset(self, name: str) -> int | None:
         # libbpf's deduplication leaves each string once, so the first match is the only
         # one.
-        at = self._strings.find(b"\0" + name.encode() + b"\0")
-        return None if at < 0 else at + 1
+        if name not in self._offsets:
+            self._offsets[name] = self._strings.find(b"\0" + name.encode() + b"\0") + 1
+        return self._offsets[name] or None
 
     def _enumerator_index(self) -> tuple[np.ndarray, np.ndarray]:
         if self._enumerators is None:

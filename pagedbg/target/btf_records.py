@@ -28,15 +28,18 @@ _HEADER = struct.Struct("<HBBIIIII")
 ) = range(1, 12)
 FUNC, FUNC_PROTO, VAR, DATASEC, FLOAT, DECL_TAG, TYPE_TAG, ENUM64 = range(12, 20)
 
-# 32-bit words behind the three of struct btf_type: a fixed number, and a number for
-# each of vlen.
-_FIXED = np.zeros(128, np.int64)
-_FIXED[[INT, ARRAY, VAR, DECL_TAG]] = 1, 3, 1, 1
-_EACH = np.zeros(128, np.int64)
-_EACH[[STRUCT, UNION, ENUM, FUNC_PROTO, DATASEC, ENUM64]] = 3, 3, 2, 2, 3, 3
-
-# Where there is a record of no kind in the enum, instead of where the next one begins.
-_UNKNOWN = -1
+# How many 32-bit words a record has, and how many more for each of vlen, by the highest
+# byte of its second word: that is the kind, below kind_flag. None has 0. (Up to 6.x a
+# kind has 5 bits and vlen 16, and the kernel leaves what 7.x gave them zero.)
+_FIXED = [0] * 256
+_EACH = [0] * 256
+for _kind in range(INT, ENUM64 + 1):
+    for _byte in (_kind, _kind | 0x80):
+        _FIXED[_byte] = 3 + {INT: 1, ARRAY: 3, VAR: 1, DECL_TAG: 1}.get(_kind, 0)
+        _EACH[_byte] = {
+            **dict.fromkeys((STRUCT, UNION, DATASEC, ENUM64), 3),
+            **dict.fromkeys((ENUM, FUNC_PROTO), 2),
+        }.get(_kind, 0)
 
 
 class BtfError(Damaged):
@@ -72,35 +75,35 @@ def sections(data: bytes) -> tuple[bytes, bytes]:
     return types, strings
 
 
-def record_starts(words: np.ndarray) -> np.ndarray:
+def record_starts(types: bytes) -> np.ndarray:
     """
     Return the index of each record's first word, with type 0 (void, which has none)
     standing at the first record.
 
-    The length of a would-be record at *every* word is computed in bulk, which leaves
-    one list look-up a record for the chain.
+    :raises BtfError: if there is none, or one whose length is not known
     """
-    if len(words) < 3:
+    words = memoryview(types).cast("I")
+    end = len(words)
+    if end < 3:
         raise BtfError("The kernel's BTF has no types.")
-    info = words[1:-1].astype(np.int64)
-    # Since 7.x a vlen has 24 bits and a kind 7; older kernels leave the further bits
-    # zero.
-    kind = (info >> 24) & 0x7F
-    after = np.arange(len(info)) + 3 + _FIXED[kind] + _EACH[kind] * (info & 0xFFFFFF)
-    after[(kind < 1) | (kind > ENUM64)] = _UNKNOWN
-    # A memoryview makes an int of only those that are looked at, some forty thousand of
-    # a million.
-    following = memoryview(after)
+    # Some eighty thousand records, which NumPy cannot follow from one to the next. Of
+    # most of them one byte says how long they are.
+    kinds, fixed, each = types[7::4], _FIXED, _EACH
     starts = [0]
-    at, end, last = 0, len(words), len(following)
-    while at < end:
-        starts.append(at)
-        at = following[at] if at < last else _UNKNOWN
-        if at == _UNKNOWN:
+    append = starts.append
+    at = 0
+    while at < end - 1:
+        append(at)
+        kind = kinds[at]
+        if not fixed[kind]:
             raise BtfError(
                 "The kernel's BTF has a record of an unknown kind (type"
                 f" {len(starts) - 1})."
             )
+        more = each[kind]
+        if more:
+            at += more * (words[at + 1] & 0xFFFFFF)
+        at += fixed[kind]
     if at != end:
         raise BtfError("The kernel's BTF ends inside a record.")
     return np.array(starts)

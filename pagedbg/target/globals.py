@@ -27,13 +27,17 @@ GLOBALS = {
     "__cpu_present_mask": "struct cpumask",
     "__highest_present_section_nr": "unsigned long",
     "__per_cpu_offset": "unsigned long []",
+    "_brk_end": "unsigned long",
     "_totalram_pages": "atomic_long_t",
     "block_class": "struct class",
     "blockdev_superblock": "struct super_block *",
     "bpf_kallsyms": "struct list_head",
     "btf_idr": "struct idr",
     "cgrp_dfl_root": "struct cgroup_root",
+    "cma_area_count": "unsigned int",
+    "cma_areas": "struct cma []",
     "contig_page_data": "struct pglist_data",
+    "defrag_mode": "int",
     "depot_index": "int",
     "dummy_handle": "depot_stack_handle_t",
     "early_handle": "depot_stack_handle_t",
@@ -49,6 +53,7 @@ GLOBALS = {
     "init_pid_ns": "struct pid_namespace",
     "init_task": "struct task_struct",
     "init_uts_ns": "struct uts_namespace",
+    "io_tlb_default_mem": "struct io_tlb_mem",
     "iomem_resource": "struct resource",
     "jiffies_64": "u64",
     "kprobe_table": "struct hlist_head [64]",
@@ -62,6 +67,7 @@ GLOBALS = {
     "memstart_addr": "s64",
     "migrate_reason_names": "const char * const [{MR_TYPES}]",
     "migratetype_names": "char * const [{MIGRATE_TYPES}]",
+    "min_free_kbytes": "int",
     "min_low_pfn": "unsigned long",
     "modules": "struct list_head",
     "node_data": "struct pglist_data *[]",
@@ -71,7 +77,9 @@ GLOBALS = {
     "nr_node_ids": "unsigned int",
     "nr_swap_pages": "atomic_long_t",
     "nr_swapfiles": "unsigned int",
+    "nr_vmalloc_pages": "atomic_long_t",
     "nr_vmap_nodes": "unsigned int",
+    "num_poisoned_pages": "atomic_long_t",
     "page_ext_size": "unsigned long",
     "page_group_by_mobility_disabled": "int",
     "page_offset_base": "unsigned long",
@@ -79,6 +87,10 @@ GLOBALS = {
     "page_owner_ops": "struct page_ext_operations",
     "pageblock_order": "unsigned int",
     "pageflag_names": "const struct trace_print_flags []",
+    "pcpu_chunk_lists": "struct list_head *",
+    "pcpu_nr_populated": "unsigned long",
+    "pcpu_nr_slots": "int",
+    "pcpu_nr_units": "int",
     "phys_base": "unsigned long",
     "pools_num": "int",
     "prb": "struct printk_ringbuffer *",
@@ -91,16 +103,19 @@ GLOBALS = {
     "swap_info": "struct swap_info_struct *[]",
     "swapper_pg_dir": "pgd_t []",
     "sysctl_bootid": "u8 [16]",
+    "sysctl_extfrag_threshold": "int",
     "taint_flags": "const struct taint_flag []",
     "tainted_mask": "unsigned long",
     "total_swap_pages": "long",
     "vm_committed_as": "struct percpu_counter",
+    "vm_event_states": "struct vm_event_state",
     "vm_node_stat": "atomic_long_t [{NR_VM_NODE_STAT_ITEMS}]",
     "vm_zone_stat": "atomic_long_t [{NR_VM_ZONE_STAT_ITEMS}]",
     "vmalloc_base": "unsigned long",
     "vmap_area_list": "struct list_head",
     "vmap_nodes": "struct vmap_node *",
     "vmemmap_base": "unsigned long",
+    "watermark_scale_factor": "int",
     "zero_page_pfn": "unsigned long",
     "zero_pfn": "unsigned long",
 }
@@ -140,8 +155,11 @@ class GlobalFinder:
         return self._found[key]
 
     def _find(self, prog: Program, name: str, flags: FindObjectFlags) -> Object | None:
+        # That there is no such constant takes a search of all strings: not for what is
+        # known to be a variable.
         if (
             flags & FindObjectFlags.CONSTANT
+            and name not in GLOBALS
             and (constant := self._btf.enumerator(name)) is not None
         ):
             return constant

@@ -21,6 +21,7 @@ from drgn import (
     ProgramFlags,
 )
 
+from pagedbg.progress import measured
 from pagedbg.target.dump_header import DumpFile
 from pagedbg.target.dumpfile import open_file, recognize_open
 from pagedbg.target.target import Target, TargetError, has_types
@@ -46,15 +47,17 @@ def open_target(core: str | None = None, symbols: Sequence[str] = ()) -> Target:
     # What drgn warns of while it looks for modules' debug info is nothing that was
     # asked for here.
     logging.getLogger("drgn").setLevel(logging.ERROR)
-    target = _open_live() if core is None else _open_dump(core)
-    if symbols:
-        _load(target, symbols)
-    try:
-        target.describe()
-    except TargetError as error:
-        if target.dump is None or not target.dump.missing:
-            raise
-        raise TargetError(f"{target.dump.cut_short()} {error}") from None
+    with measured("opening the kernel", 3) as advance:
+        target = _open_live() if core is None else _open_dump(core)
+        if symbols:
+            _load(target, symbols)
+        advance(1)
+        try:
+            target.describe(advance)
+        except TargetError as error:
+            if target.dump is None or not target.dump.missing:
+                raise
+            raise TargetError(f"{target.dump.cut_short()} {error}") from None
     return target
 
 

@@ -29,7 +29,7 @@ FTRACE = Switch(
     Path("/proc/sys/kernel/ftrace_enabled"),
     "kernel.ftrace_enabled is 0",
     "sysctl kernel.ftrace_enabled=1",
-    frozenset({"trampoline", "kprobe", "module"}),
+    frozenset({"combined", "trampoline", "kprobe", "module"}),
 )
 """
 Whether functions call what is attached to them: BPF trampolines, and kprobes at their
@@ -40,7 +40,7 @@ KPROBES = Switch(
     _KPROBES,
     f"{_KPROBES} is 0",
     f"echo 1 >{_KPROBES}",
-    frozenset({"kprobe", "module"}),
+    frozenset({"combined", "kprobe", "module"}),
 )
 """Whether kprobes are armed. It is seen only where debugfs is mounted."""
 

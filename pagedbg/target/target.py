@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import functools
-import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from drgn import (
@@ -107,7 +106,11 @@ class Target:
             made = bytes(self.prog["sysctl_bootid"].value_())
         except (LookupError, FaultError):
             return ""
-        return str(uuid.UUID(bytes=made)) if any(made) else ""
+        if not any(made):
+            return ""
+        import uuid
+
+        return str(uuid.UUID(bytes=made))
 
     @property
     def name(self) -> str:
@@ -140,13 +143,16 @@ class Target:
 
     # ---- opening ----
 
-    def describe(self) -> None:
+    def describe(self, advance: Callable[[int], None] | None = None) -> None:
         """
         Give the program symbols and, unless debug info has them, types.
 
+        :param advance: called with 1 when it has the symbols, and the types
         :raises TargetError: if the kernel carries neither
         """
         self._index, damage = self._kallsyms()
+        if advance is not None:
+            advance(1)
         if has_types(self.prog):
             return
         if self._index is None:
@@ -158,6 +164,8 @@ class Target:
             "pagedbg kallsyms", self._index, enable_index=-1
         )
         btf = Btf(self.prog, self._btf())
+        if advance is not None:
+            advance(1)
         self.types = "BTF"
         self.prog.register_type_finder("pagedbg BTF", btf.find_type, enable_index=-1)
         self.prog.register_object_finder(

@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+Pages as rows of numbers, some ten thousand at a time: what they are, and beside it what
+page_owner has on record of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from drgn import Program
+from numpy.typing import NDArray
+
+from pagedbg.analysis.keys import PAGE_COLUMNS
+from pagedbg.mm.page_array import Detail, Pages
+from pagedbg.mm.page_ext import PageExtRanges
+from pagedbg.mm.page_owner import page_owner_inited
+from pagedbg.mm.page_owner_bulk import (
+    in_state,
+    page_owner_dtype,
+    page_owner_states,
+    page_owners_of_pfns,
+    read_page_owners,
+)
+from pagedbg.mm.pageblock_flags import migratetype_of_pfns, pageblock_order
+from pagedbg.schema.blocks import Blocks
+from pagedbg.schema.owner_record import ALLOCATED
+from pagedbg.sources.page_words import PageWords
+
+__all__ = ("BlocksAsPages", "PageBatch", "PageSource")
+
+# Pages that are decoded at once.
+_PIECE = 1 << 15
+
+
+class PageBatch:
+    """
+    Neighbouring pages as a :class:`pagedbg.schema.batch.Batch`. A column is made when
+    it is asked for. Of a page that is not allocated, or that page_owner does not know,
+    the members of its record are 0, and ``recorded`` is False.
+    """
+
+    def __init__(
+        self, source: PageSource, pages: Pages, chosen: NDArray[np.int64] | None
+    ) -> None:
+        """:param chosen: which of the pages, None for all"""
+        self._source = source
+        self._pages = pages
+        self._chosen = chosen
+        self._columns: dict[str, NDArray[Any]] = {}
+
+    def __len__(self) -> int:
+        return len(self._pages if self._chosen is None else self._chosen)
+
+    @property
+    def members(self) -> Collection[str]:
+        """The names that :meth:`column` knows."""
+        return (*PAGE_COLUMNS, "recorded", *self._source.members)
+
+    def take(self, mask: NDArray[np.bool_]) -> PageBatch:
+        """The pages of a mask."""
+        if mask.all():
+            return self
+        which = np.flatnonzero(mask)
+        chosen = which if self._chosen is None else self._chosen[which]
+        taken = PageBatch(self._source, self._pages, chosen)
+        taken._columns = {name: column[which] for name, column in self._columns.items()}
+        return taken
+
+    def column(self, member: str) -> NDArray[Any]:
+        """Return a member of each page."""
+        if member not in self._columns:
+            self._columns[member] = self._column(member)
+        return self._columns[member]
+
+    def _of(self, column: NDArray[Any]) -> NDArray[Any]:
+        """The elements of the chosen pages out of those of all."""
+        return column if self._chosen is None else column[self._chosen]
+
+    def _column(self, member: str) -> Any:
+        pages = self._pages
+        match member:
+            case "pfn":
+                end = pages.first + len(pages)
+                return self._of(np.arange(pages.first, end, dtype=np.uint64))
+            case "kind":
+                return self._kind()
+            case "use":
+                return self._source.words.uses(
+                    self.column("kind"),
+                    self._of(pages.detail),
+                    self._of(pages.flags),
+                    self.column("pfn"),
+                )
+            case "cache":
+                cached = self._of(pages.detail) == Detail.CACHE
+                return np.where(cached, self._of(pages.key), np.uint64(0))
+            case "file":
+                detail = self._of(pages.detail)
+                of_file = (detail == Detail.FILE) | (detail == Detail.HUGE_FILE)
+                return np.where(of_file, self._of(pages.key), np.uint64(0))
+            case "memcg":
+                return self._of(pages.memcg_data)
+            case "pageblock" | "pageblock_type":
+                return self._source.of_pageblock(member, self.column("pfn"))
+            case "order":
+                order = self._of(pages.order).astype(np.uint16)
+                if self._source.tracked:
+                    own = self.column("recorded")
+                    order[own] = self._record("order")[own]
+                return order
+            case "recorded":
+                if not self._source.tracked:
+                    return np.zeros(len(self), np.bool_)
+                # A page that the buddy allocator has is free, whatever its record says.
+                free = self._of(pages.kind) == self._source.words.code("free")
+                return self._of(self._source.records(pages).allocated) & ~free
+        if not self._source.tracked:
+            return np.zeros(len(self), np.int64)
+        if member not in self._source.members:
+            raise LookupError(f"this kernel's page_owner does not write down {member}")
+        column, known = self._record(member), self.column("recorded")
+        if known.all():
+            return column
+        column = column.copy()
+        column[~known] = 0
+        return column
+
+    def _record(self, member: str) -> NDArray[Any]:
+        column: NDArray[Any] = self._source.records(self._pages).table[member]
+        return self._of(column)
+
+    def _kind(self) -> NDArray[np.uint8]:
+        """
+        With what page_owner knows and the page does not: the tail of a block that was
+        allocated without __GFP_COMP looks like a free page.
+        """
+        kind = self._of(self._pages.kind)
+        source = self._source
+        if not source.tracked:
+            return kind
+        doubted = np.flatnonzero(kind == source.words.code("no references"))
+        if len(doubted):
+            records = source.records(self._pages)
+            at = doubted if self._chosen is None else self._chosen[doubted]
+            order = np.minimum(records.table["order"][at], 63).astype(np.uint64)
+            pfns = (self._pages.first + at).astype(np.uint64)
+            tail = pfns & ((np.uint64(1) << order) - np.uint64(1)) != 0
+            kind = kind.copy()
+            kind[doubted[records.allocated[at] & tail]] = source.words.code("kernel")
+        return kind
+
+
+class _Records(NamedTuple):
+    """page_owner's records of the pages of a piece."""
+
+    first: int
+    table: NDArray[Any]
+    allocated: NDArray[np.bool_]
+
+
+class PageSource:
+    """
+    The pages of a kernel. How many records could not be read is in :attr:`unread`.
+
+    :param words: for the pages' numbers; they have the decoder
+    """
+
+    def __init__(self, prog: Program, words: PageWords) -> None:
+        self.prog = prog
+        self.words = words
+        self.unread = 0
+        self.tracked = page_owner_inited(prog)
+        self.members: tuple[str, ...] = ()
+        if self.tracked:
+            self.members = tuple(page_owner_dtype(prog).names or ())
+        self._records: _Records | None = None
+        self._ranges: PageExtRanges | None = None
+
+    def records(self, pages: Pages) -> _Records:
+        """
+        Read the records of pages. Those of the last ones are kept: several columns are
+        made of them.
+        """
+        found = self._records
+        first, count = pages.first, len(pages)
+        if found is None or found.first != first or len(found.table) != count:
+            if self._ranges is None:
+                self._ranges = PageExtRanges(self.prog)
+            end = first + count
+            parts = list(read_page_owners(self.prog, first, end, self._ranges))
+            if len(parts) == 1 and len(parts[0][1]) == count:
+                _, table, known = parts[0]
+            else:
+                table = np.zeros(count, page_owner_dtype(self.prog))
+                known = np.ones(count, np.bool_)
+                for start, records, read in parts:
+                    at = slice(start - first, start - first + len(records))
+                    table[at], known[at] = records, read
+            self.unread += int(count - np.count_nonzero(known))
+            allocated = in_state(self.prog, table, ALLOCATED) & known
+            found = self._records = _Records(first, table, allocated)
+        return found
+
+    def of_pageblock(self, member: str, pfns: NDArray[Any]) -> NDArray[Any]:
+        """The first page frame of the pageblocks of pages, or their migratetypes."""
+        if member == "pageblock_type":
+            return migratetype_of_pfns(self.prog, pfns)
+        order = np.uint64(pageblock_order(self.prog))
+        return pfns >> order << order
+
+    def batches(self, start: int, end: int) -> Iterator[PageBatch]:
+        """
+        Iterate over what is memory among page frames, in order.
+
+        :param start: the first page frame number
+        :param end: the one after the last
+        """
+        for pages in self.words.decoder.pieces(start, end):
+            memory = self.words.memory(pages)
+            if memory.all():
+                yield PageBatch(self, pages, None)
+            elif memory.any():
+                yield PageBatch(self, pages, np.flatnonzero(memory))
+
+    def of_pfns(self, pfns: NDArray[Any]) -> Callable[[str], NDArray[Any]]:
+        """
+        Decode some pages, those that lie near each other together.
+
+        :param pfns: page frame numbers, in any order
+        :return: what gives a column of them, an element for each
+        """
+        distinct, which = np.unique(pfns.astype(np.int64), return_inverse=True)
+        edges = np.flatnonzero(np.diff(distinct // _PIECE)) + 1
+        batches = []
+        for run in np.split(distinct, edges):
+            if not len(run):
+                continue
+            for pages in self.words.decoder.pieces(int(run[0]), int(run[-1]) + 1):
+                at = run[(run >= pages.first) & (run < pages.first + len(pages))]
+                batches.append(PageBatch(self, pages, at - pages.first))
+
+        def column(member: str) -> NDArray[Any]:
+            parts = [batch.column(member) for batch in batches]
+            return np.concatenate(parts)[which] if parts else np.zeros(0, np.uint64)
+
+        return column
+
+
+class BlocksAsPages:
+    """
+    Blocks on record with the columns of a page of each, as a
+    :class:`pagedbg.schema.batch.Batch`: the first of its pages that is left.
+    """
+
+    def __init__(self, blocks: Blocks, source: Callable[[], PageSource]) -> None:
+        """:param source: called when such a column is asked for"""
+        self._blocks = blocks
+        self._source = source
+        self._page: Callable[[str], NDArray[Any]] | None = None
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    @property
+    def members(self) -> Collection[str]:
+        """The names that :meth:`column` knows."""
+        return (*self._blocks.members, *PAGE_COLUMNS)
+
+    def column(self, member: str) -> NDArray[Any]:
+        """Return a member of each block."""
+        if member not in PAGE_COLUMNS:
+            return self._blocks.column(member)
+        if member.startswith("pageblock"):
+            return self._source().of_pageblock(member, self._blocks.pfn)
+        if self._page is None:
+            source = self._source()
+            self._page = source.of_pfns(_first_pages(source, self._blocks))
+        return self._page(member)
+
+
+def _first_pages(source: PageSource, blocks: Blocks) -> NDArray[np.uint64]:
+    """The first page of each block that still has the block's record."""
+    first = blocks.pfn.copy()
+    whole = np.int64(1) << blocks.order.astype(np.int64)
+    if not source.tracked:
+        return first
+    rows = np.flatnonzero(blocks.pages < whole)
+    of_blocks = blocks.take(rows).records
+    states = page_owner_states(source.prog, of_blocks)
+    for row, of_block, state in zip(rows.tolist(), of_blocks, states, strict=True):
+        start = int(blocks.pfn[row])
+        pfns = np.arange(start, start + int(whole[row]), dtype=np.uint64)
+        records = page_owners_of_pfns(source.prog, pfns)
+        same = records["state"] == state
+        for member in ("handle", "order"):
+            same &= records[member] == of_block[member]
+        if same.any():
+            first[row] = pfns[int(np.argmax(same))]
+    return first

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+What snapshots have, as tables of a database, where it is cast to the types that it has
+to be of.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pagedbg.analysis.query import cell_value
+from pagedbg.analysis.stored_rows import listed, sql_type
+from pagedbg.capture.files import META
+from pagedbg.capture.snapshot_directory import Snapshot, SnapshotError, parquet_name
+from pagedbg.schema.table import Column, Row
+
+if TYPE_CHECKING:
+    import duckdb
+
+# Rows that are drawn at once.
+_ROWS = 1 << 14
+
+
+def store(
+    db: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
+    relation: str,
+    columns: Sequence[Column],
+    into: str,
+) -> None:
+    """
+    Put a relation of a snapshot into a temporary table of a database.
+
+    :param columns: which columns, of the kinds that they have to be of
+    :raises SnapshotError: if the snapshot lacks it, or it is damaged
+    """
+    store_together(db, [snapshot], relation, columns, into)
+
+
+class SelectedRows:
+    """
+    The rows that a query gives, a batch at a time; how many more there are than ``top``
+    is in :attr:`left` when all are taken.
+
+    :param made: in SQL by the name of a column, what is shown
+    :param source: what stands behind FROM
+    :param order: what the rows are sorted by, of equals that which comes first
+    """
+
+    def __init__(
+        self,
+        db: duckdb.DuckDBPyConnection,
+        columns: Sequence[Column],
+        made: dict[str, str],
+        source: str,
+        order: Sequence[str],
+        top: int | None = None,
+    ) -> None:
+        self.left = 0
+        self._columns = columns
+        shown = ", ".join(f'{made[each.name]} AS "{each.name}"' for each in columns)
+        self._answer = db.execute(f"""
+            SELECT {shown}, count(*) OVER () FROM {source}
+            ORDER BY {", ".join(f"{each} NULLS LAST" for each in order)}
+            {"" if top is None else f"LIMIT {top}"}""")
+
+    def __iter__(self) -> Iterator[Sequence[Row]]:
+        shown = 0
+        while rows := self._answer.fetchmany(_ROWS):
+            shown += len(rows)
+            self.left = rows[0][-1] - shown
+            yield drawn(self._columns, rows)
+
+
+def drawn(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> list[Row]:
+    """Rows of DuckDB's as a table has them; what they have behind the columns goes."""
+    return [
+        tuple(
+            cell_value(column, value)
+            for column, value in zip(columns, row, strict=False)
+        )
+        for row in rows
+    ]
+
+
+def kept_rows(
+    db: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
+    relation: str,
+    columns: Sequence[Column],
+) -> list[Row]:
+    """
+    All rows of a relation that has few of them, as they were saved.
+
+    :raises SnapshotError: if the snapshot lacks it, or it is damaged
+    """
+    store(db, snapshot, relation, columns, "kept")
+    names = listed(each.name for each in columns)
+    answer = db.execute(f"SELECT {names} FROM kept ORDER BY rowid")
+    return drawn(columns, answer.fetchall())
+
+
+def store_together(
+    db: duckdb.DuckDBPyConnection,
+    snapshots: Sequence[Snapshot],
+    relation: str,
+    columns: Sequence[Column],
+    into: str,
+) -> None:
+    """
+    Put a relation of several snapshots into one temporary table of a database, with a
+    column ``place`` for which of them a row is of.
+
+    :param columns: which columns, of the kinds that they have to be of
+    :raises SnapshotError: if one of them lacks it, or it is damaged
+    """
+    import duckdb
+
+    made = ", ".join(
+        f'"{column.name}"::{sql_type(column)} AS "{column.name}"' for column in columns
+    )
+    expected = [snapshot.rows(relation) for snapshot in snapshots]
+    with contextlib.ExitStack() as stack:
+        paths = [
+            stack.enter_context(snapshot.opened(relation)) for snapshot in snapshots
+        ]
+        try:
+            db.execute(
+                f"CREATE OR REPLACE TEMP TABLE {into} AS SELECT {made},"
+                " list_position($paths, filename) - 1 AS place"
+                " FROM read_parquet($paths, hive_partitioning = false, filename = true)"
+                f" LIMIT {sum(expected) + 1}",
+                {"paths": paths},
+            )
+        except duckdb.Error as error:
+            if len(snapshots) > 1:
+                # One of them, which says so when it is alone.
+                for snapshot in snapshots:
+                    store(db, snapshot, relation, columns, into)
+            name = parquet_name(relation)
+            said = str(error).partition("\n")[0].rstrip(".").replace(paths[0], name)
+            raise SnapshotError(
+                f"{name} of {snapshots[0].path} is damaged: {said}."
+            ) from None
+    found = dict(
+        db.execute(f"SELECT place, count(*) FROM {into} GROUP BY place").fetchall()
+    )
+    for place, (snapshot, count) in enumerate(zip(snapshots, expected, strict=True)):
+        if found.get(place, 0) != count:
+            raise SnapshotError(
+                f"{parquet_name(relation)} of {snapshot.path} is damaged, or of another"
+                f" snapshot: {META} counts {count} rows."
+            )

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What there is to say of records of page_owner that could not be read."""
+
+from __future__ import annotations
+
+from pagedbg.target.dump_header import DumpFile
+
+
+def unread_records(dump: DumpFile | None, unread: int, damaged: int) -> list[str]:
+    """
+    Return sentences.
+
+    :param dump: what is looked at, None for the running kernel
+    :param unread: the pages whose record could not be read
+    :param damaged: those whose record says what cannot be
+    """
+    notes = []
+    if unread and dump and dump.left_out_zeroes:
+        notes.append(
+            f"The records of {unread} pages are not in the dump, which left out pages"
+            " of zeroes: of pages that were never allocated, unless more is missing."
+        )
+    elif unread:
+        notes.append(
+            f"The records of {unread} pages could not be read: they are not counted."
+        )
+    if damaged:
+        notes.append(
+            f"The records of {damaged} pages are damaged (or were being written): they"
+            " are not counted."
+        )
+    return notes
