@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A table for programs: JSON, JSON lines, CSV, and text with tabs between."""
+"""
+A table for programs: JSON, JSON lines, CSV, and text with tabs between; and for pages
+that are written in Markdown.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
 
-from pagedbg.schema.table import Kind, Row, Table
+from pagedbg.analysis.undrawn import UndrawnRows
+from pagedbg.output.printable import printable
+from pagedbg.schema.table import Column, Row, Table
 
 # The integers that a double holds one by one: RFC 8259, section 6.
 _EXACT = 1 << 53
@@ -33,10 +39,11 @@ def _encode(value: Any) -> str:
     return _encoder.encode(value).replace("\x7f", "\\u007f")
 
 
-def _json_cells(kind: Kind, values: Sequence[Any]) -> list[str]:
+def _json_cells(column: Column, values: Sequence[Any]) -> list[str]:
     """
     Return the JSON of a column. Of text and stacks, which repeat, each is encoded once.
     """
+    kind = column.kind
     if kind == "str":
         texts = {value: _encode(value) for value in set(values)}
         return [texts[value] for value in values]
@@ -44,22 +51,46 @@ def _json_cells(kind: Kind, values: Sequence[Any]) -> list[str]:
         stacks = {id(value): value for value in values}
         encoded = {key: _encode(value) for key, value in stacks.items()}
         return [encoded[id(value)] for value in values]
+    if kind in ("row", "rows"):
+        return [_encode(_nested(column, value)) for value in values]
     return [
-        str(value) if type(value) is int and abs(value) <= _EXACT else _scalar(value)
+        str(value)
+        if type(value) is int and abs(value) <= _EXACT
+        else _encode(_exact(value))
         for value in values
     ]
 
 
-def _scalar(value: Any) -> str:
-    """
-    Return a value as JSON; a number as text where a reader that takes it for a double
-    would get another one.
-    """
+def _nested(column: Column, value: Any) -> Any:
+    """Return what JSON has for the rows in a cell, or for a value in one of them."""
+    if value is None:
+        return None
+    if column.kind == "rows":
+        return [_object(column.fields, row) for row in value]
+    if column.kind == "row":
+        return _object(column.fields, value)
+    return _exact(value)
+
+
+def _object(columns: Sequence[Column], row: Row) -> dict[str, Any]:
+    return {
+        column.name: _nested(column, value)
+        for column, value in zip(columns, row, strict=True)
+    }
+
+
+def _exact(value: Any) -> Any:
+    """Return a number beyond 2**53 as text: a reader may take it for a double."""
     if hasattr(value, "item"):
         value = value.item()
     if type(value) is int and abs(value) > _EXACT:
-        return f'"{value:#x}"'
-    return _encode(value)
+        return f"{value:#x}"
+    return value
+
+
+def nested_json(column: Column, value: Any) -> str | None:
+    """Return a cell with rows in it as JSON, for formats that know no such thing."""
+    return None if value is None else _encode(_nested(column, value))
 
 
 def _json_lines(table: Table) -> Iterator[list[str]]:
@@ -73,7 +104,7 @@ def _json_lines(table: Table) -> Iterator[list[str]]:
     )
     for rows in table.batches:
         cells = [
-            _json_cells(column.kind, values)
+            _json_cells(column, values)
             for column, values in zip(
                 table.columns, transposed(table, rows), strict=True
             )
@@ -83,6 +114,8 @@ def _json_lines(table: Table) -> Iterator[list[str]]:
 
 def transposed(table: Table, rows: Sequence[Row]) -> list[Sequence[Any]]:
     """Return the columns of a batch of rows."""
+    if isinstance(rows, UndrawnRows):
+        return rows.drawn
     return list(zip(*rows, strict=True)) or [()] * len(table.columns)
 
 
@@ -106,16 +139,11 @@ def _csv(table: Table, out: TextIO) -> None:
     # end of the row.
     careful = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow([column.name for column in table.columns])
-    stacks = [
-        i for i, column in enumerate(table.columns) if column.kind in ("list", "stack")
-    ]
     texts = [
-        i
-        for i, column in enumerate(table.columns)
-        if column.kind in ("str", "list", "stack")
+        i for i, column in enumerate(table.columns) if column.kind in ("str", *_SEVERAL)
     ]
     for batch in table.batches:
-        rows = list(_joined(batch, stacks)) if stacks else batch
+        rows = _flat(table.columns, batch)
         returns = any(
             "\r" in text for i in texts for text in {row[i] for row in rows} if text
         )
@@ -128,11 +156,8 @@ _ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
 def _tsv(table: Table, out: TextIO) -> None:
     out.write("\t".join(column.name for column in table.columns) + "\n")
-    stacks = [
-        i for i, column in enumerate(table.columns) if column.kind in ("list", "stack")
-    ]
     for batch in table.batches:
-        lines = ("\t".join(map(_tsv_cell, row)) for row in _joined(batch, stacks))
+        lines = ("\t".join(map(_tsv_cell, row)) for row in _flat(table.columns, batch))
         out.write("".join(f"{line}\n" for line in lines))
 
 
@@ -140,20 +165,57 @@ def _tsv_cell(value: Any) -> str:
     return "" if value is None else str(value).translate(_ESCAPES)
 
 
-def _joined(rows: Sequence[Row], stacks: Sequence[int]) -> Iterator[Row]:
+def _markdown(table: Table, out: TextIO) -> None:
+    """As GitHub's tables, which have a line a row."""
+    numbers = ("str", "bool", *_SEVERAL)
+    out.write(f"| {' | '.join(column.name for column in table.columns)} |\n|")
+    out.write("".join("---|" if c.kind in numbers else "--:|" for c in table.columns))
+    out.write("\n")
+    for batch in table.batches:
+        lines = (
+            " | ".join(map(_markdown_cell, row)) for row in _flat(table.columns, batch)
+        )
+        out.write("".join(f"| {line} |\n" for line in lines))
+
+
+# What would be a mark-up, or end the cell or the row.
+_MARKED = re.compile(r"[\\`*_<>|\[\]&~#]")
+
+
+def _markdown_cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return _MARKED.sub(lambda mark: "\\" + mark[0], printable(value))
+
+
+# The kinds of columns with several values in a cell.
+_SEVERAL = ("list", "stack", "row", "rows", "series")
+
+
+def _flat(columns: Sequence[Column], rows: Sequence[Row]) -> Sequence[Row]:
     """
-    Iterate over rows with their stacks as text. Rows share stacks: each is joined once.
+    Return rows with each cell that holds several values as text. Rows share stacks:
+    each is joined once.
     """
+    several = [(i, each) for i, each in enumerate(columns) if each.kind in _SEVERAL]
+    if not several:
+        return rows
     texts: dict[int, str] = {}
+    flat: list[Row] = []
     for row in rows:
         cells = list(row)
-        for i in stacks:
-            stack = cells[i]
-            if stack is not None:
-                if id(stack) not in texts:
-                    texts[id(stack)] = ";".join(stack)
-                cells[i] = texts[id(stack)]
-        yield cells
+        for i, column in several:
+            value = cells[i]
+            if value is None:
+                continue
+            if column.kind in ("row", "rows"):
+                cells[i] = nested_json(column, value)
+                continue
+            if id(value) not in texts:
+                texts[id(value)] = ";".join(map(str, value))
+            cells[i] = texts[id(value)]
+        flat.append(cells)
+    return flat
 
 
 WRITERS: dict[str, Callable[[Table, TextIO], None]] = {
@@ -161,5 +223,6 @@ WRITERS: dict[str, Callable[[Table, TextIO], None]] = {
     "jsonl": _jsonl,
     "csv": _csv,
     "tsv": _tsv,
+    "markdown": _markdown,
 }
-"""What writes a table, by format."""
+"""What writes a table as text, by format."""

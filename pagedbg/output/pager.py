@@ -12,10 +12,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any, TextIO, cast
 
-from pagedbg import trust
+from pagedbg import progress, trust
 from pagedbg.errors import PagedbgError
 from pagedbg.output.interrupt import Interrupts
 from pagedbg.output.printable import printed, raw
@@ -85,8 +85,30 @@ def shown(pipeline: str | None, paging: bool) -> Iterator[None]:
         if paging
         else contextlib.nullcontext()
     )
-    with way, contextlib.redirect_stdout(printed(sys.stdout, terminal=terminal)):
-        yield
+    with way:
+        out = sys.stdout
+        if terminal and not isinstance(out, _Overflow):
+            out = cast(TextIO, _Heralded(raw(out)))
+        with contextlib.redirect_stdout(printed(out, terminal=terminal)):
+            yield
+
+
+class _Heralded:
+    """A way to the terminal; what is written there ends what shows progress on it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        progress.quiet()
+        return self._stream.write(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 @contextlib.contextmanager
@@ -140,6 +162,10 @@ class _Overflow(io.TextIOBase):
     def isatty(self) -> bool:
         return True
 
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._terminal.encoding
+
     def writable(self) -> bool:
         return True
 
@@ -150,6 +176,7 @@ class _Overflow(io.TextIOBase):
         self._lines += text.count("\n")
         # One line stays free for the prompt.
         if self._lines >= self._size.lines - 1:
+            progress.quiet()
             with self._interrupts.held():
                 self._process = _start(
                     self._pager, self._terminal, trust.chosen_environment()
@@ -164,6 +191,7 @@ class _Overflow(io.TextIOBase):
     def finish(self) -> None:
         """Show what was held, or wait for the pager to be left."""
         if self._process is None:
+            progress.quiet()
             self._release(self._terminal)
             self._terminal.flush()
         else:

@@ -7,8 +7,9 @@ import re
 import shutil
 import textwrap
 from collections.abc import Iterator
+from typing import TextIO
 
-__all__ = ("MOST_COLUMNS", "reflow", "window")
+__all__ = ("MOST_COLUMNS", "fitted", "reflow", "window")
 
 MOST_COLUMNS = 100
 """Longer lines are hard to read, however wide the window is."""
@@ -20,6 +21,20 @@ _HANGING = re.compile(r"\s*(?:\S.*?\s{2,})?")
 def window() -> int:
     """How many columns there are to write in."""
     return min(shutil.get_terminal_size().columns, MOST_COLUMNS)
+
+
+def fitted(sentence: str, stream: TextIO) -> str:
+    """Break a sentence between words if it is for a terminal that is narrower."""
+    width = shutil.get_terminal_size().columns
+    if len(sentence) <= width or not stream.isatty():
+        return sentence
+    return textwrap.fill(
+        sentence,
+        width,
+        break_on_hyphens=False,
+        break_long_words=False,
+        replace_whitespace=False,
+    )
 
 
 def reflow(text: str, width: int) -> str:

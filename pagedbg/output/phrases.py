@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
+from collections.abc import Iterable
 
 __all__ = (
     "age",
@@ -37,16 +35,13 @@ def position(pfn: int, head: int, pages: int) -> str:
     )
 
 
-def pfn_ranges(first: int, flags: Sequence[bool]) -> str:
+def pfn_ranges(parts: Iterable[tuple[int, int]]) -> str:
     """
-    Write the page frames that are flagged, counted from *first*, as ranges: eight of
-    them at most.
+    Write page frames as ranges: eight of them at most.
+
+    :param parts: the first page frame of each range, and how many there are
     """
-    edges = np.flatnonzero(np.diff(np.array([False, *flags, False], np.int8)))
-    ranges = [
-        pfn_range(first + int(a), first + int(b))
-        for a, b in zip(edges[::2], edges[1::2], strict=True)
-    ]
+    ranges = [pfn_range(first, first + pages) for first, pages in parts]
     return ", ".join(ranges[:8]) + (
         f" and {len(ranges) - 8} more" if len(ranges) > 8 else ""
     )

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-Drawing a table: text for people; JSON, JSON lines and CSV for programs.
+Drawing a table: text for people, data for programs.
 
 Rows are written as they come, so that a table may be larger than memory. What programs
 read carries plain values (numbers are numbers, an unknown value is null or empty) and
@@ -15,16 +15,23 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
-from pagedbg.output.data_formats import WRITERS, transposed
-from pagedbg.output.paragraphs import reflow
+from pagedbg.output.data_formats import WRITERS, nested_json, transposed
+from pagedbg.output.paragraphs import fitted, reflow
 from pagedbg.output.printable import Printed, printable, printable_line, raw
-from pagedbg.schema.table import Column, Kind, Table
+from pagedbg.output.sparkline import PLAIN, sparkline
+from pagedbg.schema.sizes import size
+from pagedbg.schema.table import Column, Kind, Table, Window
 
 _BOLD, _DIM, _RESET = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 _GAP = "  "
 _FRAME_INDENT = "    "
-_NARROWEST = 6
-"""A text column is not cut below this; columns are left out instead."""
+_LINES = 36
+"""Of a drawing that no window bounds."""
+_NARROWEST, _NAMES = 10, 16
+"""
+A text column is not cut below this, nor one of rank 1, which says what a row is of,
+below the other; columns are left out instead.
+"""
 
 
 def show(table: Table, format: str, out: TextIO) -> None:
@@ -40,6 +47,24 @@ def show(table: Table, format: str, out: TextIO) -> None:
         out,
         width=shutil.get_terminal_size().columns if tty else None,
         color=tty and wants_color(),
+    )
+
+
+def window_of(out: TextIO) -> Window:
+    """The window that :func:`show` draws in."""
+    tty = out.isatty()
+    width = shutil.get_terminal_size().columns if tty else None
+    return _window(out, width, tty and wants_color())
+
+
+def _window(out: TextIO, width: int | None, color: bool) -> Window:
+    size = shutil.get_terminal_size()
+    encoding = (getattr(out, "encoding", None) or "").lower()
+    return Window(
+        size.columns if width is None else width,
+        _LINES if width is None else size.lines,
+        color,
+        encoding.startswith("utf"),
     )
 
 
@@ -70,35 +95,39 @@ def render(
     if format == "text":
         _text(table, out, width, color)
         return
-    WRITERS[format](table, out)
-    for note in table.notes:
-        print(printable(note), file=sys.stderr)
+    if format == "parquet":
+        from pagedbg.output.parquet import write_parquet
+
+        write_parquet(table, out)
+    else:
+        WRITERS[format](table, out)
+    say(table.notes)
+
+
+def say(notes: Iterable[str]) -> None:
+    """Say sentences beside what programs read, on standard error."""
+    for note in notes:
+        print(fitted(printable(note), sys.stderr), file=sys.stderr)
 
 
 # ---- for people ----------
 
 
-def _size(value: float) -> str:
-    """Return a number of bytes with a binary unit."""
-    if value < 1024:
-        return f"{value} B"
-    units = ("KiB", "MiB", "GiB", "TiB")
-    size, power = value / 1024, 0
-    while size >= 1024 and power < len(units) - 1:
-        size, power = size / 1024, power + 1
-    return f"{size:.1f} {units[power]}"
-
-
 _FORMAT: dict[Kind, Callable[[Any], str]] = {
     "int": str,
     "hex": lambda value: f"{value:#x}",
+    "float": lambda value: f"{value:.6g}",
     "bool": lambda value: "yes" if value else "no",
+    "series": sparkline,
     "list": lambda value: printable(", ".join(value)),
     "str": printable,
-    "bytes": _size,
+    "bytes": size,
     "share": lambda value: f"{value:.1f}%",
     "ns": lambda value: f"{value / 1e9:.6f}s",
 }
+
+# What stands on the left of its column, and is cut where there is no room.
+_CUT = ("str", "list")
 
 
 def _columns_of(text: str) -> int:
@@ -121,8 +150,11 @@ def _cut(text: str, width: int) -> str:
     return set_cell_size(text, width - 1).rstrip() + "…"
 
 
-def _text_cells(kind: Kind, values: Sequence[Any]) -> list[str]:
+def text_cells(column: Column, values: Sequence[Any]) -> list[str]:
     """Return a column as text; of text, which repeats, each is looked at once."""
+    kind = column.kind
+    if kind in ("row", "rows"):
+        return [printable(nested_json(column, value) or "-") for value in values]
     if kind == "str":
         texts = {
             value: "-" if value is None else printable(value) for value in set(values)
@@ -177,18 +209,19 @@ class _Layout:
         """
         shown: list[int] = []
         used = -len(_GAP)
-        columns = sorted(enumerate(self._columns), key=lambda each: each[1].rank)
-        for i, column in columns:
-            least = (
-                min(self._natural[i], _NARROWEST)
-                if column.kind == "str"
-                else self._natural[i]
-            )
-            used += least + len(_GAP)
+        for i in sorted(range(len(self._columns)), key=lambda i: self._columns[i].rank):
+            used += self._least(i) + len(_GAP)
             if self._room is not None and used > self._room and shown:
                 break
             shown.append(i)
         return sorted(shown)
+
+    def _least(self, i: int) -> int:
+        """The width that a column has at least, if it is shown."""
+        column, natural = self._columns[i], self._natural[i]
+        if column.kind not in _CUT:
+            return natural
+        return min(natural, _NAMES if column.rank == 1 else _NARROWEST)
 
     def _shrink(self, shown: Sequence[int], room: int) -> None:
         """
@@ -196,12 +229,11 @@ class _Layout:
         more.
         """
         excess = sum(self._widths[i] + len(_GAP) for i in shown) - len(_GAP) - room
-        texts = [i for i in shown if self._columns[i].kind == "str"]
-        while excess > 0 and texts:
-            widest = max(texts, key=lambda i: self._widths[i])
-            if self._widths[widest] <= _NARROWEST:
+        while excess > 0:
+            wide = [i for i in shown if self._widths[i] > self._least(i)]
+            if not wide:
                 break
-            self._widths[widest] -= 1
+            self._widths[max(wide, key=lambda i: self._widths[i])] -= 1
             excess -= 1
 
     def lines(self, cells: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -215,7 +247,7 @@ class _Layout:
 
     def _padded(self, i: int, cells: Sequence[str]) -> list[str]:
         width = self._widths[i]
-        if self._columns[i].kind != "str":
+        if self._columns[i].kind not in _CUT:
             return [cell.rjust(width) for cell in cells]
         texts = {}
         for cell in set(cells):
@@ -227,12 +259,17 @@ class _Layout:
 def _text(table: Table, out: TextIO, width: int | None, color: bool) -> None:
     dim, reset = (_DIM, _RESET) if color else ("", "")
     hidden: list[str] = []
-    if table.text is None or isinstance(table.text, Table):
+    if table.drawing is not None:
+        window = _window(out, width, color)
+        out.writelines(line + "\n" for line in table.drawing.lines(window))
+    elif table.text is None or isinstance(table.text, Table):
         hidden = _text_rows(table.text or table, out, width, color)
     else:
-        out.writelines(printable_line(line) + "\n" for line in table.text)
+        out.writelines(
+            f"{_fitted(printable_line(line), width)}\n" for line in table.text
+        )
     # Only now: notes may be added until the last row is taken.
-    notes = list(table.notes)
+    notes = [*table.notes, *table.closing]
     if hidden:
         notes.append(
             f"No room for {', '.join(hidden)}: widen the terminal, or use --format or |"
@@ -240,6 +277,16 @@ def _text(table: Table, out: TextIO, width: int | None, color: bool) -> None:
         )
     for note in map(printable, notes):
         out.write(f"{dim}{note if width is None else reflow(note, width)}{reset}\n")
+    for heading, section in table.sections:
+        bold = _BOLD if color else ""
+        out.write(f"\n{bold}{_fitted(printable(heading), width)}{reset}\n")
+        _text(section, out, width, color)
+
+
+def _fitted(line: str, width: int | None) -> str:
+    """Wrap a sentence, or what is indented; rows of a table are left as they are."""
+    row = "  " in line and not line.startswith(" ")
+    return line if width is None or row else reflow(line, width)
 
 
 def _text_rows(table: Table, out: TextIO, width: int | None, color: bool) -> list[str]:
@@ -250,12 +297,20 @@ def _text_rows(table: Table, out: TextIO, width: int | None, color: bool) -> lis
     stacks = [i for i, column in enumerate(table.columns) if column.kind == "stack"]
     columns = [table.columns[i] for i in flat]
     layout = _Layout(columns, width)
+    unicode = _window(out, width, color).unicode
     any_row = False
     for rows in table.batches:
         if not rows:
             continue
         values = transposed(table, rows)
-        cells = [_text_cells(table.columns[i].kind, values[i]) for i in flat]
+        cells = [text_cells(table.columns[i], values[i]) for i in flat]
+        if not unicode:
+            cells = [
+                [cell.translate(PLAIN) for cell in each]
+                if column.kind == "series"
+                else each
+                for column, each in zip(columns, cells, strict=True)
+            ]
         layout.fit(cells)
         if not any_row:
             header = next(layout.lines([[column.name] for column in columns]))
