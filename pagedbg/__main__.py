@@ -9,6 +9,7 @@ Python imports, it would say in a traceback where it was.
 # Not signal, which is a file that Python would look for in the current directory, too,
 # before isolate() was called.
 import _signal  # type: ignore[import-not-found]
+import gc
 import sys
 
 if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
@@ -27,6 +28,9 @@ def main() -> int:
     _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGINT})
     isolate()
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_signal.SIGINT})
+    # What is made until a kernel is open stays: none of it is looked through for
+    # garbage.
+    gc.disable()
     # What is imported from here on is root's, too.
     from pagedbg.cli import main
 

@@ -11,6 +11,7 @@ tables' database.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import shlex
 import signal
@@ -30,6 +31,8 @@ from pagedbg.shell.registry import COMMANDS, command_of
 
 if TYPE_CHECKING:
     from pagedbg.capture.directory import Capture
+    from pagedbg.capture.snapshot_directory import Snapshot
+    from pagedbg.target.target import Target
 
 SAMPLE = Path(__file__).parent / "data" / "sample.vmcore"
 """A small real dump that travels with pagedbg, to try it on."""
@@ -67,8 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pagedbg",
         usage=(
-            "pagedbg [-c CORE | --sample] [--capture DIR] [-s SYMBOLS]... [--format"
-            " FORMAT] [--no-pager] [-e COMMAND]... [-x FILE]... | [COMMAND ARG...]"
+            "pagedbg [-c CORE | --sample | --snapshot DIR] [--capture DIR]"
+            " [-s SYMBOLS]... [--format FORMAT] [--no-pager] [-e COMMAND]..."
+            " [-x FILE]... | [COMMAND ARG...]"
         ),
         description=(
             "Say who holds which pages of a Linux kernel, since when and from which"
@@ -100,6 +104,12 @@ commands (pagedbg help COMMAND explains one):
         action="store_const",
         const=str(SAMPLE),
         help="look at the bundled dump of a machine that died",
+    )
+    dump.add_argument(
+        "--snapshot",
+        metavar="DIR",
+        type=Path,
+        help="look at what snapshot save has kept, with no kernel",
     )
     add(
         "--capture",
@@ -175,6 +185,8 @@ def _main(argv: Sequence[str] | None, interrupts: Interrupts) -> int:
     args = parser.parse_args(argv)
     if args.words and args.sources:
         parser.error("COMMAND cannot be given together with -e or -x")
+    if args.snapshot and args.capture:
+        parser.error("--snapshot cannot be given together with --capture")
     if (
         args.words
         and command_of(args.words) not in COMMANDS
@@ -214,17 +226,30 @@ def _run(args: argparse.Namespace, interrupts: Interrupts) -> int:
     with interrupts.fatal():
         from drgn import Program
 
-        from pagedbg.target.opening import open_target
         from pagedbg.target.target import Target
 
         capture = _open_capture(args.capture) if args.capture else None
+        snapshot = _open_snapshot(args.snapshot) if args.snapshot else None
         target = (
             Target(Program())
-            if capture is not None and args.core is None
-            else open_target(args.core, args.symbols)
+            if args.core is None and (capture or snapshot or _needs_no_kernel(args))
+            else _opened(args)
         )
-    session = Session(target, format=args.format, pager=args.pager, capture=capture)
+    gc.freeze()
+    gc.enable()
+    session = Session(
+        target,
+        format=args.format,
+        pager=args.pager,
+        capture=capture,
+        snapshot=snapshot,
+    )
     session.keep()
+    if capture is not None and capture.recording and args.core is not None:
+        # Its recorder has died: the two are joined, and have to be of one boot.
+        from pagedbg.sources.same_boot import check_same_boot
+
+        check_same_boot(session, capture)
     _end_well()
     for note in session.target.notes:
         print(f"pagedbg: {printable(note)}", file=sys.stderr)
@@ -242,6 +267,13 @@ def _run(args: argparse.Namespace, interrupts: Interrupts) -> int:
         session.close()
 
 
+def _needs_no_kernel(args: argparse.Namespace) -> bool:
+    """Whether all that is asked for is a command that opens what it needs itself."""
+    return bool(args.words) and not getattr(
+        COMMANDS.get(command_of(args.words)), "kernel", True
+    )
+
+
 def _end_well() -> None:
     """
     Have the session closed when a terminal goes away, or somebody ends us: there may be
@@ -256,10 +288,24 @@ def _end_well() -> None:
             signal.signal(number, leave)
 
 
+def _opened(args: argparse.Namespace) -> Target:
+    from pagedbg.output.progress import progress_bar
+    from pagedbg.target.opening import open_target
+
+    with progress_bar():
+        return open_target(args.core, args.symbols)
+
+
 def _open_capture(path: str) -> Capture:
     from pagedbg.capture.directory import Capture
 
     return Capture(path)
+
+
+def _open_snapshot(path: Path) -> Snapshot:
+    from pagedbg.capture.snapshot_directory import Snapshot
+
+    return Snapshot(path)
 
 
 def _lines(args: argparse.Namespace) -> Iterable[SourceLine] | None:

@@ -5,25 +5,28 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pagedbg.errors import PagedbgError
 
 if TYPE_CHECKING:
+    import tempfile
+    from collections.abc import Callable
+
     import duckdb
     from drgn import Program
 
     from pagedbg.capture.directory import Capture
     from pagedbg.capture.recording.recording import Recording
     from pagedbg.capture.recovery.recovered_rings import RecoveredRecorder
+    from pagedbg.capture.snapshot_directory import Snapshot
     from pagedbg.schema.event_filter import EventFilter
     from pagedbg.target.target import Target
 
 _CONFIG_KEY = "pagedbg.session"
 
-FORMATS = ("text", "json", "jsonl", "csv", "tsv")
+FORMATS = ("text", "json", "jsonl", "csv", "tsv", "markdown", "parquet")
 
 
 def _everything() -> EventFilter:
@@ -41,7 +44,8 @@ class Session:
     ``format`` is one of :data:`FORMATS`; ``pager`` says whether long text may go
     through ``$PAGER``. ``filter`` is what is to be recorded; ``recording`` the recorder
     that this session has started last, and ``capture`` what it writes, or what was
-    opened; ``recovered`` is what was found in the rings of a dump.
+    opened; ``recovered`` is what was found in the rings of a dump. ``snapshot`` is what
+    answers where there is no kernel.
     """
 
     target: Target
@@ -51,6 +55,7 @@ class Session:
     recording: Recording | None = None
     capture: Capture | None = None
     recovered: Capture | None = None
+    snapshot: Snapshot | None = None
     _directory: tempfile.TemporaryDirectory[str] | None = None
     _spilled: tempfile.TemporaryDirectory[str] | None = None
 
@@ -59,6 +64,16 @@ class Session:
         """The drgn program of the target."""
         return self.target.prog
 
+    @property
+    def subject(self) -> str:
+        """What is looked at, in a few words; it is not printable as it is."""
+        if self.target.has_kernel:
+            return self.target.name
+        kept = self.snapshot or self.capture
+        if kept is None:
+            return self.target.name
+        return f"{kept.path.name} ({kept.meta.kernel.release})"
+
     @functools.cached_property
     def db(self) -> duckdb.DuckDBPyConnection:
         """
@@ -66,8 +81,7 @@ class Session:
         What is too large for its share of the memory it puts into a directory of our
         own: by default that would be ``.tmp`` in whatever directory we are in.
         """
-        import duckdb
-
+        from pagedbg.capture.database import open_database
         from pagedbg.capture.scratch import scratch
 
         try:
@@ -75,20 +89,7 @@ class Session:
         except OSError:
             # Then nothing is put on disk.
             self._spilled = None
-        # We may run on a machine that has lost its memory: a thread's buffers each cost
-        # some. And nothing is loaded out of a home directory.
-        without = {
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-        }
-        return duckdb.connect(
-            config={
-                "threads": 1,
-                "memory_limit": "512MB",
-                "temp_directory": "" if self._spilled is None else self._spilled.name,
-                **without,
-            }
-        )
+        return open_database("" if self._spilled is None else self._spilled.name)
 
     @functools.cached_property
     def recorders(self) -> tuple[list[RecoveredRecorder], list[str]]:
@@ -103,17 +104,38 @@ class Session:
         """Open what is in a recorder's rings as the capture."""
         from pagedbg.capture.directory import Capture
         from pagedbg.capture.recovery.recover import recover
+
+        def write(directory: Path) -> Capture:
+            recover(self.target, recorder, self.recorders[1], directory)
+            return Capture(directory)
+
+        self._open_recovered(write)
+
+    def _join(self, drained: Capture) -> None:
+        from pagedbg.capture.recovery.joining import join, recorder_of
+
+        recorder = recorder_of(drained, self.target, self.recorders[0])
+        if recorder is not None:
+            self.recover(recorder)
+            assert self.recovered is not None
+            recovered = self.recovered
+            self._open_recovered(lambda directory: join(drained, recovered, directory))
+
+    def _open_recovered(self, write: Callable[[Path], Capture]) -> None:
+        """Have a capture written into a directory that goes with us, and open it."""
         from pagedbg.capture.scratch import scratch
 
         try:
             directory = scratch()
-            recover(self.target, recorder, self.recorders[1], Path(directory.name))
+            found = write(Path(directory.name))
         except OSError as error:
+            import tempfile
+
             raise PagedbgError(
                 f"what was recorded cannot be written to {tempfile.gettempdir()}:"
                 f" {error.strerror}. Set TMPDIR to a directory with room."
             ) from None
-        self.capture = self.recovered = Capture(directory.name)
+        self.capture = self.recovered = found
         if self._directory is not None:
             self._directory.cleanup()
         self._directory = directory
@@ -121,11 +143,14 @@ class Session:
     def refresh_capture(self) -> Capture | None:
         """
         The capture, with all that was recorded up to now; of a dump with one recorder
-        in it, what that has left.
+        in it, what that has left. What a recorder had written that died with the
+        machine is joined with what it has left in the dump.
         """
         if self.capture is None and len(self.recorders[0]) == 1:
             self.recover(self.recorders[0][0])
         if self.capture is not None and self.capture.recording:
+            if self.target.dump is not None and not self.capture.at_work:
+                self._join(self.capture)
             if (
                 self.recording is not None
                 and self.recording.directory == self.capture.path
@@ -140,6 +165,8 @@ class Session:
             self.recording.stop()
         if "db" in self.__dict__:
             self.db.close()
+        if self.snapshot is not None:
+            self.snapshot.close()
         for directory in (self._directory, self._spilled):
             if directory is not None:
                 directory.cleanup()

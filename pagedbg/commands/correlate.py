@@ -11,20 +11,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pagedbg.analysis.correlation import Correlation, correlate
-from pagedbg.analysis.grouping import QUANTILES, Amounts, page_amounts
-from pagedbg.analysis.keys import KeySums
+from pagedbg.analysis.allocation_rows import allocation_column
+from pagedbg.analysis.allocation_sums import (
+    AllocationSums,
+    allocation_amounts,
+    lasted,
+)
+from pagedbg.analysis.correlation_pieces import PiecewiseCorrelation
+from pagedbg.analysis.grouping import QUANTILES, SUMMED_QUANTILES, Amounts
+from pagedbg.analysis.held_over_time import HeldOverTime
+from pagedbg.analysis.histogram import LifetimeClasses
 from pagedbg.analysis.selection import Selection
-from pagedbg.analysis.undrawn import Undrawn, positive, text
-from pagedbg.errors import UsageError
-from pagedbg.schema.allocation import CONTRADICTIONS, STATES
-from pagedbg.schema.batch import Records
-from pagedbg.schema.relations import (
+from pagedbg.analysis.undrawn import UndrawnRows
+from pagedbg.capture.memory_room import lacking_room
+from pagedbg.errors import PagedbgError, UsageError
+from pagedbg.output.histogram import histogram
+from pagedbg.schema.allocation import ALLOCATION, STATES
+from pagedbg.schema.allocation_columns import (
     ALLOCATION_KEYS,
     ALLOCATION_SUMS,
     ALLOCATIONS,
     LIFETIMES,
 )
+from pagedbg.schema.batch import Records
+from pagedbg.schema.histogram_columns import LIFETIME_COUNTS
+from pagedbg.schema.stacks_over_time import StacksOverTime
 from pagedbg.schema.table import Column, Row, Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
@@ -32,12 +43,14 @@ from pagedbg.shell.filter_options import FILTERS
 from pagedbg.shell.table_options import (
     NO_STACK,
     SORT,
+    STACK_PICTURE,
     TOP,
-    by_parser,
+    by_option,
     more_rows,
     parse_sort,
     refuse_no_stack,
     without,
+    without_stacks,
 )
 from pagedbg.sources.capture_names import (
     names_by_kernel,
@@ -48,11 +61,23 @@ from pagedbg.sources.comparison import comparison, evidence_of
 
 _KEYS = tuple(column.name for column in ALLOCATION_KEYS)
 
+# What sums of what was freed are by, and the filters that look at anything else.
+_SUMMED_BY = {
+    *("order", "stack", "stack_id", "stack_shape", "module", "function"),
+    *("gfp", "migratetype", "state"),
+}
+_OF_EACH = ("pid", "comm", "age", "pfns", "zone", "node")
+
+_EMPTY = "No captured allocation matches."
+
 _HELD = ("live", "migrated", "split")
 
 # Rows that are drawn at once; sorted ones in columns that are as wide as they need.
 _BATCH = 1000
 _SORTED_BATCH = 1 << 15
+
+# Rows that are kept beside those that are asked for, so that there is less to sort.
+_MANY = 1 << 16
 
 
 def _parse_states(text: str) -> list[str]:
@@ -69,6 +94,8 @@ def _parse_states(text: str) -> list[str]:
 Say of each allocation that was captured what became of it: live (held where it was),
 migrated (held elsewhere), split (some pieces are held), freed (when, by whom), reused
 (its page has another owner, its free was not seen), or unknown, where events were lost.
+-o FILE.html of this list is a page of stacks over time: of a range that is chosen it
+shows what was allocated in it and is still held at its end.
 
 The pages are looked at as they are now, in the dump, or as they were saved with the
 capture. Without any of these, live means held when the capture ended. An allocation is
@@ -95,15 +122,16 @@ known by its pfn and ts_ns, exactly: nothing is guessed.
             ),
         ),
         argument(
-            "--by",
-            metavar="KEY",
-            type=by_parser(_KEYS),
-            help="sum up by KEY, or several with commas: " + ", ".join(_KEYS),
+            "--histogram",
+            action="store_true",
+            help="with --lifetimes: how many lasted how long, as bars",
         ),
+        by_option(_KEYS),
         TOP,
         SORT,
         NO_STACK,
         FILTERS,
+        STACK_PICTURE,
     ),
     examples=(
         ("correlate --by state", "how many allocations are live, freed, migrated"),
@@ -113,8 +141,16 @@ known by its pfn and ts_ns, exactly: nothing is guessed.
         ),
         ("correlate --leaked --by module", "the same by driver"),
         (
+            "correlate -o held.html",
+            "who held how much when, and what of it stayed",
+        ),
+        (
             "correlate --lifetimes --by stack --top 5",
             "how long the allocations of a call path last",
+        ),
+        (
+            "correlate --lifetimes --histogram --orders 4",
+            "how many blocks of 16 pages lasted how long",
         ),
         (
             "correlate --no-stack --state live --sort ts_ns --top 3",
@@ -134,6 +170,11 @@ def correlate_(session: Session, args: argparse.Namespace) -> Table:
         raise UsageError(
             "--leaked and --lifetimes choose the states themselves: leave --state out"
         )
+    if args.histogram and (not args.lifetimes or args.by or args.sort or args.top):
+        raise UsageError(
+            "--histogram is of all lifetimes that filters choose: write --lifetimes"
+            " --histogram, without --by, --sort and --top"
+        )
     return _Query(session, args).table()
 
 
@@ -143,111 +184,153 @@ class _Query:
     def __init__(self, session: Session, args: argparse.Namespace) -> None:
         self._session = session
         self._args = args
-        capture = need_capture(session)
+        self._capture = capture = need_capture(session)
         self._page_size = capture.page_size
         against = comparison(session, capture)
         self._names = names_by_kernel(session, capture)
         chosen = Selection(args, self._names)
-        events = capture.events()
-        evidence, said = evidence_of(capture, events, against.current)
-        found = correlate(
-            events,
+        evidence, said = evidence_of(capture, against.current)
+        self._of_each = [name for name in _OF_EACH if getattr(args, name) is not None]
+        self._found = PiecewiseCorrelation(
+            capture,
             against.pages,
             evidence,
-            lambda rows: chosen(Records(rows)),
+            None if chosen.takes_all else lambda rows: chosen(Records(rows)),
+            sums=not self._of_each,
         )
-        self._notes = [
-            _counted(found),
-            against.words,
-            *what_is_missing(capture),
-            *said,
-        ]
-        self._rows = found.allocations
-        wrong = int(np.count_nonzero(self._rows["contradiction"]))
-        if wrong:
+        self._notes = [against.words, *what_is_missing(capture), *said]
+        self._states = (
+            _HELD if args.leaked else ("freed",) if args.lifetimes else args.state
+        )
+        self._kept_only = capture.held is not None
+        if self._kept_only:
+            self._notes += self._of_what_is_held()
+
+    @property
+    def _freed(self) -> bool:
+        """Whether what was freed is asked for."""
+        return not self._states or bool({"freed", "unknown"} & set(self._states))
+
+    @property
+    def _numbers(self) -> list[int]:
+        """The states that are asked for."""
+        return [STATES.index(state) for state in self._states or STATES]
+
+    def _of_what_is_held(self) -> list[str]:
+        """
+        What there is to say of a capture that has sums of what was freed.
+
+        :raises UsageError: if these do not tell what is asked for
+        """
+        args = self._args
+        sums = self._freed and (args.by or args.lifetimes)
+        apart = [f"--{name}" for name in self._of_each]
+        apart += [f"--by {name}" for name in args.by or () if name not in _SUMMED_BY]
+        if sums and apart:
+            raise UsageError(
+                f"{apart[0]}: of what was freed this capture has sums by order, stack"
+                " and flags only; --leaked does without"
+            )
+        said = []
+        if args.lifetimes and not args.histogram:
+            said.append("Median, p90 and p99 may be up to 7 % too great: of sums.")
+        if self._freed and not sums:
+            said.append("What was freed is not listed: this capture has sums of it.")
+        if self._of_each:
+            said.append(
+                "Of what was freed only the last is counted: these filters cannot"
+                " choose among sums."
+            )
+        return said
+
+    def _rows(self) -> Iterator[NDArray[Any]]:
+        """The allocations of the states that are asked for, a part at a time."""
+        for rows in self._found.rows(freed=self._freed):
+            chosen = rows[np.isin(rows["state"], self._numbers)]
+            if self._args.lifetimes:
+                chosen = chosen[chosen["freed_ns"] >= 0]
+            yield chosen
+        self._notes.insert(0, self._found.counted)
+        if wrong := self._found.contradicted:
             self._notes.append(
                 f"The kernel's records contradict the capture of {wrong} allocations:"
                 " column contradiction."
             )
-        states = _HELD if args.leaked else ("freed",) if args.lifetimes else args.state
-        if states:
-            self._rows = self._rows[
-                np.isin(self._rows["state"], [STATES.index(state) for state in states])
-            ]
 
     def table(self) -> Table:
         """The answer."""
         args = self._args
         if args.by or (args.leaked and not args.lifetimes):
             refuse_no_stack(args)
+        if args.histogram:
+            return self._histogram()
         if args.lifetimes:
-            self._rows = self._rows[self._rows["freed_ns"] >= 0]
-            return self._sums(args.by or ["order"], LIFETIMES, QUANTILES, "count")
+            quantiles = SUMMED_QUANTILES if self._kept_only else QUANTILES
+            return self._sums(args.by or ["order"], LIFETIMES, quantiles, "count")
         if args.leaked or args.by:
-            return self._sums(
-                args.by or ["stack"], ALLOCATION_SUMS, self._amounts(), "bytes"
+            amounts = allocation_amounts(
+                self._page_size, self._names.now, summed=self._kept_only
             )
+            return self._sums(args.by or ["stack"], ALLOCATION_SUMS, amounts, "bytes")
         return self._list()
 
     # ---- a row an allocation ----
 
     def _list(self) -> Table:
         columns = (
-            without(ALLOCATIONS, "stack") if self._args.no_stack else list(ALLOCATIONS)
+            without_stacks(ALLOCATIONS) if self._args.no_stack else list(ALLOCATIONS)
         )
         sort = parse_sort(self._args.sort, without(columns, "stack"))
-        rows, top = self._rows, self._args.top
-        rows = (
-            rows[:top]
-            if sort is None
-            else rows[self._column(sort[0], rows).order(sort[1], top)]
-        )
         return Table(
             columns,
-            self._draw(
-                [column.name for column in columns],
-                rows,
-                _BATCH if sort is None else _SORTED_BATCH,
-            ),
+            self._draw([column.name for column in columns], sort),
             notes=self._notes,
-            empty="No captured allocation matches.",
+            empty=_EMPTY,
+            over_time=self._over_time,
         )
 
+    def _over_time(self) -> StacksOverTime:
+        known = self._capture.summary
+        made = HeldOverTime(known.first_set, known.latest, self._page_size)
+        for rows in self._rows():
+            made.add(rows)
+        return made.made(self._names.stack, self._notes)
+
+    def _best(self, sort: tuple[str, bool] | None) -> NDArray[Any]:
+        """The rows that are shown, in their order."""
+        kept, size = [np.zeros(0, ALLOCATION)], 0
+        for rows in self._rows():
+            kept.append(rows)
+            size += len(rows)
+            if self._args.top is not None and size > 2 * self._args.top + _MANY:
+                kept = [self._first(sort, np.concatenate(kept))]
+                size = len(kept[0])
+            elif lacking := lacking_room(size * ALLOCATION.itemsize):
+                raise PagedbgError(
+                    f"the allocations {lacking} Sum them up with --by, or choose"
+                    " some with --top or a filter."
+                )
+        return self._first(sort, np.concatenate(kept))
+
+    def _first(self, sort: tuple[str, bool] | None, rows: NDArray[Any]) -> NDArray[Any]:
+        # Oldest first, and so are equal ones.
+        rows = rows[np.lexsort((rows["pfn"], rows["ts_nsec"]))]
+        if sort is None:
+            return rows[: self._args.top]
+        return rows[
+            allocation_column(sort[0], rows, self._names).order(sort[1], self._args.top)
+        ]
+
     def _draw(
-        self, columns: Sequence[str], rows: NDArray[Any], size: int
-    ) -> Iterator[list[Row]]:
+        self, columns: Sequence[str], sort: tuple[str, bool] | None
+    ) -> Iterator[UndrawnRows]:
+        rows = self._best(sort)
+        size = _BATCH if sort is None else _SORTED_BATCH
         for start in range(0, len(rows), size):
             batch = rows[start : start + size]
-            drawn = [self._column(name, batch).draw() for name in columns]
-            yield list(zip(*drawn, strict=True))
-
-    def _column(self, name: str, rows: NDArray[Any]) -> Undrawn:
-        """A column of the allocations."""
-        names = self._names
-        match name:
-            case "pages":
-                return Undrawn(_pages(rows))
-            case "gfp":
-                return Undrawn(rows["gfp_mask"], word=names.gfp)
-            case "migratetype":
-                return Undrawn(rows["gfp_mask"], word=names.migratetype)
-            case "ts_ns":
-                return Undrawn(rows["ts_nsec"])
-            case "stack":
-                return Undrawn(rows["handle"], word=names.stack)
-            case "state":
-                return Undrawn(rows["state"], word=STATES.__getitem__)
-            case "lifetime_ns":
-                return Undrawn(_lasted(rows), rows["freed_ns"] >= 0)
-            case "contradiction":
-                return Undrawn(rows["contradiction"], word=CONTRADICTIONS.__getitem__)
-            case "comm":
-                return text(rows["comm"], names.comm)
-            case "free_comm" | "reused_comm":
-                return text(rows[name], lambda words: names.comm(words) or None)
-            case "freed_ns" | "free_pid" | "now_pfn" | "reused_pid":
-                return positive(rows[name])
-        return Undrawn(rows[name])
+            yield UndrawnRows(
+                [allocation_column(name, batch, self._names) for name in columns]
+            )
 
     # ---- sums ----
 
@@ -256,71 +339,40 @@ class _Query:
     ) -> Table:
         known = {column.name: column for column in ALLOCATION_KEYS}
         headings = [*(known[name] for name in by), *columns]
-        name, descending = parse_sort(self._args.sort, headings) or (first, True)
+        sort = parse_sort(self._args.sort, headings) or (first, True)
+        sums = AllocationSums(
+            self._session.db, self._names, by, amounts, summed=self._kept_only
+        )
+        try:
+            for rows in self._rows():
+                sums.add_rows(rows)
+            if self._found.summed is not None and self._freed:
+                sums.add_summed(self._found.summed, self._numbers)
+        except BaseException:
+            sums.close()
+            raise
         return Table(
             headings,
-            self._summed(by, amounts, name, descending),
+            self._summed(sums, *sort),
             notes=self._notes,
-            empty="No captured allocation matches.",
+            empty=_EMPTY,
         )
 
-    def _summed(
-        self, by: Sequence[str], amounts: Amounts, sort: str, descending: bool
-    ) -> Iterator[Sequence[Row]]:
-        rows = self._rows
-        held = np.isin(rows["state"], [STATES.index(state) for state in _HELD])
-        with closing(KeySums(self._session.db, self._names, by, amounts)) as sums:
-            sums.add(
-                Records(rows),
-                # Of what is not held, all of its pages.
-                pages=np.where(held, rows["held"], _pages(rows)),
-                begun=rows["ts_nsec"].astype(np.int64),
-                lasted=_lasted(rows),
+    def _histogram(self) -> Table:
+        classes = LifetimeClasses()
+        for rows in self._rows():
+            classes.add(lasted(rows))
+        if (summed := self._found.summed) is not None:
+            freed = np.isin(summed.rows["state"], self._numbers)
+            classes.add(
+                summed.columns["longest"][freed], summed.columns["count"][freed]
             )
+        return histogram(LIFETIME_COUNTS, classes.rows(), self._notes, _EMPTY)
+
+    def _summed(
+        self, sums: AllocationSums, sort: str, descending: bool
+    ) -> Iterator[Sequence[Row]]:
+        with closing(sums):
             yield from sums.rows(sort, descending, self._args.top)
             if sums.left:
                 self._notes.append(more_rows(sums.left))
-
-    def _amounts(self) -> Amounts:
-        """Those of pages, and the greatest and the least age."""
-        pages, now = page_amounts(self._page_size), self._names.now
-        ages = {"first": "min(first)", "last": "max(last)"}
-
-        def since(time: str) -> str:
-            # A damaged capture may say any time.
-            return "NULL" if now is None else f"greatest({now}::HUGEINT - {time}, 0)"
-
-        return Amounts(
-            {**pages.each, "first": "min(begun)", "last": "max(begun)"},
-            {**(pages.joined or {}), **ages},
-            {
-                **pages.columns,
-                "oldest": since(ages["first"]),
-                "youngest": since(ages["last"]),
-            },
-        )
-
-
-def _pages(rows: NDArray[Any]) -> NDArray[np.int64]:
-    return np.int64(1) << rows["order"].astype(np.int64)
-
-
-def _lasted(rows: NDArray[Any]) -> NDArray[np.int64]:
-    """How long what was freed had lasted, in ns."""
-    lasted: NDArray[np.int64] = rows["freed_ns"] - rows["ts_nsec"].astype(np.int64)
-    return lasted
-
-
-def _counted(found: Correlation) -> str:
-    states = np.bincount(found.allocations["state"], minlength=len(STATES)).tolist()
-    parts = [
-        f"{count} {state}" for state, count in zip(STATES, states, strict=True) if count
-    ]
-    said = f"{len(found.allocations)} allocations" + (
-        f": {', '.join(parts)}" if parts else ""
-    )
-    return said + (
-        f"; besides, {found.targets} were targets of migrations."
-        if found.targets
-        else "."
-    )

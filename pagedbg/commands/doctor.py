@@ -7,7 +7,7 @@ import argparse
 import textwrap
 from collections.abc import Iterator
 
-from pagedbg.schema.relations import CAPABILITIES
+from pagedbg.schema.kernel_columns import CAPABILITIES
 from pagedbg.schema.table import Table
 from pagedbg.session import Session
 from pagedbg.shell.command import command

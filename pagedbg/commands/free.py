@@ -6,8 +6,8 @@ from __future__ import annotations
 import argparse
 
 from pagedbg.schema.columns import MIGRATETYPE
-from pagedbg.schema.relations import FREE_AREAS
 from pagedbg.schema.table import Table
+from pagedbg.schema.zone_columns import FREE_AREAS
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
 from pagedbg.sources.free_memory import free_area_rows, free_list_rows

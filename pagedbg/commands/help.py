@@ -13,10 +13,11 @@ from pagedbg.shell.execute import Leave
 from pagedbg.shell.registry import COMMANDS, GROUPS, command_of
 
 _MANNERS = """\
-COMMAND | less, COMMAND > file    through the shell, into a file
-!COMMAND                          the shell's own
-help COMMAND, COMMAND --help      options and examples
-Ctrl-C stops a command, Ctrl-D leaves, Tab completes."""
+Ways of the prompt:
+  COMMAND | less   through the shell; COMMAND > FILE, into a file
+  !COMMAND         the shell's own
+  help COMMAND     options and examples; also COMMAND --help
+  Ctrl-C           stops a command; Ctrl-D leaves, Tab completes"""
 
 
 def _overview(names: Collection[str]) -> Iterator[str]:

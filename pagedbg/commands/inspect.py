@@ -12,13 +12,14 @@ from drgn import Program
 
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.mm.page_state import ABSENT, PageState, page_states
-from pagedbg.output.page_text import PageRecord, range_table
-from pagedbg.schema.relations import PAGES
+from pagedbg.output.page_text import page_lines, range_table
+from pagedbg.schema.page_columns import PAGE_FACTS, PAGES
 from pagedbg.schema.table import Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
 from pagedbg.sources.page_address import MOST_BEYOND, Place, find_place, parse_range
-from pagedbg.sources.page_facts import PageRows
+from pagedbg.sources.page_facts import page_facts
+from pagedbg.sources.page_rows import PageRows
 
 
 @command(
@@ -99,13 +100,12 @@ def _one(session: Session, rows: PageRows, place: Place) -> Table:
             f"there is no page to show at page frame {pfn:#x}:"
             f" {ABSENT[state.kind]}{more}"
         )
-    (row,) = rows.rows([state])
-    named = dict(zip((column.name for column in PAGES), row, strict=True))
+    facts = page_facts(session, rows, place, state)
     return Table(
-        PAGES,
-        [[row]],
+        (*PAGES, *PAGE_FACTS),
+        [[facts.row()]],
         notes=rows.notes,
-        text=PageRecord(session, rows, place).lines(state, named),
+        text=page_lines(facts, session.target.live),
     )
 
 

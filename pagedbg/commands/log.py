@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.mm.printk import LEVELS, PrintkRecord, printk_records
-from pagedbg.schema.relations import MESSAGES
+from pagedbg.schema.kernel_columns import MESSAGES
 from pagedbg.schema.table import Row, Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple
@@ -14,36 +15,43 @@ from numpy.typing import NDArray
 from pagedbg.analysis.grouping import page_amounts
 from pagedbg.analysis.keys import KeySums
 from pagedbg.analysis.selection import Selection
-from pagedbg.analysis.undrawn import Undrawn, positive, text
+from pagedbg.analysis.undrawn import Undrawn, UndrawnRows, positive, text
 from pagedbg.capture.directory import Capture
 from pagedbg.errors import UsageError
 from pagedbg.mm.page_owner_blocks import for_each_block
+from pagedbg.schema.block_columns import BLOCK_KEYS, BLOCK_SUMS, BLOCKS
 from pagedbg.schema.blocks import Blocks
 from pagedbg.schema.owner_record import ALLOCATED, FREED
-from pagedbg.schema.relations import BLOCK_KEYS, BLOCK_SUMS, BLOCKS
 from pagedbg.schema.table import Row, Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
-from pagedbg.shell.filter_options import FILTERS
+from pagedbg.shell.filter_options import FILTERS, KIND, MEMCG
 from pagedbg.shell.needs import require
 from pagedbg.shell.option_values import values
 from pagedbg.shell.table_options import (
+    BLOCK_KEY_WORDS,
+    BY,
+    JOBS,
     NO_STACK,
     SORT,
+    STACK_PICTURE,
     TOP,
-    by_parser,
     more_rows,
     parse_sort,
     refuse_no_stack,
     without,
+    without_stacks,
 )
 from pagedbg.sources.capabilities import capabilities_of
 from pagedbg.sources.capture_blocks import CaptureStackNames, capture_blocks
 from pagedbg.sources.capture_names import what_is_missing
 from pagedbg.sources.kernel_names import KernelNames
+from pagedbg.sources.memory_counters import ram_pages
+from pagedbg.sources.page_batches import BlocksAsPages, PageSource
+from pagedbg.sources.shared_scan import Columns, joined, shared_scan, spans_to_share
+from pagedbg.sources.unread_records import unread_records
 
 _STATES = {"allocated": (ALLOCATED,), "freed": (FREED,), "any": (ALLOCATED, FREED)}
-_KEYS = tuple(column.name for column in BLOCK_KEYS)
 
 # Sorted rows that are drawn at once: their columns are as wide as they need.
 _ROWS = 1 << 15
@@ -54,16 +62,11 @@ _HELD = 1 << 17
 _STATE_NAMES = {ALLOCATED: "allocated", FREED: "freed"}
 
 
-@values("--by")
-def _key_names(session: Session) -> Sequence[str]:
-    return _KEYS
-
-
 @values("--sort")
 def _sort_names(session: Session) -> Sequence[str]:
     return (
         *(column.name for column in BLOCKS if column.name != "stack"),
-        *_KEYS,
+        *BLOCK_KEY_WORDS,
         "blocks",
         "bytes",
         "share",
@@ -81,12 +84,7 @@ counted twice. A page that the buddy allocator has is free, whatever an old reco
 says.
 """,
     arguments=(
-        argument(
-            "--by",
-            metavar="KEY",
-            type=by_parser(_KEYS),
-            help="sum up by KEY, or several with commas: " + ", ".join(_KEYS),
-        ),
+        BY,
         TOP,
         SORT,
         argument(
@@ -100,7 +98,11 @@ says.
             ),
         ),
         NO_STACK,
+        JOBS,
+        KIND,
+        MEMCG,
         FILTERS,
+        STACK_PICTURE,
     ),
     examples=(
         ("owners --by comm --top 5", "which programs hold the most"),
@@ -116,6 +118,7 @@ says.
             "owners --migratetype Unmovable --by function --top 5",
             "who scatters unmovable pages",
         ),
+        ("owners --by kind,function --top 5", "what pages are used for, and by whom"),
         ("owners --orders 9 --top 1", "a block of order 9 with its stack"),
         ("owners --by order --format json", "the sums by order for a script"),
         ("owners --no-stack --top 3 --sort ts_ns", "the three youngest allocations"),
@@ -177,48 +180,46 @@ class _Query:
             ]
         self._selection = Selection(args, self._names)
 
+    @functools.cached_property
+    def _pages(self) -> PageSource:
+        return PageSource(self._session.prog, self._names.pages)
+
+    def _as_pages(self, blocks: Blocks) -> BlocksAsPages:
+        """Blocks with what their pages are, which is looked at when it is asked for."""
+        return BlocksAsPages(blocks, lambda: self._pages)
+
     def _blocks(self) -> Iterator[tuple[int, Blocks]]:
-        # Blocks are aligned to their size: what reaches into the range of --pfns begins
-        # at most the greatest block before it.
-        start, end = 0, None
-        if self._args.pfns:
-            start, end = (
-                self._args.pfns[0] >> 18 << 18,
-                -(-self._args.pfns[1] >> 18 << 18),
-            )
         if self._captured is not None:
             yield ALLOCATED, self._chosen(self._captured)
             return
+        yield from self._between(*self._range)
+        self._note()
+
+    @property
+    def _range(self) -> tuple[int, int | None]:
+        # Blocks are aligned to their size: what reaches into the range of --pfns begins
+        # at most the greatest block before it.
+        if not self._args.pfns:
+            return 0, None
+        return self._args.pfns[0] >> 18 << 18, -(-self._args.pfns[1] >> 18 << 18)
+
+    def _between(self, start: int, end: int | None) -> Iterator[tuple[int, Blocks]]:
         for state in _STATES[self._args.state]:
             for blocks in for_each_block(self._session.prog, state, start, end):
                 if state == _STATES[self._args.state][0]:
                     self._unread += blocks.unread
                     self._damaged += blocks.damaged
                 yield state, self._chosen(blocks)
-        self._note()
 
     def _chosen(self, blocks: Blocks) -> Blocks:
-        mask = self._selection(blocks)
-        return blocks if mask.all() else blocks.take(mask)
+        chosen = self._selection
+        return (
+            blocks if chosen.takes_all else blocks.take(chosen(self._as_pages(blocks)))
+        )
 
     def _note(self) -> None:
         dump = self._session.target.dump
-        if self._unread and dump and dump.left_out_zeroes:
-            self._notes.append(
-                f"The records of {self._unread} pages are not in the dump, which left"
-                " out pages of zeroes: of pages that were never allocated, unless more"
-                " is missing."
-            )
-        elif self._unread:
-            self._notes.append(
-                f"The records of {self._unread} pages could not be read: they are not"
-                " counted."
-            )
-        if self._damaged:
-            self._notes.append(
-                f"The records of {self._damaged} pages are damaged (or were being"
-                " written): they are not counted."
-            )
+        self._notes += unread_records(dump, self._unread, self._damaged)
 
     def _note_faults(self) -> None:
         self._notes.extend(self._names.faults())
@@ -228,7 +229,7 @@ class _Query:
 
     def rows(self) -> Table:
         """A row for each block."""
-        columns = without(BLOCKS, "stack") if self._args.no_stack else list(BLOCKS)
+        columns = without_stacks(BLOCKS) if self._args.no_stack else list(BLOCKS)
         sort = parse_sort(self._args.sort, without(columns, "stack"))
         batches = self._batches() if sort is None else self._sorted(*sort)
         names = [column.name for column in columns]
@@ -278,12 +279,8 @@ class _Query:
 
     def _draw(
         self, columns: Sequence[str], blocks: Blocks, states: NDArray[np.uint8]
-    ) -> list[Row]:
-        if "stack" in columns:
-            # They are read together.
-            self._names.stacks(np.unique(blocks.column("handle")).tolist())
-        drawn = [self._column(name, blocks, states).draw() for name in columns]
-        return list(zip(*drawn, strict=True))
+    ) -> UndrawnRows:
+        return UndrawnRows([self._column(name, blocks, states) for name in columns])
 
     def _column(self, name: str, blocks: Blocks, states: NDArray[np.uint8]) -> Undrawn:
         """A column of the blocks."""
@@ -299,7 +296,9 @@ class _Query:
             case "node":
                 return positive(names.nodes(blocks.pfn))
             case "stack":
-                return Undrawn(blocks.column("handle"), word=names.stack)
+                return Undrawn(
+                    blocks.column("handle"), word=names.stack, together=names.stacks
+                )
             case "state":
                 return Undrawn(states, word=_STATE_NAMES.__getitem__)
         member = {"ts_ns": "ts_nsec"}.get(name, name)
@@ -315,26 +314,61 @@ class _Query:
         known = {column.name: column for column in BLOCK_KEYS}
         columns = [*(known[name] for name in self._args.by), *BLOCK_SUMS]
         sort = parse_sort(self._args.sort, columns) or ("pages", True)
-        return Table(
-            columns,
-            self._summed(*sort),
-            notes=self._notes,
-            empty="No block on record matches.",
+        table = Table(
+            columns, (), notes=self._notes, empty="No block on record matches."
         )
+        table.batches = self._summed(table.closing, *sort)
+        return table
 
-    def _summed(self, sort: str, descending: bool) -> Iterator[Sequence[Row]]:
+    def _summed(
+        self, said: list[str], sort: str, descending: bool
+    ) -> Iterator[Sequence[Row]]:
         page_size = self._session.prog["PAGE_SIZE"].value_()
+        ram = ram_pages(self._session.prog)
+        amounts = page_amounts(page_size, ram)
         with closing(
-            KeySums(
-                self._session.db, self._names, self._args.by, page_amounts(page_size)
-            )
+            KeySums(self._session.db, self._names, self._args.by, amounts)
         ) as sums:
-            for _, blocks in self._blocks():
-                sums.add(blocks, pages=blocks.pages)
+            self._sum_up(sums)
             yield from sums.rows(sort, descending, self._args.top)
             if sums.left:
                 self._notes.append(more_rows(sums.left))
+        share = 100 * sums.pages / max(ram, 1)
+        said.append(
+            f"Total: {sums.rows_added:,} blocks, {sums.pages:,} pages,"
+            f" {share:.1f}% of RAM."
+        )
         self._note_faults()
+
+    def _sum_up(self, sums: KeySums) -> None:
+        """Sum up blocks, in several processes where that is sooner."""
+        prog, range_ = self._session.prog, self._range
+        spans = (
+            spans_to_share(prog, self._args, *range_) if self._captured is None else []
+        )
+
+        def columns(blocks: Blocks) -> Columns:
+            return {**sums.numbers(self._as_pages(blocks)), "pages": blocks.pages}
+
+        def work(span: tuple[int, int]) -> tuple[Columns | None, bool, int, int]:
+            self._unread = self._damaged = 0
+            found = self._between(*span)
+            rows = joined([columns(blocks) for _, blocks in found if len(blocks)])
+            # A row a key is sent sooner than a row a block.
+            summed = None if rows is None else sums.partial(rows)
+            return summed or rows, bool(summed), self._unread, self._damaged
+
+        if not spans:
+            for _, blocks in self._blocks():
+                sums.add_numbers(columns(blocks))
+            return
+        total = np.zeros(2, np.int64)
+        for rows, summed, *counts in shared_scan(spans, work, self._args.jobs):
+            total += counts
+            if rows is not None:
+                (sums.add_partial if summed else sums.add_numbers)(rows)
+        self._unread, self._damaged = total.tolist()
+        self._note()
 
 
 class _Batch(NamedTuple):

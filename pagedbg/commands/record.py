@@ -21,6 +21,7 @@ from pagedbg.schema.event_filter import EVERYTHING, describe
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
 from pagedbg.shell.recording_options import (
+    HELD,
     KERNEL_FILTERS,
     LIMITS,
     NEEDS,
@@ -40,7 +41,7 @@ _PROGRESS_EVERY = 1.0
 Record into a directory: while a command runs, for as long as --duration says, or until
 Ctrl-C or SIGTERM. What it does and says of itself goes to standard error. When it ends,
 the records of the captured pages are kept, too: correlate says of them what was still
-held then.
+held then. --held keeps only what is not freed yet: see trace start.
 """,
     arguments=(
         argument(
@@ -56,6 +57,7 @@ held then.
             action="store_true",
             help="keep only what fits the rings, and write that at the end",
         ),
+        HELD,
         KERNEL_FILTERS,
         LIMITS,
         argument(
@@ -72,6 +74,7 @@ held then.
             "large blocks, for five minutes",
         ),
         ("record -o /var/tmp/build -- make -j8", "everything while a build runs"),
+        ("record --held -o /var/tmp/week --duration 168h", "who leaks, in a week"),
     ),
     paged=False,
 )

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
 
 from pagedbg.errors import UsageError
-from pagedbg.schema.relations import STACKS
-from pagedbg.schema.table import Table
+from pagedbg.schema.block_columns import STACKS
+from pagedbg.schema.table import Row, Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
 from pagedbg.shell.needs import require
+from pagedbg.sources.capture_names import CaptureNames
 from pagedbg.sources.kernel_names import KernelNames
 from pagedbg.sources.recorded_stacks import recorded_handles, stack_rows
 
@@ -29,7 +31,8 @@ def _handle(text: str) -> int:
     "stacks",
     long_description="""
 Print stacks by handle, as other commands show it; without one, each stack that
-allocated or freed a page on record, once.
+allocated or freed a page on record, once. Of a capture alone, and of one from a kernel
+without page_owner, it is each stack that was saved.
 
 A handle is good in this boot only. The same stack has the same stack_id in every boot
 of a build, and the same stack_shape in other builds, too, as long as the call path is
@@ -49,12 +52,25 @@ the same.
         ("stacks --format jsonl", "what each handle on record stands for"),
     ),
     table=True,
+    kernel=False,
 )
 def stacks(session: Session, args: argparse.Namespace) -> Table:
     """Run the command."""
     notes = list(session.target.notes)
+    capture = session.refresh_capture()
+    if capture is not None and not (session.target.has_kernel and capture.page_owner):
+        captured = CaptureNames(capture, None)
+        handles = args.handles or sorted(handle for handle, _ in capture.stacks())
+        return Table(STACKS, stack_rows(captured, handles, notes), notes=notes)
     if not args.handles:
         require(session, "page_owner")
     names = KernelNames(session)
     handles = args.handles or recorded_handles(session.prog, notes)
-    return Table(STACKS, stack_rows(names, handles, notes), notes=notes)
+    return Table(STACKS, _kernel_rows(names, handles, notes), notes=notes)
+
+
+def _kernel_rows(
+    names: KernelNames, handles: Sequence[int], notes: list[str]
+) -> Iterator[Sequence[Row]]:
+    yield from stack_rows(names, handles, notes)
+    notes += names.target.symbolize.notes

@@ -11,19 +11,20 @@ from typing import Any, TypeVar
 from drgn.helpers.linux.cpumask import num_present_cpus
 from drgn.helpers.linux.mm import totalram_pages
 
-from pagedbg.capture.backends.kmod import KMOD
-from pagedbg.mm.mmzone import zone_spans
 from pagedbg.mm.printk import printk_records
 from pagedbg.mm.sched_clock import local_clock
 from pagedbg.mm.timekeeping import getboottime64
 from pagedbg.output.phrases import or_unknown, seconds
 from pagedbg.output.printable import printable
+from pagedbg.schema.capture_meta import KMOD
 from pagedbg.schema.event_filter import describe
-from pagedbg.schema.relations import KERNEL
+from pagedbg.schema.kernel_columns import KERNEL
 from pagedbg.schema.table import Table
 from pagedbg.session import Session
 from pagedbg.shell.command import command
 from pagedbg.sources.capabilities import capabilities_of
+from pagedbg.sources.free_memory import zone_rows
+from pagedbg.sources.recorder_rows import recorder_rows
 from pagedbg.target.links import UNREADABLE
 
 _T = TypeVar("_T")
@@ -49,7 +50,7 @@ def status(session: Session, args: argparse.Namespace) -> Table:
     return Table.of(
         KERNEL,
         [[values[column.name] for column in KERNEL]],
-        notes=list(session.target.notes),
+        notes=[*session.target.notes, *session.recorders[1]],
         text=(f"{name + ':':{width + 1}} {value}" for name, value in lines),
     )
 
@@ -58,7 +59,7 @@ def _values(session: Session) -> dict[str, Any]:
     """What is known, by the names of columns; None where the dump does not hold it."""
     target, prog, dump = session.target, session.prog, session.target.dump
     capabilities = capabilities_of(target)
-    spans = _try(lambda: list(zone_spans(prog))) or []
+    zones = _try(lambda: zone_rows(prog))
     panic, panic_ns = (_try(lambda: _panic(session)) if dump else None) or (None, None)
     found = session.recorders[0]
     counts = [one.recorded for one in found if one.recorded is not None]
@@ -79,10 +80,10 @@ def _values(session: Session) -> dict[str, Any]:
         "panic_ns": panic_ns,
         "pages": _try(lambda: int(totalram_pages(prog))),
         "page_size": _try(lambda: int(prog["PAGE_SIZE"].value_())),
-        "nodes": len({span.nid for span in spans}) or None,
-        "zones": list(dict.fromkeys(span.name for span in spans)) or None,
+        "nodes": len({node for node, *_ in zones}) if zones else None,
+        "zones": zones or None,
         "page_owner": capabilities["page_owner"].state,
-        "recording": [one.backend for one in found],
+        "recording": recorder_rows(found),
         "recorded": sum(counts) if len(counts) == len(found) else None,
         "missing": [each.name for each in capabilities.values() if not each.state],
     }
@@ -126,14 +127,17 @@ def _memory(values: dict[str, Any]) -> str:
     pages, size, nodes = (values[name] for name in ("pages", "page_size", "nodes"))
     if None in (pages, size, nodes):
         return "?"
+    zones = dict.fromkeys(name for _, name, *_ in values["zones"])
     return (
         f"{pages * size / 2**20:,.0f} MiB in {pages:,} pages of {size // 1024} KiB,"
-        f" {nodes} node{'s' if nodes > 1 else ''}, zones {', '.join(values['zones'])}"
+        f" {nodes} node{'s' if nodes > 1 else ''}, zones {', '.join(zones)}"
     )
 
 
 def _recording(session: Session) -> str:
-    found, said = session.recorders
+    found = session.recorders[0]
+    if not found:
+        return ""
     each = [
         f"{'the kernel module' if one.backend == KMOD else 'BPF'},"
         f" {printable(describe(one.filters[-1] if one.filters else None))}:"
@@ -147,7 +151,7 @@ def _recording(session: Session) -> str:
     )
     if session.capture is not None and session.capture is not session.recovered:
         hint = " (trace recover N opens what it left)"
-    return " ".join([*([f"{' and '.join(each)}{hint}."] if each else []), *said])
+    return f"{' and '.join(each)}{hint}."
 
 
 def _number(count: int | None) -> str:

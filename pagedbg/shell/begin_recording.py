@@ -9,7 +9,11 @@ from pagedbg.errors import PagedbgError
 from pagedbg.output.printable import printable
 from pagedbg.schema.event_filter import describe
 from pagedbg.session import Session
-from pagedbg.sources.capture_notes import hooks
+from pagedbg.sources.capture_notes import hooks, size
+from pagedbg.sources.frozen_notes import frozen_capture
+
+# What reading frozen rings may take, in seconds: they are detached, too.
+_PATIENCE = 60.0
 
 
 def check_none_runs(session: Session) -> None:
@@ -25,6 +29,14 @@ def begin(session: Session, plan: Plan) -> None:
     """Record in this session, and say so."""
     session.recording = Recording.start(session.target, plan)
     session.capture = capture = Capture(session.recording.directory)
+    if capture.meta.frozen is not None:
+        # It has nothing to wait for.
+        session.recording.wait(_PATIENCE)
+        capture.reload()
+        frozen = frozen_capture(session, capture)
+        why = frozen.sentence() if frozen else ""
+        print(printable(f"{size(capture)} in {capture.path}. {why}"))
+        return
     print(
         printable(
             f"Recording {describe(capture.meta.filters[-1].filter)} into"

@@ -24,7 +24,7 @@ and one line in :data:`pagedbg.shell.registry.COMMANDS` says in which module it 
 which group, and describes it. What follows by itself:
 
 * ``--help``, ``help owners``, completion of the options and of their ``choices``;
-* ``table=True`` adds ``--format FORMAT`` and ``-o FILE``; the
+* ``table=True`` adds ``--columns COLUMNS``, ``--format FORMAT`` and ``-o FILE``; the
   returned :class:`Table` is drawn to ``sys.stdout``, where a pager, a pipe or a
   redirection has been put already;
 * ``needs`` are names of :func:`pagedbg.sources.capabilities.capabilities_of`; where one
@@ -45,9 +45,10 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib
+import shlex
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from drgn import Program
@@ -60,16 +61,18 @@ from drgn.commands import (
     mutually_exclusive_group,
 )
 
+from pagedbg.capture.database import was_interrupted
 from pagedbg.errors import PagedbgError
 from pagedbg.output import pager
 from pagedbg.output.paragraphs import reflow, window
+from pagedbg.output.progress import progress_bar
 from pagedbg.schema.table import Table
 from pagedbg.session import FORMATS, Session
 from pagedbg.shell.failures import explain
 from pagedbg.shell.needs import require
 from pagedbg.shell.parser import Argument, HelpFormatter, HelpRequested, Parser
 from pagedbg.shell.registry import COMMANDS
-from pagedbg.shell.table_output import draw, format_for, output_arguments
+from pagedbg.shell.table_output import draw, format_for, output_arguments, with_columns
 from pagedbg.shell.words import Line, joined, split
 
 __all__ = (
@@ -167,7 +170,10 @@ class Command:
         """
         try:
             session = Session.of(prog)
-            with pager.shown(args.pipeline, self.paged and session.pager):
+            with (
+                progress_bar(),
+                pager.shown(args.pipeline, self.paged and session.pager),
+            ):
                 self._run(session, args)
                 sys.stdout.flush()
         except BrokenPipeError:
@@ -175,6 +181,8 @@ class Command:
             # as if the signal had been taken.
             raise SystemExit(141) from None
         except Exception as error:
+            if was_interrupted(error):
+                raise KeyboardInterrupt from None
             raise explain(error, name) from error
 
     def _run(self, session: Session, line: Line) -> None:
@@ -183,23 +191,67 @@ class Command:
         except HelpRequested:
             print(self.format_help())
             return
-        self._check_needs(session)
         if not self.table:
+            self.check(session)
             self.func(session, args)
             return
         # Asked for before the command works, so that what cannot be is refused first.
         format_ = format_for(args, line.file) or session.format
-        table = self.func(session, args)
+        table = self._answer(session, args)
         if table is not None:
-            draw(table, args, format_)
+            what = f"{self.name} {' '.join(_without_output(line.words))}".rstrip()
+            draw(
+                with_columns(table, args.columns),
+                args,
+                format_,
+                f"{what}: {session.subject}",
+            )
 
-    def _check_needs(self, session: Session) -> None:
+    def table_of(self, session: Session, args: argparse.Namespace) -> Table:
+        """
+        Return the table that the command gives, for one that works on it.
+
+        :param args: of :attr:`parser`
+        :raises PagedbgError: if the command cannot run here, or it cannot give one
+        """
+        table = self._answer(session, args)
+        assert table is not None
+        return with_columns(table, args.columns)
+
+    def _answer(self, session: Session, args: argparse.Namespace) -> Table | None:
+        if session.snapshot is not None:
+            from pagedbg.shell.snapshot_answers import ANSWERS, answer
+
+            if self.kernel or self.name in ANSWERS:
+                return answer(session, self.name, args)
+        self.check(session)
+        return self.func(session, args)
+
+    def check(self, session: Session) -> None:
+        """
+        Check that the command can ask what is open.
+
+        :raises PagedbgError: if not, with what is missing
+        """
         if self.kernel and not session.target.has_kernel:
             raise PagedbgError(
-                "there is no kernel here, only a capture: start pagedbg without"
+                f"there is no kernel here, only {session.snapshot.path}: a snapshot"
+                " does not hold what this takes."
+                if session.snapshot is not None
+                else "there is no kernel here, only a capture: start pagedbg without"
                 " --capture, or with -c CORE as well."
             )
         require(session, *self.needs)
+
+
+def _without_output(words: Sequence[str]) -> Iterator[str]:
+    """The words of a command but for where its output goes."""
+    following = iter(words)
+    for word in following:
+        if word in ("-o", "--output"):
+            next(following, None)
+        elif not word.startswith(("-o", "--output=")):
+            yield shlex.quote(word)
 
 
 def command(
@@ -228,7 +280,9 @@ def command(
         in that one.
     :param paged: False for a command that shows what happens as it happens, so must not
         be held back until a screen is full.
-    :param kernel: False for a command that also works with nothing but a capture.
+    :param kernel: False for a command that also works with nothing but a capture. Where
+        a snapshot is open in place of a kernel, the others' tables come from
+        :mod:`pagedbg.shell.snapshot_answers`.
     """
 
     def decorator(func: CommandFunc) -> CommandFunc:

@@ -29,6 +29,7 @@ from pagedbg.shell.command import NAMESPACE
 from pagedbg.shell.option_values import PATTERNS, VALUES
 from pagedbg.shell.parser import flat_arguments
 from pagedbg.shell.registry import COMMANDS, GROUPS, command_of
+from pagedbg.shell.table_options import ByParser
 
 _TOKEN = re.compile(
     r"""\s+|[0-9]*[<>]+|\||(?:\\.?|"(?:\\.|[^"])*"?|'[^']*'?|[^\s<>|"'\\])+"""
@@ -206,6 +207,8 @@ class LineCompleter(Completer):
 
     def _known(self, arg: argument) -> Sequence[str]:
         """Return the values that an argument may have on this target."""
+        if isinstance(parser := arg.kwargs.get("type"), ByParser):
+            return parser.words
         for key in (*arg.args, str(arg.kwargs.get("metavar"))):
             if key in VALUES:
                 if key not in self._kept:

@@ -10,6 +10,7 @@ import sys
 from pagedbg.errors import PagedbgError
 from pagedbg.output import pager
 from pagedbg.output.interrupt import Interrupts
+from pagedbg.output.paragraphs import fitted
 from pagedbg.session import Session
 from pagedbg.shell.command import NAMESPACE
 from pagedbg.shell.failures import exit_status
@@ -45,6 +46,6 @@ def execute(session: Session, line: str, where: str = "") -> int:
         NAMESPACE.run(session.prog, line)
     except PagedbgError as error:
         if not isinstance(error, pager.PipelineError):
-            print(where + str(error), file=sys.stderr)
+            print(fitted(where + str(error), sys.stderr), file=sys.stderr)
         return exit_status(error)
     return 0

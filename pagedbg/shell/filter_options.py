@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pagedbg.mm.gfp import gfp_flag_names
 from pagedbg.mm.migrate import migratetype_names
 from pagedbg.mm.mmzone import zone_names
+from pagedbg.mm.page_kinds import KINDS
 from pagedbg.schema import filter_words
 from pagedbg.schema.event_record import KINDS_BY_WORD
 from pagedbg.session import Session
@@ -18,6 +19,29 @@ from pagedbg.shell.option_values import values
 
 ONLY_EVENTS = argument(
     "--events", metavar="EVENTS", help="only these: " + ", ".join(KINDS_BY_WORD)
+)
+
+ZONE = argument("--zone", metavar="ZONE", help="Normal, DMA32, ...")
+NODE = argument(
+    "--node", metavar="NODE", type=filter_words.parse_numbers, help="0, 0-3, 1,3"
+)
+PFNS = argument(
+    "--pfns",
+    metavar="RANGE",
+    type=filter_words.parse_pfns,
+    help="blocks with a page in A-B, or A+N",
+)
+KIND = argument(
+    "--kind",
+    metavar="KIND",
+    type=lambda text: filter_words.parse_kinds(text, tuple(KINDS), "kind"),
+    help="what the page is used for: slab, anon, file, kernel, ...",
+)
+MEMCG = argument(
+    "--memcg",
+    metavar="PATH",
+    type=filter_words.parse_names,
+    help="charged to this memory cgroup; * and ? match as in a shell",
 )
 
 FILTERS = argument_group(
@@ -37,10 +61,8 @@ FILTERS = argument_group(
         metavar="TYPE",
         help="what the allocation asked for: Unmovable, Movable, Reclaimable",
     ),
-    argument("--zone", metavar="ZONE", help="Normal, DMA32, ..."),
-    argument(
-        "--node", metavar="NODE", type=filter_words.parse_numbers, help="0, 0-3, 1,3"
-    ),
+    ZONE,
+    NODE,
     argument(
         "--pid",
         metavar="PID",
@@ -52,8 +74,8 @@ FILTERS = argument_group(
         metavar="NAME",
         type=filter_words.parse_names,
         help=(
-            "allocated by this program; * and ? match as in a shell (Tab writes ? for"
-            " what cannot be typed)"
+            "allocated by this program; *, ? and [,] match as in a shell (Tab writes ?"
+            " for what cannot be typed)"
         ),
     ),
     argument(
@@ -74,12 +96,7 @@ FILTERS = argument_group(
         type=filter_words.parse_age,
         help="'>10s', '<5m', 10s-1h; 10s is at least 10s",
     ),
-    argument(
-        "--pfns",
-        metavar="RANGE",
-        type=filter_words.parse_pfns,
-        help="blocks with a page in A-B, or A+N",
-    ),
+    PFNS,
     title="filters",
 )
 
@@ -87,6 +104,11 @@ FILTERS = argument_group(
 @values("--events")
 def _event_words(session: Session) -> Sequence[str]:
     return list(KINDS_BY_WORD)
+
+
+@values("--kind", patterns=True)
+def _kinds(session: Session) -> Sequence[str]:
+    return list(KINDS)
 
 
 @values("--zone", patterns=True)

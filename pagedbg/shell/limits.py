@@ -28,3 +28,14 @@ def parse_duration(text: str) -> float:
     if seconds <= 0:
         raise UsageError(f"{text!r} is no time; write 30s, 5m or 2h")
     return seconds
+
+
+def parse_seconds(text: str) -> float:
+    """``2`` or ``0.5``: how long to wait before a screen is drawn again."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0.1 <= seconds <= 86400:
+        raise UsageError(f"{text!r} is no number of seconds from 0.1 to a day; write 2")
+    return seconds

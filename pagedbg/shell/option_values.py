@@ -10,9 +10,9 @@ comma-separated list. A command file adds what only it knows::
 
     from pagedbg.shell.option_values import values
 
-    @values("--by")
-    def keys(session: Session) -> Sequence[str]:
-        return ("comm", "order", "stack")
+    @values("--section")
+    def sections(session: Session) -> Sequence[str]:
+        return ("kinds", "pools")
 """
 
 from __future__ import annotations

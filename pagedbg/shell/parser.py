@@ -140,7 +140,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def _is_value_with_dash(word: str) -> bool:
-    return len(word) > 1 and word[0] == "-" and word[1] != "-"
+    # An option is one word.
+    return len(word) > 1 and word[0] == "-" and (word[1] != "-" or " " in word)
 
 
 def _quiet_type(convert: Callable[[str], Any]) -> Callable[[str], Any]:

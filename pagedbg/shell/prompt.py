@@ -17,14 +17,15 @@ from pagedbg import __version__, trust
 from pagedbg.errors import UsageError
 from pagedbg.output.interrupt import Interrupts
 from pagedbg.output.lines import commands_in
-from pagedbg.output.printable import printable, printed, raw
+from pagedbg.output.paragraphs import fitted
+from pagedbg.output.printable import printable, printed
 from pagedbg.session import Session
 from pagedbg.shell.execute import Leave, execute
+from pagedbg.shell.terminal_output import terminal_output
 from pagedbg.sources.capabilities import capabilities_of
 
 if TYPE_CHECKING:
     from prompt_toolkit.history import History
-    from prompt_toolkit.output import Output
 
 PROMPT = "pagedbg> "
 
@@ -40,7 +41,8 @@ def run_prompt(session: Session) -> int:
     )
     with contextlib.suppress(Leave), streams[0], streams[1]:
         print(
-            f"pagedbg {__version__}: {_subject(session)}. Type help for the commands."
+            f"pagedbg {__version__}: {printable(session.subject)}. Type help for the"
+            " commands."
         )
         _loop(session)
     return 0
@@ -75,7 +77,7 @@ def _loop(session: Session) -> None:
                     for line in commands_in(text):
                         execute(session, line)
             except UsageError as error:
-                print(error, file=sys.stderr)
+                print(fitted(str(error), sys.stderr), file=sys.stderr)
             except KeyboardInterrupt:
                 interrupts.hold()
                 print("Interrupted.", file=sys.stderr)
@@ -106,8 +108,10 @@ def _prompt_toolkit_line(session: Session) -> ReadLine:
         auto_suggest=AutoSuggestFromHistory(),
         enable_history_search=True,
         enable_suspend=True,
-        bottom_toolbar=lambda: f" {_subject(session)}{page_owner}{_trace(session)} ",
-        output=_output(),
+        bottom_toolbar=lambda: (
+            f" {printable(session.subject)}{page_owner}{_trace(session)} "
+        ),
+        output=terminal_output(),
     )
 
     def read_line() -> str:
@@ -118,46 +122,6 @@ def _prompt_toolkit_line(session: Session) -> ReadLine:
         return prompt.prompt(handle_sigint=False)
 
     return read_line
-
-
-def _output() -> Output:
-    """
-    The terminal, with what is drawn on it printable: prompt_toolkit takes care of
-    control characters only.
-    """
-    from prompt_toolkit.output import ColorDepth
-    from prompt_toolkit.output.vt100 import Vt100_Output
-    from prompt_toolkit.utils import get_cwidth
-
-    class PrintableOutput(Vt100_Output):
-        """
-        A terminal that gets escape sequences from prompt_toolkit and from nobody else.
-        """
-
-        def write(self, data: str) -> None:
-            if not data.isprintable():
-                # As wide as prompt_toolkit takes it to be. It moves the cursor by the
-                # two that are let through.
-                data = "".join(
-                    c if c.isprintable() or c in "\r\n" else "?" * get_cwidth(c)
-                    for c in data
-                )
-            super().write(data)
-
-    return PrintableOutput.from_pty(
-        raw(sys.stdout),
-        term=os.environ.get("TERM"),
-        default_color_depth=ColorDepth.from_env(),
-    )
-
-
-def _subject(session: Session) -> str:
-    """What is looked at."""
-    if session.target.has_kernel or session.capture is None:
-        return printable(session.target.name)
-    return printable(
-        f"{session.capture.path.name} ({session.capture.meta.kernel.release})"
-    )
 
 
 def _page_owner(session: Session) -> str:

@@ -11,6 +11,7 @@ from pagedbg.capture.backends.kmod import KMOD
 from pagedbg.capture.kernel_description import names_of
 from pagedbg.capture.recording.recording import Plan
 from pagedbg.errors import PagedbgError, UsageError
+from pagedbg.mm.page_owner import page_owner_inited
 from pagedbg.schema import event_record
 from pagedbg.schema.event_filter import OPTIONS, EventFilter, filter_of
 from pagedbg.schema.filter_record import pack
@@ -57,6 +58,14 @@ OUTPUT = argument(
     ),
 )
 
+HELD = argument(
+    "--held",
+    action="store_true",
+    help=(
+        "keep only what is not freed yet, and sum up what was freed: for days and weeks"
+    ),
+)
+
 LIMITS = argument_group(
     argument(
         "--size",
@@ -78,7 +87,8 @@ LIMITS = argument_group(
         type=int,
         default=0,
         help=(
-            "events in the ring of a CPU, a power of two (default: 16 MiB for all CPUs)"
+            "events in the ring of a CPU, a power of two (default: 16 MiB for all CPUs,"
+            " but 4096 at least)"
         ),
     ),
     argument(
@@ -94,11 +104,11 @@ LIMITS = argument_group(
     argument(
         "--attach",
         metavar="WAY",
-        choices=("auto", "trampoline", "kprobe", "tracepoint"),
+        choices=("auto", "combined", "trampoline", "kprobe", "tracepoint"),
         default="auto",
         help=(
-            "how BPF attaches: auto (the default), trampoline, kprobe or tracepoint;"
-            " see trace start"
+            "how BPF attaches: auto (the default), combined, trampoline, kprobe or"
+            " tracepoint; see trace start"
         ),
     ),
     title="limits",
@@ -130,10 +140,20 @@ def plan_of(session: Session, args: argparse.Namespace, filter_: EventFilter) ->
     :raises PagedbgError: if it cannot be, with the reason
     """
     _check_slots(args.slots)
-    if args.attach != "auto" and args.backend == KMOD:
+    if args.held and args.ring:
         raise UsageError(
-            "--attach says how BPF attaches, the module has probes of its own: leave"
-            " one of them out"
+            "--ring keeps all events that the rings have room for, --held those of what"
+            " is not freed yet: choose one"
+        )
+    if args.held and not page_owner_inited(session.prog):
+        raise PagedbgError(
+            "--held needs page_owner: without it, a free does not say which allocation"
+            " it is of."
+        )
+    if args.backend == KMOD and args.attach not in ("auto", "tracepoint", "kprobe"):
+        raise UsageError(
+            "--attach: the module attaches with tracepoints (tracepoint, the default)"
+            " or with kprobes alone (kprobe)"
         )
     backends = tuple(_ALSO_NEEDS)
     if args.backend != "auto":
@@ -154,6 +174,7 @@ def plan_of(session: Session, args: argparse.Namespace, filter_: EventFilter) ->
         args.size,
         args.duration,
         args.ring,
+        args.held,
         args.slots,
         args.attach,
         backends,

@@ -16,13 +16,14 @@ from typing import NamedTuple
 
 class Entry(NamedTuple):
     """
-    Where a command lives, the group that ``help`` lists it in, and its one-line
-    description.
+    Where a command lives, the group that ``help`` lists it in, its one-line
+    description, and whether a kernel is opened for it where it is all that is asked.
     """
 
     module: str
     group: str
     description: str
+    kernel: bool = True
 
 
 COMMANDS: dict[str, Entry] = {
@@ -49,10 +50,20 @@ COMMANDS: dict[str, Entry] = {
         "The target",
         "list the free blocks by order, and by migratetype",
     ),
-    "pageblocks": Entry(
-        "pagedbg.commands.pageblocks",
+    "explain": Entry(
+        "pagedbg.commands.explain",
         "The target",
-        "list the pageblocks: their migratetypes, and what is free",
+        "say why allocations failed, or why one would fail now",
+    ),
+    "report": Entry(
+        "pagedbg.commands.report",
+        "The target",
+        "write a page for others: what was found, pictures, and how it was computed",
+    ),
+    "memory": Entry(
+        "pagedbg.commands.memory",
+        "Pages",
+        "say where all memory is, by kind, file, cache, owner",
     ),
     "inspect": Entry(
         "pagedbg.commands.inspect",
@@ -63,6 +74,17 @@ COMMANDS: dict[str, Entry] = {
         "pagedbg.commands.owners",
         "Pages",
         "list who holds pages, block by block or summed up",
+    ),
+    "blocks": Entry(
+        "pagedbg.commands.blocks",
+        "Pages",
+        "list the pageblocks: what is in them, and who keeps them from being free",
+    ),
+    "pageblocks": Entry("pagedbg.commands.blocks", "Pages", "the same as blocks"),
+    "map": Entry(
+        "pagedbg.commands.map",
+        "Pages",
+        "draw memory: what lies where, by kind, owner, order, age",
     ),
     "stacks": Entry(
         "pagedbg.commands.stacks",
@@ -123,6 +145,46 @@ COMMANDS: dict[str, Entry] = {
         "pagedbg.commands.record",
         "Events",
         "record into a directory without a prompt, or while a command runs",
+    ),
+    "snapshot save": Entry(
+        "pagedbg.commands.snapshot.save",
+        "What changed",
+        "keep who holds memory, and where it is, as Parquet files",
+    ),
+    "snapshot list": Entry(
+        "pagedbg.commands.snapshot.list",
+        "What changed",
+        "list snapshots: of which host, kernel and time",
+        kernel=False,
+    ),
+    "diff": Entry(
+        "pagedbg.commands.diff",
+        "What changed",
+        "say who holds more than in a snapshot, dump or capture, and who less",
+        kernel=False,
+    ),
+    "trend": Entry(
+        "pagedbg.commands.trend",
+        "What changed",
+        "say who grows over many snapshots, how fast and how steadily",
+        kernel=False,
+    ),
+    "watch": Entry(
+        "pagedbg.commands.watch",
+        "What changed",
+        "run a command again and again, and draw its table in place",
+    ),
+    "top": Entry(
+        "pagedbg.commands.top",
+        "What changed",
+        "who allocates and frees how fast, on a full screen while a trace runs",
+        kernel=False,
+    ),
+    "sql": Entry(
+        "pagedbg.commands.sql",
+        "The prompt",
+        "ask a question in SQL of all that there is to know",
+        kernel=False,
     ),
     "help": Entry(
         "pagedbg.commands.help",

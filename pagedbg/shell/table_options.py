@@ -6,27 +6,66 @@ What ``--by``, ``--top`` and ``--sort`` say, for commands that list rows or sum 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Collection, Iterable, Sequence
+import os
+from collections.abc import Collection, Iterable, Sequence
 
-from drgn.commands import argument
+from drgn.commands import argument, argument_group
 
 from pagedbg.errors import UsageError
+from pagedbg.schema.block_columns import BLOCK_KEYS
 from pagedbg.schema.table import Column
 
+_MOST_JOBS = 1024
 
-def by_parser(keys: Collection[str]) -> Callable[[str], list[str]]:
-    """The parser of ``--by``: some of the keys, with commas."""
+PAGE_KEY_WORDS = {"pageblock_type": "pageblock_migratetype"}
+"""Words for keys that are shorter than the names of their columns."""
 
-    def parse(text: str) -> list[str]:
+_KEY_OF_COLUMN = {column: word for word, column in PAGE_KEY_WORDS.items()}
+
+
+class ByParser:
+    """
+    The parser of ``--by``: some of the keys, with commas.
+
+    :param keys: the columns that can be summed up by
+    """
+
+    def __init__(self, keys: Collection[str]) -> None:
+        self.words = tuple(
+            dict.fromkeys(_KEY_OF_COLUMN.get(name, name) for name in keys)
+        )
+        """What is written for each, as help and completion have it."""
+        self._keys = {PAGE_KEY_WORDS.get(name, name) for name in keys}
+
+    def __call__(self, text: str) -> list[str]:
+        """Return the columns that are meant."""
         names = [part.strip() for part in text.split(",")]
+        names = [PAGE_KEY_WORDS.get(name, name) for name in names]
         for name in names:
-            if name not in keys:
+            if name not in self._keys:
                 raise UsageError(
-                    f"{name!r} is nothing to sum up by; choose from {', '.join(keys)}"
+                    f"{name!r} is nothing to sum up by; choose from"
+                    f" {', '.join(self.words)}"
                 )
         return list(dict.fromkeys(names))
 
-    return parse
+
+def by_option(keys: Sequence[str]) -> argument:
+    """``--by``, for a command that sums up by some of these columns."""
+    parser = ByParser(keys)
+    option: argument = argument(
+        "--by",
+        metavar="KEY",
+        type=parser,
+        help="sum up by KEY, or several with commas: " + ", ".join(parser.words),
+    )
+    return option
+
+
+BLOCK_KEY_WORDS = (*(column.name for column in BLOCK_KEYS), *PAGE_KEY_WORDS)
+"""What blocks on record and pages can be summed up by."""
+
+BY = by_option(BLOCK_KEY_WORDS)
 
 
 def refuse_no_stack(args: argparse.Namespace) -> None:
@@ -80,9 +119,81 @@ NO_STACK = argument(
 )
 
 
+STACK_PICTURE = argument_group(
+    argument(
+        "--inverted",
+        action="store_true",
+        help="begin with the outermost frames, not with whoever asked the allocator",
+    ),
+    argument(
+        "--allocator",
+        action="store_true",
+        help="draw the frames of the allocator itself, too",
+    ),
+    title="pictures of stacks",
+)
+
+
+def parse_jobs(text: str) -> int:
+    """The parser of ``--jobs``."""
+    if not text.isdigit() or not 0 < int(text) <= _MOST_JOBS:
+        raise UsageError(f"{text!r} is not a number of processes; write 1 or 4")
+    return int(text)
+
+
+JOBS = argument(
+    "--jobs",
+    metavar="N",
+    type=parse_jobs,
+    default=max(len(os.sched_getaffinity(0)) - 1, 1),
+    help=(
+        "have up to N processes read memory, one for each 16 GiB of it; by default as"
+        " many as there are CPUs, but one; 1 for no other than this"
+    ),
+)
+
+
+def parse_columns(text: str) -> tuple[str, ...]:
+    """The parser of ``--columns``: names, with a ``-`` before one to leave out."""
+    names = tuple(part.strip() for part in text.split(","))
+    if not all(name.removeprefix("-") for name in names):
+        raise UsageError(f"{text!r} is no list of columns; write pfn,comm or -stack")
+    return names
+
+
+def chosen_columns(
+    columns: Sequence[Column], wanted: Sequence[str] | None
+) -> list[Column]:
+    """
+    Choose columns as ``--columns`` says: those that it names, in that order, or all but
+    those with a ``-``.
+
+    :param wanted: as :func:`parse_columns` returns it; None is all
+    :raises UsageError: if there is no such column, or none is left
+    """
+    known = {column.name: column for column in columns}
+    for name in wanted or ():
+        if name.removeprefix("-") not in known:
+            raise UsageError(
+                f"--columns: there is no column {name.removeprefix('-')!r}; choose from"
+                f" {', '.join(known)}"
+            )
+    named = [name for name in wanted or () if not name.startswith("-")] or known
+    chosen = [known[name] for name in named if f"-{name}" not in (wanted or ())]
+    if not chosen:
+        raise UsageError("--columns: no column is left")
+    return list(dict.fromkeys(chosen))
+
+
 def without(columns: Sequence[Column], kind: str) -> list[Column]:
     """The columns that are not of a kind."""
     return [column for column in columns if column.kind != kind]
+
+
+def without_stacks(columns: Sequence[Column]) -> list[Column]:
+    """The columns that ``--no-stack`` does not leave out."""
+    left_out = ("stack", "stack_id", "stack_shape")
+    return [column for column in columns if column.name not in left_out]
 
 
 def more_rows(count: int) -> str:

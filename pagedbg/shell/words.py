@@ -10,6 +10,7 @@ from typing import NamedTuple
 from drgn.commands import ParsedCommand, parse_shell_command
 
 from pagedbg.errors import UsageError
+from pagedbg.output.file_formats import file_format
 from pagedbg.shell.failures import did_you_mean
 from pagedbg.shell.registry import COMMANDS, GROUPS
 
@@ -54,22 +55,13 @@ def split(name: str, source: str) -> ParsedCommand[Line]:
     if not any(word.startswith("--format") for word in parsed.args):
         for redirection in parsed.redirections:
             # Once the line is taken the file is empty.
-            refuse_parquet(redirection.path)
+            if file_format(redirection.path) is not None:
+                raise UsageError(
+                    f"{name}: {redirection.path}: such a file is written with -o"
+                )
     files = [each.path for each in parsed.redirections if each.fd == 1]
     line = Line(parsed.args, parsed.pipeline, files[-1] if files else None)
     return ParsedCommand(line, parsed.redirections)
-
-
-def refuse_parquet(path: str) -> None:
-    """
-    Refuse an ending that promises what is not written.
-
-    :raises UsageError: with the endings that are
-    """
-    if path.lower().endswith(".parquet"):
-        raise UsageError(
-            f"{path}: Parquet is not written; .json, .jsonl, .csv and .tsv are"
-        )
 
 
 def _ends_with(source: str, pipeline: str) -> bool:

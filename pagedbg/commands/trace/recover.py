@@ -6,12 +6,12 @@ from __future__ import annotations
 import argparse
 
 from pagedbg.errors import PagedbgError, UsageError
-from pagedbg.schema.event_filter import describe
-from pagedbg.schema.relations import RECORDERS
+from pagedbg.schema.kernel_columns import RECORDERS
 from pagedbg.schema.table import Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
 from pagedbg.sources.capture_notes import size
+from pagedbg.sources.recorder_rows import recorder_rows
 
 
 @command(
@@ -51,21 +51,9 @@ def trace_recover(session: Session, args: argparse.Namespace) -> Table:
         session.recover(found[args.number - 1])
         assert session.capture is not None
         notes.append(f"Opened number {args.number}: {size(session.capture)}.")
-    rows = [
-        (
-            number,
-            each.backend,
-            each.attach,
-            describe(each.filters[-1]) if each.filters else None,
-            each.cpus,
-            each.slots,
-            each.recorded,
-        )
-        for number, each in enumerate(found, 1)
-    ]
     return Table.of(
         RECORDERS,
-        rows,
+        recorder_rows(found),
         notes=notes,
         empty=f"Nothing was recording in {session.target.name}.",
     )

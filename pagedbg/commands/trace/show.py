@@ -6,33 +6,49 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pagedbg.analysis.histogram import TimeClasses, ValueCounts
 from pagedbg.analysis.selection import Selection
-from pagedbg.capture.directory import Capture, pieces
-from pagedbg.errors import PagedbgError, UsageError
-from pagedbg.schema import event_record, filter_words
+from pagedbg.analysis.undrawn import Undrawn, text
+from pagedbg.capture.directory import Capture
+from pagedbg.errors import UsageError
+from pagedbg.output.histogram import histogram
+from pagedbg.schema import filter_words
 from pagedbg.schema.batch import Records
+from pagedbg.schema.event_columns import EVENTS
 from pagedbg.schema.event_filter import read_events
-from pagedbg.schema.event_record import KINDS_BY_WORD
-from pagedbg.schema.relations import EVENTS
-from pagedbg.schema.table import Row, Table
+from pagedbg.schema.event_record import EVENT_NAMES, KINDS_BY_WORD, NO_PFN
+from pagedbg.schema.histogram_columns import EVENT_COUNTS
+from pagedbg.schema.table import Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
 from pagedbg.shell.filter_options import FILTERS, ONLY_EVENTS
+from pagedbg.shell.table_options import without_stacks
 from pagedbg.sources.capture_names import (
     CaptureNames,
     event_names,
     names_of,
     need_capture,
+    need_followed_capture,
     what_is_missing,
 )
+from pagedbg.sources.capture_notes import held
+from pagedbg.sources.event_rows import event_rows
 
 _CLASSIC = "classic"
+
+_EMPTY = "No event matches."
+
+_HISTOGRAMS = ("time", "event", "order", "cpu", "comm")
+
+# Rows that are drawn at once.
+_DRAWN = 1 << 14
+
 _NO_STACK = argument("--no-stack", action="store_true", help="leave out the stacks")
 
 # How long follow waits for more, in seconds.
@@ -54,6 +70,12 @@ for each event in the words of the first page_owner scripts.
         argument(
             "--last", metavar="N", type=int, help="only the last N events that match"
         ),
+        argument(
+            "--histogram",
+            metavar="KEY",
+            choices=_HISTOGRAMS,
+            help="count the events, as bars, by: " + ", ".join(_HISTOGRAMS),
+        ),
         _NO_STACK,
         FILTERS,
     ),
@@ -63,6 +85,7 @@ for each event in the words of the first page_owner scripts.
             "trace show --events reset --comm 'kworker/*'",
             "what kernel workers' pages were freed",
         ),
+        ("trace show --histogram time", "when how much happened"),
         ("trace show --format classic", "a line for each event"),
     ),
     table=True,
@@ -75,10 +98,23 @@ def trace_show(session: Session, args: argparse.Namespace) -> Table:
         raise UsageError("--last: write a number of events, as in --last 20")
     capture = need_capture(session)
     names = names_of(session, capture)
-    records = _Choice(args, names)(capture.events())
-    if args.last is not None:
-        records = records[-args.last :]
-    return _table(args, names, pieces(records), what_is_missing(capture))
+    choose = _Choice(args, names)
+    chosen = (
+        (records[choose(records)] for records, _ in capture.events_in_order())
+        if args.last is None
+        else [capture.latest(args.last, choose)[0]]
+    )
+    notes = [*held(capture), *what_is_missing(capture)]
+    if args.histogram is not None:
+        return _counted(args, names, chosen, notes)
+    batches = (batch for records in chosen for batch in _batches(records))
+    return _table(args, names, batches, notes)
+
+
+def _batches(records: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """As many as are drawn at once."""
+    for start in range(0, len(records), _DRAWN):
+        yield records[start : start + _DRAWN]
 
 
 @command(
@@ -97,31 +133,22 @@ def trace_show(session: Session, args: argparse.Namespace) -> Table:
 )
 def trace_follow(session: Session, args: argparse.Namespace) -> Table:
     """Run the command."""
-    capture = need_capture(session)
-    if not capture.at_work:
-        raise PagedbgError(
-            "no trace is running: trace start begins one, trace show lists what was"
-            " recorded."
-        )
-    if capture.meta.ring:
-        raise PagedbgError(
-            "this trace keeps its events in the rings until they are asked for: trace"
-            " show asks."
-        )
+    capture = need_followed_capture(session)
     names = names_of(session, capture)
     choose = _Choice(args, names)
-    return _table(args, names, (choose(records) for records in _coming(capture)), [])
+    coming = (records[choose(records)] for records in _coming(capture))
+    return _table(args, names, coming, [])
 
 
 def _coming(capture: Capture) -> Iterator[NDArray[Any]]:
     """
     Records as they are written, those of about a moment in the order of their times.
     """
-    at = capture.size_now()
+    tail = capture.tail()
     # Ctrl-C is how this ends, nothing was interrupted.
     try:
         while True:
-            records, at = capture.read_from(at)
+            records = tail()
             if len(records):
                 yield capture.in_order(records)
             elif not Capture(capture.path).recording:
@@ -144,11 +171,59 @@ class _Choice:
             self._events = [KINDS_BY_WORD[word].number for word in words]
         self._selection = Selection(args, names)
 
-    def __call__(self, records: NDArray[Any]) -> NDArray[Any]:
-        """The events that pass."""
-        if self._events is not None:
-            records = records[np.isin(records["event"], self._events)]
-        return records[self._selection(Records(records, owner="owner_"))]
+    def __call__(self, records: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which events pass."""
+        chosen = (
+            np.ones(len(records), np.bool_)
+            if self._events is None
+            else np.isin(records["event"], self._events)
+        )
+        chosen[chosen] = self._selection(Records(records[chosen], owner="owner_"))
+        return chosen
+
+
+def _counted(
+    args: argparse.Namespace,
+    names: CaptureNames,
+    chosen: Iterable[NDArray[Any]],
+    notes: list[str],
+) -> Table:
+    """How many events there are of each: what ``--histogram`` shows."""
+    if args.format == _CLASSIC:
+        raise UsageError("--histogram counts, and the classic format lists: choose one")
+    key = args.histogram
+    known = {column.name: column for column in EVENT_COUNTS}
+    counts: TimeClasses | ValueCounts
+    if key == "time":
+        counts, unknown = TimeClasses(), 0
+        for records in chosen:
+            times = names.capture.times(records)
+            counts.add(times)
+            unknown += int(np.count_nonzero(times < 0))
+        if unknown:
+            notes.append(f"Of {unknown:,} events it is not known when they happened.")
+        columns = [known["at_least"], known["below"]]
+    else:
+        counts = ValueCounts()
+        for records in chosen:
+            counts.add(_values(key, names, records))
+        columns = [known[key]]
+    columns.append(known["event_count"])
+    return histogram(columns, counts.rows(), notes, _EMPTY)
+
+
+def _values(key: str, names: CaptureNames, records: NDArray[Any]) -> Undrawn:
+    """What events are counted by."""
+    match key:
+        case "event":
+            return Undrawn(
+                records[key], word=lambda number: EVENT_NAMES.get(number, str(number))
+            )
+        case "comm":
+            return text(records[key], names.comm)
+        case "order":
+            return Undrawn(records[key][records["pfn"] != NO_PFN])
+    return Undrawn(records[key])
 
 
 def _table(
@@ -166,60 +241,14 @@ def _table(
             ),
             notes=notes,
         )
-    columns = EVENTS[:-1] if args.no_stack else EVENTS
-    rows: Iterator[Sequence[Row]] = (
-        _rows(names, records, not args.no_stack) for records in batches
-    )
+    columns = without_stacks(EVENTS) if args.no_stack else EVENTS
+    rows = (event_rows(names, records, not args.no_stack) for records in batches)
     return Table(
         columns,
         (batch for batch in rows if batch),
         notes=notes,
-        empty="No event matches.",
+        empty=_EMPTY,
     )
-
-
-def _rows(names: CaptureNames, records: NDArray[Any], with_stack: bool) -> list[Row]:
-    times = names.capture.times(records).tolist()
-    events = records["event"].tolist()
-    no_record = (records["flags"] & event_record.NO_RECORD != 0).tolist()
-    column = {
-        name: records[name].tolist()
-        for name in records.dtype.names or ()
-        if "comm" not in name
-    }
-    rows: list[Row] = []
-    for i, (when, event) in enumerate(zip(times, events, strict=True)):
-        known = not no_record[i] or event == event_record.SET
-        pfn = column["pfn"][i]
-        row: list[Any] = [
-            when if when >= 0 else None,
-            event_record.EVENT_NAMES.get(event, str(event)),
-            pfn if pfn != event_record.NO_PFN else None,
-            column["order"][i] if pfn != event_record.NO_PFN else None,
-            column["pid"][i],
-            names.comm(records["comm"][i]),
-            column["owner_pid"][i] if known else None,
-            names.comm(records["owner_comm"][i]) if known else None,
-            names.gfp(column["gfp_mask"][i]) if known else None,
-            names.migratetype(column["gfp_mask"][i]) if known else None,
-            column["ts_nsec"][i] if known else None,
-            column["other_pfn"][i] if event == event_record.COPY else None,
-            column["new_order"][i] if event == event_record.SPLIT else None,
-            (
-                names.reason(column["reason"][i])
-                if event == event_record.SET_MIGRATE
-                else None
-            ),
-            column["handle"][i] if known else None,
-            column["tgid"][i],
-            int(column["flags"][i] & event_record.NESTED != 0),
-            column["cpu"][i],
-            column["seq"][i],
-        ]
-        if with_stack:
-            row.append(names.stack(column["handle"][i]))
-        rows.append(row)
-    return rows
 
 
 def classic_lines(names: CaptureNames, records: NDArray[Any]) -> Iterator[str]:
