@@ -46,9 +46,11 @@ def free_lists(pagetypeinfo: str) -> dict[tuple[str, str], list[int]]:
     return {(zone, name): list(map(int, row.split())) for zone, name, row in lines}
 
 
-def pageblocks(pagetypeinfo: str) -> dict[tuple[str, str], int]:
+def pageblocks(
+    pagetypeinfo: str, title: str = "Number of blocks type"
+) -> dict[tuple[str, str], int]:
     """How many pageblocks each zone of /proc/pagetypeinfo has of each migratetype."""
-    _, _, table = pagetypeinfo.partition("Number of blocks type")
+    _, _, table = pagetypeinfo.partition(title)
     heading, *lines = table.split("\n\n")[0].splitlines()
     types = heading.split()
     found = {}

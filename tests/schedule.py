@@ -17,8 +17,9 @@ from xdist.scheduler import LoadScopeScheduling
 # whose tests share a guest of each kernel, or by the test that boots one for itself.
 SECONDS = {
     "test_trace": 120,
-    "test_crash": 90,
-    "test_live": 100,
+    "test_complete": 240,
+    "test_crash": 140,
+    "test_live": 170,
     "test_kmod": 30,
     "test_kmod[6.12]": 200,
     "test_globals": 5,
@@ -28,9 +29,20 @@ SECONDS = {
     "test_a_kernel_that_watches_it_has_nothing_to_complain_of": 190,
     "test_a_flight_recorder_records_on_with_no_pagedbg_and_is_taken_over": 140,
     "test_a_damaged_or_hostile_file_ends_in_an_answer_or_in_one_sentence": 20,
+    "test_pieces_tell_what_all_tells_where_events_were_lost": 10,
+    "test_pieces_tell_what_all_tells": 8,
+    "test_each_event_is_there_once_and_what_is_missing_is_counted": 8,
+    "test_a_damaged_sealed_segment_ends_in_an_answer_or_a_sentence": 6,
+    "test_whoever_is_killed_between_two_steps_of_sealing_changes_nothing": 5,
+    "test_whoever_is_killed_between_two_steps_changes_nothing": 12,
+    "test_what_is_held_tells_what_all_tells": 15,
+    "test_where_events_were_lost_it_tells_the_same_or_that_it_is_not_known": 15,
     "test_programs_come_and_go_a_hundred_times_while_pages_do": 80,
 }
 ONE_GUEST, NO_GUEST = 25, 0.12
+
+# Files whose tests look at the guests of another file's.
+SHARE = {"test_live_memory": "test_live"}
 
 
 def group_of(test: str) -> str:
@@ -41,7 +53,7 @@ def group_of(test: str) -> str:
     match = re.fullmatch(
         r"tests/vm/(\w+)\.py::\w+\[(?:.*-)?(\d\.\d+|newest)(?:-.*)?\]", test
     )
-    return f"{match[1]}[{match[2]}]" if match else test
+    return f"{SHARE.get(match[1], match[1])}[{match[2]}]" if match else test
 
 
 def seconds_of(group: str) -> float:

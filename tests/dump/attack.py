@@ -16,12 +16,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from drgn import Program
 from drgn.helpers.linux.mmzone import for_each_online_pgdat
 from drgn.helpers.linux.module import for_each_module
 from drgn.helpers.linux.pid import for_each_task
 from drgn.helpers.linux.slab import for_each_slab_cache
 from make_elf import ElfCore
+
+from pagedbg.schema.event_record import RECORD, check_of
 
 __all__ = ("ATTACKS", "DRIVES", "FILES", "captures", "hostile_dump", "with_mark")
 
@@ -240,7 +243,10 @@ def captures(saved: Path, directory: Path) -> dict[str, Path]:
     )
     events = saved.joinpath("events.bin").read_bytes()
     assert b"traffic\0" in events
-    (copy("comm") / "events.bin").write_bytes(
+    renamed = bytearray(
         events.replace(b"traffic".ljust(16, b"\0"), _names(15, numbers) + b"\0")
     )
+    records = np.frombuffer(renamed, RECORD)
+    records["check"] = check_of(records)
+    (copy("comm") / "events.bin").write_bytes(renamed)
     return made

@@ -78,6 +78,11 @@ class Changed:
         """Change a member of a ``struct page``."""
         self._pages.put(pfn, *self._word(member), value)
 
+    def put_of_folio(self, pfn: int, member: str, value: int) -> None:
+        """Change a 32-bit member of a ``struct folio``, perhaps of its tail pages."""
+        offset = offset_of(self.prog.type("struct folio"), member)
+        self._pages.put(pfn, offset, 4, value)
+
     def put_record(self, pfn: int, member: str, value: int) -> None:
         """Change a member of a ``struct page_owner``."""
         assert self._owner.fields is not None

@@ -10,14 +10,16 @@ directories cannot each import a module of that name.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import io
 import json
 import lzma
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +27,22 @@ import forkserver
 import pytest
 
 from pagedbg.cli import SAMPLE
+from pagedbg.session import Session
+from pagedbg.shell.command import NAMESPACE
+from pagedbg.target.target import Target
 
 __all__ = (
     "DATA",
     "ORDINARY",
     "SAMPLE",
+    "Ask",
     "Block",
     "Oracle",
     "Result",
+    "Row",
     "Run",
+    "answers_of",
+    "asking",
     "check",
     "look_at",
 )
@@ -125,6 +134,23 @@ class Run:
         return json.loads(done.stdout)
 
 
+Row = dict[str, Any]
+Ask = Callable[[str], list[Row]]
+
+
+def asking(target: Target) -> Ask:
+    """What a command on a target prints as JSON, in this process."""
+    Session(target, pager=False).keep()
+
+    def ask(line: str) -> list[Row]:
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            NAMESPACE.run(target.prog, f"{line} --format json")
+        return json.loads(out.getvalue())  # type: ignore[no-any-return]
+
+    return ask
+
+
 # Runs several commands on one dump, whatever becomes of each, and says what came of
 # them.
 DRIVER = """
@@ -175,3 +201,27 @@ def check(result: Result) -> None:
         pytest.fail(said)
     if status:
         assert said.count("\n") == 1, said
+
+
+def answers_of(
+    kept: Mapping[Path, Path], asked: Sequence[str]
+) -> dict[tuple[str | Path, ...], list[list[Row]]]:
+    """
+    What lines say of some dumps and of the snapshot of each, in one process each, by
+    the options that it is opened with.
+    """
+    lines = [
+        word
+        for line in asked
+        for word in ("-e", f"{line} --format jsonl", "-e", "!echo end")
+    ]
+    said: dict[tuple[str | Path, ...], list[list[Row]]] = {}
+    for core, snapshot in kept.items():
+        for option in (("-c", core), ("--snapshot", snapshot)):
+            done = Run()(*option, *lines)
+            assert done.returncode == 0, done.stderr
+            said[option] = [
+                [json.loads(row) for row in part.splitlines()]
+                for part in done.stdout.split("end\n")
+            ]
+    return said

@@ -41,7 +41,15 @@ COMMANDS = (
     "owners --orders '>=3'",
     "inspect pfn 0x2b80",
 )
-OF_MEMORY = ("zones", "free", "free --by migratetype", "pageblocks", "stacks")
+OF_MEMORY = (
+    "zones",
+    "free",
+    "free --by migratetype",
+    "blocks",
+    "stacks",
+    "explain",
+    "explain order 10",
+)
 
 
 def refused(done: subprocess.CompletedProcess[str], status: int = 1) -> str:

@@ -20,7 +20,8 @@ import pytest
 from drgn import Program
 from known import Run
 
-from pagedbg.capture.directory import EVENTS, META, PAGES, STACKS, Capture, CaptureError
+from pagedbg.capture.directory import Capture
+from pagedbg.capture.files import EVENTS, META, PAGES, STACKS, CaptureError
 from pagedbg.schema import event_record
 from pagedbg.schema.event_record import RECORD
 from pagedbg.schema.owner_record import PAGE_RECORD

@@ -7,13 +7,15 @@ together, and what there is to find it out by is in the dump.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from drgn.helpers.linux.printk import get_dmesg
-from known import DATA, SAMPLE, Oracle, Run
+from known import DATA, SAMPLE, Oracle, Run, asking
 
 from pagedbg.capture.recovery.recover import find_recorders
 from pagedbg.mm.page_owner_bulk import page_owners_of_pfns
@@ -132,6 +134,22 @@ def allocations() -> list[dict[str, Any]]:
     return correlated()
 
 
+def test_events_and_allocations_have_the_ids_that_stacks_gives(
+    incident: Target, allocations: list[dict[str, Any]]
+) -> None:
+    ask = asking(incident)
+    events = ask("trace show")
+    named = {row["handle"]: row for row in ask("stacks")}
+    both = [row for row in [*events, *allocations] if row["handle"] in named]
+    assert len({row["handle"] for row in both}) > 1
+    same = ("stack_id", "stack_shape", "stack")
+    for row in both:
+        stack = named[row["handle"]]
+        assert [row[name] for name in same] == [stack[name] for name in same]
+    without = ask("trace show --no-stack")
+    assert not set(same) & without[0].keys() and len(without) == len(events)
+
+
 @pytest.mark.parametrize("descending", [False, True])
 @pytest.mark.parametrize("column", ["free_comm", "lifetime_ns", "ts_ns"])
 def test_correlate_sorts_by_what_it_shows_and_the_unknown_last(
@@ -146,6 +164,16 @@ def test_correlate_sorts_by_what_it_shows_and_the_unknown_last(
         *known,
         *[None] * (len(values) - len(known)),
     ]
+
+
+@pytest.mark.parametrize("column", ["stack_id", "stack_shape"])
+def test_correlate_sums_up_by_the_ids_of_stacks(
+    allocations: list[dict[str, Any]], column: str
+) -> None:
+    found = correlated("--by", column)
+    assert {row[column]: row["blocks"] for row in found} == Counter(
+        row[column] for row in allocations
+    )
 
 
 def test_correlate_sums_up_what_it_lists(allocations: list[dict[str, Any]]) -> None:
@@ -166,3 +194,79 @@ def test_correlate_sums_up_what_it_lists(allocations: list[dict[str, Any]]) -> N
     assert [row["bytes"] for row in found] == sorted(
         (4096 * pages for _, pages in sums.values()), reverse=True
     )
+
+
+# ---- what is counted ----------
+
+
+@pytest.mark.parametrize("key", ["event", "order", "cpu", "comm", "time"])
+def test_a_histogram_counts_the_events_that_are_listed(
+    incident: Target, key: str
+) -> None:
+    ask = asking(incident)
+    events = ask("trace show --no-stack --orders 4")
+    rows = ask(f"trace show --histogram {key} --orders 4")
+    if key == "time":
+        times = [event["time_ns"] for event in events]
+        assert [row["event_count"] for row in rows] == [
+            sum(row["at_least"] <= time < row["below"] for time in times)
+            for row in rows
+        ]
+        assert sum(row["event_count"] for row in rows) == len(events) > 1000
+    else:
+        counted = {row[key]: row["event_count"] for row in rows}
+        assert counted == Counter(event[key] for event in events)
+
+
+def test_a_histogram_counts_the_lifetimes_that_are_listed(
+    incident: Target, allocations: list[dict[str, Any]]
+) -> None:
+    rows = asking(incident)("correlate --lifetimes --histogram")
+    lasted = [row["lifetime_ns"] for row in allocations if row["state"] == "freed"]
+    assert [row["count"] for row in rows] == [
+        sum(row["at_least"] <= time < row["below"] for time in lasted) for row in rows
+    ]
+    assert sum(row["count"] for row in rows) == len(lasted) > 1000
+    assert all(row["below"] == 2 * row["at_least"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            "correlate --histogram",
+            "--histogram is of all lifetimes that filters choose",
+        ),
+        ("correlate --lifetimes --histogram --by comm", "without --by"),
+        ("trace show --histogram pfn", "choose from"),
+        ("trace show --histogram cpu --format classic", "choose one"),
+        ("trace show --histogram cpu -o a.svg", ".svg is for stacks"),
+    ],
+)
+def test_a_histogram_that_cannot_be_is_one_sentence(
+    pagedbg: Run, line: str, said: str
+) -> None:
+    done = pagedbg("-c", SAMPLE, *line.split())
+    assert done.returncode in (1, 2) and not done.stdout
+    assert said in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_over_time_the_end_is_what_is_leaked(
+    pagedbg: Run, allocations: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    page = tmp_path / "held.html"
+    done = pagedbg("-c", SAMPLE, "correlate", "-o", page)
+    assert done.returncode == 0, done.stderr
+    # What was lost, and what it was compared with, is on the page, too.
+    assert "Compared with the pages as they are in sample.vmcore" in page.read_text()
+    (cells,) = re.findall(r'id="cells">(.*)</script>', page.read_text())
+    told = json.loads(cells)
+    named = told["calls"]["names"]
+    held: Counter[str] = Counter()
+    for path, cells in zip(told["stacks"], told["cells"], strict=True):
+        held[named[path[0]]] += sum(pages for _, until, pages in cells if until < 0)
+    leaked = Counter[str]()
+    for row in correlated("--leaked", "--by", "function"):
+        leaked[f"{row['function']} [leaky]"] += row["pages"]
+    assert +held == leaked
+    assert told["begin"] <= min(row["ts_ns"] for row in allocations)

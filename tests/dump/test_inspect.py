@@ -97,13 +97,17 @@ def test_every_way_to_the_same_page(sample: Target, run: Run, block: int) -> Non
     pfn = block + 1
     expected = rows(run(f"inspect pfn {pfn} --format json"))
     page, virt = pfn_to_page(prog, pfn).value_(), pfn_to_virt(prog, pfn).value_()
-    for line in (
-        f"page {page:#x}",
-        f"page {page:x}",
-        f"phys {(pfn << 12) + 5}",
-        f"virt {virt + 4095:#x}",
+    for line, offset, address in (
+        (f"page {page:#x}", 0, None),
+        (f"page {page:x}", 0, None),
+        (f"phys {(pfn << 12) + 5}", 5, None),
+        (f"virt {virt + 4095:#x}", 4095, hex(virt + 4095)),
     ):
-        assert rows(run(f"inspect {line} --format json")) == expected
+        asked = {"offset": offset, "address": address}
+        (row,) = rows(run(f"inspect {line} --format json"))
+        assert {name: row[name] for name in asked} == asked
+        assert address is not None or row["object"] is None
+        assert [{**row, "offset": 0, "address": None, "object": None}] == expected
 
 
 def test_ranges(sample: Target, run: Run, block: int) -> None:

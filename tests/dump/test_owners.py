@@ -12,22 +12,18 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterable
-from contextlib import redirect_stdout
 from typing import Any
 
 import pytest
 from debugfs_text import Record
-from known import DATA, ORDINARY, Block, Oracle, Run
+from known import DATA, ORDINARY, Block, Oracle, Row, Run, asking
 
 from pagedbg.errors import UsageError
 from pagedbg.mm.sched_clock import local_clock
 from pagedbg.schema.stack_ids import stack_id
-from pagedbg.session import Session
-from pagedbg.shell.command import NAMESPACE
 from pagedbg.sources.stack_frames import function_of, module_of
 from pagedbg.target.target import Target
 
-Row = dict[str, Any]
 Owners = Callable[[str], list[Row]]
 
 COLUMNS = [
@@ -48,22 +44,15 @@ COLUMNS = [
     "state",
 ]
 TEXT = {"gfp", "migratetype", "zone", "comm", "state"}
-SUMS = ["blocks", "pages", "bytes", "share"]
+SUMS = ["blocks", "pages", "bytes", "share", "ram_share"]
 PAGE = 4096
 
 
 @pytest.fixture(scope="session")
 def owners(sample: Target) -> Owners:
     """The rows of ``owners`` with some options."""
-    Session(sample, pager=False).keep()
-
-    def run(options: str) -> list[Row]:
-        out = io.StringIO()
-        with redirect_stdout(out):
-            NAMESPACE.run(sample.prog, f"owners --format json {options}")
-        return json.loads(out.getvalue())  # type: ignore[no-any-return]
-
-    return run
+    ask = asking(sample)
+    return lambda options: ask(f"owners {options}")
 
 
 @pytest.fixture(scope="session")
@@ -571,6 +560,7 @@ def test_the_columns_of_sums_and_their_types(owners: Owners) -> None:
             int,
             int,
             int,
+            float,
             float,
         ]
 

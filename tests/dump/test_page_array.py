@@ -6,14 +6,17 @@ words of its struct page; and damaged ones.
 
 from __future__ import annotations
 
-import dataclasses
 import random
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from changed_memory import Changed
 from drgn.helpers.linux.mm import pfn_to_page
+from numpy.typing import NDArray
 
+from pagedbg.mm._page_layout import PageLayout
+from pagedbg.mm._page_words import Words
 from pagedbg.mm.page_array import PageDecoder, Pages
 from pagedbg.mm.page_state import page_states, pfn_state
 
@@ -95,9 +98,11 @@ def test_what_flags_say(
     assert (state.kind, state.detail) == (kind, detail)
 
 
-def test_damaged_pages_alone_are_as_in_bulk(changed: Changed) -> None:
-    """Heads that are none, orders that no block has, pages that are gone."""
-    chance = random.Random(4)
+def damage(changed: Changed, chance: random.Random) -> list[int]:
+    """
+    Make heads that are none, orders that no block has, pages that are gone; return the
+    page frame numbers.
+    """
     start = pfn_to_page(changed.prog, 0).value_()
     pfns = chance.sample(range(changed.end), 600)
     for pfn in pfns:
@@ -119,12 +124,47 @@ def test_damaged_pages_alone_are_as_in_bulk(changed: Changed) -> None:
         )
         changed.put(pfn, member, value)
     changed.gone.update(pfn * changed.size >> 12 for pfn in pfns[:3])
+    return pfns
+
+
+def test_damaged_pages_alone_are_as_in_bulk(changed: Changed) -> None:
+    pfns = damage(changed, random.Random(4))
     (whole,) = PageDecoder(changed.prog).pieces(0, changed.end)
     for pfn in pfns:
         (alone,) = PageDecoder(changed.prog).pieces(pfn, pfn + 1)
-        for field in dataclasses.fields(Pages)[2:]:
-            assert getattr(alone, field.name)[0] == getattr(whole, field.name)[pfn], (
-                pfn,
-                field.name,
-            )
+        for name in Pages.COLUMNS:
+            assert getattr(alone, name)[0] == getattr(whole, name)[pfn], (pfn, name)
     assert np.count_nonzero(~whole.present[pfns]) >= 3
+
+
+@pytest.mark.parametrize("counts", [False, True])
+@pytest.mark.parametrize("seed", [None, 5, 6])
+def test_what_few_words_tell_is_what_all_questions_tell(
+    changed: Changed, monkeypatch: pytest.MonkeyPatch, seed: int | None, counts: bool
+) -> None:
+    if seed is not None:
+        damage(changed, random.Random(seed))
+    told = []
+    singles = Words.singles
+
+    def counted(words: Words, layout: PageLayout) -> NDArray[np.bool_]:
+        found = singles(words, layout)
+        told.append(np.count_nonzero(found))
+        return found
+
+    def none(words: Words, layout: PageLayout) -> NDArray[np.bool_]:
+        return np.zeros(len(words.flags), np.bool_)
+
+    def decoded(which: Callable[[Words, PageLayout], NDArray[np.bool_]]) -> Pages:
+        monkeypatch.setattr(Words, "singles", which)
+        decoder = PageDecoder(changed.prog, references=counts, counts=counts)
+        (pages,) = decoder.pieces(0, changed.end)
+        # Where there is no mapping there is no index in it.
+        pages.pgoff = np.where(pages.mapping != 0, pages.pgoff, 0)
+        return pages
+
+    by_few, by_all = decoded(counted), decoded(none)
+    assert sum(told) > 2000
+    for name in Pages.COLUMNS:
+        few, all_ = getattr(by_few, name), getattr(by_all, name)
+        assert np.flatnonzero(few != all_).tolist() == [], name

@@ -32,9 +32,11 @@ from make_elf import PAGE, ElfCore
 from pagedbg.capture.recovery.recover import find_recorders
 from pagedbg.capture.recovery.recovered_rings import RecoveredRecorder
 from pagedbg.mm.bulk_read import read_array
-from pagedbg.schema import event_record
+from pagedbg.schema import event_record, freezing
 from pagedbg.schema.event_filter import EventFilter, OrderShare, describe
-from pagedbg.schema.event_record import HEADER, RECORD
+from pagedbg.schema.event_record import FROZEN, HEADER, RECORD
+from pagedbg.schema.filter_record import FILTER, FILTERS
+from pagedbg.schema.freezing import Frozen
 from pagedbg.target.opening import open_target
 from pagedbg.target.symbols import module_symbols
 from pagedbg.target.target import Target
@@ -76,9 +78,10 @@ def events_of(recorder: RecoveredRecorder) -> np.ndarray[Any, Any]:
 def test_the_flight_recorder_is_found_and_described(
     recorder: RecoveredRecorder,
 ) -> None:
+    # When it was made, the module had nothing but kprobes.
     assert (recorder.backend, recorder.attach, recorder.filters) == (
         "kmod",
-        "module",
+        "kprobe",
         [EventFilter(orders=(OrderShare(4, 4),))],
     )
     assert {"set", "reset", "split"} <= recorder.functions.keys()
@@ -110,8 +113,33 @@ def test_status_says_that_it_was_recorded(pagedbg: Run) -> None:
     )
     assert found is not None
     (row,) = pagedbg.json("status", core=SAMPLE)
-    assert row["recording"] == ["kmod"]
+    assert row["recording"] == pagedbg.json("trace recover", core=SAMPLE)
+    assert [each["backend"] for each in row["recording"]] == ["kmod"]
     assert row["recorded"] == int(found[1].replace(",", ""))
+
+
+def test_the_status_of_a_trace_has_as_values_what_text_says(pagedbg: Run) -> None:
+    said = pagedbg("-c", SAMPLE, "trace", "status").stdout
+    (row,) = pagedbg.json("trace status", core=SAMPLE)
+    assert f"Recovered from {SAMPLE.name} ({row['release']}), {row['filter']}:" in said
+    assert f"{row['kept']:,} events ({row['size'] / 1024:,.0f} KiB)" in said
+    first, last = row["first_ns"] / 1e9, row["last_ns"] / 1e9
+    assert f"are from {first:.9f} s to {last:.9f} s" in said
+    for function in row["functions"]:
+        assert function.partition(": ")[2] in said
+    table = re.findall(r"^ +(\d+) +(\d+) +(\d+) +([\d.]+)%$", said, re.M)
+    assert [
+        (str(each["order"]), str(each["seen"]), str(each["recorded"]))
+        for each in row["orders"]
+    ] == [each[:3] for each in table]
+    assert (row["state"], row["losses"]) == ("recovered", [])
+    events = pagedbg.json("trace show", "--no-stack", core=SAMPLE)
+    times = [each["time_ns"] for each in events if each["time_ns"]]
+    assert (len(events), min(times), max(times)) == (
+        row["kept"],
+        row["first_ns"],
+        row["last_ns"],
+    )
 
 
 def test_what_was_recovered_can_be_saved_and_opened_without_the_dump(
@@ -130,6 +158,27 @@ def test_what_was_recovered_can_be_saved_and_opened_without_the_dump(
     rows = [json.loads(line) for line in here.read_text().splitlines()]
     assert len(rows) > 100
     assert [json.loads(line) for line in there.stdout.splitlines()] == rows
+
+
+def test_stacks_of_a_capture_alone_are_those_of_its_dump(
+    pagedbg: Run, tmp_path: Path
+) -> None:
+    saved = tmp_path / "saved"
+    assert pagedbg("--sample", "-e", f"trace save {saved}").returncode == 0
+
+    def stacks(*options: str | Path) -> list[dict[str, Any]]:
+        done = pagedbg(*options, "--format", "json")
+        assert (done.returncode, done.stderr) == (0, "")
+        return json.loads(done.stdout)  # type: ignore[no-any-return]
+
+    rows = stacks("--capture", saved, "stacks")
+    handles = [str(row["handle"]) for row in rows]
+    assert rows == stacks("-c", SAMPLE, "stacks", *handles) != []
+    events = stacks("--capture", saved, "trace", "show")
+    assert {row["stack_id"] for row in events} <= {row["stack_id"] for row in rows}
+    (lost,) = stacks("--capture", saved, "stacks", "0x1234")
+    assert "was not saved" in lost["stack"][0]
+    assert (lost["stack_id"], lost["stack_shape"]) == (None, None)
 
 
 def test_what_was_recovered_is_of_no_other_dump(pagedbg: Run, tmp_path: Path) -> None:
@@ -341,8 +390,8 @@ def test_a_filter_that_was_changed_is_told_with_the_one_before(
     overlay.restore()
     (recorder,), _ = find_recorders(target)
     filters = overlay.memory[int(recorder.header["filters_at"]) :][
-        : 2 * event_record.FILTER.itemsize
-    ].view(event_record.FILTER)
+        : 2 * FILTER.itemsize
+    ].view(FILTER)
     active = int(recorder.header["active"])
     filters[1 - active] = filters[active]
     filters["events"][1 - active] = 1 << event_record.SET
@@ -350,6 +399,26 @@ def test_a_filter_that_was_changed_is_told_with_the_one_before(
         "--orders 4 --events set",
         "--orders 4",
     ]
+
+
+@pytest.mark.parametrize("reason", [freezing.FAILURE, 0, 77])
+def test_frozen_rings_say_what_has_stopped_them(damaged: Damaged, reason: int) -> None:
+    target, overlay, events = damaged
+    overlay.restore()
+    (recorder,), _ = find_recorders(target)
+    assert recorder.frozen is None
+    filters = overlay.memory[int(recorder.header["filters_at"]) :]
+    freeze = filters[: FILTERS.itemsize].view(FILTERS)["freeze"]
+    freeze["reason"], freeze["order"], freeze["time_nsec"] = reason, 4, 64815904000
+    overlay.memory[: HEADER.itemsize].view(HEADER)["active"] |= FROZEN
+    (recorder,), said, found, missing = recovered(target)
+    # Where nobody had written down why, or what cannot be, nothing is made up.
+    expected = Frozen(reason, 64815904000, order=4) if reason == 1 else Frozen(0)
+    assert recorder.frozen is not None
+    assert recorder.frozen.reason == expected.reason
+    assert reason != 1 or recorder.frozen == expected
+    assert (said, len(found), missing) == ([], len(events), 0)
+    assert list(map(describe, recorder.filters)) == ["--orders 4"]
 
 
 @pytest.mark.parametrize(

@@ -6,40 +6,23 @@ made by changing the words of a dump.
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 from changed_memory import Changed
 from drgn import FindObjectFlags, Object, Program
-
-from pagedbg.session import Session
-from pagedbg.shell.command import NAMESPACE
-
-Row = dict[str, Any]
-Run = Callable[[str], list[Row]]
+from known import Ask, Row, asking
 
 # PGTY_buddy, in the top byte.
 BUDDY = 0xF0000000
 
 
 @pytest.fixture
-def run(opened: Changed) -> Run:
-    Session(opened.target, pager=False).keep()
-
-    def run(line: str) -> list[Row]:
-        out = io.StringIO()
-        with redirect_stdout(out):
-            NAMESPACE.run(opened.prog, f"{line} --format json")
-        return json.loads(out.getvalue())  # type: ignore[no-any-return]
-
-    return run
+def run(opened: Changed) -> Ask:
+    return asking(opened.target)
 
 
-def blocks(run: Run, order: int) -> Iterator[int]:
+def blocks(run: Ask, order: int) -> Iterator[int]:
     """Where the blocks of an order begin of which all pages are allocated."""
     return iter(
         [
@@ -69,7 +52,7 @@ def amounts(rows: list[Row]) -> dict[int, tuple[int, int]]:
 
 
 @pytest.fixture
-def freed(changed: Changed, run: Run) -> tuple[int, int, int]:
+def freed(changed: Changed, run: Ask) -> tuple[int, int, int]:
     """
     A single page, a block of order 3 and the last page of another one, whose records
     are ready to be doubted.
@@ -90,7 +73,7 @@ def put_all(changed: Changed, freed: tuple[int, int, int]) -> None:
 
 
 def test_rows_leave_out_what_is_free(
-    changed: Changed, run: Run, freed: tuple[int, int, int]
+    changed: Changed, run: Ask, freed: tuple[int, int, int]
 ) -> None:
     single, whole, tail = freed
     before = run("owners")
@@ -104,7 +87,7 @@ def test_rows_leave_out_what_is_free(
 
 
 def test_sums_leave_out_what_is_free(
-    changed: Changed, run: Run, freed: tuple[int, int, int]
+    changed: Changed, run: Ask, freed: tuple[int, int, int]
 ) -> None:
     before = amounts(run("owners --by order"))
     put_all(changed, freed)
@@ -116,7 +99,7 @@ def test_sums_leave_out_what_is_free(
 
 
 def test_a_page_that_is_not_the_first_of_its_free_block_is_free(
-    changed: Changed, run: Run
+    changed: Changed, run: Ask
 ) -> None:
     allocated = {
         pfn
@@ -130,7 +113,7 @@ def test_a_page_that_is_not_the_first_of_its_free_block_is_free(
 
 
 def test_where_a_struct_page_cannot_be_read_the_record_stands(
-    changed: Changed, run: Run, freed: tuple[int, int, int]
+    changed: Changed, run: Ask, freed: tuple[int, int, int]
 ) -> None:
     before, sums = run("owners"), run("owners --by order")
     put_all(changed, freed)
@@ -140,14 +123,14 @@ def test_where_a_struct_page_cannot_be_read_the_record_stands(
 
 
 def test_a_free_block_of_an_impossible_order_has_no_pages(
-    changed: Changed, run: Run, freed: tuple[int, int, int]
+    changed: Changed, run: Ask, freed: tuple[int, int, int]
 ) -> None:
     before = run("owners --by order")
     free(changed, freed[0], 77)
     assert run("owners --by order") == before
 
 
-def test_a_record_written_past_its_section(changed: Changed, run: Run) -> None:
+def test_a_record_written_past_its_section(changed: Changed, run: Ask) -> None:
     """Of a gigantic folio's order, as from 6.12 to 6.14."""
     pfn = next(blocks(run, 0))
     changed.put_record(pfn, "order", 18)
@@ -157,7 +140,7 @@ def test_a_record_written_past_its_section(changed: Changed, run: Run) -> None:
 
 
 def test_without_the_early_handle_all_records_are_doubted(
-    changed: Changed, run: Run
+    changed: Changed, run: Ask
 ) -> None:
     prog = changed.prog
 
@@ -182,7 +165,7 @@ def test_without_the_early_handle_all_records_are_doubted(
 
 
 def test_inspect_says_both_what_the_page_and_what_the_record_is(
-    changed: Changed, run: Run, freed: tuple[int, int, int]
+    changed: Changed, run: Ask, freed: tuple[int, int, int]
 ) -> None:
     put_all(changed, freed)
     for pfn in freed:

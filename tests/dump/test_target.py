@@ -281,7 +281,8 @@ def test_status_tells_a_program_what_it_tells_people(
     assert row["release"] == sample.release
     assert row["build_id"] == sample.vmcoreinfo["BUILD-ID"]
     assert (row["live"], row["path"]) == (False, str(ORDINARY))
-    assert row["zones"] == ["DMA", "DMA32"]
+    assert [zone["zone"] for zone in row["zones"]] == ["DMA", "DMA32"]
+    assert row["zones"] == pagedbg.json("zones")
     assert (row["page_owner"], row["missing"]) == (True, ["complete dump"])
 
 

@@ -28,8 +28,12 @@ pytestmark = pytest.mark.long
 
 PROMPT = "pagedbg>"
 
-# Our own colours.
-_COLOURS = re.compile(r"\x1b\[[012]m")
+# Our own colours, and what is drawn of long work and then erased: a machine that is
+# busy sees it, too.
+_COLOURS = re.compile(
+    r"\x1b\[(?:[012]|38;5;\d+(?:;48;5;\d+)?)m"
+    r"|(?:\r\x1b\[K[\w ]+ [━─]* *[0-9]+%[ \w,/:]*)+\r\x1b\[K"
+)
 # How prompt_toolkit moves the cursor, chooses colours and modes.
 _DRAWN = re.compile(r"\x1b\[\??[0-9;]*[A-Za-z]|\x1b[=>]|\x1b\([B0]|\x08")
 
@@ -40,13 +44,20 @@ TABLES = (
     "log",
     "zones",
     "free --by migratetype",
-    "pageblocks",
+    "blocks",
+    "blocks --by function,comm",
+    "explain",
+    "explain 1",
+    "explain order 4 --gfp 0xcc0 --by comm",
     "stacks",
     "inspect pfn 0xa0e",
     "inspect pfn 0x104",
     "inspect pfn 0+300",
     "inspect pfn 0xa00+64",
     "inspect pfn 0x5e00+200",
+    "map --by comm --pfns 0-0x1fff",
+    "map --by function --highlight '--comm *'",
+    "map --by file --at 0x104",
     "owners --top 300",
     "owners --by comm",
     "owners --by module",
@@ -146,7 +157,7 @@ def spawn(place: Place, program: str, *args: str) -> pexpect.spawn[str]:
         dimensions=(30, 200),
         encoding="utf-8",
         codec_errors="surrogateescape",
-        timeout=20,
+        timeout=120,
     )
 
 

@@ -72,13 +72,15 @@ def tests(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("README.md", "pyproject.toml"):
         shutil.copy(ROOT / name, made)
     (made / "contrib").mkdir()
-    for name in ("environment", "schema.md"):
+    documents = ("schema.md", "snapshot-format.md", "pagedbg.svg", "map.svg")
+    for name in ("environment", "picture", *documents):
         shutil.copy(ROOT / "contrib" / name, made / "contrib")
-    shutil.copytree(
-        ROOT / "contrib/fuzz",
-        made / "contrib/fuzz",
-        ignore=shutil.ignore_patterns("__pycache__"),
-    )
+    for name in ("fuzz", "incidents"):
+        shutil.copytree(
+            ROOT / "contrib" / name,
+            made / "contrib" / name,
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
     shutil.copytree(
         ROOT / "tests",
         made / "tests",

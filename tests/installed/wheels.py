@@ -25,8 +25,8 @@ ROOT = Path(__file__).parents[2]
 
 Versions = Literal["lowest", "newest"]
 
-# What runs the tests.
-TOOLS = ("hypothesis", "pexpect", "pytest", "pytest-xdist")
+# What runs the tests, and reads what is written for others.
+TOOLS = ("hypothesis", "pexpect", "pytest", "pytest-xdist", "perfetto", "protobuf")
 
 # After so many seconds it is asked whether there are newer versions.
 FRESH = 7 * 86400

@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from pagedbg.capture.backends import bpf_image
-from pagedbg.capture.backends.bpf_image import Image, Map, build, one_sentence, sources
+from pagedbg.capture.backends.bpf_image import (
+    CAST_CALL,
+    VALUE_MARK,
+    VALUES,
+    Image,
+    Map,
+    build,
+    one_sentence,
+    sources,
+)
 
 INSN = struct.Struct("<BBhi")
 CODE = (
@@ -34,6 +43,26 @@ def test_linking_puts_in_the_descriptor_and_nothing_else() -> None:
     linked = IMAGE.linked("set", {"pagedbg_cpu": 42})
     assert linked[:8] + linked[16:] == CODE[:8] + CODE[16:]
     assert INSN.unpack_from(linked, 8) == (0x18, 0x11, 0, 42)
+
+
+def test_linking_puts_in_the_number_of_the_cast() -> None:
+    code = INSN.pack(0x85, 0, 0, 1) + INSN.pack(0x85, 0, 0, CAST_CALL)
+    linked = Image({}, {"set": code}, {"set": []}).linked("set", {}, 24960)
+    # A helper's call stays one.
+    assert linked[:8] == code[:8]
+    assert INSN.unpack_from(linked, 8) == (0x85, 0x20, 0, 24960)
+
+
+@pytest.mark.parametrize("place", range(len(VALUES)))
+def test_linking_puts_in_the_address_of_an_element(place: int) -> None:
+    mark = INSN.pack(0x18, 3, 0, place) + INSN.pack(0, 0, 0, VALUE_MARK)
+    number = INSN.pack(0x18, 3, 0, place) + INSN.pack(0, 0, 0, 7)
+    linked = Image({}, {"set": mark + number}, {"set": []}).linked(
+        "set", {name: 40 + at for at, name in enumerate(VALUES)}
+    )
+    assert INSN.unpack_from(linked, 0) == (0x18, 0x23, 0, 40 + place)
+    assert INSN.unpack_from(linked, 8) == (0, 0, 0, 0)
+    assert linked[16:] == number
 
 
 @pytest.mark.parametrize(

@@ -14,19 +14,15 @@ import numpy as np
 import pytest
 from made_meta import meta
 
-from pagedbg.capture.directory import (
-    EVENTS,
-    META,
-    STACKS,
-    Capture,
-    CaptureError,
-)
+from pagedbg.capture.directory import Capture
+from pagedbg.capture.files import EVENTS, META, STACKS, CaptureError, Folder
 from pagedbg.capture.this_boot import boot_id
 from pagedbg.capture.writer import CaptureWriter
 from pagedbg.schema import event_record
 from pagedbg.schema.capture_meta import Kernel, Process, Since, decode, encode
 from pagedbg.schema.event_filter import EventFilter, OrderShare
 from pagedbg.schema.event_record import COPY, RECORD, RESET, SET
+from pagedbg.schema.former_rings import FORMER, expected_check
 from pagedbg.schema.loss import Loss, LossKind
 
 LARGE = (OrderShare(3, event_record.MOST_ORDER),)
@@ -155,11 +151,11 @@ def test_of_a_recorder_that_is_gone_it_is_damaged(tmp_path: Path) -> None:
 
 
 def test_reading_goes_on_where_it_was(writer: CaptureWriter) -> None:
-    capture = Capture(writer.path)
+    read = Capture(writer.path).tail()
     writer.append(records({"pfn": 1}))
-    first, at = capture.read_from(0)
+    first = read()
     writer.append(records({"seq": 2, "pfn": 2}))
-    second, _ = capture.read_from(at)
+    second = read()
     assert (first["pfn"].tolist(), second["pfn"].tolist()) == ([1], [2])
 
 
@@ -201,7 +197,7 @@ def test_a_directory_with_something_in_it_is_not_written_to(tmp_path: Path) -> N
             json.dumps(
                 {"format": "pagedbg capture", "version": 99, "record_size": 128}
             ),
-            "has version 99 of the format, and this pagedbg reads 2 and 3",
+            "has version 99 of the format, and this pagedbg reads 2 to 4",
         ),
     ],
 )
@@ -250,6 +246,26 @@ def test_a_capture_of_the_former_version_has_its_filters_in_lines(
     assert decode(encode(capture.meta)) == capture.meta
 
 
+@pytest.mark.parametrize("version", [2, 3])
+def test_records_of_the_former_version_are_read(
+    writer: CaptureWriter, version: int
+) -> None:
+    found = records({"pfn": 5, "event": SET}, {"pfn": 5, "event": RESET})
+    found["check"] = expected_check(found, FORMER)
+    writer.append(found)
+    path = writer.path / META
+    said = json.loads(path.read_bytes())
+    if version == 2:
+        said["filters"] = [{"since_ns": 1000, "filter": "everything"}]
+    path.write_text(json.dumps({**said, "version": version}))
+    capture = Capture(writer.path)
+    assert capture.events()["pfn"].tolist() == [5, 5]
+    assert capture.contents.damaged == 0
+    # Each is whole by the check of its version alone.
+    path.write_text(json.dumps({**json.loads(encode(capture.meta)), "version": 4}))
+    assert len(Capture(writer.path).events()) == 0
+
+
 @pytest.mark.parametrize("filters", [None, [], {}, [1], [{"filter": 1}], "everything"])
 def test_a_damaged_one_is_refused(writer: CaptureWriter, filters: Any) -> None:
     path = writer.path / META
@@ -269,3 +285,11 @@ def test_of_tracepoints_the_clock_is_the_other_one(tmp_path: Path) -> None:
     capture = Capture(writer.path)
     assert capture.clock == "monotonic"
     assert capture.events()["time_nsec"].tolist() == [5, 9]
+
+
+def test_a_directory_that_nobody_has_any_more_is_closed(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    folder = Folder(tmp_path)
+    assert len(os.listdir("/proc/self/fd")) == before + 1
+    del folder
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -6,19 +6,32 @@ same bytes with.
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pagedbg.capture.backends.bpf_image import sources
-from pagedbg.schema import event_record
+from pagedbg.schema import event_record, filter_record
 from pagedbg.schema.filter_words import participation_hash
+from pagedbg.schema.former_rings import FORMER, FORMER_HEADER, header_of
 
 KEYS = (0, 1, 12345, 16_267_110_684, (1 << 63) + 7, (1 << 64) - 1)
 SEEDS = 1, 3, 77
+
+STRUCTURES = {
+    "pagedbg_record": event_record.RECORD,
+    "pagedbg_cpu": event_record.CPU,
+    "pagedbg_filter": filter_record.FILTER,
+    "pagedbg_freeze": event_record.FREEZE,
+    "pagedbg_filters": filter_record.FILTERS,
+    "pagedbg_header": event_record.HEADER,
+}
 
 BPF = Path(sources())
 
@@ -30,7 +43,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
     constants, and some hashes.
     """
     lines = []
-    for name, dtype in event_record.STRUCTURES.items():
+    for name, dtype in STRUCTURES.items():
         lines.append(f'printf("{name} %zu\\n", sizeof(struct {name}));')
         for member in dtype.names or ():
             lines.append(
@@ -51,6 +64,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
             "PIDS",
             "COMMS",
             "OWN",
+            "SPLIT_ORDERS",
         )
     ]
     constants += [
@@ -88,11 +102,11 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
     }
 
 
-@pytest.mark.parametrize("name", event_record.STRUCTURES)
+@pytest.mark.parametrize("name", STRUCTURES)
 def test_a_dtype_has_the_layout_of_its_structure(
     compiled: dict[str, int], name: str
 ) -> None:
-    dtype = event_record.STRUCTURES[name]
+    dtype = STRUCTURES[name]
     assert dtype.itemsize == compiled[name]
     assert dtype.fields is not None
     for member, (kind, offset, *_) in dtype.fields.items():
@@ -112,30 +126,30 @@ def test_the_constants_are_the_headers(compiled: dict[str, int]) -> None:
         "VERSION",
         "ORDERS",
         "EVENTS",
-        "RANGES",
-        "PIDS",
-        "COMMS",
-        "OWN",
+        "SPLIT_ORDERS",
         "NESTED",
         "NO_RECORD",
         "TRACEPOINT",
     ):
         assert getattr(event_record, name) == compiled[f"PAGEDBG_{name}"], name
+    for name in ("RANGES", "PIDS", "COMMS", "OWN"):
+        assert getattr(filter_record, name) == compiled[f"PAGEDBG_{name}"], name
     for number, name in event_record.EVENT_NAMES.items():
         assert number == compiled[f"PAGEDBG_{name.replace(' ', '_').upper()}"], name
 
 
 def test_the_kinds_of_events_are_those_of_both_back_ends() -> None:
     bpf = (BPF / "capture.bpf.c").read_text()
-    at = {False: "RETURN", True: "ENTRY"}
-    assert set(re.findall(r"^(ENTRY|RETURN)\(HOOK_(\w+)\)", bpf, re.MULTILINE)) == {
-        (at[kind.at_entry], kind.name.replace(" ", "_").upper())
+    assert {("set", "SET")} | set(
+        re.findall(r"^ENTRY\((\w+), HOOK_(\w+)\)", bpf, re.MULTILINE)
+    ) == {
+        (kind.name.replace(" ", "_"), kind.name.replace(" ", "_").upper())
         for kind in event_record.EVENT_KINDS
     }
     module = (BPF.parent / "kmod/probes.c").read_text()
     hooks = module.partition("} hooks[] = {")[2].partition("};")[0]
     found = re.findall(
-        r'\{ "(\w+)",\s*\{ ([^}]*) \},\s*(\.at_entry|\{ \.handler)', hooks
+        r'\{ \.event = "(\w+)",\s*\.names = \{ ([^}]*) \},\s*(\.at_\w+)', hooks
     )
     for word, functions, where in found:
         kind = event_record.KINDS_BY_WORD[word]
@@ -166,6 +180,50 @@ def test_both_check_a_record_alike(compiled: dict[str, int]) -> None:
     ]
 
 
+@given(
+    st.lists(st.integers(0, (1 << 64) - 1), min_size=15, max_size=15),
+    st.sampled_from(list(itertools.combinations(range(15), 2))),
+    st.integers(1, (1 << 63) - 1),
+)
+def test_two_words_that_change_alike_show(
+    words: list[int], pair: tuple[int, int], change: int
+) -> None:
+    """set has its time, its pid and its comm twice: a plain sum would miss that."""
+    was = np.array([*words, 0], np.uint64)
+    plus, flipped = was.copy(), was.copy()
+    plus[list(pair)] += np.uint64(change)
+    flipped[list(pair)] ^= np.uint64(change)
+    before, *after = (
+        int(event_record.check_of(each.view(event_record.RECORD))[0])
+        for each in (was, plus, flipped)
+    )
+    assert before not in after
+
+
+def test_a_slot_that_was_never_used_is_no_record() -> None:
+    assert event_record.check_of(np.zeros(1, event_record.RECORD))[0] != 0
+
+
+def test_what_every_event_looks_at_shares_no_cache_line_with_what_is_written(
+    compiled: dict[str, int],
+) -> None:
+    read = ("active", "dummy_handle", "memmap", "mem_section")
+    assert {compiled[f"pagedbg_header.{name}"] // 64 for name in read} == {0}
+    assert compiled["pagedbg_header.splits"] // 64 == 1
+
+
+def test_a_header_of_the_former_version_says_the_same() -> None:
+    former = np.zeros(1, FORMER_HEADER)
+    for number, name in enumerate(FORMER_HEADER.names or (), 1):
+        former[name] = number
+    former["version"] = FORMER
+    found = header_of(former.tobytes() + bytes([255] * 16))
+    for name in event_record.HEADER.names or ():
+        assert found[name][0].tolist() == (
+            former[name][0].tolist() if name != "split_orders" else [0] * 16
+        )
+
+
 def test_no_structure_has_holes_that_nobody_clears() -> None:
-    for name, dtype in event_record.STRUCTURES.items():
+    for name, dtype in STRUCTURES.items():
         assert np.dtype(dtype.descr) == dtype, name

@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_meta import meta
 
-from pagedbg.capture.directory import EVENTS, META, META_SYNCED, Capture, CaptureError
+from pagedbg.capture.directory import Capture
+from pagedbg.capture.files import EVENTS, META, META_SYNCED, CaptureError
 from pagedbg.capture.writer import CaptureWriter
 from pagedbg.schema import event_record
 from pagedbg.schema.capture_meta import Counts, Cpu, Ended, Process

@@ -291,6 +291,13 @@ def test_help_lists_the_commands_by_group(capsys: pytest.CaptureFixture[str]) ->
     lines = capsys.readouterr().out.splitlines()
     assert lines.index("Pages:") < lines.index("The prompt:")
     assert any(line.split() == ["says", "the", "fake", "says"] for line in lines)
+    ways = lines[lines.index("Ways of the prompt:") + 1 :]
+    assert [line.split("  ")[1] for line in ways if line[2:3] != " "] == [
+        "COMMAND | less",
+        "!COMMAND",
+        "help COMMAND",
+        "Ctrl-C",
+    ]
 
 
 def test_two_words_name_a_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -329,6 +336,7 @@ def test_groups_are_taken_apart() -> None:
         "--size",
         "--comm",
         "--wide",
+        "--columns",
         "--format",
         "-o",
     ]
@@ -353,19 +361,6 @@ def test_a_value_may_begin_with_a_dash(line: str) -> None:
     assert (args.number, args.output) == ("-pages", "x")
     with pytest.raises(UsageError, match="--number: expected one argument"):
         parser.parse_line(["--number", "-o", "x"])
-
-
-@pytest.mark.parametrize("options", ["> {}", "-o {}"])
-def test_an_ending_that_nobody_writes_is_refused_before_the_file_is_touched(
-    options: str, tmp_path: Path
-) -> None:
-    path = tmp_path / "x.parquet"
-    path.write_text("precious")
-    with pytest.raises(UsageError, match="Parquet is not written"):
-        NAMESPACE.run(SESSION.prog, f"rows pfn 2 {options.format(path)}")
-    assert path.read_text() == "precious"
-    NAMESPACE.run(SESSION.prog, f"rows pfn 2 --format csv {options.format(path)}")
-    assert path.read_text().startswith("pfn,")
 
 
 def test_a_command_without_a_table_has_an_output_of_its_own(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
 
 # What only those files have that the example is in, by the title of its section.
 MARKS = {
-    "A command": r'"doctor"|\.doctor"',
+    "A command": r'"doctor"(,\n|: Entry)|\.doctor"',
     "A column": r'BOOTED_S|"booted_s"',
     "A filter word": r'parse_age|args\.age|"--age"',
     "A filter word that the kernel applies, too": r"\bpids\b|_read_pid",

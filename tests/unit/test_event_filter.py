@@ -17,16 +17,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pagedbg.errors import UsageError
-from pagedbg.schema import event_filter, event_record
+from pagedbg.schema import event_filter
 from pagedbg.schema.event_filter import (
+    COMMS,
     OPTIONS,
+    PIDS,
     EventFilter,
     OrderShare,
     describe,
     filter_of,
 )
-from pagedbg.schema.event_record import COMMS, KINDS_BY_WORD, MOST_ORDER, PIDS
-from pagedbg.schema.filter_record import pack, unpack
+from pagedbg.schema.event_record import KINDS_BY_WORD, MOST_ORDER
+from pagedbg.schema.filter_record import FILTER, pack, unpack
 from pagedbg.schema.recorded_names import RecordedNames, Zone
 
 NAMES = RecordedNames(
@@ -122,6 +124,36 @@ def test_a_filter_comes_back_from_json_from_the_kernel_and_from_words(
         again = zip(*[iter(words)] * 2, strict=True)
         retyped = {name.removeprefix("--"): text for name, text in again}
         assert filter_of(retyped, NAMES) == made
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.text(
+                st.sampled_from("a?*[],' é\n\\") | st.characters(codec="utf-8"),
+                max_size=15,
+            ),
+            st.sampled_from(["", "*"]),
+        ).map("".join),
+        min_size=1,
+        max_size=COMMS,
+    )
+)
+def test_what_is_said_of_names_that_others_told_the_kernel_can_be_typed(
+    patterns: list[str],
+) -> None:
+    try:
+        made = EventFilter(comm=tuple(patterns))
+    except ValueError:
+        assert any(
+            not each or "\0" in each or len(each.encode(errors="replace")) > 15
+            for each in patterns
+        )
+        return
+    _, typed = shlex.split(describe(made))
+    again = filter_of({"comm": typed}, NAMES)
+    assert pack(again, NAMES) == pack(made, NAMES)
+    assert filter_of({"comm": shlex.split(describe(again))[1]}, NAMES) == again
 
 
 @given(TYPED, TYPED)
@@ -237,11 +269,11 @@ def test_where_no_name_is_known_numbers_stand_for_them() -> None:
     )
 
 
-@given(st.binary(min_size=event_record.FILTER.itemsize))
+@given(st.binary(min_size=FILTER.itemsize))
 def test_any_bytes_in_a_dump_are_a_filter_that_can_be_kept_or_a_damaged_one(
     noise: bytes,
 ) -> None:
-    packed = np.frombuffer(noise, event_record.FILTER, 1)[0]
+    packed = np.frombuffer(noise, FILTER, 1)[0]
     try:
         found = unpack(packed, NAMES)
     except ValueError:

@@ -30,6 +30,8 @@ ROOMS = (
     "target",
     "schema",
     "trust",
+    "parallel",
+    "progress",
     "errors",
     "start",
     "__init__",
@@ -41,7 +43,8 @@ NEVER = {
     "analysis": {"drgn", "rich", "prompt_toolkit"},
     "target": {"rich", "prompt_toolkit", "duckdb"},
     "mm": {"rich", "prompt_toolkit", "duckdb"},
-    "capture": {"rich", "prompt_toolkit", "duckdb"},
+    # DuckDB writes and reads Parquet, which full segments are sealed into.
+    "capture": {"rich", "prompt_toolkit"},
     "sources": {"rich", "prompt_toolkit"},
 }
 

@@ -42,9 +42,9 @@ def test_place() -> None:
 
 
 def test_ranges() -> None:
-    assert pfn_ranges(0x10, [True, True, False, True]) == "0x10-0x11, 0x13"
+    assert pfn_ranges([(0x10, 2), (0x13, 1)]) == "0x10-0x11, 0x13"
     assert (
-        pfn_ranges(0, [True, False] * 10)
+        pfn_ranges((pfn, 1) for pfn in range(0, 20, 2))
         == "0x0, 0x2, 0x4, 0x6, 0x8, 0xa, 0xc, 0xe and 2 more"
     )
 

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagedbg.output.paragraphs import reflow
+from pagedbg.output.paragraphs import fitted, reflow
 from pagedbg.shell.command import load_commands
 
 TEXT = """\
@@ -54,3 +56,18 @@ def test_the_help_of_each_command_fits_the_window(
         assert not [
             line for line in wide if " " in line.strip() and line.strip()[0] != "["
         ], each.name
+
+
+@pytest.mark.parametrize("terminal", (False, True))
+def test_a_sentence_is_broken_between_words_where_a_window_is_narrower(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: terminal)
+    path = f"/{'long/' * 9}"
+    sentence = f"no trace is running: trace start begins one {path} is a path"
+    lines = fitted(sentence, stream).split("\n")
+    assert " ".join(lines) == sentence
+    broken = ["no trace is running: trace start begins", "one", path, "is a path"]
+    assert lines == (broken if terminal else [sentence])

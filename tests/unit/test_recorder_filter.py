@@ -18,8 +18,8 @@ from pagedbg.capture.backends.backend import Backend
 from pagedbg.capture.recording import flight_recorder, recorder_process
 from pagedbg.capture.recording.flight_recorder import FlightRecorder
 from pagedbg.schema.event_filter import EventFilter, OrderShare
-from pagedbg.schema.event_record import FILTER, HEADER
-from pagedbg.schema.filter_record import pack, unpack
+from pagedbg.schema.event_record import HEADER
+from pagedbg.schema.filter_record import FILTER, pack, unpack
 from pagedbg.schema.recorded_names import RecordedNames, Zone
 
 NAMES = RecordedNames(gfp=[(0x40000, "__GFP_COMP")], zones=[Zone(0, "DMA", 1, 4096)])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pagedbg.capture import writer
 from pagedbg.capture.backends.backend import Backend
-from pagedbg.capture.directory import Capture, CaptureError
+from pagedbg.capture.directory import Capture
+from pagedbg.capture.files import CaptureError
 from pagedbg.capture.recording import recorder_process
 from pagedbg.schema import event_record
 from pagedbg.schema.loss import Loss, LossKind
@@ -37,6 +40,7 @@ class Memory(Backend):
 
     def __init__(self) -> None:
         self.functions, self.failed = {"set": "__set_page_owner"}, {}
+        self._header = np.zeros(1, event_record.HEADER)
         self._cpus = np.zeros(CPUS, event_record.CPU)
         self._slots = np.zeros(CPUS * SLOTS, event_record.RECORD)
         self._make_rings(self._slots, SLOTS)
@@ -106,6 +110,7 @@ def asked(directory: Path, **more: Any) -> dict[str, Any]:
         "size": 0,
         "duration": 0,
         "ring": False,
+        "held": False,
         "adopt": False,
         "begun": None,
         "local_ns": None,
@@ -211,6 +216,37 @@ def test_what_was_cleared_does_not_come_back_out_of_the_rings(
     rings[-1].record(30)
     capture = stopped(recording, tmp_path / "capture")
     assert (len(capture.events()), capture.losses) == (60, [])
+
+
+def test_full_segments_are_sealed_while_it_goes_on(
+    tmp_path: Path, rings: list[Memory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "FULL", 300)
+    path = tmp_path / "capture"
+    recording = recorder_process.Recorder(asked(path))
+    for _ in range(6):
+        rings[-1].record(100)
+        recording.tick()
+    assert sorted(path.glob("events*.parquet")) != [] or recording._sealing.running
+    # Whoever clears does not wait for what is being sealed.
+    recording.clear()
+    assert len(Capture(path).events()) == 0
+    for _ in range(5):
+        rings[-1].record(100)
+        recording.tick()
+        recording.update_meta()
+        # It is of no boot, so that this is all that is known of its recorder.
+        assert Capture(path).losses == [Loss(LossKind.KILLED, None)]
+    capture = stopped(recording, path)
+    until = time.monotonic() + 300
+    while recording._sealing.running and time.monotonic() < until:
+        time.sleep(0.1)
+    for opened in (capture, Capture(path)):
+        assert (len(opened.events()), opened.losses) == (1000, [])
+        assert opened.meta.counts.cleared == 1200
+    # The last one is not full: it stays as it is.
+    assert len(list(path.glob("events*.parquet"))) == 3
+    assert len(list(path.glob("events*.bin"))) == 1
 
 
 def test_what_a_ring_has_overwritten_is_counted(

@@ -121,6 +121,52 @@ def test_json_has_numbers_that_a_double_cannot_hold_as_text() -> None:
     ]
 
 
+NESTED = (
+    Column("pfn", "hex"),
+    Column("object", "row", fields=(Column("address", "hex"), Column("comm"))),
+    Column(
+        "events",
+        "rows",
+        fields=(Column("ts_ns", "ns"), Column("stack", "stack"), Column("head", "row")),
+    ),
+)
+NESTED_ROWS = [
+    (1, (1 << 63, "a\x1b\u2028;"), [(numpy.uint64(5), ["f", "g"], None)]),
+    (2, None, []),
+    (3, (None, None), None),
+]
+NESTED_JSON = [
+    {
+        "pfn": 1,
+        "object": {"address": hex(1 << 63), "comm": "a\x1b\u2028;"},
+        "events": [{"ts_ns": 5, "stack": ["f", "g"], "head": None}],
+    },
+    {"pfn": 2, "object": None, "events": []},
+    {"pfn": 3, "object": {"address": None, "comm": None}, "events": None},
+]
+
+
+def test_rows_in_cells_are_objects_in_json() -> None:
+    table = Table.of(NESTED, NESTED_ROWS)
+    assert json.loads(drawn(table, "json")) == NESTED_JSON
+
+
+def test_rows_in_cells_are_json_in_other_formats() -> None:
+    _, *read = csv.reader(io.StringIO(drawn(Table.of(NESTED, NESTED_ROWS), "csv")))
+    _, *lines = drawn(Table.of(NESTED, NESTED_ROWS), "tsv").splitlines()
+    unescaped = [
+        [cell.replace("\\\\", "\\") for cell in line.split("\t")] for line in lines
+    ]
+    assert read == unescaped
+    for row, expected in zip(read, NESTED_JSON, strict=True):
+        assert row[0] == str(expected["pfn"])
+        for cell, name in zip(row[1:], ("object", "events"), strict=True):
+            assert (json.loads(cell) if cell else None) == expected[name]
+    first, *_ = drawn(Table.of(NESTED, NESTED_ROWS), "text").splitlines()[1:]
+    assert "\x1b" not in first
+    assert '"ts_ns": 5' in first
+
+
 def test_booleans_are_no_numbers() -> None:
     assert json.loads(
         drawn(Table.of([Column("head", "int")], [(True,), (1,)]), "json")
@@ -305,6 +351,26 @@ def test_text_of_its_own_stands_instead_of_the_rows() -> None:
     ) == [{"n": 1}]
 
 
+def test_sentences_are_wrapped_and_rows_of_text_are_not() -> None:
+    table = Table.of(
+        [Column("n", "int")],
+        [(1,)],
+        text=[
+            "One block is large enough.",
+            "zone   free  too small  needed",
+            "  free  more than has to be",
+        ],
+    )
+    assert drawn(table, "text", width=20).splitlines() == [
+        "One block is large",
+        "enough.",
+        "zone   free  too small  needed",
+        "  free  more than",
+        "        has to be",
+    ]
+    assert "One block is large enough.\n" in drawn(table, "text")
+
+
 def test_colours_only_when_asked_for() -> None:
     table = [Column("n", "int")], [(1,)]
     assert "\x1b" not in drawn(Table.of(*table, notes=["x"]), "text")
@@ -363,10 +429,47 @@ def test_in_a_narrow_window_the_columns_that_answer_are_left_out_last() -> None:
         Column("comm", rank=1),
     )
     table = Table.of(columns, [(0x123456, 0x1000, "GFP_KERNEL", "init")])
-    header, _, *note = drawn(table, "text", width=20).splitlines()
+    header, _, *note = drawn(table, "text", width=24).splitlines()
     assert header.split() == ["pfn", "gfp", "comm"]
     assert note[0] == "No room for handle:"
     table = Table.of(columns, [(0x123456, 0x1000, "GFP_KERNEL", "init")])
     header, _, *note = drawn(table, "text", width=13).splitlines()
     assert header.split() == ["pfn", "comm"]
     assert note[:2] == ["No room for", "handle, gfp:"]
+
+
+def test_a_name_is_kept_where_something_else_can_be_left_out() -> None:
+    columns = (
+        Column("kind", rank=1),
+        Column("detail"),
+        Column("pages", "int", rank=1),
+        Column("counter", rank=6),
+    )
+    row = ("kernel stack", "a detail that is long", 228, "NR_KERNEL_STACK_KB")
+    lines = drawn(Table.of(columns, [row]), "text", width=40).splitlines()
+    assert lines[1].split() == [
+        "kernel",
+        "stack",
+        "a",
+        "detail",
+        "that",
+        "is",
+        "l…",
+        "228",
+    ]
+    assert lines[2].startswith("No room for counter")
+    wide = drawn(Table.of(columns, [row]), "text", width=50).splitlines()
+    assert wide[1].split()[:2] == ["kernel", "stack"]
+    assert wide[0].split() == ["kind", "detail", "pages", "counter"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "drawn_as"), [("ascii", "_.:#"), ("utf-8", "▁▂▃█")]
+)
+def test_a_row_of_numbers_is_drawn_with_what_can_be_shown(
+    encoding: str, drawn_as: str
+) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="")
+    render(Table.of((Column("history", "series"),), [([0, 1, 2, 7],)]), "text", out)
+    out.seek(0)
+    assert out.read().split() == ["history", drawn_as]

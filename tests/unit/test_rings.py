@@ -90,6 +90,16 @@ def test_a_record_that_is_never_finished_is_counted_as_lost_and_stops_nothing() 
     assert (ring.read, ring.lost) == (2, 1)
 
 
+def test_a_record_that_two_wrote_into_is_not_read() -> None:
+    writer = Writer(8)
+    ring = Ring(writer.slots, writer.head)
+    writer.write(3)
+    writer.slot(2)["gfp_mask"] = 1
+    assert drain(ring) == [1]
+    assert drain(ring) == [3]
+    assert (ring.read, ring.lost) == (2, 1)
+
+
 @given(
     st.integers(0, 4).map(lambda n: 4 << n),
     st.lists(
@@ -180,6 +190,7 @@ class Stopped(Writer):
             everything if known is None else known,
             int(self.head[0]) if head == -1 else head,
             self.CPU,
+            check_of(self.slots),
         )
 
 
@@ -242,7 +253,7 @@ def test_a_wrong_number_of_the_newest_is_told_from_the_records(
 )
 def test_noise_is_no_event(noise: bytes, head: int) -> None:
     slots = np.frombuffer(noise, RECORD)
-    settled = settled_records(slots, np.ones(8, np.bool_), head, 0)
+    settled = settled_records(slots, np.ones(8, np.bool_), head, 0, check_of(slots))
     assert len(settled.records) == 0
     assert settled.damaged in (min(head, 8), 0)
 

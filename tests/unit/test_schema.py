@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from collections import Counter
 from pathlib import Path
@@ -12,14 +13,10 @@ import pytest
 
 import pagedbg
 from pagedbg.analysis.keys import KEYS
-from pagedbg.schema import columns, kernel_columns, sum_columns, zone_columns
+from pagedbg.schema.allocation_columns import ALLOCATION_KEYS
+from pagedbg.schema.block_columns import BLOCK_KEYS
 from pagedbg.schema.columns import SchemaColumn
-from pagedbg.schema.relations import (
-    ALLOCATION_KEYS,
-    BLOCK_KEYS,
-    RELATIONS,
-    SCHEMA_VERSION,
-)
+from pagedbg.schema.relations import RELATIONS, SCHEMA_VERSION
 
 ROOT = Path(pagedbg.__file__).parent
 DOCUMENT = (Path(__file__).parents[2] / "contrib/schema.md").read_text(encoding="utf-8")
@@ -27,6 +24,7 @@ DOCUMENT = (Path(__file__).parents[2] / "contrib/schema.md").read_text(encoding=
 JSON_TYPES = {
     "int": "number",
     "hex": "number",
+    "float": "number",
     "bool": "true/false",
     "str": "string",
     "bytes": "number",
@@ -34,16 +32,35 @@ JSON_TYPES = {
     "ns": "number",
     "list": "list of strings",
     "stack": "list of strings",
+    "series": "list of numbers",
 }
 
-FILES = (columns, sum_columns, zone_columns, kernel_columns)
+FILES = [
+    importlib.import_module(f"pagedbg.schema.{file.stem}")
+    for file in sorted((ROOT / "schema").glob("*columns.py"))
+]
 
 DEFINED = [
     each
     for file in FILES
-    for each in vars(file).values()
-    if isinstance(each, SchemaColumn)
+    for name, each in vars(file).items()
+    # A private one is another's, with a meaning of its own.
+    if isinstance(each, SchemaColumn) and not name.startswith("_")
 ]
+
+
+NAMES = {
+    tuple(column.name for column in fields): name for name, fields in RELATIONS.items()
+}
+
+
+def json_type(column: SchemaColumn) -> str:
+    """What the document calls what JSON has in a column."""
+    if column.kind not in ("row", "rows"):
+        return JSON_TYPES[column.kind]
+    relation = NAMES[tuple(each.name for each in column.fields)]
+    several = "list of objects" if column.kind == "rows" else "object"
+    return f"{several} ([{relation}](#{relation}))"
 
 
 def sections() -> dict[str, str]:
@@ -62,7 +79,7 @@ def test_no_name_is_defined_twice() -> None:
 def test_a_column_is_called_as_scripts_call_it() -> None:
     for file in FILES:
         for name, each in vars(file).items():
-            if isinstance(each, SchemaColumn):
+            if isinstance(each, SchemaColumn) and not name.startswith("_"):
                 assert name == each.name.upper()
 
 
@@ -95,6 +112,12 @@ def test_what_can_be_summed_up_by_is_in_the_schema() -> None:
     assert {column.name for column in columns} == set(KEYS)
 
 
+def test_a_relation_is_in_the_file_of_its_columns() -> None:
+    """So that a column is added in one file, and filled in another."""
+    for relation in RELATIONS.values():
+        assert any(relation is each for file in FILES for each in vars(file).values())
+
+
 def test_nothing_else_makes_columns() -> None:
     schema = {file.__file__ for file in FILES}
     for file in sorted(ROOT.rglob("*.py")):
@@ -123,7 +146,7 @@ def test_the_document_says_what_the_code_says(relation: str) -> None:
     assert heading == "| column | type | unit | meaning |"
     assert set(rule) == {"|", "-"}
     assert [[cell.strip() for cell in row[1:-1].split("|")] for row in rows] == [
-        [f"`{column.name}`", JSON_TYPES[column.kind], column.unit, column.meaning]
+        [f"`{column.name}`", json_type(column), column.unit, column.meaning]
         for column in RELATIONS[relation]
     ]
 

@@ -20,7 +20,8 @@ from made_meta import meta
 
 from pagedbg.analysis.selection import Selection
 from pagedbg.analysis.undrawn import Undrawn, positive, text
-from pagedbg.capture.directory import STACKS, Capture
+from pagedbg.capture.directory import Capture
+from pagedbg.capture.files import STACKS
 from pagedbg.capture.writer import CaptureWriter
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.schema.allocation import ALLOCATION

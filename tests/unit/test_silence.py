@@ -60,7 +60,7 @@ def test_it_is_refused_with_a_way_out(off: Path) -> None:
             r" echo 1 >"
         ),
     ) as raised:
-        check_heard("module")
+        check_heard("kprobe")
     assert "\n" not in str(raised.value)
     off.write_text("")
     check_heard("module")

@@ -18,6 +18,7 @@ from typing import Any
 
 import forkserver
 from debugfs_text import Record
+from polluted import Piece
 
 LAB = Path(__file__).parents[2] / "contrib" / "lab"
 sys.path.insert(0, str(LAB))
@@ -29,6 +30,7 @@ import kernels  # noqa: E402
 import prebuilt  # noqa: E402
 
 __all__ = (
+    "ATTACHED",
     "CONSOLES",
     "KERNELS",
     "LAB",
@@ -62,6 +64,15 @@ machine's files: Linux 6.12 reads a file that is replaced meanwhile again and ag
 ever when it is on 9p.
 """
 
+ATTACHED = (
+    "cat /sys/kernel/tracing/enabled_functions /sys/kernel/debug/kprobes/list"
+    " | grep -cE 'page_owner|  [kr]  '"
+)
+"""
+How many functions, and places in them, have something of ours attached: what does not
+ride on ftrace is a kprobe.
+"""
+
 CONSOLES = kernels.cache_root() / "consoles"
 """What each guest's kernel wrote to its console the last time."""
 
@@ -81,8 +92,10 @@ class Live:
     What pagedbg and the kernel said in one guest.
 
     ``owners`` are pagedbg's rows by pfn, ``records`` the kernel's own text, ``blocks``
-    what the test module says it holds: ``{name: (order, pfn, pages)}``. ``kmsg`` is the
-    kernel's log as the kernel reads it, ``core`` is the dump that the guest ended as.
+    what the test module says it holds: ``{name: (order, pfn, pages)}``. ``pieces`` are
+    what keeps known pageblocks from being free, ``busy`` the pages that a pipe has
+    references to. ``kmsg`` is the kernel's log as the kernel reads it, ``core`` is the
+    dump that the guest ended as.
     """
 
     kernel: kernels.Kernel
@@ -90,6 +103,8 @@ class Live:
     records: list[Record]
     blocks: dict[str, tuple[int, int, int]]
     inspected: dict[int, dict[str, Any]]
+    pieces: list[Piece]
+    busy: set[int]
     kmsg: str
     answers: dict[str, Answer]
     core: Path

@@ -19,6 +19,7 @@ import forkserver
 import pytest
 from booted import KERNELS, LAB, PAGEDBG, PATIENCE, Answer, Live, boot, dump, guest
 from debugfs_text import parse
+from polluted import Piece
 
 SCRIPT = r"""
 ask() {
@@ -33,10 +34,28 @@ IFS='
 ask owners $FORKED -e "owners --format jsonl -o $OUT/owners" -e status -e doctor $heads
 cat /sys/kernel/debug/page_owner >$OUT/text
 cat /proc/pagedbg_blocks >$OUT/blocks
+cat /proc/pagedbg_pollute >$OUT/polluted
+
+# A pipe has references to some pages of a program that waits.
+$PYTHON $BUSY $OUT/busy </dev/null >/dev/null 2>&1 &
+until [ -s $OUT/busy ]; do sleep 0.1; done
+ask blocks $FORKED --format jsonl -e 'blocks --by function' -e 'blocks --pinned'
 
 # The kernel right before and after: to start pagedbg takes memory, to have it look takes little.
 ask memory $FORKED --format jsonl -e '!cat /proc/zoneinfo /proc/pagetypeinfo' \
-    -e zones -e 'free --by migratetype' -e pageblocks -e '!cat /proc/zoneinfo /proc/pagetypeinfo'
+    -e zones -e 'free --by migratetype' -e blocks -e '!cat /proc/zoneinfo /proc/pagetypeinfo'
+
+ask kinds $PYTHON $PAGE_KINDS $OUT/kinds.npz
+find /sys/fs/cgroup -type d -printf '%i %P\n' >$OUT/cgroups
+ask where $FORKED --format jsonl -e '!cat /proc/meminfo' -e memory -e '!cat /proc/meminfo'
+truncate -s 8M /run/swap.img
+swap=$(losetup --find --show /run/swap.img)
+mkswap $swap >/dev/null
+swapon $swap
+ask pools $FORKED --format jsonl -e 'memory --section pools' -e '!cat /proc/swaps'
+ask events $FORKED --format jsonl -e '!cat /proc/vmstat' -e 'memory --section events' -e '!cat /proc/vmstat'
+ask slab $FORKED --format jsonl -e '!cat /proc/slabinfo' -e 'memory --by cache' -e '!cat /proc/slabinfo'
+ask report $FORKED report $OUT/report.html
 
 # Symbols hidden even from root.
 echo 2 >/proc/sys/kernel/kptr_restrict
@@ -83,6 +102,8 @@ def live(
             "PAGEDBG": PAGEDBG,
             "FORKED": forkserver.programs() / "pagedbg",
             "PYTHON": sys.executable,
+            "PAGE_KINDS": Path(__file__).with_name("page_kinds.py"),
+            "BUSY": Path(__file__).with_name("busy.py"),
         }
         script = (
             "".join(
@@ -95,9 +116,12 @@ def live(
             ["sh", str(LAB / "workloads" / "ordinary.sh")], env={"LAB_BLOCKS": blocks}
         ).check()
         machine.serve()
+        # Late, so that little of what it gives back is taken by others.
+        machine.run(["insmod", guest.pollute_module(machine.kernel)]).check()
         machine.sh(script)
         core = dump.dump(machine.guest, out / "vmcore", timeout=PATIENCE).core
     rows = map(json.loads, (out / "owners").read_text().splitlines())
+    polluted = [line.split() for line in (out / "polluted").read_text().splitlines()]
     held = [line.split() for line in (out / "blocks").read_text().splitlines()]
     return Live(
         machine.kernel,
@@ -108,6 +132,8 @@ def live(
             int(path.name.partition("-")[2]): json.loads(path.read_text())
             for path in out.glob("inspect-*")
         },
+        [Piece(owner, int(pfn), int(pages)) for owner, pfn, pages in polluted],
+        set(map(int, (out / "busy").read_text().split())),
         (out / "kmsg").read_text(),
         {path.stem: _answer(path) for path in out.glob("*.status")},
         core,

@@ -8,8 +8,10 @@ JSON.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
+import itertools
 import json
 import mmap
 import os
@@ -17,18 +19,25 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from churn import churn
+from depot import SETTLED, stacks
 
 from pagedbg.capture.backends.hooks import describe_kernel
 from pagedbg.capture.backends.kmod import _LAYOUT as MEMBERS
-from pagedbg.schema.event_record import FILTER, HEADER
+from pagedbg.schema.event_record import HEADER, RECORD, check_of
+from pagedbg.schema.filter_record import FILTER
 from pagedbg.target.opening import open_target
 
 PAGE_ORDER, DEVICE = "/proc/page_order", "/dev/pagedbg"
+CHURN = Path("/proc/pagedbg_churn")
+ENABLED = "/sys/kernel/tracing/enabled_functions"
+
+WAYS = ("tracepoint", "kprobe")
 
 # What is read out of the kernel for the first scenario, for those that follow: it takes
 # seconds.
@@ -204,23 +213,80 @@ def device(module: Module) -> dict[str, Any]:
     return told
 
 
-def storm(module: Module, times: int) -> dict[str, Any]:
+def hooks(module: Module) -> dict[str, Any]:
     """
-    Load and unload so often while pages come and go, now and then with the device open.
+    Each way of hearing of allocations and frees: what it is attached to, and what it
+    has recorded of blocks of which the test module says which they were.
     """
+    told: dict[str, Any] = {"wrong": module.load("hooks=uprobe")}
+    for way in WAYS:
+        told[way] = {
+            "loaded": module.load(f"hooks={way}", "orders=3", "events=set,reset")
+        }
+        parameters = Path("/sys/module/pagedbg/parameters")
+        functions = (parameters / "functions").read_text()
+        CHURN.write_text("alloc 3 7")
+        held = [line.split() for line in CHURN.read_text().splitlines()[2:]]
+        CHURN.write_text("free 7")
+        told[way] |= {
+            "functions": dict(line.split() for line in functions.splitlines()),
+            "made": [int(pfn) for pfn, order, _ in held if order == "3"],
+            "recorded": own_records(),
+            "missed": int((parameters / "missed").read_text()),
+            "unloaded": module.unload(),
+        }
+    return told
+
+
+def own_records() -> list[tuple[int, int]]:
+    """Of this process, the events and pages in the rings, of each CPU in its order."""
+    descriptor = os.open(DEVICE, os.O_RDWR)
+    try:
+        with mmap.mmap(descriptor, mmap.PAGESIZE, prot=mmap.PROT_READ) as first:
+            header = np.frombuffer(first, HEADER, 1)[0].copy()
+        with mmap.mmap(descriptor, int(header["size"]), prot=mmap.PROT_READ) as memory:
+            slots = np.frombuffer(
+                memory[int(header["slots_at"]) :],
+                RECORD,
+                int(header["cpus"]) * int(header["slots"]),
+            )
+    finally:
+        os.close(descriptor)
+    whole = slots[(slots["check"] == check_of(slots)) & (slots["pid"] == os.getpid())]
+    return [tuple(each) for each in whole[["event", "pfn"]].tolist()]
+
+
+@contextlib.contextmanager
+def busy() -> Iterator[None]:
+    """Have pages come and go meanwhile, in interrupts, too."""
     load = [churn("pairs 0 50", "irq 1 20") for _ in range(2)]
+    try:
+        yield
+    finally:
+        for each in load:
+            os.kill(each, signal.SIGKILL)
+            os.waitpid(each, 0)
+
+
+def storm(module: Module, way: str, times: str) -> dict[str, Any]:
+    """
+    Load it with ``hooks=way`` and unload it so often while pages come and go, now and
+    then with the device open. By the end, nothing of it may be in page_owner's stacks.
+    """
     wrong: list[Any] = []
     recorded = 0
-    try:
-        for turn in range(times):
-            loaded = module.load("ring_slots=64")
+    with busy():
+        for turn in range(int(times)):
+            if turn == SETTLED:
+                before = stacks()
+            loaded = module.load(f"hooks={way}", "ring_slots=64")
             if loaded != "ok":
                 wrong.append((turn, loaded))
                 continue
             descriptor = os.open(DEVICE, os.O_RDWR)
-            busy = None
+            held = None
             if turn % 10 == 0:
-                busy = module.unload()
+                held = module.unload()
                 with mmap.mmap(descriptor, mmap.PAGESIZE, prot=mmap.PROT_READ) as first:
                     header = np.frombuffer(first, HEADER, 1)[0].copy()
                 with mmap.mmap(
@@ -231,56 +297,90 @@ def storm(module: Module, times: int) -> dict[str, Any]:
                     )
             os.close(descriptor)
             unloaded = module.unload()
-            if busy not in (None, "EAGAIN") or unloaded != "ok":
-                wrong.append((turn, busy, unloaded))
-    finally:
-        for each in load:
-            os.kill(each, signal.SIGKILL)
-            os.waitpid(each, 0)
-    return {"wrong": wrong, "recorded": recorded}
+            if held not in (None, "EAGAIN") or unloaded != "ok":
+                wrong.append((turn, held, unloaded))
+        after = stacks()
+    filed = None if before is None or after is None else after - before
+    return {"wrong": wrong, "recorded": recorded, "stacks": filed}
 
 
-def fail(module: Module, most: int) -> dict[str, Any]:
+def fail(module: Module) -> dict[str, Any]:
     """
-    Have each allocation fail that loading makes, one after the other, until none is
-    left to fail.
+    Have each allocation fail that the module makes when it is loaded, in each way, one
+    after the other, until none is left to fail: first those of slabs, then those of
+    pages. Together they would be numbered anew each time, by how full the slabs are.
     """
-    for who in ("failslab", "fail_page_alloc"):
-        for name, value in (
-            ("ignore-gfp-wait", "N"),
-            ("ignore-gfp-highmem", "N"),
-            ("min-order", "0"),
-            ("verbose", "0"),
-        ):
-            setting = Path("/sys/kernel/debug", who, name)
-            if setting.exists():
-                setting.write_text(value)
-    told: list[str] = []
-    left: list[str] = []
+    told: dict[str, Any] = {}
     # Kept open: to open it takes memory, too.
     failing = os.open("/proc/thread-self/fail-nth", os.O_RDWR)
-    for nth in range(1, most):
-        os.pwrite(failing, b"%d" % nth, 0)
-        status = module.load("orders=0:20,4", "events=set,reset", "ring_slots=64")
-        missed = int(os.pread(failing, 20, 0))
-        os.pwrite(failing, b"0", 0)
-        told.append(status)
+    with busy():
+        for what in ("failslab", "fail_page_alloc"):
+            _let_fail(what)
+            for way in WAYS:
+                told[f"{what} {way}"] = _fail(module, way, failing)
+    return told
+
+
+def _let_fail(what: str) -> None:
+    for who in ("failslab", "fail_page_alloc"):
+        values = {
+            "ignore-gfp-wait": "N" if who == what else "Y",
+            "ignore-gfp-highmem": "N",
+            "min-order": "0",
+            "verbose": "0",
+        }
+        for setting in Path("/sys/kernel/debug", who).iterdir():
+            if setting.name in values:
+                setting.write_text(values[setting.name])
+
+
+# Of the allocations that precede the module's own as many as may be counted too much.
+SPARE = 20
+
+
+def _fail(module: Module, way: str, failing: int) -> dict[str, Any]:
+    statuses: list[str] = []
+    left: list[str] = []
+    for nth in itertools.count(max(_made_before(module, failing) - SPARE, 1)):
+        status, missed = _load_with(
+            module, failing, nth, f"hooks={way}", "orders=0:20,4", "ring_slots=64"
+        )
+        statuses.append(status)
         if status == "ok":
             assert module.unload() == "ok"
-        present = [
+        left += (
             path
             for path in (PAGE_ORDER, DEVICE, "/sys/module/pagedbg")
             if os.path.exists(path)
-        ]
-        probed = [
-            line
-            for line in Path("/sys/kernel/debug/kprobes/list").read_text().splitlines()
-            if "page_owner" in line or "copy_owner" in line
-        ]
-        left += present + probed
+        )
+        # In the kernel that it is tried in nobody else traces functions.
+        for attached in ("/sys/kernel/debug/kprobes/list", ENABLED):
+            left += Path(attached).read_text().splitlines()
         if missed:
             break
-    return {"told": told, "left": left, "last": told[-1]}
+    return {"told": statuses, "left": left}
+
+
+def _load_with(
+    module: Module, failing: int, nth: int, *parameters: str
+) -> tuple[str, int]:
+    """
+    Load it with that allocation failing: what became of it, and how many more there had
+    to be for it.
+    """
+    os.pwrite(failing, b"%d" % nth, 0)
+    status = module.load(*parameters)
+    missed = int(os.pread(failing, 20, 0))
+    os.pwrite(failing, b"0", 0)
+    return status, missed
+
+
+def _made_before(module: Module, failing: int) -> int:
+    """How many allocations loading makes until the module says no to its parameters."""
+    many = 100_000
+    status, missed = _load_with(module, failing, many, "hooks=uprobe")
+    assert status == "EINVAL"
+    return many - missed
 
 
 def main() -> None:
@@ -289,9 +389,10 @@ def main() -> None:
         "table": table,
         "layout": layout,
         "device": device,
+        "hooks": hooks,
         "storm": storm,
         "fail": fail,
-    }[scenario](Module(path), *map(int, rest))  # type: ignore[operator]
+    }[scenario](Module(path), *rest)  # type: ignore[operator]
     print(json.dumps(told))
 
 

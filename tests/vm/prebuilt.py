@@ -23,7 +23,12 @@ import guest
 import kernels
 
 from pagedbg.capture.backends import bpf_programs, hooks, kmod_build
-from pagedbg.capture.backends.bpf_programs import KPROBE, TRACEPOINT, TRAMPOLINE
+from pagedbg.capture.backends.bpf_programs import (
+    COMBINED,
+    KPROBE,
+    TRACEPOINT,
+    TRAMPOLINE,
+)
 from pagedbg.capture.backends.hooks import HookedKernel
 from pagedbg.mm import page_ext, page_owner
 
@@ -34,9 +39,11 @@ CPUS = 2
 
 # Slots of a ring, and how its programs are attached.
 IMAGES = (
+    (16384, COMBINED),
+    (64, COMBINED),
+    (256, COMBINED),
+    (1024, COMBINED),
     (16384, TRAMPOLINE),
-    (64, TRAMPOLINE),
-    (256, TRAMPOLINE),
     (16384, KPROBE),
     (16384, TRACEPOINT),
 )
@@ -81,7 +88,7 @@ def compile_programs(kernel: HookedKernel, images: Iterable[tuple[int, str]]) ->
     with ours():
         for slots, attach in images:
             bpf_programs.image_for(
-                bpf_programs.hooked(kernel.functions, kernel.constants, attach),
+                bpf_programs.hooked(kernel.functions, attach),
                 kernel.constants,
                 CPUS,
                 slots,

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,19 @@ import pytest
 from booted import KERNELS, crash_in, dump, pagedbg
 
 from pagedbg.capture.directory import Capture
+from pagedbg.capture.files import EVENTS
 from pagedbg.capture.recovery.recover import find_recorders
 from pagedbg.capture.recovery.recovered_rings import RecoveredRecorder
+from pagedbg.schema import event_record, freezing
 from pagedbg.schema.event_record import RECORD
+from pagedbg.schema.loss import LossKind
 from pagedbg.target.opening import open_target
 
-CHURN = "/proc/pagedbg_churn"
+SHOW = "trace", "show", "--no-stack"
+CHURN, REQUEST = "/proc/pagedbg_churn", "/proc/pagedbg_request"
+
+# The kernel reports one failure in ten seconds.
+WAIT_FOR_REPORTS = "sleep 11"
 BACKENDS = ("bpf", "kmod")
 
 # What is recorded; it ends with a program that stays, so that the recorders do.
@@ -48,10 +57,50 @@ SCENARIO = "; ".join(
         "exec sleep 100000",
     ]
 )
+# What is done at pagedbg's prompt with each back end: rings are frozen, and taken over.
+# An allocation of a smaller order that fails does not freeze them, nor does one that
+# the kernel keeps quiet about.
+FROZEN = f"""
+trace set --orders 3 --comm sh
+trace start --flight --backend $BACKEND --freeze-on failure:9
+!echo alloc 3 5 >{CHURN}
+!echo hold 9 0x2cc0 100000 >{REQUEST}; echo drop >{REQUEST}
+!echo hold 8 0xcc0 100000 >{REQUEST}; echo drop >{REQUEST}
+!echo alloc 3 2 >{CHURN}; {WAIT_FOR_REPORTS}
+!echo hold 9 0xcc0 100000 >{REQUEST}; echo drop >{REQUEST}
+!echo alloc 3 4 >{CHURN}; echo free 11 >{CHURN}
+trace status --format json -o $OUT/unattended-$BACKEND.json
+trace attach --output /run/frozen-$BACKEND
+trace status --format json -o $OUT/attached-$BACKEND.json
+explain --format jsonl -o $OUT/reports-$BACKEND.jsonl
+trace stop
+"""
+# The rings that are left for the dump an OOM kill freezes.
+OOM_KILL = f"""
+trace set --orders 3 --comm sh
+trace start --flight --backend bpf --freeze-on oom
+!echo alloc 3 5 >{CHURN}
+!sh -c 'echo 1000 >/proc/self/oom_score_adj; exec sleep 1000' & sleep 1; echo f >/proc/sysrq-trigger; wait $!; true
+!echo alloc 3 4 >{CHURN}; echo free 9 >{CHURN}
+"""  # noqa: E501
+
 # Of the captures, that of BPF has a ring that overflows.
 WORKLOAD = f"""
 set -e
 insmod $LAB_CHURN
+insmod $LAB_REQUEST
+mount -t bpf bpf /sys/fs/bpf
+for BACKEND in bpf kmod; do
+    cat >/run/script <<END
+{FROZEN}
+END
+    $PAGEDBG --no-pager -x /run/script >$OUT/said-$BACKEND 2>&1 || {{ cat $OUT/said-$BACKEND; exit 1; }}
+    cp -r /run/frozen-$BACKEND $OUT
+done
+cat >/run/script <<END
+{OOM_KILL}
+END
+$PAGEDBG --no-pager -x /run/script >$OUT/said-oom 2>&1 || {{ cat $OUT/said-oom; exit 1; }}
 filter="--comm sh --orders 3,6-7"
 $PAGEDBG record --backend kmod $filter -o $OUT/kmod -- \
     $PAGEDBG record --backend bpf --slots 256 $filter -o $OUT/bpf -- sh -c {shlex.quote(SCENARIO)} >$OUT/said 2>&1 </dev/null &
@@ -89,10 +138,15 @@ def died(
     for name, core in cores.items():
         found, said = find_recorders(open_target(str(core)))
         assert said == []
-        recorders[name] = {each.backend: each for each in found}
+        recorders[name] = by_name(found)
     return Died(
         out, cores, {backend: Capture(out / backend) for backend in BACKENDS}, recorders
     )
+
+
+def by_name(found: list[RecoveredRecorder]) -> dict[str, RecoveredRecorder]:
+    """By back end, but for the one whose rings are frozen."""
+    return {"frozen" if each.frozen else each.backend: each for each in found}
 
 
 def in_rings(recorder: RecoveredRecorder) -> np.ndarray:
@@ -108,7 +162,7 @@ def by_number(events: np.ndarray) -> np.ndarray:
 def test_the_rings_in_a_dump_hold_what_a_live_reader_had_got(
     died: Died, of: str, backend: str
 ) -> None:
-    drained, _ = died.drained[backend].read_from(0)
+    drained = np.concatenate(list(died.drained[backend].pieces()))
     recorder = died.recorders[of][backend]
     found = by_number(in_rings(recorder))
     assert len(found) > 200
@@ -148,6 +202,15 @@ def test_a_recorder_in_a_dump_is_described_as_it_was(died: Died, backend: str) -
     assert counters["recorded"].sum(axis=0).tolist() == meta.counts.recorded_by
 
 
+def without_trampoline(stack: list[str]) -> list[str]:
+    """
+    A stack without a BPF trampoline on its top, which has a name only as long as the
+    programs are attached that it calls: those of another recorder.
+    """
+    top = stack[0].startswith(("bpf_trampoline_", "0x"))
+    return stack[1:] if top else stack
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_recovered_events_are_shown_as_captured_ones_are(
     died: Died, backend: str
@@ -171,9 +234,15 @@ def test_recovered_events_are_shown_as_captured_ones_are(
     for row in rows:
         theirs = captured[row["cpu"], row["seq"]]
         if theirs["stack"] != row["stack"]:
-            # The recorder had not come to write it down.
-            assert "was not saved" in str(theirs["stack"])
-            theirs = {**theirs, "stack": row["stack"]}
+            of_stack = ("stack", "stack_id", "stack_shape")
+            if "was not saved" in str(theirs["stack"]):
+                # The recorder had not come to write it down.
+                assert [theirs[name] for name in of_stack[1:]] == [None, None]
+            else:
+                assert without_trampoline(theirs["stack"]) == without_trampoline(
+                    row["stack"]
+                )
+            theirs = {**theirs, **{name: row[name] for name in of_stack}}
         if backend == "bpf":
             # Its clock is converted by what other events tell, of which fewer are left.
             assert abs((row["time_ns"] or 0) - (theirs["time_ns"] or 0)) < 10**7
@@ -218,10 +287,10 @@ def test_correlate_tells_what_the_dead_machine_held(died: Died, backend: str) ->
     } == live
 
 
-def test_of_two_recorders_one_has_to_be_chosen(died: Died) -> None:
+def test_of_three_recorders_one_has_to_be_chosen(died: Died) -> None:
     answer = pagedbg("-c", died.cores["kdump"], "trace", "show")
     assert answer.status == 1
-    assert "2 recorders were at work" in answer.stderr
+    assert "3 recorders were at work" in answer.stderr
     rows = died.rows("-c", died.cores["kdump"], "trace", "recover")
     assert {row["backend"] for row in rows} == set(BACKENDS)
 
@@ -232,7 +301,7 @@ def test_of_a_dump_that_was_filtered_as_hard_as_can_be_nothing_is_left_out_in_si
     core = died.out / "filtered"
     dump.filter_dump(died.cores["QEMU"], core, level=31)
     found, said = find_recorders(open_target(str(core)))
-    recorders = {each.backend: each for each in found}
+    recorders = by_name(found)
     assert (
         in_rings(recorders["kmod"]).tobytes()
         == in_rings(died.recorders["QEMU"]["kmod"]).tobytes()
@@ -246,6 +315,98 @@ def test_of_a_dump_that_was_filtered_as_hard_as_can_be_nothing_is_left_out_in_si
         )
     else:
         assert any("BPF" in sentence for sentence in said)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_had_not_reached_the_disk_is_joined_out_of_the_rings(
+    died: Died, backend: str, tmp_path: Path
+) -> None:
+    cut = tmp_path / "cut"
+    shutil.copytree(died.out / backend, cut)
+    size = (cut / EVENTS).stat().st_size
+    os.truncate(cut / EVENTS, size - 100 * RECORD.itemsize - 50)
+    both = "-c", died.cores["kdump"], "--capture", cut
+    of_event = ("cpu", "seq", "event", "pfn", "order", "ts_ns")
+    shown, expected = (
+        {tuple(row[name] for name in of_event) for row in died.rows(*words, *SHOW)}
+        for words in (both, ("--capture", died.out / backend))
+    )
+    assert shown == expected
+    (status,) = died.rows(*both, "trace", "status")
+    assert (status["state"], status["directory"]) == ("recovered", str(cut))
+    assert status["kept"] == len(expected)
+    overwritten = LossKind.OVERWRITTEN
+    assert [
+        each["lost"] for each in status["losses"] if each["loss"] == "overwritten"
+    ] == [
+        loss.count for loss in died.drained[backend].losses if loss.kind is overwritten
+    ]
+    assert not {"gone", "damaged", "killed"} & {
+        each["loss"] for each in status["losses"]
+    }
+
+
+# ---- rings that were frozen ----------
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_failed_allocation_freezes_the_rings_and_is_told_with_its_report(
+    died: Died, backend: str
+) -> None:
+    (left,), (attached,) = (
+        json.loads((died.out / f"{name}-{backend}.json").read_text())
+        for name in ("unattended", "attached")
+    )
+    reports = [
+        json.loads(line)
+        for line in (died.out / f"reports-{backend}.jsonl").read_text().splitlines()
+    ]
+    report = next(each for each in reversed(reports) if each["order"] == 9)
+    for status in (left, attached):
+        (frozen,) = status["frozen"]
+        # local_clock() is known to within a tick, where only the other clock tells.
+        assert abs(frozen.pop("time_ns") - report["time_ns"]) < 10**8
+        assert frozen == {
+            name: report[name]
+            for name in ("failure", "order", "gfp", "pid", "comm", "report")
+        }
+    assert (left["state"], attached["ended_by"]) == ("unattended", "frozen")
+    # What came before the failure is there, and nothing of what came then.
+    meta = Capture(died.out / f"frozen-{backend}").meta
+    events = Capture(died.out / f"frozen-{backend}").events()
+    assert meta.frozen is not None and meta.frozen.order == 9
+    churned = {
+        handle
+        for handle, stack in Capture(died.out / f"frozen-{backend}").stacks()
+        if "pagedbg_churn_alloc" in str(stack)
+    }
+    of_churn = events[np.isin(events["handle"], list(churned))]
+    assert of_churn["event"].tolist() == [event_record.SET] * 7
+    assert int(events["time_nsec"].max()) <= report["time_ns"]
+
+
+@pytest.mark.parametrize("of", ["kdump", "QEMU"])
+def test_a_dump_has_the_rings_that_an_oom_kill_has_frozen(died: Died, of: str) -> None:
+    recorder = died.recorders[of]["frozen"]
+    assert recorder.frozen is not None
+    assert recorder.frozen.reason == freezing.OOM_KILL
+    assert recorder.frozen.order == -1
+    number = 1 + list(died.recorders[of]).index("frozen")
+    out = died.out / f"oom-{of}.json"
+    commands = (f"trace recover {number}", f"trace status --format json -o {out}")
+    words = (word for command in commands for word in ("-e", command))
+    answer = pagedbg("-c", died.cores[of], *words)
+    assert answer.status == 0, answer.stderr
+    ((frozen,),) = (each["frozen"] for each in json.loads(out.read_text()))
+    (report,) = (
+        row
+        for row in died.rows("-c", died.cores[of], "explain")
+        if row["failure"] == "OOM kill"
+    )
+    assert (frozen["report"], frozen["comm"]) == (report["report"], report["comm"])
+    assert abs(frozen["time_ns"] - report["time_ns"]) < 10**9
+    sets = in_rings(recorder)["event"] == event_record.SET
+    assert np.count_nonzero(sets) >= 5
 
 
 WITHOUT_PAGE_OWNER = f"""

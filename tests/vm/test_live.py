@@ -8,8 +8,14 @@ import re
 from collections import Counter
 from typing import Any
 
+import polluted
 import proc_text
 from booted import Live, kernels, pagedbg
+from polluted import Holder
+
+# The two CPUs have a batch of folios each for what is to be done with them (``struct
+# cpu_fbatches`` of mm/swap.c has six), of FOLIO_BATCH_SIZE folios at most.
+ON_THEIR_WAY = 2 * 6 * 31
 
 
 def comparable(live: Live) -> list[tuple[dict[str, Any], Any]]:
@@ -199,6 +205,62 @@ def test_zones_and_what_is_free_are_as_the_kernel_says(live: Live) -> None:
     assert not {key for key in other if key[1] in ("spanned", "present", "managed")}
 
 
+def test_who_holds_known_pageblocks_is_counted_exactly(live: Live) -> None:
+    answer = live.answers["blocks"]
+    assert answer.status == 0, answer.stderr
+    rows = [json.loads(line) for line in answer.stdout.splitlines()]
+    rows = [row for row in rows if "sole_pageblocks" in row]
+    ranks = [row["sole_pageblocks"] for row in rows]
+    assert ranks == sorted(ranks, reverse=True)
+    mine = polluted_rows(rows)
+    blocks = polluted.pageblocks(live.pieces)
+    # A slab cache may have all its slabs in one of them.
+    assert len(blocks) >= 17
+    for name in {piece.owner for piece in live.pieces}:
+        held = {block for block, owners in blocks.items() if name in owners}
+        alone = {block for block in held if blocks[block] == {name}}
+        pages = sum(piece.pages for piece in live.pieces if piece.owner == name)
+        assert mine[name][:2] == (len(held), pages)
+        # Others may have taken what was given back: of the dump it is known who.
+        assert mine[name].sole_pageblocks <= len(alone)
+
+
+def polluted_rows(rows: list[dict[str, Any]]) -> dict[str, Holder]:
+    """What is said of the functions of the module that pollutes."""
+    return {
+        row["function"]: Holder(row["pageblocks"], row["pages"], row["sole_pageblocks"])
+        for row in rows
+        if (row["function"] or "").startswith("pollute_")
+    }
+
+
+def test_the_dump_has_the_pageblocks_that_debug_info_finds_held(live: Live) -> None:
+    answer = pagedbg("-c", live.core, "blocks", "--by", "function", "--format", "jsonl")
+    assert answer.status == 0, answer.stderr
+    rows = list(map(json.loads, answer.stdout.splitlines()))
+    assert polluted_rows(rows) == polluted.holders(
+        live.core, live.kernel.vmlinux, live.pieces
+    )
+
+
+def test_pages_that_a_pipe_refers_to_are_pinned(live: Live) -> None:
+    rows = [json.loads(line) for line in live.answers["blocks"].stdout.splitlines()]
+    pinned = {row["pfn"]: row for row in rows if "extra_references" in row}
+    assert len(live.busy) == 8
+    dump = pagedbg("-c", live.core, "blocks", "--pinned", "--format", "jsonl")
+    dumped = {row["pfn"]: row for row in map(json.loads, dump.stdout.splitlines())}
+    for found in (pinned, dumped):
+        assert found.keys() >= live.busy
+        for pfn in live.busy:
+            row = found[pfn]
+            assert (row["kind"], row["extra_references"]) == ("anon", 1)
+            assert row["comm"] == "busy"
+            (who,) = row["mapped_by"]
+            assert who == f"busy ({row['pid']})"
+    # Others are on their way from one LRU list to another, and referred to there.
+    assert len(dumped) - len(live.busy) <= ON_THEIR_WAY
+
+
 def test_a_log_that_has_wrapped_is_what_the_kernel_reads_from_it(live: Live) -> None:
     assert live.answers["log"].status == 0, live.answers["log"].stderr
     ours = [
@@ -271,6 +333,24 @@ def test_symbols_of_another_kernel_are_refused(live: Live) -> None:
     assert answer.stderr.count("\n") == 1
 
 
+def test_a_report_has_what_the_kernel_has(live: Live) -> None:
+    answer = live.answers["report"]
+    assert answer.status == 0, answer.stderr
+    page = (live.core.parent / "report.html").read_text(encoding="utf-8")
+    assert "bug in pagedbg" not in answer.stderr + page
+    assert "<dd>the running kernel</dd>" in page
+    assert f"<title>Memory of Linux {live.kernel.series}." in page
+    assert re.search("Total: [0-9,]+ pages of RAM", page)
+    assert "does not close" not in page
+    # Who holds most, by page_owner's own text, has its call path in the picture.
+    pages: Counter[str] = Counter()
+    for record in live.records:
+        functions = [line.split("+")[0] for line in record.stack]
+        pages[functions[-1]] += 1 << record.order
+    for function, _ in pages.most_common(3):
+        assert f'"{function}"' in page
+
+
 def test_the_dump_still_has_the_blocks(live: Live) -> None:
     answer = pagedbg(
         "-c", live.core, "owners", "--module", "pagedbg_blocks", "--format", "jsonl"
@@ -283,8 +363,12 @@ def test_the_dump_still_has_the_blocks(live: Live) -> None:
 
 
 def test_a_kernel_that_does_not_track_owners(in_a_guest: Any) -> None:
-    owners, status, inspect = in_a_guest(
-        "owners", "status", "inspect pfn 0x2000", page_owner=False
+    owners, status, inspect, memory, pools, report = in_a_guest(
+        *("owners", "status", "inspect pfn 0x2000"),
+        *("memory", "memory --section pools --format json"),
+        "report /tmp/report.html",
+        page_owner=False,
+        append="cma=16M",
     )
     assert owners.status == 1
     assert "page_owner=on" in owners.stderr
@@ -294,6 +378,18 @@ def test_a_kernel_that_does_not_track_owners(in_a_guest: Any) -> None:
     assert inspect.status == 0
     assert "page frame 0x2000" in inspect.stdout
     assert "page_owner=on" in inspect.stdout
+    assert memory.status == 0, memory.stderr
+    assert "NR_FREE_PAGES" in memory.stdout
+    assert "does not close" not in memory.stdout
+    assert "page_owner=on" in memory.stdout
+    # A page without what page_owner would have told.
+    assert report.status == 0, report.stderr
+    assert re.fullmatch(r"report\.html: \d+\.\d KiB\.\n", report.stdout)
+    assert "page_owner=on" in report.stderr
+    assert "bug in pagedbg" not in report.stderr
+    (cma,) = (row for row in json.loads(pools.stdout) if row["pool"] == "CMA")
+    assert (cma["name"], cma["pages"]) == ("reserved", 4096)
+    assert 0 < cma["unused"] <= cma["pages"]
 
 
 def test_a_kernel_that_is_locked_down(in_a_guest: Any) -> None:
