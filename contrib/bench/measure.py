@@ -7,6 +7,7 @@ pages, printed as one JSON object.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import re
@@ -15,11 +16,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from drgn import Object, Program
+from scans import bare_read, obstacles
 
 from pagedbg.mm.page_ext import PageExtRange, for_each_page_ext_range, page_ext_size
 from pagedbg.session import Session
@@ -28,10 +30,13 @@ from pagedbg.target.opening import open_target
 
 TEXT = "/sys/kernel/debug/page_owner"
 QUERY = "owners --by stack"
+# How many processes find the sums where several do.
+JOBS = 2
 # More to sum up by: more keys are more sums.
 BY = ("module,function", "comm,pid", "stack,pid", "stack,pid,comm,order,gfp,zone,age")
+# What else looks at all pages.
+OTHERS = ("memory", "blocks", "blocks --by function")
 PATHS = 64  # FILL_PATHS in fill/fill.c
-READ = 1 << 15  # pages; pagedbg reads the records of so many at once
 
 
 def seconds(what: Callable[..., object], *args: object) -> float:
@@ -47,9 +52,9 @@ def run(*argv: str) -> str:
     return subprocess.run(argv, stdout=subprocess.PIPE, check=True, text=True).stdout
 
 
-def peaks(pagedbg: str) -> tuple[int, int]:
+def peaks(pagedbg: str, query: str = QUERY) -> tuple[int, int]:
     """
-    Peak memory of a pagedbg process in bytes: once it has started, and after the query.
+    Peak memory of a pagedbg process in bytes: once it has started, and after a query.
     """
     grep = "!grep VmHWM /proc/$PPID/status"
     said = run(
@@ -59,7 +64,7 @@ def peaks(pagedbg: str) -> tuple[int, int]:
         "-e",
         grep,
         "-e",
-        f"{QUERY} -o /dev/null",
+        f"{query} -o /dev/null",
         "-e",
         grep,
     )
@@ -74,26 +79,29 @@ def in_session(prog: Program, rounds: int) -> dict[str, Any]:
     which takes as long for a few pages as for many.
     """
     queries = {
-        "owners": f"{QUERY} -o /dev/null",
-        "owners_by_order": "owners --by order -o /dev/null",
-        **{by: f"owners --by {by} -o /dev/null" for by in BY},
+        "owners": f"{QUERY} --jobs 1 -o /dev/null",
+        "owners_shared": f"{QUERY} --jobs {JOBS} -o /dev/null",
+        "owners_by_order": "owners --by order --jobs 1 -o /dev/null",
+        **{by: f"owners --by {by} --jobs 1 -o /dev/null" for by in BY},
+        **{name: f"{name} -o /dev/null" for name in OTHERS},
     }
-    NAMESPACE.run(
-        prog, queries["owners"]
-    )  # imports, and names of the kernel that a session looks up once
+    what: dict[str, Callable[[], object]] = {
+        "bare_read": lambda: bare_read(prog),
+        **{
+            name: functools.partial(NAMESPACE.run, prog, query)
+            for name, query in queries.items()
+        },
+        "explain": lambda: obstacles(Session.of(prog)),
+    }
+    for each in what.values():
+        each()  # imports, and names of the kernel that a session looks up once
     times = [
-        {
-            "bare_read": seconds(bare_read, prog),
-            **{
-                name: seconds(NAMESPACE.run, prog, query)
-                for name, query in queries.items()
-            },
-        }
-        for _ in range(rounds)
+        {name: seconds(each) for name, each in what.items()} for _ in range(rounds)
     ]
-    least: dict[str, Any] = {name: min(one[name] for one in times) for name in times[0]}
+    least: dict[str, Any] = {name: min(one[name] for one in times) for name in what}
     by = {keys: least.pop(keys) for keys in BY}
-    return {**least, "by": by}
+    others = {name: least.pop(name) for name in (*OTHERS, "explain")}
+    return {**least, "by": by, "others": others}
 
 
 def check(prog: Program, pages: int) -> tuple[int, int]:
@@ -101,9 +109,11 @@ def check(prog: Program, pages: int) -> tuple[int, int]:
     Compare pagedbg's answer with what the module holds; return how many blocks and
     pages there are on record.
     """
-    with tempfile.NamedTemporaryFile(suffix=".json") as file:
-        NAMESPACE.run(prog, f"{QUERY} -o {file.name}")
-        rows = json.load(file)
+    with tempfile.TemporaryDirectory() as directory:
+        # A file is put in place when it is whole.
+        file = Path(directory, "owners.json")
+        NAMESPACE.run(prog, f"{QUERY} -o {file}")
+        rows = json.loads(file.read_text())
     filled = [
         row
         for row in rows
@@ -120,22 +130,6 @@ def check(prog: Program, pages: int) -> tuple[int, int]:
 
 
 # ---- what it is compared with ----
-
-
-def pieces(prog: Program) -> Iterator[tuple[int, int]]:
-    """Address and size of each piece of page_ext that pagedbg reads."""
-    size = page_ext_size(prog)
-    for found in for_each_page_ext_range(prog):
-        for pfn in range(found.start_pfn, found.end_pfn, READ):
-            yield (
-                found.address + size * (pfn - found.start_pfn),
-                size * min(READ, found.end_pfn - pfn),
-            )
-
-
-def bare_read(prog: Program) -> None:
-    for address, size in pieces(prog):
-        prog.read(address, size)
 
 
 def by_objects(prog: Program, ranges: list[PageExtRange], every: int) -> Counter[int]:
@@ -187,6 +181,28 @@ def sort_text(sort: str, records: int | None) -> tuple[float, int]:
         ), os.path.getsize(text)
 
 
+def extended(prog: Program) -> int:
+    """How many pages have page_ext."""
+    return sum(
+        found.end_pfn - found.start_pfn for found in for_each_page_ext_range(prog)
+    )
+
+
+def facts(
+    prog: Program, args: argparse.Namespace, blocks: int, pages: int
+) -> dict[str, Any]:
+    """What was measured, and page-types."""
+    return {
+        "pages": args.pages,
+        "page_ext_pages": extended(prog),
+        "page_ext_bytes": extended(prog) * page_ext_size(prog),
+        "blocks": blocks,
+        "block_pages": pages,
+        "page_types": args.page_types and seconds(run, args.page_types),
+        "kernel": Path("/proc/sys/kernel/osrelease").read_text().strip(),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument(
@@ -194,6 +210,10 @@ def main() -> None:
     )
     parser.add_argument("--pagedbg", required=True)
     parser.add_argument("--sort", required=True, help="page_owner_sort")
+    parser.add_argument(
+        "--session", action="store_true", help="only what takes an open session"
+    )
+    parser.add_argument("--page-types", help="the kernel's tool of that name")
     parser.add_argument("--text", action="store_true", help="read all of the text, too")
     parser.add_argument("--sort-all", action="store_true", help="and sort all of it")
     parser.add_argument(
@@ -211,14 +231,18 @@ def main() -> None:
     prog = session.prog
     blocks, pages = check(prog, args.pages)
     opened = in_session(prog, args.rounds)
+    if args.session:
+        json.dump({**facts(prog, args, blocks, pages), **opened}, sys.stdout)
+        return
     startup, process = (
         min(seconds(run, args.pagedbg, "-e", command) for _ in range(args.rounds))
         for command in ("status", f"{QUERY} -o /dev/null")
     )
     start, peak = peaks(args.pagedbg)
+    others = {name: peaks(args.pagedbg, name)[1] for name in OTHERS}
 
     ranges = list(for_each_page_ext_range(prog))
-    known = sum(found.end_pfn - found.start_pfn for found in ranges)
+    known = extended(prog)
     every = max(known // args.sample, 1)
     objects = seconds(by_objects, prog, ranges, every)
     looked = sum(len(range(found.start_pfn, found.end_pfn, every)) for found in ranges)
@@ -228,16 +252,13 @@ def main() -> None:
     sort, size = sort_text(args.sort, sorted_records)
     json.dump(
         {
-            "pages": args.pages,
-            "page_ext_pages": known,
-            "page_ext_bytes": known * page_ext_size(prog),
-            "blocks": blocks,
-            "block_pages": pages,
+            **facts(prog, args, blocks, pages),
             **opened,
             "startup": startup,
             "process": process,
             "peak_start": start,
             "peak": peak,
+            "peaks": others,
             "objects": objects * known / looked,
             "objects_sampled": looked,
             "text": read_text(None) if args.text else None,
@@ -246,7 +267,6 @@ def main() -> None:
             "sort": sort if args.sort_all else sort * blocks / sample,
             "sort_bytes": size,
             "sort_sampled": sorted_records,
-            "kernel": Path("/proc/sys/kernel/osrelease").read_text().strip(),
         },
         sys.stdout,
     )

@@ -25,13 +25,20 @@ import numpy as np
 
 from pagedbg.capture.backends.bpf import BpfBackend
 from pagedbg.capture.backends.bpf_image import sources
-from pagedbg.capture.backends.bpf_programs import KPROBE, TRACEPOINT, TRAMPOLINE
+from pagedbg.capture.backends.bpf_programs import (
+    COMBINED,
+    KPROBE,
+    TRACEPOINT,
+    TRAMPOLINE,
+)
 from pagedbg.capture.backends.kmod import KmodBackend
 from pagedbg.capture.rings import Ring
 from pagedbg.capture.writer import CaptureWriter
 from pagedbg.schema import event_record
-from pagedbg.schema.capture_meta import Begun, Kernel, Meta, Process, Since
+from pagedbg.schema.capture_meta import MODULE, Begun, Kernel, Meta, Process, Since
 from pagedbg.schema.event_filter import EventFilter
+from pagedbg.schema.filter_record import FILTER
+from pagedbg.schema.freezing import UNFROZEN
 from pagedbg.schema.recorded_names import RecordedNames
 
 KMOD = "kmod"
@@ -165,7 +172,7 @@ def describe() -> dict[str, Any]:
 
 
 def filter_of(*orders: int, events: int = 0xFF) -> Any:
-    made = np.zeros(1, event_record.FILTER)[0]
+    made = np.zeros(1, FILTER)[0]
     made["threshold"][list(orders)] = 1 << 32
     made["events"] = events
     made["orders"] = max(orders, default=-1) + 1
@@ -177,11 +184,14 @@ def backend(
     kernel: dict[str, Any], filter_: Any, attach: str, slots: int = SMALL
 ) -> Iterator[BpfBackend | KmodBackend]:
     known = kernel["functions"], kernel["constants"], kernel["addresses"]
+    options: Any = {"slots": slots, "filter_": filter_, "freeze_on": UNFROZEN}
     opened: BpfBackend | KmodBackend
     if attach == KMOD:
-        opened = KmodBackend.load(*known, slots=slots, filter_=filter_)
+        opened = KmodBackend.load(*known, **options, attach=MODULE)
     else:
-        opened = BpfBackend.load(*known, slots=slots, attach=attach, filter_=filter_)
+        opened = BpfBackend.load(
+            *known, **options, attach=attach, untold=kernel["untold"]
+        )
     try:
         yield opened
     finally:
@@ -209,10 +219,11 @@ def cases(kernel: dict[str, Any]) -> Iterator[Case]:
             ours(kernel, filter_of(*range(11)), TRACEPOINT),
         )
         return
-    for attach in (TRAMPOLINE, TRACEPOINT, KPROBE, KMOD):
+    for attach in (COMBINED, TRACEPOINT, TRAMPOLINE, KPROBE, KMOD):
         by = {
-            TRAMPOLINE: "",
-            TRACEPOINT: " by tracepoint",
+            COMBINED: "",
+            TRACEPOINT: " by tracepoints",
+            TRAMPOLINE: " by trampolines",
             KPROBE: " by kprobes",
             KMOD: ", the module",
         }[attach]
@@ -253,32 +264,27 @@ def compiled(text: str) -> Callable[[], contextlib.AbstractContextManager[None]]
     return start
 
 
-def bpftrace(script: str) -> Callable[[], contextlib.AbstractContextManager[int]]:
+def reading(
+    command: list[str], attached: Callable[[int], bool]
+) -> Callable[[], contextlib.AbstractContextManager[int]]:
+    """A process that watches, and reads what it is told of."""
+
     @contextlib.contextmanager
     def start() -> Iterator[int]:
         try:
             process = subprocess.Popen(
-                ["bpftrace", "-e", script],
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
+                command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
             )
         except FileNotFoundError:
-            raise Unavailable("bpftrace is not installed.") from None
+            raise Unavailable(f"{command[0]} is not installed.") from None
         try:
             # It says that it attaches before it has.
-            while (
-                "__set_page_owner"
-                not in Path("/sys/kernel/debug/kprobes/list").read_text()
-            ):
+            while not attached(process.pid):
                 if process.poll() is not None:
-                    said = (
-                        process.stderr.read().decode().strip().splitlines()
-                        if process.stderr
-                        else []
-                    )
-                    raise Unavailable(
-                        f"bpftrace ended: {said[-1] if said else process.returncode}"
-                    )
+                    assert process.stderr
+                    said = process.stderr.read().decode().strip().splitlines()
+                    why = said[-1] if said else process.returncode
+                    raise Unavailable(f"{command[0]} ended: {why}")
                 time.sleep(0.05)
             settled(process.pid)
             yield process.pid
@@ -287,6 +293,45 @@ def bpftrace(script: str) -> Callable[[], contextlib.AbstractContextManager[int]
             process.wait()
 
     return start
+
+
+def bpftrace(script: str) -> Callable[[], contextlib.AbstractContextManager[int]]:
+    probes = Path("/sys/kernel/debug/kprobes/list")
+    return reading(
+        ["bpftrace", "-e", script],
+        lambda _: "__set_page_owner" in probes.read_text(),
+    )
+
+
+def perf(*options: str) -> Callable[[], contextlib.AbstractContextManager[int]]:
+    events = ",".join(f"kmem:{name}" for name in event_record.TRACEPOINTS.values())
+
+    def attached(pid: int) -> bool:
+        opened = [os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir()]
+        return opened.count("anon_inode:[perf_event]") >= 2
+
+    return reading(
+        ["perf", "record", "-q", "-a", *options, "-e", events, "-o", "/dev/null"],
+        attached,
+    )
+
+
+@contextlib.contextmanager
+def trace_pipe() -> Iterator[int]:
+    """ftrace's text of the same tracepoints."""
+    instance = Path("/sys/kernel/tracing/instances/bench")
+    try:
+        instance.mkdir()
+    except OSError as error:
+        raise Unavailable(f"{instance}: {error.strerror}") from None
+    try:
+        for name in event_record.TRACEPOINTS.values():
+            (instance / f"events/kmem/{name}/enable").write_text("1")
+        cat = reading(["cat", str(instance / "trace_pipe")], lambda _: True)
+        with cat() as pid:
+            yield pid
+    finally:
+        instance.rmdir()
 
 
 def empty_functions(*functions: str) -> str:
@@ -322,6 +367,9 @@ def peers(kernel: dict[str, Any]) -> Iterator[Case]:
             bpftrace(f"kprobe:__set_page_owner {{ {LINE_STACK} }}"),
         )
     yield Case("bcc, memleak's way", compiled(MEMLEAK))
+    yield Case("ftrace, kmem events as text", trace_pipe)
+    yield Case("perf, kmem events", perf())
+    yield Case("perf, kmem events with stacks", perf("-g"))
 
 
 # ---- what they cost ----
@@ -417,7 +465,7 @@ def on_a_disk(directory: Path) -> Iterator[tuple[str, Callable[[Any], object]]]:
         Meta(
             kernel=Kernel("", "", "", 4096, True),
             backend="bpf",
-            attach="trampoline",
+            attach=COMBINED,
             functions={},
             failed={},
             slots=HOST_SLOTS,
@@ -449,7 +497,7 @@ def user_side(kernel: dict[str, Any]) -> dict[str, float]:
 
     with (
         tmpfs() as directory,
-        backend(kernel, filter_of(0), TRAMPOLINE, SLOTS) as opened,
+        backend(kernel, filter_of(0), COMBINED, SLOTS) as opened,
     ):
         return {
             name: instructions(opened.rings[0], fill, use, time.process_time_ns)
@@ -474,7 +522,7 @@ def loss(kernel: dict[str, Any]) -> dict[str, int]:
         filter_ = filter_of(5)
         filter_["pid"][0] = child.pid, child.pid
         filter_["pids"] = filter_["more"] = 1
-        with backend(kernel, filter_, TRAMPOLINE) as opened:
+        with backend(kernel, filter_, COMBINED) as opened:
             for pairs in (BEFORE, AFTER):
                 child.stdin.write(f"{pairs}\n")
                 child.stdout.readline()

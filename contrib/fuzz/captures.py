@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from mutate import EDGES, TEXT, Choice, few, number, one
 
+from pagedbg.analysis.holding import Holding
+from pagedbg.capture.sealing import Sealer
 from pagedbg.schema.event_record import RECORD, check_of
 
 WRONG: tuple[Any, ...] = (
@@ -44,7 +46,7 @@ WRONG: tuple[Any, ...] = (
     TEXT.decode("utf-8", "surrogateescape").encode("utf-8", "replace").decode(),
     "x" * (1 << 20),
 )
-KINDS = ("meta", "events", "records", "lines", "arrays", "files")
+KINDS = ("meta", "events", "records", "sealed", "lines", "arrays", "files")
 
 _MOST = 1 << 26
 
@@ -56,13 +58,23 @@ class Captures:
         self.whole = whole
 
     def copies(self, directory: Path) -> None:
-        """Have a place for copies."""
+        """Have a place for copies; and the capture sealed, and only what is held."""
         self.path = directory / "capture"
+        self._forms = [
+            self.whole,
+            *(
+                Path(shutil.copytree(self.whole, directory / f"whole-{form}"))
+                for form in ("sealed", "held")
+            ),
+        ]
+        Sealer(self._forms[1]).seal(0)
+        Holding(self._forms[2]).fold(1, 1)
 
     def damage(self, choice: Choice) -> Path:
         """Make a new copy and damage it."""
         shutil.rmtree(self.path, ignore_errors=True)
-        shutil.copytree(self.whole, self.path)
+        self._form = self._forms[one(choice, len(self._forms))]
+        shutil.copytree(self._form, self.path)
         for _ in range(few(choice, 6)):
             kind = KINDS[one(choice, len(KINDS))]
             # One that was made a terabyte is left at that.
@@ -77,6 +89,7 @@ class Captures:
                 "meta": ".json",
                 "events": ".bin",
                 "records": ".bin",
+                "sealed": ".parquet",
                 "lines": ".jsonl",
                 "arrays": ".npy",
             }.get(kind, "")
@@ -192,6 +205,8 @@ class Captures:
                 )
         path.write_bytes(data)
 
+    _sealed = _events
+
     def _records(self, choice: Choice, path: Path) -> None:
         """Records that are whole, and say what they please."""
         records = np.fromfile(path, RECORD, path.stat().st_size // RECORD.itemsize)
@@ -251,7 +266,7 @@ class Captures:
             with path.open("wb") as file:
                 file.truncate(1 << (20, 31, 33, 40)[one(choice, 4)])
         elif kind == 6:
-            shutil.copyfile(self.whole / path.name, path)
+            shutil.copyfile(self._form / path.name, path)
             os.truncate(path, 1 << (20, 31, 33, 40)[one(choice, 4)])
         elif kind == 7:
             path.with_name(f"more-{path.name}").symlink_to("/etc/shadow")

@@ -666,7 +666,8 @@ def _modules(target: Target) -> Iterator[Place]:
 
 def _rings(target: Target) -> Iterator[Place]:
     for recorder in find_recorders(target)[0]:
-        from pagedbg.schema.event_record import CPU, FILTER, HEADER, RECORD
+        from pagedbg.schema.event_record import CPU, HEADER, RECORD
+        from pagedbg.schema.filter_record import FILTER
 
         filters, _ = recorder._address(FILTER)
         cpus, stride = recorder._address(CPU)

@@ -124,6 +124,9 @@ def run_workload(
         "BLOCKS": guest.blocks_module,
         "CHURN": guest.churn_module,
         "LEAKY": guest.leaky_module,
+        "METER": guest.meter_module,
+        "CAMERA": guest.camera_module,
+        "REQUEST": guest.request_module,
     }
     paths = {
         f"LAB_{name}": str(module(machine.kernel)) for name, module in modules.items()

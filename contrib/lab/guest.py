@@ -745,9 +745,29 @@ def churn_module(kernel: Kernel) -> Path:
     return build_module(HERE / "churn", kernel) / "pagedbg_churn.ko"
 
 
+def request_module(kernel: Kernel) -> Path:
+    """``pagedbg_request.ko``, which asks for pages on demand."""
+    return build_module(HERE / "request", kernel) / "pagedbg_request.ko"
+
+
 def leaky_module(kernel: Kernel) -> Path:
     """``leaky.ko``, a driver with a bug."""
     return build_module(HERE / "leaky", kernel) / "leaky.ko"
+
+
+def pollute_module(kernel: Kernel) -> Path:
+    """``pagedbg_pollute.ko``, which keeps known pageblocks from being free."""
+    return build_module(HERE / "pollute", kernel) / "pagedbg_pollute.ko"
+
+
+def meter_module(kernel: Kernel) -> Path:
+    """``meter.ko``, a driver that keeps a page of each program."""
+    return build_module(HERE / "order9", kernel) / "meter.ko"
+
+
+def camera_module(kernel: Kernel) -> Path:
+    """``camera.ko``, a driver that needs memory in large pieces."""
+    return build_module(HERE / "order9", kernel) / "camera.ko"
 
 
 def build_module(source: Path, kernel: Kernel) -> Path:
