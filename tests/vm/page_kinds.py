@@ -20,6 +20,9 @@ from pagedbg.target.opening import open_target
 
 PROC = ("kpageflags", "kpagecount", "kpagecgroup")
 
+# How often it is looked again, if a process was started meanwhile.
+LOOKS = 20
+
 # malloc.h
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
@@ -52,6 +55,27 @@ def look(
     return before, list(decoder.pieces(0, end)), said()
 
 
+def started() -> int:
+    """How many processes and threads were started since boot."""
+    with open("/proc/stat", encoding="ascii") as stat:
+        return next(int(line.split()[1]) for line in stat if line[:9] == "processes")
+
+
+def undisturbed(
+    decoder: PageDecoder, end: int
+) -> tuple[dict[str, np.ndarray], list[Pages], dict[str, np.ndarray]]:
+    """
+    A look during which no process was started. One that starts and ends during it maps
+    some hundred pages of its libraries once more, and leaves no trace before and after.
+    """
+    for _ in range(LOOKS):
+        processes = started()
+        found = look(decoder, end)
+        if started() == processes:
+            return found
+    raise SystemExit(f"page_kinds: processes were started during each of {LOOKS} looks")
+
+
 def main(output: str) -> None:
     keep_memory()
     prog = open_target().prog
@@ -59,7 +83,7 @@ def main(output: str) -> None:
     decoder = PageDecoder(prog)
     # All memory that it takes, and all that is looked up once.
     look(decoder, end)
-    before, pieces, after = look(decoder, end)
+    before, pieces, after = undisturbed(decoder, end)
     memcg = np.concatenate([piece.memcg_data for piece in pieces])
     groups, group = np.unique(memcg, return_inverse=True)
     np.savez_compressed(
