@@ -58,7 +58,7 @@ $(VENV)/.run: pyproject.toml contrib/environment
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run
-	@contrib/packages bpftool dwarves gcc less libc6-dev make python3-bpfcc tmux
+	@contrib/packages bpftool chromium dwarves gcc less libc6-dev make python3-bpfcc tmux
 	@contrib/environment $(PYTHON) $(VENV) --editable '.[dev]'
 	@touch $@
 

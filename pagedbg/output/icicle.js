@@ -54,6 +54,7 @@ function draw() {
     button.style.width = 100 * width + "%";
     button.style.top = level * HEIGHT + "px";
     button.style.background = data.colors[call[0]];
+    button.style.color = data.inks[call[0]];
     if (above) button.classList.add("above");
     if (hits(call)) button.classList.add("hit");
     button.addEventListener("click", () => go(way));

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 
 from pagedbg.output.call_tree import Call, CallTree
+from pagedbg.output.palette import ink_on
 from pagedbg.schema.picture import Box, Label, Picture
 
 __all__ = ("icicle",)
@@ -35,6 +36,7 @@ def icicle(tree: CallTree, title: str) -> Picture:
             left_out += 1
             continue
         depth = max(depth, level)
+        color = color_of(call.name)
         x, y = _MARGIN + before * scale, _TOP + level * _LINE
         amount = tree.amount(call)
         boxes.append(
@@ -43,7 +45,7 @@ def icicle(tree: CallTree, title: str) -> Picture:
                 y,
                 round(max(width - 0.5, 0.3), 2),
                 _LINE - 1,
-                color_of(call.name),
+                color,
                 f"{call.name}: {amount}",
             )
         )
@@ -51,7 +53,7 @@ def icicle(tree: CallTree, title: str) -> Picture:
         fitting = int((width - 6) / _CHARACTER)
         if fitting >= 3:
             cut = text if len(text) <= fitting else text[: fitting - 1] + "…"
-            labels.append(Label(round(x + 3, 2), y + 13, cut, "inside"))
+            labels.append(Label(round(x + 3, 2), y + 13, cut, ink_on(color)))
     bottom = _TOP + (depth + 1) * _LINE + 16
     labels.append(Label(_MARGIN, 20, title, bold=True))
     said = f"A box is as wide as the {tree.unit} of the call path that ends there."

@@ -9,6 +9,7 @@ from typing import Any
 from pagedbg.output.call_tree import Call, CallTree
 from pagedbg.output.icicle import color_of
 from pagedbg.output.page_files import filled, page_file, script_data, whole_page
+from pagedbg.output.palette import ink_on
 from pagedbg.output.printable import printable
 
 __all__ = ("ICICLE_STYLE", "icicle_page", "icicle_part")
@@ -48,11 +49,13 @@ def icicle_part(tree: CallTree, least: int = 0) -> str:
         calls: list[list[Any]] = [[] for _ in shown]
         into += [number(call.name), call.weight, calls]
         ahead += zip(shown, calls, strict=True)
+    colors = [color_of(name) for name in names]
     data = {
         "unit": tree.unit,
         "bytes": tree.bytes,
         "names": list(names),
-        "colors": [color_of(name) for name in names],
+        "colors": colors,
+        "inks": [ink_on(color) for color in colors],
         "root": root,
     }
     return filled(

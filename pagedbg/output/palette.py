@@ -7,8 +7,9 @@ too: those of terminals with 256 colours, in pictures as well.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
-__all__ = ("HIGHLIGHT", "NOTHING", "color_names", "rgb")
+__all__ = ("HIGHLIGHT", "NOTHING", "color_names", "contrast", "ink_on", "rgb")
 
 HIGHLIGHT = 196
 NOTHING = 237
@@ -58,3 +59,23 @@ def rgb(number: int) -> str:
             _STEPS[place % 6],
         )
     return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def ink_on(color: str) -> Literal["black", "white"]:
+    """What is read more easily on a colour (``#rrggbb``); 4.58 to 1 at the least."""
+    black = contrast(color, "#000000") >= contrast(color, "#ffffff")
+    return "black" if black else "white"
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast of two colours as WCAG 2 defines it: 1 to 21, for text 4.5."""
+    darker, lighter = sorted((_luminance(one), _luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def _luminance(color: str) -> float:
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+        for part in (value / 255 for value in bytes.fromhex(color[1:]))
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue

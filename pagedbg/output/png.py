@@ -14,8 +14,12 @@ __all__ = ("png",)
 _SCALE = 2
 
 _PAGE = "#ffffff"
-_INK: dict[Ink, str] = {"text": "#1f2328", "faint": "#59636e", "inside": "#ffffff"}
-_EDGE = "#404040"
+_INK: dict[Ink, str] = {
+    "text": "#1f2328",
+    "faint": "#59636e",
+    "black": "#000",
+    "white": "#fff",
+}
 
 
 def png(picture: Picture) -> bytes:
@@ -32,15 +36,14 @@ def png(picture: Picture) -> bytes:
         draw.rectangle((left, top, right, bottom), fill=box.color)
     font = ImageFont.load_default(12 * _SCALE)
     for label in picture.labels:
-        inside = label.ink == "inside"
         draw.text(
             (label.x * _SCALE, label.y * _SCALE),
             printable(label.text),
             fill=_INK[label.ink],
             font=font,
             anchor="ls",
-            stroke_width=1 if inside else int(label.bold),
-            stroke_fill=_EDGE if inside else _INK[label.ink],
+            stroke_width=int(label.bold),
+            stroke_fill=_INK[label.ink],
         )
     out = io.BytesIO()
     image.save(out, "PNG", optimize=True)

@@ -12,9 +12,8 @@ from pagedbg.schema.picture import Picture
 __all__ = ("svg",)
 
 _STYLE = (
-    "text{font:12px sans-serif;fill:#1f2328}.faint{fill:#59636e}.inside{fill:#fff;"
-    "stroke:#000;stroke-width:2px;stroke-opacity:.5;paint-order:stroke}"
-    ".bold{font-weight:bold}.page{fill:#fff}"
+    "text{font:12px sans-serif;fill:#1f2328}.faint{fill:#59636e}"
+    ".black{fill:#000}.white{fill:#fff}.bold{font-weight:bold}.page{fill:#fff}"
     "@media(prefers-color-scheme:dark){text{fill:#e6edf3}.faint{fill:#9198a1}"
     ".page{fill:#0d1117}}"
 )

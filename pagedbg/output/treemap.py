@@ -6,14 +6,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from pagedbg.output.palette import color_names, rgb
-from pagedbg.schema.picture import Box, Label, Picture
+from pagedbg.output.palette import color_names, ink_on, rgb
+from pagedbg.schema.picture import Box, Ink, Label, Picture
 
 __all__ = ("Part", "treemap")
 
 _WIDTH, _HEIGHT, _GAP = 960, 320, 2
 # A character's width, that of a bold one, and the height of a line of text.
 _CHARACTER, _BOLD, _LINE = 7.2, 8.4, 16
+# A name that is cut shorter says nothing.
+_SHORTEST = 8
 
 
 class Part(NamedTuple):
@@ -45,27 +47,35 @@ def treemap(parts: Sequence[Part], title: str) -> Picture:
     )
     groups = list(dict.fromkeys(part.group for part in found))
     colors = dict(zip(groups, color_names(groups, None), strict=True))
-    boxes, labels = [], []
+    boxes: list[Box] = []
+    labels: list[Label] = []
     for part, area in zip(found, _areas(found), strict=True):
+        color = rgb(colors[part.group])
         boxes.append(
             Box(
                 round(area.x, 1),
                 round(area.y, 1),
                 round(max(area.width - _GAP, 0.5), 1),
                 round(max(area.height - _GAP, 0.5), 1),
-                rgb(colors[part.group]),
+                color,
                 f"{part.name}: {part.words}",
             )
         )
-        lines = ((part.name, _BOLD), (part.words, _CHARACTER))
-        for number, (text, character) in enumerate(lines, 1):
-            fits = len(text) * character + 8 <= area.width
-            if fits and number * _LINE + 6 <= area.height:
-                y = area.y + number * _LINE
-                labels.append(
-                    Label(round(area.x + 5, 1), round(y, 1), text, "inside", number < 2)
-                )
+        labels += _said(part, area, ink_on(color))
     return Picture(_WIDTH, _HEIGHT, title, boxes, labels)
+
+
+def _said(part: Part, area: _Area, ink: Ink) -> Iterator[Label]:
+    """What a part is called, cut where it is too long, and below it how much it is."""
+    x, y = round(area.x + 5, 1), round(area.y + _LINE, 1)
+    fitting = int((area.width - 8) / _BOLD)
+    if area.height < _LINE + 6 or fitting < min(len(part.name), _SHORTEST):
+        return
+    cut = part.name if len(part.name) <= fitting else f"{part.name[: fitting - 1]}…"
+    yield Label(x, y, cut, ink, bold=True)
+    wide = len(part.words) * _CHARACTER + 8 <= area.width
+    if wide and area.height >= 2 * _LINE + 6:
+        yield Label(x, round(y + _LINE, 1), part.words, ink)
 
 
 def _areas(parts: Sequence[Part]) -> Iterator[_Area]:

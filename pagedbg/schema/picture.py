@@ -7,10 +7,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
-Ink = Literal["text", "faint", "inside"]
-"""
-What text is written in: that of the page, fainter, or what is seen on a coloured box.
-"""
+Ink = Literal["text", "faint", "black", "white"]
+"""What text is written in: that of the page, fainter, or one of two on boxes."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,16 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from browser import CHROMIUM, looked_at
+from browser import looked_at
 
 from pagedbg.output.call_tree import call_tree
 from pagedbg.output.icicle_page import icicle_page
 from pagedbg.schema.table import Column, Table
 
-pytestmark = [
-    pytest.mark.once,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium"),
-]
+pytestmark = pytest.mark.once
 
 ATTACK = "</script><script>document.title='run'</script>"
 

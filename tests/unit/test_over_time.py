@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from browser import CHROMIUM, looked_at
+from browser import looked_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -177,7 +177,6 @@ document.body.dataset.seen = JSON.stringify(seen);
 
 
 @pytest.mark.once
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
 @pytest.mark.parametrize("width", [360, 800, 1600])
 def test_a_range_shows_what_is_still_held_at_its_end(
     tmp_path: Path, width: int

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from browser import CHROMIUM, looked_at
+from browser import PALE, looked_at
 
 from pagedbg.output.call_tree import call_tree
 from pagedbg.output.report import Listing, MemoryReport, Section
@@ -34,8 +34,9 @@ NAMES = (
 COLUMNS = (Column("comm"), Column("pages", "int"), Column("stack", "stack"))
 
 # What is done in the page, and what is seen then: put behind its own script.
-DRIVER = """
-<script>
+DRIVER = (
+    f"{PALE}<script>"
+    + """
 const note = {};
 addEventListener("error", event => { note.error = event.message; });
 addEventListener("securitypolicyviolation", event => {
@@ -67,6 +68,8 @@ note.wide = document.documentElement.scrollWidth - document.documentElement.clie
 note.width = innerWidth;
 note.background = getComputedStyle(document.body).backgroundColor;
 note.color = getComputedStyle(document.body).color;
+note.pale = pale();
+note.looked = pale.looked;
 note.drawn = document.querySelectorAll("svg rect").length;
 note.strange = document.querySelectorAll("img, b, iframe").length;
 note.scripts = document.querySelectorAll("script").length;
@@ -75,6 +78,7 @@ note.fetched = performance.getEntriesByType("resource").length;
 document.body.dataset.seen = JSON.stringify(note);
 </script>
 """
+)
 
 ROWS = [
     (name, 100 + number, (f"{name}+0x1/0x2 [leaky]", "write+0x1/0x2"))
@@ -120,7 +124,6 @@ def test_no_name_becomes_markup() -> None:
 
 
 @pytest.mark.once
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
 @pytest.mark.parametrize(("width", "dark"), [(360, False), (800, True), (1600, False)])
 def test_every_control_works_in_a_browser(
     tmp_path: Path, width: int, dark: bool
@@ -139,9 +142,10 @@ def test_every_control_works_in_a_browser(
     assert seen["background"] == (black if dark else light)
     assert seen["color"] != seen["background"]
     assert seen["drawn"] >= 2 * len(NAMES)
+    assert seen["pale"] == [] and seen["looked"] > 100
     assert seen["strange"] == 0
-    # The data, the icicle's, the report's, and this test's.
-    assert seen["scripts"] == 4
+    # The data, the icicle's, the report's, and two of this test's.
+    assert seen["scripts"] == 5
     assert seen["title"] == f"Memory of {ATTACK}"
     assert seen["fetched"] == 0
 

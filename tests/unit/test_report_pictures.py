@@ -7,6 +7,7 @@ import itertools
 
 import pytest
 
+from pagedbg.output.palette import contrast, ink_on, rgb
 from pagedbg.output.timeline import Happened, timeline
 from pagedbg.output.treemap import Part, treemap
 from pagedbg.schema.picture import Box
@@ -43,6 +44,32 @@ def test_parts_of_a_treemap_lie_beside_each_other() -> None:
     for box in picture.boxes:
         assert box.x >= 0 and box.x + box.width <= picture.width
         assert box.y >= 0 and box.y + box.height <= picture.height
+
+
+def test_a_name_that_is_too_long_is_cut_and_an_amount_has_a_name() -> None:
+    long = "reserved, what is called at length"
+    picture = treemap(
+        [Part("a", 5000, "5000", "a"), Part(long, 1000, "1000", "b")], "t"
+    )
+    named = [label.text for label in picture.labels if label.bold]
+    assert len(named) == 2 and named[1].endswith("…") and long.startswith(named[1][:-1])
+    assert [label.text for label in picture.labels if not label.bold] == [
+        "5000",
+        "1000",
+    ]
+
+
+def test_what_is_written_on_a_colour_is_read() -> None:
+    for color in map(rgb, range(16, 256)):
+        ink = {"black": "#000000", "white": "#ffffff"}[ink_on(color)]
+        assert contrast(color, ink) >= 4.5, color
+
+
+def test_contrast_is_what_wcag_says() -> None:
+    # The lightest grey that is read on white, and the next.
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#767676", "#ffffff") == pytest.approx(4.54, abs=0.005)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.005)
 
 
 def test_what_is_nothing_has_no_place() -> None:
