@@ -22,12 +22,14 @@ Unit = Literal[
     "blocks",
     "bytes",
     "events",
+    "hosts",
     "nodes",
     "ns",
     "objects",
     "pages",
     "records",
     "s",
+    "snapshots",
 ]
 
 

@@ -11,6 +11,7 @@ from pagedbg.schema import (
     block_columns,
     event_columns,
     explanation_columns,
+    fleet_columns,
     histogram_columns,
     kernel_columns,
     map_columns,
@@ -75,6 +76,8 @@ RELATIONS: dict[str, tuple[SchemaColumn, ...]] = {
     "stack_names": snapshot_columns.STACK_NAMES,
     "growth": snapshot_columns.GROWTH,
     "trend": snapshot_columns.TREND,
+    "lake_snapshots": fleet_columns.LAKE_SNAPSHOTS,
+    "lake_days": fleet_columns.LAKE_DAYS,
     "sql_columns": query_columns.SQL_COLUMNS,
 }
 """All of them, by the names that contrib/schema.md has for them."""

@@ -26,7 +26,8 @@ _Flags = Annotated[int, msgspec.Meta(ge=1, lt=1 << 32)]
 class SnapshotKernel(msgspec.Struct):
     """
     Which kernel it was, on which host; ``pages`` is all of its memory, ``up_ns`` how
-    long it had run. What is not known is None.
+    long it had run, ``host_id`` what tells the host from another of its name. What is
+    not known is None.
     """
 
     release: Name
@@ -37,6 +38,7 @@ class SnapshotKernel(msgspec.Struct):
     page_size: Annotated[int, msgspec.Meta(ge=4096, le=1 << 20)]
     pages: _Number
     up_ns: _Number | None
+    host_id: Name | None = None
 
 
 class SnapshotMeta(msgspec.Struct, kw_only=True):

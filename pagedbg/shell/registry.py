@@ -180,6 +180,18 @@ COMMANDS: dict[str, Entry] = {
         "who allocates and frees how fast, on a full screen while a trace runs",
         kernel=False,
     ),
+    "fleet add": Entry(
+        "pagedbg.commands.fleet.add",
+        "Many hosts",
+        "put snapshots of many hosts into a lake",
+        kernel=False,
+    ),
+    "fleet status": Entry(
+        "pagedbg.commands.fleet.status",
+        "Many hosts",
+        "say what a lake has, day by day, and what is wrong in it",
+        kernel=False,
+    ),
     "sql": Entry(
         "pagedbg.commands.sql",
         "The prompt",

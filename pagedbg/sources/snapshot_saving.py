@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pagedbg.capture.files import META, Folder
+from pagedbg.capture.machine_identity import machine_identity
 from pagedbg.capture.snapshot_directory import parquet_name
 from pagedbg.errors import PagedbgError
 from pagedbg.mm.gfp import gfpflag_names
@@ -53,6 +54,7 @@ def snapshot_meta(session: Session) -> SnapshotMeta:
             page_size=prog["PAGE_SIZE"].value_(),
             pages=_try(lambda: ram_pages(prog)) or 0,
             up_ns=up,
+            host_id=machine_identity() if target.live else None,
         ),
         gfp=list(_try(lambda: gfpflag_names(prog)) or ()),
         relations={},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pagedbg.analysis.query import cell_value
@@ -100,6 +101,36 @@ def kept_rows(
     names = listed(each.name for each in columns)
     answer = db.execute(f"SELECT {names} FROM kept ORDER BY rowid")
     return drawn(columns, answer.fetchall())
+
+
+def check_rows(
+    db: duckdb.DuckDBPyConnection, snapshot: Snapshot, relation: str, name: Path
+) -> None:
+    """
+    Read a relation of a snapshot as a whole.
+
+    :param name: what the snapshot is called, where it has been copied from another
+    :raises SnapshotError: if the relation is not there, or damaged
+    """
+    import duckdb
+
+    expected = snapshot.rows(relation)
+    with snapshot.opened(relation) as path:
+        try:
+            ((count,),) = db.execute(
+                "CREATE OR REPLACE TEMP TABLE checked AS"
+                " SELECT * FROM read_parquet(?, hive_partitioning = false)",
+                [path],
+            ).fetchall()
+        except duckdb.Error as error:
+            file = parquet_name(relation)
+            said = str(error).partition("\n")[0].rstrip(".").replace(path, file)
+            raise SnapshotError(f"{file} of {name} is damaged: {said}.") from None
+    if count != expected:
+        raise SnapshotError(
+            f"{parquet_name(relation)} of {name} is damaged, or of another snapshot:"
+            f" {META} counts {expected} rows."
+        )
 
 
 def store_together(
