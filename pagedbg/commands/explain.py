@@ -229,7 +229,7 @@ def _failures(found: Sequence[Report], notes: list[str]) -> Table:
             report.comm,
             report.pid,
             module_of(report.stack),
-            _function(report.stack),
+            function_of(report.stack),
             None if report.mem_info is None else report.mem_info.counters.get("free"),
             None if report.stalled_ms is None else report.stalled_ms * 10**6,
             report.victim,
@@ -259,19 +259,6 @@ def _failures(found: Sequence[Report], notes: list[str]) -> Table:
             [[row[i] for i in kept] for row in rows],
             empty="The log has no allocation that failed.",
         ),
-    )
-
-
-def _function(stack: Sequence[str]) -> str | None:
-    """The function that asked, without the frames of what has complained."""
-    return function_of(
-        [
-            frame
-            for frame in stack
-            if not frame.startswith(
-                ("dump_stack", "warn_alloc", "dump_header", "oom_kill", "out_of_memory")
-            )
-        ]
     )
 
 

@@ -4,6 +4,7 @@ const [calls, said, found, search, out] = ["calls", "said", "found", "search", "
 const HEIGHT = 19, NARROWEST = 0.0008;
 let ROOT = data.root, TOTAL = Math.max(ROOT[1], 1);
 const name = call => data.names[call[0]];
+let boxes = new Map();  // what is drawn, by its places
 let path = [];  // places among the calls of each level, from the root to what is seen closer
 
 function size(bytes) {
@@ -43,6 +44,7 @@ function searched() {
 function draw() {
   const line = chain();
   calls.replaceChildren();
+  boxes = new Map();
   let depth = 0;
   const box = (call, level, left, width, way, above) => {
     const button = document.createElement("button");
@@ -57,7 +59,10 @@ function draw() {
     button.style.color = data.inks[call[0]];
     if (above) button.classList.add("above");
     if (hits(call)) button.classList.add("hit");
-    button.addEventListener("click", () => go(way));
+    button.tabIndex = -1;
+    button.dataset.way = way.join(".");
+    boxes.set(button.dataset.way, button);
+    button.addEventListener("click", () => { go(way); reach(way); });
     for (const event of ["mouseenter", "focus"]) button.addEventListener(event, () => { said.textContent = button.title; });
     calls.append(button);
     depth = Math.max(depth, level + 1);
@@ -72,8 +77,29 @@ function draw() {
     let before = left;
     call[2].forEach((each, place) => { ahead.push([each, level + 1, before, [...way, place]]); before += each[1] / whole; });
   }
+  // Of nothing there is no box.
+  if (boxes.has(path.join("."))) boxes.get(path.join(".")).tabIndex = 0;
   calls.style.height = depth * HEIGHT + "px";
   found.textContent = search.value ? amount(searched()) : "";
+}
+
+// Of all boxes one is a stop for the Tab key; arrows lead on from there.
+function reach(way) {
+  const next = boxes.get(way.join("."));
+  if (!next) return;
+  for (const each of calls.querySelectorAll("[tabindex='0']")) each.tabIndex = -1;
+  next.tabIndex = 0;
+  next.focus();
+}
+
+function arrow(event) {
+  const way = event.target.dataset.way.split(".").filter(Boolean).map(Number), above = way.slice(0, -1), place = way[way.length - 1];
+  const next = {
+    ArrowDown: [...way, 0], ArrowUp: above, ArrowLeft: [...above, place - 1], ArrowRight: [...above, place + 1],
+  }[event.key];
+  if (!next) return;
+  event.preventDefault();
+  reach(next);
 }
 
 function go(way, keep) {
@@ -133,8 +159,14 @@ function show(root, bytes) {
 
 search.addEventListener("input", () => { draw(); remember(); });
 out.addEventListener("click", () => go([]));
+calls.addEventListener("keydown", arrow);
 search.form.addEventListener("submit", event => event.preventDefault());
-document.addEventListener("keydown", event => { if (event.key === "Escape" && path.length) go(path.slice(0, -1)); });
+document.addEventListener("keydown", event => {
+  if (event.key !== "Escape" || !path.length) return;
+  const inside = calls.contains(document.activeElement);
+  go(path.slice(0, -1));
+  if (inside) reach(path);
+});
 addEventListener("hashchange", restore);
 list();
 restore();

@@ -13,6 +13,7 @@ from pagedbg.output.printable import printable
 from pagedbg.output.render import text_cells
 from pagedbg.output.report import Listing, MemoryReport, Section
 from pagedbg.output.svg import svg
+from pagedbg.schema.columns import SchemaColumn
 from pagedbg.schema.picture import Picture
 from pagedbg.schema.table import Column
 from pagedbg.sources.stack_frames import function_of
@@ -21,6 +22,12 @@ __all__ = ("report_page",)
 
 # Calls with a smaller share are not seen in the picture, nor looked for in a page.
 _LEAST_SHARE = 2000
+
+# What went wrong is said before what there is.
+_URGENT = ("machine", "explanation", "leaks", "trend")
+
+# A text that is longer is not made as narrow as a word.
+_LONG = 40
 
 _TEXT = ("str", "list", "stack", "row", "rows")
 
@@ -50,7 +57,8 @@ def _contents(sections: Sequence[Section]) -> Iterator[str]:
 
 
 def _body(sections: Sequence[Section]) -> Iterator[str]:
-    findings = " ".join(each for section in sections for each in section.findings)
+    urgent = sorted(sections, key=lambda section: section.name not in _URGENT)
+    findings = " ".join(each for section in urgent for each in section.findings)
     yield from _headed("findings", "Findings")
     yield from _paragraphs([findings or "Nothing was found that has to be said here."])
     yield "</section>\n"
@@ -114,7 +122,7 @@ def _listing(listing: Listing) -> Iterator[str]:
     yield "<thead><tr>"
     for column in listing.columns:
         kind = "" if column.kind in _TEXT else ' class="number"'
-        yield f'<th scope="col"{kind}>{_text(column.name)}</th>'
+        yield f'<th scope="col"{kind}{_meaning(column)}>{_text(column.name)}</th>'
     yield "</tr></thead>\n<tbody>\n"
     values = list(zip(*listing.rows, strict=True))
     cells = [
@@ -128,6 +136,13 @@ def _listing(listing: Listing) -> Iterator[str]:
         yield "</details>\n"
 
 
+def _meaning(column: Column) -> str:
+    """What a column means, for who points at its name; at the end it is for all."""
+    if isinstance(column, SchemaColumn):
+        return f' title="{_text(column.meaning)}"'
+    return ""
+
+
 def _cells(column: Column, values: Sequence[Any]) -> Iterator[str]:
     if column.kind == "stack":
         for stack in values:
@@ -135,7 +150,8 @@ def _cells(column: Column, values: Sequence[Any]) -> Iterator[str]:
         return
     kind = "text" if column.kind in _TEXT else "number"
     for cell in text_cells(column, values):
-        yield f'<td class="{kind}">{html.escape(cell)}</td>'
+        long = " long" if len(cell) > _LONG else ""
+        yield f'<td class="{kind}{long}">{html.escape(cell)}</td>'
 
 
 def _stack(frames: Sequence[str] | None) -> str:
@@ -163,6 +179,17 @@ def _unread(sections: Sequence[Section]) -> Iterator[str]:
 
 def _methods(sections: Sequence[Section]) -> Iterator[str]:
     yield from _described([(each.heading, each.method) for each in sections])
+    meanings = {
+        column.name: column.meaning
+        for section in sections
+        for listing in section.listings
+        for column in listing.columns
+        if isinstance(column, SchemaColumn)
+    }
+    if meanings:
+        yield "<details>\n<summary>What the columns mean</summary>\n"
+        yield from _described(sorted(meanings.items()))
+        yield "</details>\n"
 
 
 def _described(names: Sequence[tuple[str, str]]) -> Iterator[str]:

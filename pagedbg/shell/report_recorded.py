@@ -19,6 +19,10 @@ __all__ = ("events", "leaks", "trends")
 
 _TOP = 10
 
+_STILL_HELD = (
+    "Still held is what is live, split (some pieces of it) or migrated (elsewhere)."
+)
+
 # Events that are drawn, and those of them that are listed, about a failure.
 _DRAWN, _BEFORE, _AFTER = 5000, 40, 10
 
@@ -50,7 +54,7 @@ def leaks(answers: Answers) -> Section:
         " may be meant to be.",
         [shlex.join(command) for command in commands],
         findings=findings,
-        words=said if states is not None else [],
+        words=[*said, _STILL_HELD] if states is not None else [],
         listings=listings,
         unread=[] if states is not None else said,
     )

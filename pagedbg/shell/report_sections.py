@@ -87,7 +87,7 @@ def _facts(answers: Answers, row: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     if None not in (row["pages"], row["page_size"]):
         amount = size(row["pages"] * row["page_size"])
         yield (
-            "memory",
+            "managed memory",
             f"{amount} in {row['pages']:,} pages of {row['page_size']} bytes",
         )
     yield "nodes", row["nodes"]
@@ -133,7 +133,7 @@ def memory(answers: Answers) -> Section:
         words += answer.closing
         findings += _mostly(kinds)
         for heading, part in answer.parts:
-            listings.append(listing(heading, part.columns, part.rows))
+            listings.append(listing(heading.rstrip(":"), part.columns, part.rows))
         findings += _unusual(answer.parts)
     picture = [treemap(parts, "Memory by kind")] if parts else []
     return Section(
@@ -159,11 +159,11 @@ def _mostly(kinds: Sequence[dict[str, Any]]) -> Iterator[str]:
     most = [each for each in kinds if each is not free and each["ram_share"]][:3]
     if most:
         said = ", ".join(
-            f"{' '.join(filter(None, (each['kind'], each['detail'])))}"
-            f" ({size(each['bytes'])})"
+            f"{size(each['bytes'])} {each['kind']}"
+            + (f" ({each['detail']})" if each["detail"] else "")
             for each in most
         )
-        yield f"Most of the rest is {said}."
+        yield f"Most of the rest: {said}."
 
 
 def _unusual(parts: Sequence[tuple[str, Answer]]) -> Iterator[str]:
@@ -262,7 +262,7 @@ def map_of(answers: Answers, module: str | None) -> Section:
     command = ["map"]
     if module is not None:
         command += ["--highlight", f"--module {module}"]
-        words.append(f"In red are cells that have any page of {module}.")
+        words.append(f"Red cells have at least one page of {module}.")
     picture = answers.picture(command, unread)
     words.append("How much there is of each kind is in the table of all memory.")
     return Section(

@@ -17,8 +17,9 @@ from pagedbg.schema.owner_record import decode_comm
 from pagedbg.schema.stack_ids import FRAME, base_name, stack_id, stack_shape
 
 # Functions that hand out memory and are never the reason for it: the page allocator,
-# slab, vmalloc, per-CPU memory, page fragments, and page_owner's own for what was
-# allocated before it was ready. Their names are as base_name() returns them.
+# slab, vmalloc, per-CPU memory, page fragments, page_owner's own for what was allocated
+# before it was ready, and what complains that there is none. Their names are as
+# base_name() returns them.
 _ALLOCATOR = re.compile(
     r"""
     _*(alloc|get|free)_(frozen_|zeroed_)?pages?(_\w+)? | post_alloc_hook | prep_new_page | _*rmqueue\w* | get_page_from_freelist
@@ -29,6 +30,7 @@ _ALLOCATOR = re.compile(
     | kv?asprintf\w* | mempool_\w+ | slob_\w+ | \w*_prefill_sheaf\w* | execmem_\w+ | module_alloc
     | _*vmalloc\w* | vzalloc\w* | vm_area_alloc_pages | _*pcpu_(?!balance_)\w+ | _*page_frag_\w+ | alloc_page_interleave
     | register_(early|dummy)_stack | init_page_owner | init_early_allocated_pages | init_pages_in_zone | save_stack | _*set_page_owner | create_dummy_stack
+    | dump_stack\w* | warn_alloc\w* | dump_header\w* | oom_kill\w* | out_of_memory
     """,  # noqa: E501
     re.VERBOSE,
 )

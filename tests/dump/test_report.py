@@ -162,6 +162,25 @@ def test_findings_are_what_the_commands_say(report: str, ask: Ask) -> None:
     assert "still held, most is of leaky_rx_refill [leaky]" in said
 
 
+def test_what_went_wrong_is_said_first(report: str) -> None:
+    (said,) = re.findall('<h2 id="findings">.*?<p>(.*?)</p>', report, re.DOTALL)
+    places = [
+        said.index(words)
+        for words in ("panicked", "Order 4 of traffic failed", "still held", "Most of")
+    ]
+    assert places == sorted(places)
+
+
+def test_each_column_is_explained(report: str) -> None:
+    methods = report[report.index('id="methods"') :]
+    headings = re.findall('<th scope="col"[^>]*>(.*?)</th>', report)
+    explained = dict(re.findall("<dt>(\\w+)</dt><dd>(.*?)</dd>", methods))
+    # That of the picture of call paths is of its own.
+    assert {*headings} - {"", "function", "share"} <= explained.keys()
+    assert explained["unusable_index"].endswith("extfrag/unusable_index has it.")
+    assert f'title="{explained["stuck"]}">stuck</th>' in report
+
+
 def test_the_map_is_that_of_the_command(
     report: str, pagedbg: Run, tmp_path: Path
 ) -> None:

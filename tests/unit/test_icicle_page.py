@@ -44,11 +44,22 @@ seen.functions = [...document.querySelectorAll("tbody tr")].map(
   each => each.cells[0].textContent);
 button("fault").dispatchEvent(new Event("mouseenter"));
 seen.pointed = said.textContent;
+const press = key => {
+  document.activeElement.dispatchEvent(
+    new KeyboardEvent("keydown", { key, bubbles: true }));
+  return document.activeElement.textContent;
+};
+seen.stops = buttons().filter(each => each.tabIndex === 0).map(
+  each => each.textContent);
+button("all").focus();
+seen.reached = ["Down", "Down", "Down", "Right", "Up", "Right", "Up", "Right"].map(
+  each => press(`Arrow${each}`));
 button("poll [leaky]").click();
 seen.closer = names();
 seen.said = said.textContent;
 seen.hash = location.hash;
-document.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape" }));
+seen.focused = document.activeElement.textContent;
+seen.left = press("Escape");
 seen.back = said.textContent;
 search.value = "LEAKY";
 search.dispatchEvent(new Event("input"));
@@ -100,6 +111,13 @@ def test_every_control_does_what_it_says(page: str, tmp_path: Path, width: int) 
     )
     assert seen["said"] == "poll [leaky]: 80 pages, 80.0%"
     assert seen["hash"] == "#at=0.0"
+    # With the keyboard: one stop, from where arrows lead on; nothing is lost.
+    assert seen["stops"] == ["all"]
+    assert seen["reached"] == [
+        *("refill [leaky]", "poll [leaky]", "write", "ioctl", "poll [leaky]"),
+        *("poll [leaky]", "refill [leaky]", "fault"),
+    ]
+    assert (seen["focused"], seen["left"]) == ("poll [leaky]", "refill [leaky]")
     assert seen["back"] == "refill [leaky]: 80 pages, 80.0%"
     assert seen["hits"] == ["refill [leaky]", "poll [leaky]"]
     assert seen["found"] == "80 pages, 80.0%"
