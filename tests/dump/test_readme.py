@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from known import SAMPLE, Run
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -84,7 +85,8 @@ def compare(command: str, lines: list[str], core: Path, pagedbg: Run) -> None:
 # ---- its pictures ----------
 
 SVG = "{http://www.w3.org/2000/svg}"
-DRAWN = runpy.run_path(str(ROOT / "contrib/picture"))["DRAWN"]
+DRAW = runpy.run_path(str(ROOT / "contrib/picture"))
+DRAWN, REPORT = DRAW["DRAWN"], DRAW["REPORT"]
 
 
 def seen_in_a_terminal(picture: Path) -> list[str]:
@@ -130,3 +132,18 @@ def test_a_picture_of_the_readme_is_what_is_drawn(
     done = pagedbg("-c", SAMPLE, *shlex.split(DRAWN[picture]), "-o", path)
     assert done.returncode == 0, done.stderr
     assert path.read_bytes() == (ROOT / picture).read_bytes(), "run contrib/picture"
+
+
+@pytest.mark.once
+def test_the_report_in_the_picture_is_what_is_written(
+    pagedbg: Run, tmp_path: Path
+) -> None:
+    assert f"]({REPORT})" in README
+    path = tmp_path / "memory.html"
+    done = pagedbg("-c", SAMPLE.name, "report", path, cwd=SAMPLE.parent)
+    assert done.returncode == 0, done.stderr
+    with Image.open(ROOT / REPORT) as picture:
+        shown = picture.text[DRAW["SOURCE"]]
+    assert shown == DRAW["source"](path.read_text(encoding="utf-8")), (
+        "run contrib/picture"
+    )
