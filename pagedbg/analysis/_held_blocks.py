@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ("BLOCK_BITS", "HeldBlocks", "added")
+from pagedbg.analysis.sums_by_place import added
+
+__all__ = ("BLOCK_BITS", "HeldBlocks")
 
 BLOCK_BITS = 52
 """
@@ -58,13 +60,3 @@ class HeldBlocks(NamedTuple):
             pages = added(which, pages, len(pairs))
             fixed = added(which, fixed, len(pairs))
         return HeldBlocks(blocks, block, holder, pages, fixed)
-
-
-def added(which: NDArray[Any], amounts: NDArray[Any], count: int) -> NDArray[np.int64]:
-    """Sums of amounts by the place of each."""
-    least = int(amounts.min()) if len(amounts) else 0
-    if least == (amounts.max() if len(amounts) else 0):
-        # As where no page can be moved.
-        return np.bincount(which, minlength=count) * least
-    found: NDArray[np.int64] = np.bincount(which, amounts, count).astype(np.int64)
-    return found

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pagedbg.analysis.allocation_sums import block_pages
 from pagedbg.analysis.histogram import round_width
+from pagedbg.analysis.sums_by_place import added
 from pagedbg.schema.allocation import FREED, LIVE, MIGRATED, SPLIT_UP
 from pagedbg.schema.stacks_over_time import HeldCell, StacksOverTime
 
@@ -86,8 +87,7 @@ class HeldOverTime:
 
     def _join(self) -> None:
         keys, which = np.unique(np.concatenate(self._keys), return_inverse=True)
-        sums = np.zeros(len(keys), np.int64)
-        np.add.at(sums, which.reshape(-1), np.concatenate(self._pages))
+        sums = added(which.reshape(-1), np.concatenate(self._pages), len(keys))
         self._keys, self._pages, self._waiting = [keys], [sums], 0
 
     def made(
@@ -103,8 +103,7 @@ class HeldOverTime:
         (keys,), (pages,) = self._keys, self._pages
         handles, which = np.unique(keys >> (2 * _BITS), return_inverse=True)
         which = which.reshape(-1)
-        sums = np.zeros(len(handles), np.int64)
-        np.add.at(sums, which, pages)
+        sums = added(which, pages, len(handles))
         kept = np.argsort(-sums, kind="stable")[:_MOST_STACKS]
         place = np.full(len(handles), len(kept))
         place[kept] = np.arange(len(kept))

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pagedbg.analysis.sums_by_place import added
 from pagedbg.schema.event_record import COPY, NO_PFN, NO_RECORD, RESET, SET
 
 __all__ = ("HolderRate", "HolderRates")
@@ -85,17 +86,19 @@ class HolderRates:
             ],
             np.intp,
         )
-        if lacking := len(self._places) - len(self._sums):
-            self._sums = np.vstack((self._sums, np.zeros((lacking, 3), np.int64)))
-        else:
-            # Those of before are kept as they were.
-            self._sums = self._sums.copy()
         at = places[which.reshape(-1)]
         pages = np.int64(1) << records["order"].astype(np.int64)
         is_set = records["event"] == SET
-        np.add.at(self._sums[:, 0], at, np.where(is_set, pages, 0))
-        np.add.at(self._sums[:, 1], at, np.where(is_set, 0, pages))
-        np.add.at(self._sums[:, 2], at, 1)
+        amounts = (
+            np.where(is_set, pages, 0),
+            np.where(is_set, 0, pages),
+            np.ones(len(pages), np.int64),
+        )
+        count = len(self._places)
+        sums = np.stack([added(at, each, count) for each in amounts], axis=1)
+        # Those of before are kept as they were.
+        sums[: len(self._sums)] += self._sums
+        self._sums = sums
 
     def tick(self, now: float) -> None:
         """Have rates be of the time up to now, in seconds."""

@@ -17,23 +17,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pagedbg.analysis._held_blocks import BLOCK_BITS, HeldBlocks, added
+from pagedbg.analysis._held_blocks import BLOCK_BITS, HeldBlocks
 from pagedbg.analysis.keys import KEYS, Key
 from pagedbg.analysis.letting_go import LetGo, steps_of
 from pagedbg.analysis.names import Names
 from pagedbg.analysis.piece_sums import distinct_rows
+from pagedbg.analysis.sums_by_place import added
 from pagedbg.analysis.undrawn import ranked
 
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = (
-    "NO_RECORD",
-    "ON_RECORD",
-    "UNKNOWN",
-    "PageblockHolders",
-    "numbers_of",
-)
+__all__ = ("NO_RECORD", "ON_RECORD", "UNKNOWN", "PageblockHolders", "numbers_of")
 
 ON_RECORD, NO_RECORD, UNKNOWN = 1, 0, 2
 """

@@ -145,7 +145,8 @@ def trends(answers: Answers, directory: str) -> Section:
     listings: list[Listing] = []
     words: list[str] = []
     if answer is not None:
-        listings.append(listing("Who grows", answer.columns, answer.rows, top=_TOP))
+        if answer.rows:
+            listings.append(listing("Who grows", answer.columns, answer.rows, top=_TOP))
         words += answer.closing
     return Section(
         "trend",
@@ -154,6 +155,6 @@ def trends(answers: Answers, directory: str) -> Section:
         " time since boot; straightness is how much of the change it explains.",
         [shlex.join(command)],
         words=words,
-        listings=[each for each in listings if each.rows],
+        listings=listings,
         unread=unread,
     )

@@ -112,58 +112,77 @@ class TopScreen:
 
     def lines(self, columns: int, height: int) -> list[tuple[str, str]]:
         """The lines of a window of a size, each with its style."""
-        rates = self.shown()
-        state = self.state
-        said = list(self._source.said(self._rates))
-        if not self._running:
-            said.append("The trace has ended.")
-        bottom = [
-            ("", line)
-            for each in map(printable, said)
-            for line in reflow(each, columns).splitlines()
-        ][: max(height - 3, 0)]
-        bottom.append(
-            ("class:help", f"/{state.words}_")
-            if state.typing
-            else ("class:help", (f"/{state.words}  " if state.words else "") + _HELP)
-        )
+        rates, state = self.shown(), self.state
+        if state.chosen not in {each.holder for each in rates}:
+            state.chosen = rates[0].holder if rates else None
+        shown = self._columns(columns)
+        heading = "".join(_HEADINGS[i].rjust(_COLUMN) for i in shown)
+        room = max(columns - len(heading) - 2, 4)
+        below = self._below(columns, height)
+        space = max(height - 1 - len(below), 1)
+        return [
+            ("class:heading", f"{heading}  {state.by}"),
+            *self._body(rates, shown, room, space),
+            *below,
+        ]
+
+    def _columns(self, columns: int) -> list[int]:
+        """Which numbers there is room for: what is sorted by first."""
         # In a narrow window fewer columns leave room for who it is.
         kept = 3 if columns >= 60 else 2 if columns >= 40 else 1
         names = ("allocated", "freed", "grown")
-        shown = [names.index(state.sort) if state.sort in names else 0]
-        shown += [i for i in (0, 1, 2) if i not in shown]
-        shown = sorted(shown[:kept])
-        room = max(columns - kept * _COLUMN - 2, 4)
-        heading = "".join(_HEADINGS[i].rjust(_COLUMN) for i in shown)
-        lines = [("class:heading", f"{heading}  {state.by}")]
+        first = names.index(self.state.sort) if self.state.sort in names else 0
+        return sorted([first, *(i for i in range(len(names)) if i != first)][:kept])
+
+    def _below(self, columns: int, height: int) -> list[tuple[str, str]]:
+        """What is said below, and the line of the keys or of what is typed."""
+        said = list(self._source.said(self._rates))
+        if not self._running:
+            said.append("The trace has ended.")
+        lines = [
+            ("", line)
+            for each in map(printable, said)
+            for line in reflow(each, columns).splitlines()
+        ]
+        words = self.state.words
+        keys = f"/{words}_" if self.state.typing else f"/{words}  {_HELP}"
+        if not words and not self.state.typing:
+            keys = _HELP
+        return [*lines[: max(height - 3, 0)], ("class:help", keys)]
+
+    def _body(
+        self,
+        rates: Sequence[HolderRate],
+        shown: Sequence[int],
+        room: int,
+        space: int,
+    ) -> list[tuple[str, str]]:
+        """As many lines as there is space for, about the chosen holder."""
         body: list[tuple[str, str]] = []
         at = 0
-        if state.chosen not in {each.holder for each in rates}:
-            state.chosen = rates[0].holder if rates else None
         for each in rates:
-            numbers = (
-                self._size(each.allocated),
-                self._size(each.freed),
-                self._size(each.grown),
-            )
-            text = "".join(numbers[i].rjust(_COLUMN) for i in shown)
+            numbers = (each.allocated, each.freed, each.grown)
+            text = "".join(self._size(numbers[i]).rjust(_COLUMN) for i in shown)
             holder = set_cell_size(printable(each.holder), room).rstrip()
-            style = "class:chosen" if each.holder == state.chosen else ""
-            if style:
+            chosen = each.holder == self.state.chosen
+            if chosen:
                 at = len(body)
-            body.append((style, f"{text}  {holder}"))
-            if each.holder in state.unfolded:
-                frames = self._source.stack(each.handles[0]) or ["(no stack)"]
-                body += [("", f"    {printable(each)}") for each in frames]
-                if more := len(each.handles) - 1:
-                    body.append(("", f"    and {more:,} other stacks"))
+            body.append(("class:chosen" if chosen else "", f"{text}  {holder}"))
+            if each.holder in self.state.unfolded:
+                body += self._unfolded(each)
         if not body:
-            body.append(("", "No event yet." if not state.words else "Nothing fits."))
-        space = max(height - len(lines) - len(bottom), 1)
+            body.append(("", "Nothing fits." if self.state.words else "No event yet."))
         first = max(min(at - space // 2, len(body) - space), 0)
         body = body[first : first + space]
-        body += [("", "")] * (space - len(body))
-        return [*lines, *body, *bottom]
+        return [*body, *[("", "")] * (space - len(body))]
+
+    def _unfolded(self, rate: HolderRate) -> list[tuple[str, str]]:
+        """The lines of the stack of a holder."""
+        frames = self._source.stack(rate.handles[0]) or ["(no stack)"]
+        lines = [("", f"    {printable(each)}") for each in frames]
+        if more := len(rate.handles) - 1:
+            lines.append(("", f"    and {more:,} other stacks"))
+        return lines
 
     def _size(self, pages: float) -> str:
         pages = round(pages * self._source.page_size)
