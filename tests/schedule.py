@@ -41,15 +41,21 @@ SECONDS = {
 }
 ONE_GUEST, NO_GUEST = 25, 0.12
 
+# Files whose tests all look at what the first of them makes.
+TOGETHER = {"test_open_snapshot": 20, "test_full_snapshot": 15}
+
 # Files whose tests look at the guests of another file's.
 SHARE = {"test_live_memory": "test_live"}
 
 
 def group_of(test: str) -> str:
     """
-    The group of the test with this id: ``test_live[6.12]``, or if it has its guest, or
-    none, for itself, its id.
+    The group of the test with this id: ``test_live[6.12]``, the file for those that go
+    :data:`TOGETHER`, or if it has its guest, or none, for itself, its id.
     """
+    file = test.partition("::")[0].rpartition("/")[2].removesuffix(".py")
+    if file in TOGETHER:
+        return file
     match = re.fullmatch(
         r"tests/vm/(\w+)\.py::\w+\[(?:.*-)?(\d\.\d+|newest)(?:-.*)?\]", test
     )
@@ -59,7 +65,7 @@ def group_of(test: str) -> str:
 def seconds_of(group: str) -> float:
     """What a group takes."""
     name = group.rpartition("::")[2].partition("[")[0]
-    return SECONDS.get(group) or SECONDS.get(
+    return (SECONDS | TOGETHER).get(group) or SECONDS.get(
         name, ONE_GUEST if group.startswith("tests/vm/") else NO_GUEST
     )
 

@@ -42,6 +42,11 @@ def need_capture(session: Session) -> Capture:
     capture = session.refresh_capture()
     if capture is not None:
         return capture
+    if session.snapshot is not None:
+        raise PagedbgError(
+            "a snapshot holds no recording: trace load DIR (or pagedbg --capture DIR)"
+            " opens a capture."
+        )
     recorders, said = session.recorders
     if recorders:
         raise PagedbgError(

@@ -15,11 +15,10 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from known import ORDINARY, SAMPLE, Oracle, Row, Run, answers_of
+from kept_snapshots import CORES, keep
+from known import SAMPLE, Oracle, Row, Run, answers_of
 
 from pagedbg.analysis.changed_hands import ChangedHands, changed_hands
-
-CORES = (ORDINARY, SAMPLE)
 
 LINES = (
     "owners",
@@ -42,13 +41,7 @@ LINES = (
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Path]:
     """A snapshot of each dump."""
-    where = tmp_path_factory.mktemp("full")
-    made = {}
-    for core in CORES:
-        made[core] = where / core.stem
-        done = Run()("-c", core, "snapshot", "save", "--full", made[core])
-        assert (done.returncode, done.stderr) == (0, "")
-    return made
+    return keep(tmp_path_factory.mktemp("full"), "--full")
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,8 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from kept_snapshots import CORES, keep
 from known import ORDINARY, SAMPLE, Row, Run, answers_of
-
-CORES = (ORDINARY, SAMPLE)
 
 KEYS = (
     *("stack_id", "stack_shape", "stack", "module", "function", "order", "gfp_mask"),
@@ -65,13 +64,7 @@ LINES = (
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Path]:
     """A snapshot of each dump."""
-    where = tmp_path_factory.mktemp("open")
-    made = {}
-    for core in CORES:
-        made[core] = where / core.stem
-        done = Run()("-c", core, "snapshot", "save", made[core])
-        assert (done.returncode, done.stderr) == (0, "")
-    return made
+    return keep(tmp_path_factory.mktemp("open"))
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +157,12 @@ def test_status_says_what_the_snapshot_holds(
             " takes.",
         ),
         ("map", "map: a snapshot does not hold what map says: "),
-        ("correlate", "correlate: "),
+        (
+            "correlate",
+            "correlate: a snapshot holds no recording: trace load DIR (or pagedbg"
+            " --capture DIR) opens a capture.",
+        ),
+        ("trace status", "trace status: a snapshot holds no recording: "),
     ),
 )
 def test_what_it_does_not_hold_is_said_in_one_sentence(

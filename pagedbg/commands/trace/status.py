@@ -49,7 +49,7 @@ def trace_status(session: Session, args: argparse.Namespace) -> Table:
     """Run the command."""
     capture = session.refresh_capture()
     if capture is None:
-        if session.target.dump is not None:
+        if session.target.dump is not None or session.snapshot is not None:
             need_capture(session)
         return _nothing(session)
     rows = _orders(capture)
