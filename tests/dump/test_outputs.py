@@ -55,7 +55,12 @@ def plain(value: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    "reader", ["duckdb", pytest.param("pyarrow", marks=pytest.mark.once)]
+    "reader",
+    [
+        "duckdb",
+        pytest.param("polars", marks=pytest.mark.once),
+        pytest.param("pyarrow", marks=pytest.mark.once),
+    ],
 )
 def test_parquet_holds_what_json_does(reader: str, tmp_path: Path) -> None:
     paths = [tmp_path / f"{number}.parquet" for number in range(len(LINES))]
@@ -68,6 +73,9 @@ def test_parquet_holds_what_json_does(reader: str, tmp_path: Path) -> None:
         if reader == "pyarrow":
             parquet: Any = importlib.import_module("pyarrow.parquet")
             found = parquet.read_table(path).to_pylist()
+        elif reader == "polars":
+            polars: Any = importlib.import_module("polars")
+            found = polars.read_parquet(path).to_dicts()
         else:
             with duckdb.connect() as db:
                 answer = db.execute(f"FROM '{path}'")
