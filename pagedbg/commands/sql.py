@@ -6,20 +6,22 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 from pagedbg.analysis.query import Query
 from pagedbg.analysis.stored_rows import sql_type
 from pagedbg.analysis.used_columns import Used
 from pagedbg.capture.scratch import scratch
 from pagedbg.errors import PagedbgError, UsageError
-from pagedbg.schema.query_columns import SQL_COLUMNS
+from pagedbg.output.printable import printable
+from pagedbg.schema.query_columns import SAVED_QUERIES, SQL_COLUMNS
 from pagedbg.schema.relations import RELATIONS
 from pagedbg.schema.snapshot_columns import OWNER_KEYS, OWNER_SUMS, STACK_NAMES
 from pagedbg.schema.table import Column, Row, Table
 from pagedbg.session import Session
 from pagedbg.shell.command import NAMESPACE, argument, command
 from pagedbg.shell.option_values import values
+from pagedbg.shell.saved_queries import could_be_name, save_query, saved_queries
 
 
 def _pages(session: Session, used: Used) -> Sequence[str]:
@@ -75,6 +77,11 @@ def _names(session: Session) -> Sequence[str]:
     return list(_TABLES)
 
 
+@values("QUERY")
+def _saved(session: Session) -> Sequence[str]:
+    return list(saved_queries())
+
+
 @command(
     "sql",
     long_description="""
@@ -87,13 +94,17 @@ which, as in FROM pages WHERE pfn BETWEEN 4096 AND 8191, or be patient.
 
 Nothing can be changed, and neither files nor the network can be reached. Without a
 query there is a prompt for them, which has ; at the end of each.
+
+--save gives a query a name, by which sql asks it from then on. It is kept in the table
+[queries] of ~/.config/pagedbg/config.toml, where it can be changed, too; as root only
+root's own file is read.
 """,
     arguments=(
         argument(
             "query",
             metavar="QUERY",
             nargs="*",
-            help="one SELECT, in quotes",
+            help="one SELECT, in quotes, or the name of one that is saved",
         ),
         argument(
             "--schema",
@@ -101,6 +112,14 @@ query there is a prompt for them, which has ; at the end of each.
             nargs="?",
             const="",
             help="list the relations and their columns, or the columns of one",
+        ),
+        argument(
+            "--save",
+            metavar="NAME",
+            help="give the query a name in place of asking it",
+        ),
+        argument(
+            "--saved", action="store_true", help="list the queries that have a name"
         ),
     ),
     examples=(
@@ -116,6 +135,11 @@ query there is a prompt for them, which has ; at the end of each.
             "which functions of modules hold how many blocks",
         ),
         ("sql --schema zones", "what there is to know of a zone"),
+        (
+            'sql --save nodes "SELECT node, sum(pages) AS pages FROM blocks GROUP BY'
+            ' ALL"',
+            "have sql nodes ask this",
+        ),
     ),
     table=True,
     kernel=False,
@@ -126,14 +150,46 @@ def sql(session: Session, args: argparse.Namespace) -> Table | None:
         if args.query:
             raise UsageError("--schema lists relations: leave the query out")
         return _schema(args.schema)
-    if args.query:
-        return ask(session, " ".join(args.query))
+    text = " ".join(args.query)
+    if args.saved:
+        if text or args.save:
+            raise UsageError("--saved lists queries: leave the rest out")
+        rows = sorted(saved_queries().items())
+        return Table.of(SAVED_QUERIES, rows, empty="No query is saved.")
+    if args.save is not None:
+        _save(args.save, text)
+        return None
+    if text:
+        return ask(session, _named(text))
     if not sys.stdin.isatty():
         raise UsageError('write the query behind it, in quotes: sql "SELECT ..."')
     from pagedbg.shell.sql_prompt import run_sql_prompt
 
     run_sql_prompt(session, _TABLES)
     return None
+
+
+def _named(text: str) -> str:
+    """The query of a name, or the query itself."""
+    name = text.rstrip("; ")
+    if not could_be_name(name):
+        return text
+    found = saved_queries().get(name)
+    if found is None:
+        raise UsageError(
+            f"{name!r} is no query, and none of that name is saved: sql --saved lists"
+            " those that are"
+        )
+    return found
+
+
+def _save(name: str, text: str) -> None:
+    if not text:
+        raise UsageError("--save: write the query behind it, in quotes")
+    # One that is wrong is not saved.
+    with ExitStack() as stack:
+        _query(text, stack)
+    print(printable(f"sql {name} asks it: {save_query(name, text)}."))
 
 
 def _schema(relation: str) -> Table:
@@ -158,19 +214,12 @@ def ask(session: Session, text: str) -> Table:
     :raises UsageError: if it is wrong
     :raises PagedbgError: if what it needs cannot be had
     """
-    try:
-        folder = scratch()
-    except OSError as error:
-        raise PagedbgError(f"a temporary directory: {error.strerror}.") from None
-    try:
-        query = Query(text, _TABLES, folder.name)
-    except BaseException:
-        folder.cleanup()
-        raise
+    stack = ExitStack()
+    query = _query(text, stack)
     notes: list[str] = []
 
     def batches() -> Iterator[Sequence[Row]]:
-        with folder, closing(query):
+        with stack:
             for relation in _TABLES:
                 if relation in query.used.tables:
                     table = _given(session, relation, query.used)
@@ -179,6 +228,18 @@ def ask(session: Session, text: str) -> Table:
             yield from query.rows()
 
     return Table(query.columns, batches(), notes=notes, empty="No row.")
+
+
+def _query(text: str, stack: ExitStack) -> Query:
+    """A query, and on a stack what has to be cleaned up behind it."""
+    with ExitStack() as made:
+        try:
+            folder = made.enter_context(scratch())
+        except OSError as error:
+            raise PagedbgError(f"a temporary directory: {error.strerror}.") from None
+        query = made.enter_context(closing(Query(text, _TABLES, folder)))
+        stack.push(made.pop_all())
+    return query
 
 
 def _given(session: Session, relation: str, used: Used) -> Table:

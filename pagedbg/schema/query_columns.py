@@ -34,6 +34,17 @@ MEANING = SchemaColumn(
     meaning="What the column means.",
 )
 
+SAVED_AS = SchemaColumn(
+    name="saved_as",
+    rank=1,
+    meaning="The name of a query: sql NAME asks it.",
+)
+QUERY = SchemaColumn(
+    name="query",
+    rank=2,
+    meaning="What is asked, in SQL.",
+)
+
 # ---- the relations of these columns ----
 
 SQL_COLUMNS = (
@@ -44,6 +55,12 @@ SQL_COLUMNS = (
     MEANING,
 )
 """A row a column of a relation: ``sql --schema``."""
+
+SAVED_QUERIES = (
+    SAVED_AS,
+    QUERY,
+)
+"""A row a query that is saved: ``sql --saved``."""
 
 _KINDS: dict[str, Kind] = {
     "BOOLEAN": "bool",

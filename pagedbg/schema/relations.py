@@ -79,5 +79,6 @@ RELATIONS: dict[str, tuple[SchemaColumn, ...]] = {
     "lake_snapshots": fleet_columns.LAKE_SNAPSHOTS,
     "lake_days": fleet_columns.LAKE_DAYS,
     "sql_columns": query_columns.SQL_COLUMNS,
+    "saved_queries": query_columns.SAVED_QUERIES,
 }
 """All of them, by the names that contrib/schema.md has for them."""

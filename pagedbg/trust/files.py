@@ -141,6 +141,14 @@ def state_directory() -> str:
     return _place(_candidates("XDG_STATE_HOME", "~/.local/state", "/var/lib"), ())
 
 
+def config_directory() -> str:
+    """
+    As :func:`cache_directory`, what the user has chosen: ``~/.config/pagedbg``, as root
+    root's whoever has called, or below ``$XDG_CONFIG_HOME``.
+    """
+    return _place(_candidates("XDG_CONFIG_HOME", "~/.config", "/root/.config"), ())
+
+
 def _candidates(variable: str, own: str, of_root: str) -> Iterator[str]:
     chosen = os.environ.get(variable, "")
     if os.path.isabs(chosen):

@@ -292,6 +292,37 @@ def test_the_schema_lists_what_can_be_asked(ask: Callable[[str], Any]) -> None:
     assert status == 2 and "no relation 'zone'" in err
 
 
+def test_a_query_that_is_saved_is_asked_by_its_name(
+    pagedbg: Run, tmp_path: Path
+) -> None:
+    query = "SELECT zone, sum(blocks) AS n FROM free_areas GROUP BY ALL ORDER BY ALL"
+
+    def ask(*words: str) -> tuple[int, str, str]:
+        more = {"env": {**os.environ, "XDG_CONFIG_HOME": str(tmp_path)}}
+        done = pagedbg("--sample", "sql", *words, **more)
+        return done.returncode, done.stdout, done.stderr
+
+    status, said, _ = ask("--save", "free", query)
+    file = tmp_path / "pagedbg/config.toml"
+    assert (status, said) == (0, f"sql free asks it: {file}.\n")
+    assert ask("free", "--format", "csv") == ask(query, "--format", "csv")
+    assert ask("free;")[1].startswith("zone")
+    _, said, _ = ask("--saved", "--format", "json")
+    assert json.loads(said) == [{"saved_as": "free", "query": query}]
+    # What is wrong is said at once, and not saved.
+    status, said, error = ask("--save", "free", "SELECT nothing FROM free_areas")
+    assert (status, said) == (2, "") and '"nothing"' in error
+    assert ask("free")[0] == 0
+    for words in (
+        ("fre",),
+        ("--save", "fre"),
+        ("--saved", "free"),
+        ("--save", "2", query),
+    ):
+        status, said, error = ask(*words)
+        assert (status, said, error.count("\n")) == (2, "", 1), words
+
+
 def test_without_a_terminal_there_is_no_prompt() -> None:
     ((status, _, err),) = look_at(SAMPLE, "sql")
     assert (status, err.count("\n")) == (2, 1)
@@ -323,6 +354,14 @@ def test_the_prompt_takes_lines_completes_and_is_interrupted(tmp_path: Path) -> 
         child.expect(r"DMA +\d+\r\nDMA32 +\d+\r\n")
         child.expect_exact(prompt)
         child.send("SELECT count(*) FROM range(100000000000) a, range(1000) b;\r")
+        time.sleep(1)
+        child.sendcontrol("c")
+        child.expect_exact("Interrupted.")
+        child.expect_exact(prompt)
+        # One that gives rows as it finds them.
+        child.send(
+            "SELECT i FROM range(100000000000) r(i) WHERE md5(i::VARCHAR) = '';\r"
+        )
         time.sleep(1)
         child.sendcontrol("c")
         child.expect_exact("Interrupted.")
