@@ -232,7 +232,10 @@ class PageSource:
         :param pfns: page frame numbers, in any order
         :return: what gives a column of them, an element for each
         """
-        distinct, which = np.unique(pfns.astype(np.int64), return_inverse=True)
+        distinct, which = pfns.astype(np.int64), None
+        # Blocks come in order, and to sort takes as long as to decode.
+        if not (distinct[1:] > distinct[:-1]).all():
+            distinct, which = np.unique(distinct, return_inverse=True)
         edges = np.flatnonzero(np.diff(distinct // _PIECE)) + 1
         batches = []
         for run in np.split(distinct, edges):
@@ -244,7 +247,10 @@ class PageSource:
 
         def column(member: str) -> NDArray[Any]:
             parts = [batch.column(member) for batch in batches]
-            return np.concatenate(parts)[which] if parts else np.zeros(0, np.uint64)
+            if not parts:
+                return np.zeros(0, np.uint64)
+            found = np.concatenate(parts)
+            return found if which is None else found[which]
 
         return column
 
