@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import math
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pagedbg.analysis.stored_rows import add_rows, create_table, sql_type
 from pagedbg.analysis.used_columns import Used, used_by
-from pagedbg.capture.database import open_database
+from pagedbg.capture.database import interruptibly, open_database
 from pagedbg.errors import UsageError
 from pagedbg.schema.query_columns import query_column
 from pagedbg.schema.table import Column, Row, Table
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
 
 # Rows that are drawn at once.
 _DRAWN = 1 << 14
-
-# How long to wait for an answer before looking for Ctrl-C, in seconds.
-_LOOK = 0.1
 
 _Result = TypeVar("_Result")
 
@@ -110,41 +106,18 @@ class Query:
 
     def _asked(self, ask: Callable[[], _Result]) -> _Result:
         """
-        Ask the database, in a thread of its own: it does not look for Ctrl-C.
+        Ask the database.
 
         :raises UsageError: with what it has to say of the query
         """
         import duckdb
 
-        results: list[_Result] = []
-        errors: list[BaseException] = []
-        # To join a thread is no way to wait for it: Python 3.11 takes one for ended
-        # whose join() was interrupted.
-        done = threading.Event()
-
-        def work() -> None:
-            try:
-                results.append(ask())
-            except BaseException as error:
-                errors.append(error)
-            finally:
-                done.set()
-
-        threading.Thread(target=work).start()
         try:
-            while not done.wait(_LOOK):
-                pass
-        except BaseException:
-            self._db.interrupt()
-            done.wait()
+            return interruptibly(ask, self._db.interrupt)
+        except duckdb.OutOfMemoryException:
             raise
-        for error in errors:
-            if isinstance(error, duckdb.Error) and not isinstance(
-                error, duckdb.OutOfMemoryException
-            ):
-                raise UsageError(_sentence(str(error))) from None
-            raise error
-        return results[0]
+        except duckdb.Error as error:
+            raise UsageError(_sentence(str(error))) from None
 
 
 def _sentence(said: str) -> str:

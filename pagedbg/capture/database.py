@@ -3,10 +3,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     import duckdb
+
+# How long to wait for an answer before looking for Ctrl-C, in seconds.
+_LOOK = 0.1
+
+_Result = TypeVar("_Result")
 
 
 def open_database(temp_directory: str = "") -> duckdb.DuckDBPyConnection:
@@ -47,3 +54,38 @@ def was_interrupted(error: Exception) -> bool:
     KeyboardInterrupt, and raises this in its place.
     """
     return isinstance(error, RuntimeError) and str(error) == "Query interrupted"
+
+
+def interruptibly(
+    ask: Callable[[], _Result], interrupt: Callable[[], object]
+) -> _Result:
+    """
+    Ask an engine that does not look for Ctrl-C, in a thread of its own.
+
+    :param interrupt: has it give up
+    """
+    results: list[_Result] = []
+    errors: list[BaseException] = []
+    # To join a thread is no way to wait for it: Python 3.11 takes one for ended whose
+    # join() was interrupted.
+    done = threading.Event()
+
+    def work() -> None:
+        try:
+            results.append(ask())
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            done.set()
+
+    threading.Thread(target=work).start()
+    try:
+        while not done.wait(_LOOK):
+            pass
+    except BaseException:
+        interrupt()
+        done.wait()
+        raise
+    for error in errors:
+        raise error
+    return results[0]

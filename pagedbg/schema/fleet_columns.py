@@ -5,7 +5,13 @@ from __future__ import annotations
 
 import dataclasses
 
-from pagedbg.schema import columns, kernel_columns, snapshot_columns, sum_columns
+from pagedbg.schema import (
+    columns,
+    kernel_columns,
+    memory_columns,
+    snapshot_columns,
+    sum_columns,
+)
 from pagedbg.schema.columns import SchemaColumn
 
 DATE = SchemaColumn(
@@ -78,3 +84,91 @@ LAKE_DAYS = (
     sum_columns.BYTES.meaning_here("The size of the files of the day."),
 )
 """A row a day: ``fleet status``."""
+
+HOSTS_MORE = SchemaColumn(
+    name="hosts_more",
+    rank=2,
+    kind="int",
+    unit="hosts",
+    meaning="On how many hosts there is more than before.",
+)
+HOSTS_LESS = SchemaColumn(
+    name="hosts_less",
+    rank=3,
+    kind="int",
+    unit="hosts",
+    meaning="On how many hosts there is less than before.",
+)
+SHARE_WITHIN = SchemaColumn(
+    name="share_within",
+    rank=1,
+    kind="share",
+    unit="%",
+    meaning=(
+        "By how much of its memory more a host holds with the kernel than the same host"
+        " did without, on average."
+    ),
+)
+SHARE_BETWEEN = SchemaColumn(
+    name="share_between",
+    rank=1,
+    kind="share",
+    unit="%",
+    meaning=(
+        "By how much of its memory more a host with the kernel holds than hosts without"
+        " on the same day, on average."
+    ),
+)
+BYTES_PER_HOST = SchemaColumn(
+    name="bytes_per_host",
+    rank=2,
+    kind="bytes",
+    unit="bytes",
+    meaning="By how many bytes more a host holds with the kernel, on average.",
+)
+
+FLEET_SUMS = (
+    HOSTS,
+    sum_columns.BLOCKS,
+    columns.PAGES,
+    sum_columns.BYTES,
+    sum_columns.SHARE,
+    memory_columns.RAM_SHARE,
+)
+"""What ``fleet owners`` says of each value of its keys, which come first."""
+
+FLEET_GROWTH = (*snapshot_columns.GROWTH, HOSTS_MORE, HOSTS_LESS)
+"""What ``fleet diff`` says of each value of its keys, which come first."""
+
+KERNEL_GROWTH = (
+    SHARE_WITHIN,
+    SHARE_BETWEEN,
+    BYTES_PER_HOST,
+    HOSTS_MORE,
+    HOSTS_LESS,
+)
+"""What ``fleet since`` says of each value of its keys, which come first."""
+
+FLEET_TREND = (
+    snapshot_columns.BYTES_PER_HOUR,
+    snapshot_columns.STRAIGHTNESS,
+    HOSTS_MORE,
+    HOSTS_LESS,
+    snapshot_columns.FIRST_BYTES,
+    snapshot_columns.LAST_BYTES,
+)
+"""What ``fleet trend`` says of each value of its keys, which come first."""
+
+HOST_SUMS = (
+    snapshot_columns.HOST,
+    kernel_columns.RELEASE,
+    snapshot_columns.TAKEN,
+    sum_columns.BLOCKS,
+    columns.PAGES,
+    sum_columns.BYTES,
+    memory_columns.RAM_SHARE,
+)
+"""A row a host: ``fleet hosts``."""
+
+LAKE_OWNERS = (_SNAPSHOT, *snapshot_columns.OWNER_SUMS)
+"""What snapshots of a lake have of owners: ``owners`` of ``fleet sql``."""

@@ -78,6 +78,12 @@ RELATIONS: dict[str, tuple[SchemaColumn, ...]] = {
     "trend": snapshot_columns.TREND,
     "lake_snapshots": fleet_columns.LAKE_SNAPSHOTS,
     "lake_days": fleet_columns.LAKE_DAYS,
+    "lake_owners": fleet_columns.LAKE_OWNERS,
+    "fleet_sums": fleet_columns.FLEET_SUMS,
+    "fleet_growth": fleet_columns.FLEET_GROWTH,
+    "kernel_growth": fleet_columns.KERNEL_GROWTH,
+    "fleet_trend": fleet_columns.FLEET_TREND,
+    "host_sums": fleet_columns.HOST_SUMS,
     "sql_columns": query_columns.SQL_COLUMNS,
     "saved_queries": query_columns.SAVED_QUERIES,
 }

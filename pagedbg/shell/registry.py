@@ -192,6 +192,42 @@ COMMANDS: dict[str, Entry] = {
         "say what a lake has, day by day, and what is wrong in it",
         kernel=False,
     ),
+    "fleet owners": Entry(
+        "pagedbg.commands.fleet.owners",
+        "Many hosts",
+        "say who holds how much on all hosts of a lake",
+        kernel=False,
+    ),
+    "fleet hosts": Entry(
+        "pagedbg.commands.fleet.hosts",
+        "Many hosts",
+        "say on which hosts of a lake there is how much of something",
+        kernel=False,
+    ),
+    "fleet diff": Entry(
+        "pagedbg.commands.fleet.diff",
+        "Many hosts",
+        "say who holds more on a day than on another, on all hosts of a lake",
+        kernel=False,
+    ),
+    "fleet since": Entry(
+        "pagedbg.commands.fleet.since",
+        "Many hosts",
+        "say who holds more since a kernel, on the hosts of a lake",
+        kernel=False,
+    ),
+    "fleet trend": Entry(
+        "pagedbg.commands.fleet.trend",
+        "Many hosts",
+        "say who grows on all hosts of a lake, how fast and how steadily",
+        kernel=False,
+    ),
+    "fleet sql": Entry(
+        "pagedbg.commands.fleet.sql",
+        "Many hosts",
+        "ask a question in SQL of all snapshots of a lake",
+        kernel=False,
+    ),
     "sql": Entry(
         "pagedbg.commands.sql",
         "The prompt",

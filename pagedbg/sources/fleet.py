@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+A fleet: a lake, and the engine that answers questions of it. A file that turns out to
+be damaged is named and left out, and what was asked is asked again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pagedbg.analysis import fleet_questions
+from pagedbg.analysis.fleet_questions import STACKS, Asked
+from pagedbg.analysis.stored_rows import listed, sql_type
+from pagedbg.capture.lake import Alone, Compacted, Lake
+from pagedbg.capture.snapshot_directory import Snapshot, SnapshotError, parquet_name
+from pagedbg.errors import PagedbgError, UsageError
+from pagedbg.schema.filter_words import parse_names
+from pagedbg.schema.fleet_columns import LAKE_SNAPSHOTS
+from pagedbg.schema.snapshot_columns import OWNER_SUMS, STACK_NAMES
+from pagedbg.sources.fleet_engine import Engine, EngineError
+from pagedbg.sources.fleet_picks import Pick, Picked
+from pagedbg.sources.lake_doubts import take_out_doubtful
+from pagedbg.sources.lake_index import TABLE, index_lake
+from pagedbg.sources.snapshot_selection import in_mask, refuse_of_blocks
+from pagedbg.sources.snapshot_tables import check_rows
+
+if TYPE_CHECKING:
+    import duckdb
+
+_Test = Callable[[Any], bool]
+
+_SNAPSHOTS = listed(column.name for column in LAKE_SNAPSHOTS)
+
+
+class Fleet:
+    """What one command asks."""
+
+    def __init__(
+        self, db: duckdb.DuckDBPyConnection, lake: Lake, engine: Engine
+    ) -> None:
+        """:param db: takes the list of snapshots"""
+        self.notes: list[str] = []
+        self._db = db
+        self._engine = engine
+        found = index_lake(db, lake, self.notes)
+        self._compacted: list[Compacted] = found.compacted
+        self._alone: list[Alone] = found.alone
+        take_out_doubtful(db, self.notes)
+
+    def ask(
+        self,
+        pick: Pick,
+        question: Callable[[Picked], tuple[Asked, Callable[[Asked], str]]],
+        args: argparse.Namespace,
+    ) -> tuple[Picked, list[tuple[Any, ...]]]:
+        """
+        Ask a question.
+
+        :param pick: which snapshots it is of
+        :param question: what is asked of them, and in which words
+        :param args: which owners are chosen
+        """
+        while True:
+            picked = pick(self._db)
+            try:
+                self._read(picked)
+                asked, words = question(picked)
+                asked = self._chosen(asked, args)
+                if asked.of_stacks:
+                    self._engine.keep("numbered", fleet_questions.numbered(asked))
+                return picked, self._engine.ask(words(asked))[1]
+            except EngineError:
+                if not self._leave_out_damaged():
+                    raise
+
+    def _read(self, picked: Picked) -> None:
+        """Have the engine know what is looked at."""
+        self._read_files({row[0] for row in picked.rows})
+        self._engine.give("picked", picked.types, picked.rows)
+
+    def _read_files(self, numbers: Collection[int] | None = None) -> None:
+        """:param numbers: of the snapshots that stand alone, which have to be read"""
+        alone = [
+            each for each in self._alone if numbers is None or each.number in numbers
+        ]
+        for name, relation, columns in (
+            ("owners", "owners", OWNER_SUMS),
+            ("told_stacks", "stacks", STACK_NAMES),
+        ):
+            self._engine.read(
+                name,
+                columns,
+                [day.file(relation) for day in self._compacted],
+                [each.path / parquet_name(relation) for each in alone],
+            )
+        self._engine.keep("stacks", STACKS)
+
+    def open_all(self) -> None:
+        """
+        Have the engine know all snapshots: ``snapshots``, ``owners`` and ``stacks``.
+
+        :raises PagedbgError: if there are none
+        """
+        rows = self._db.execute(f"SELECT {_SNAPSHOTS} FROM {TABLE}").fetchall()
+        if not rows:
+            raise PagedbgError("there is no snapshot to answer from.")
+        types = {each.name: sql_type(each) for each in LAKE_SNAPSHOTS}
+        self._engine.give("snapshots", types, rows)
+        while True:
+            try:
+                return self._read_files()
+            except EngineError:
+                if not self._leave_out_damaged():
+                    raise
+
+    def _chosen(self, asked: Asked, args: argparse.Namespace) -> Asked:
+        """Have the engine know which values of which columns were asked for."""
+        tests = list(_tests(args))
+        if not tests:
+            return asked
+        chosen: dict[str, bool] = {}
+        for column, test in tests:
+            relation = "owners"
+            select = f'"{column}"'
+            if column in ("stack", "module"):
+                relation, select = "stacks", f'stack_id, "{column}"'
+            _, rows = self._engine.ask(f"SELECT DISTINCT {select} FROM {relation}")
+            values = [row[0] for row in rows if test(row[-1])]
+            if relation == "stacks":
+                column = "stack_id"
+            if column in chosen:
+                # Both a stack and a module.
+                _, kept = self._engine.ask("SELECT value FROM chosen_stack_id")
+                values = [each for each in values if (each,) in set(kept)]
+            chosen[column] = None in values
+            self._engine.give(
+                f"chosen_{column}",
+                {"value": "BIGINT" if column in ("order", "node") else "VARCHAR"},
+                [(each,) for each in values if each is not None],
+            )
+        return Asked(
+            asked.keys,
+            chosen,
+            asked.example,
+            asked.sort,
+            asked.descending,
+            asked.top,
+        )
+
+    def _leave_out_damaged(self) -> bool:
+        """Leave out what cannot be read; return whether there is some."""
+        damaged: list[int] = []
+        for each in list(self._alone):
+            try:
+                with Snapshot(each.path) as snapshot:
+                    for relation in ("owners", "stacks"):
+                        check_rows(self._db, snapshot, relation, each.path)
+            except SnapshotError as error:
+                self.notes.append(f"{str(error).rstrip('.')}: it is left out.")
+                self._alone.remove(each)
+                damaged.append(each.number)
+        self._db.execute(
+            f"DELETE FROM {TABLE} WHERE snapshot IN (SELECT unnest(?::BIGINT[]))",
+            [damaged],
+        )
+        broken = [day for day in self._compacted if not self._can_read(day)]
+        for day in broken:
+            self._compacted.remove(day)
+            self._db.execute(
+                f"DELETE FROM {TABLE} WHERE date = ? AND NOT"
+                " list_contains(?::BIGINT[], snapshot)",
+                [day.date, [each.number for each in self._alone]],
+            )
+        return bool(damaged or broken)
+
+    def _can_read(self, day: Compacted) -> bool:
+        import duckdb
+
+        for relation in ("owners", "stacks"):
+            try:
+                self._db.execute(
+                    "CREATE OR REPLACE TEMP TABLE checked AS SELECT * FROM"
+                    " read_parquet(?, hive_partitioning = false)",
+                    [str(day.file(relation))],
+                )
+            except duckdb.Error as error:
+                said = str(error).partition("\n")[0].rstrip(".")
+                self.notes.append(f"{day.path} is damaged: {said}: it is left out.")
+                return False
+        return True
+
+
+def _tests(args: argparse.Namespace) -> Sequence[tuple[str, _Test]]:
+    """Columns, and what tells which of their values are chosen."""
+    found: list[tuple[str, _Test]] = []
+    if args.orders:
+        found.append(("order", in_mask(lambda order: args.orders.mask(order, order))))
+    if args.node:
+        found.append(("node", in_mask(args.node.mask)))
+    found += [
+        (option, parse_names(typed, ignore_case=True))
+        for option in ("zone", "migratetype")
+        if (typed := getattr(args, option))
+    ]
+    found += [
+        (option, test)
+        for option in ("comm", "kind", "memcg", "module")
+        if (test := getattr(args, option))
+    ]
+    if args.stack:
+        found.append(("stack", lambda stack: args.stack(stack or [])))
+    return found
+
+
+def refuse_what_no_fleet_knows(args: argparse.Namespace) -> None:
+    """
+    Refuse what only a single block, or a single kernel, can answer.
+
+    :raises UsageError: with what to leave out
+    """
+    refuse_of_blocks(args)
+    if args.gfp:
+        raise UsageError(
+            "--gfp: the kernels of a fleet may have other bits for the same flags;"
+            " leave --gfp out, or sum up --by gfp"
+        )
