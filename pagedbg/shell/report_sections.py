@@ -190,9 +190,7 @@ def explanation(
         asked = [["explain", str(last["report"])]]
         if last["order"] is not None and last["order"] > 0:
             asked.append(["explain", "order", str(last["order"])])
-        listings.append(
-            listing("What was logged", failures.columns, failures.rows, last=_LOGGED)
-        )
+        listings.append(_logged(failures))
     findings: list[str] = []
     words: list[str] = []
     for command in asked:
@@ -219,6 +217,17 @@ def explanation(
         words=words,
         listings=listings,
         unread=unread,
+    )
+
+
+def _logged(failures: Answer) -> Listing:
+    """The failures, without the call path of each: that of the last is shown below."""
+    kept = [i for i, each in enumerate(failures.columns) if each.kind != "stack"]
+    return listing(
+        "What was logged",
+        [failures.columns[i] for i in kept],
+        [[row[i] for i in kept] for row in failures.rows],
+        last=_LOGGED,
     )
 
 
