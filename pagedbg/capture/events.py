@@ -16,11 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pagedbg.capture.summary import Summary
-from pagedbg.schema.event_record import RECORD, VERSION, plausible
+from pagedbg.schema.event_record import RECORD, VERSION, plausible, taken
 from pagedbg.schema.former_rings import expected_check
 
 # Records that are looked at together: as many as a CPU's cache holds.
-_PIECE = 1 << 13
+_PIECE = 1 << 12
+
+# Records that are handed on together: more than a recorder's segment has, so that
+# those of one need not be put together.
+_TOGETHER = 1 << 19
 
 # `cpu` has 16 bits.
 _CPUS = 1 << 16
@@ -82,10 +86,9 @@ class Contents:
         ascend = seq[1:] > seq[:-1]
         ascend[start[1:] - 1] = True
         if ascend.all() and np.all(seq[start] > self.last[cpus]):
-            newer = np.bincount(cpu[seq >= self.next[cpu]], minlength=_CPUS)
-            counts = np.bincount(cpu, minlength=_CPUS)
-            self.newer += newer
-            self.older += counts - newer
+            newer = np.add.reduceat(seq >= self.next[cpu], start, dtype=np.int64)
+            self.newer[cpus] += newer
+            self.older[cpus] += np.diff(start, append=len(seq)) - newer
             self.last[cpus] = np.maximum.reduceat(seq, start)
             return records
         return self._add_mixed(records, by_cpu, cpus, start)
@@ -169,32 +172,52 @@ def read_events(
     if end is None:
         end = os.fstat(descriptor).st_size
     while at < end:
-        # A hole may be of any size, and has nothing in it.
-        skipped = (_data_after(descriptor, at, end) - at) // RECORD.itemsize
-        contents.damaged += skipped
-        at += skipped * RECORD.itemsize
-        data = os.pread(descriptor, min(_PIECE * RECORD.itemsize, end - at), at)
-        count = len(data) // RECORD.itemsize
-        if not count:
+        room = np.empty(min((end - at) // RECORD.itemsize, _TOGETHER), RECORD)
+        before = at
+        filled, at = _fill(room, descriptor, at, end, contents)
+        if filled:
+            yield room[:filled]
+        if at == before:
             break
-        records = np.frombuffer(data, RECORD, count)
-        sound = plausible(records)
-        sound &= records["check"] == expected_check(records, contents.version)
-        good = int(np.count_nonzero(sound))
-        contents.damaged += count - good
-        at += count * RECORD.itemsize
-        if good:
-            yield contents.add(records if good == count else records[sound])
     if whole and at < end:
         contents.damaged += 1
         at = end
     contents.bytes = at - begin
 
 
+def _fill(
+    room: NDArray[Any], descriptor: int, at: int, end: int, contents: Contents
+) -> tuple[int, int]:
+    """Read sound records: how many there are in ``room``, and the place behind them."""
+    filled = 0
+    while filled < len(room):
+        # A hole may be of any size, and has nothing in it.
+        skipped = (_data_after(descriptor, at, end) - at) // RECORD.itemsize
+        contents.damaged += skipped
+        at += skipped * RECORD.itemsize
+        records = room[filled : filled + _PIECE][: (end - at) // RECORD.itemsize]
+        size = os.preadv(descriptor, [records.view(np.uint8).data], at)
+        count = size // RECORD.itemsize
+        if not count:
+            break
+        at += count * RECORD.itemsize
+        records = records[:count]
+        sound = plausible(records)
+        sound &= records["check"] == expected_check(records, contents.version)
+        good = int(np.count_nonzero(sound))
+        contents.damaged += count - good
+        if good:
+            kept = contents.add(records if good == count else taken(records, sound))
+            if len(kept) < count:
+                records[: len(kept)] = kept
+            filled += len(kept)
+    return filled, at
+
+
 def _data_after(descriptor: int, at: int, end: int) -> int:
     """Where the next piece of a file is that is no hole."""
     try:
-        return os.lseek(descriptor, at, os.SEEK_DATA)
+        return min(os.lseek(descriptor, at, os.SEEK_DATA), end)
     except OSError as error:
         # There is none; or the file system knows no holes.
         return end if error.errno == errno.ENXIO else at

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pagedbg.capture.database import open_database
+from pagedbg.capture.reused_memory import reuse_memory
 from pagedbg.capture.summary import Summary, summary_of
 from pagedbg.schema.event_record import RECORD, check_of, plausible, taken
 
@@ -124,13 +125,16 @@ def _in_columns(
 ) -> dict[str, NDArray[Any]]:
     """The columns of records, in another order."""
     columns = {name: np.empty(len(order), dtype) for name, dtype in _COLUMNS.items()}
-    # A record is in the CPU's cache until all of its members are copied.
-    for start in range(0, len(order), _BLOCK):
-        part = slice(start, start + _BLOCK)
+    for part in _blocks(len(order)):
         block = taken(records, order[part])
         for name, column in columns.items():
             column[part] = _member(block, name)
     return columns
+
+
+def _blocks(count: int) -> Iterator[slice]:
+    """Slices of so many records that a CPU's cache holds them while they are copied."""
+    return (slice(start, start + _BLOCK) for start in range(0, count, _BLOCK))
 
 
 class SealedReader:
@@ -138,6 +142,7 @@ class SealedReader:
 
     def __init__(self) -> None:
         self._local = threading.local()
+        reuse_memory()
 
     @property
     def _db(self) -> duckdb.DuckDBPyConnection:
@@ -210,8 +215,9 @@ class SealedReader:
         if not np.all(plausible({**_SANE, **columns})):
             raise SealError("has records that no kernel can have made")
         found = np.zeros(len(columns[names[0]]), RECORD)
-        for name, column in columns.items():
-            _member(found, name)[:] = column
+        for part in _blocks(len(found)):
+            for name, column in columns.items():
+                _member(found[part], name)[:] = column[part]
         if not members:
             found["check"] = check_of(found)
         return found

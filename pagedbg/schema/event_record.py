@@ -171,7 +171,10 @@ HEADER: np.dtype[Any] = np.dtype(
 """``struct pagedbg_header``"""
 
 
-_MULTIPLIER = np.uint64(69069)
+_WEIGHTS = np.array(
+    [pow(69069, power, 1 << 64) for power in reversed(range(RECORD.itemsize // 8 - 1))],
+    np.uint64,
+)
 
 
 def check_of(records: NDArray[Any]) -> NDArray[np.uint64]:
@@ -180,11 +183,7 @@ def check_of(records: NDArray[Any]) -> NDArray[np.uint64]:
 
     :param records: an array of :data:`RECORD`, in one piece
     """
-    words = words_of(records)
-    found = words[:, 0].copy()
-    for index in range(1, words.shape[1] - 1):
-        found *= _MULTIPLIER
-        found += words[:, index]
+    found: NDArray[np.uint64] = words_of(records)[:, :-1] @ _WEIGHTS
     return np.invert(found, out=found)
 
 

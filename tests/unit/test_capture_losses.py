@@ -20,6 +20,7 @@ from made_meta import meta
 
 from pagedbg.capture.directory import Capture
 from pagedbg.capture.files import EVENTS, META, META_SYNCED, CaptureError
+from pagedbg.capture.segments import FULL
 from pagedbg.capture.writer import CaptureWriter
 from pagedbg.schema import event_record
 from pagedbg.schema.capture_meta import Counts, Cpu, Ended, Process
@@ -118,6 +119,18 @@ def test_what_is_cut_off_is_counted(
         if n
     }
     shutil.rmtree(path.parent)
+
+
+def test_what_is_behind_a_hole_is_read(capture: Path) -> None:
+    hole = 3 * FULL
+    data = (capture / EVENTS).read_bytes()
+    half = ALL // 2 * RECORD.itemsize
+    with open(capture / EVENTS, "wb") as events:
+        events.write(data[:half])
+        events.seek(half + hole * RECORD.itemsize)
+        events.write(data[half:])
+    assert losses(capture) == [Loss(LossKind.DAMAGED, hole)]
+    assert len(Capture(capture).events()) == ALL
 
 
 def test_an_empty_file_has_lost_all(capture: Path) -> None:
