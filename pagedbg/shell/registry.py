@@ -192,6 +192,12 @@ COMMANDS: dict[str, Entry] = {
         "say what a lake has, day by day, and what is wrong in it",
         kernel=False,
     ),
+    "fleet compact": Entry(
+        "pagedbg.commands.fleet.compact",
+        "Many hosts",
+        "put the snapshots of each day of a lake together",
+        kernel=False,
+    ),
     "fleet owners": Entry(
         "pagedbg.commands.fleet.owners",
         "Many hosts",

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pagedbg.analysis import fleet_questions
 from pagedbg.analysis.fleet_questions import STACKS, Asked
 from pagedbg.analysis.stored_rows import listed, sql_type
-from pagedbg.capture.lake import Alone, Compacted, Lake
+from pagedbg.capture.lake import Compacted, Lake, few
 from pagedbg.capture.snapshot_directory import Snapshot, SnapshotError, parquet_name
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.schema.filter_words import parse_names
@@ -41,13 +42,52 @@ class Fleet:
         self, db: duckdb.DuckDBPyConnection, lake: Lake, engine: Engine
     ) -> None:
         """:param db: takes the list of snapshots"""
-        self.notes: list[str] = []
         self._db = db
+        self._lake = lake
         self._engine = engine
-        found = index_lake(db, lake, self.notes)
-        self._compacted: list[Compacted] = found.compacted
-        self._alone: list[Alone] = found.alone
-        take_out_doubtful(db, self.notes)
+        self._damaged: dict[Path, str] = {}
+        self._index()
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences on what is left out."""
+        return [*self._said, *few(self._damaged.values())]
+
+    def _index(self) -> None:
+        """Look which snapshots there are."""
+        self._said: list[str] = []
+        found = index_lake(self._db, self._lake, self._said)
+        alone = [each.number for each in found.alone]
+        for day in found.compacted:
+            if day.path in self._damaged:
+                self._db.execute(
+                    f"DELETE FROM {TABLE} WHERE date = ? AND NOT"
+                    " list_contains(?::BIGINT[], snapshot)",
+                    [day.date, alone],
+                )
+        self._db.execute(
+            f"DELETE FROM {TABLE} WHERE list_contains(?::BIGINT[], snapshot)",
+            [[each.number for each in found.alone if each.path in self._damaged]],
+        )
+        self._compacted = [d for d in found.compacted if d.path not in self._damaged]
+        self._alone = [each for each in found.alone if each.path not in self._damaged]
+        take_out_doubtful(self._db, self._said)
+
+    def _files(self) -> set[Path]:
+        return {day.path for day in self._compacted} | {one.path for one in self._alone}
+
+    def _look_again(self) -> bool:
+        """
+        Find out why files cannot be read: the lake was compacted meanwhile, or they are
+        damaged. Return whether there are others to be read now.
+        """
+        before = self._files()
+        self._index()
+        if self._files() != before:
+            return True
+        self._find_damaged()
+        self._index()
+        return self._files() != before
 
     def ask(
         self,
@@ -72,7 +112,7 @@ class Fleet:
                     self._engine.keep("numbered", fleet_questions.numbered(asked))
                 return picked, self._engine.ask(words(asked))[1]
             except EngineError:
-                if not self._leave_out_damaged():
+                if not self._look_again():
                     raise
 
     def _read(self, picked: Picked) -> None:
@@ -112,7 +152,7 @@ class Fleet:
             try:
                 return self._read_files()
             except EngineError:
-                if not self._leave_out_damaged():
+                if not self._look_again():
                     raise
 
     def _chosen(self, asked: Asked, args: argparse.Namespace) -> Asked:
@@ -149,33 +189,22 @@ class Fleet:
             asked.top,
         )
 
-    def _leave_out_damaged(self) -> bool:
-        """Leave out what cannot be read; return whether there is some."""
-        damaged: list[int] = []
-        for each in list(self._alone):
+    def _find_damaged(self) -> None:
+        """Read all that is to be read."""
+        for each in self._alone:
             try:
                 with Snapshot(each.path) as snapshot:
                     for relation in ("owners", "stacks"):
                         check_rows(self._db, snapshot, relation, each.path)
             except SnapshotError as error:
-                self.notes.append(f"{str(error).rstrip('.')}: it is left out.")
-                self._alone.remove(each)
-                damaged.append(each.number)
-        self._db.execute(
-            f"DELETE FROM {TABLE} WHERE snapshot IN (SELECT unnest(?::BIGINT[]))",
-            [damaged],
-        )
-        broken = [day for day in self._compacted if not self._can_read(day)]
-        for day in broken:
-            self._compacted.remove(day)
-            self._db.execute(
-                f"DELETE FROM {TABLE} WHERE date = ? AND NOT"
-                " list_contains(?::BIGINT[], snapshot)",
-                [day.date, [each.number for each in self._alone]],
-            )
-        return bool(damaged or broken)
+                said = f"{str(error).rstrip('.')}: it is left out."
+                self._damaged[each.path] = said
+        for day in self._compacted:
+            if (why := self._why_unreadable(day)) is not None:
+                said = f"{day.path} is damaged: {why}: it is left out."
+                self._damaged[day.path] = said
 
-    def _can_read(self, day: Compacted) -> bool:
+    def _why_unreadable(self, day: Compacted) -> str | None:
         import duckdb
 
         for relation in ("owners", "stacks"):
@@ -186,10 +215,8 @@ class Fleet:
                     [str(day.file(relation))],
                 )
             except duckdb.Error as error:
-                said = str(error).partition("\n")[0].rstrip(".")
-                self.notes.append(f"{day.path} is damaged: {said}: it is left out.")
-                return False
-        return True
+                return str(error).partition("\n")[0].rstrip(".")
+        return None
 
 
 def _tests(args: argparse.Namespace) -> Sequence[tuple[str, _Test]]:
