@@ -34,6 +34,7 @@ from pagedbg.capture.backends.bpf_programs import (
 from pagedbg.capture.backends.kmod import KmodBackend
 from pagedbg.capture.rings import Ring
 from pagedbg.capture.writer import CaptureWriter
+from pagedbg.errors import PagedbgError
 from pagedbg.schema import event_record
 from pagedbg.schema.capture_meta import MODULE, Begun, Kernel, Meta, Process, Since
 from pagedbg.schema.event_filter import EventFilter
@@ -407,7 +408,7 @@ def kernel_side(case: Case) -> dict[str, Any]:
                     churn(f"pairs 0 {part}")
                     time.sleep(0.01)
                 row["user"] = (settled(pid) - before) / count
-    except Unavailable as error:
+    except (Unavailable, PagedbgError) as error:
         row["error"] = str(error)
     for order, costs in row["pairs"].items():
         costs["base"] = min(costs["base"], pair(order))
