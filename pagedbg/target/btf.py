@@ -28,6 +28,7 @@ from drgn import (
 from pagedbg.target.btf_records import (
     ARRAY,
     CONST,
+    DATASEC,
     DECL_TAG,
     ENUM,
     ENUM64,
@@ -110,6 +111,14 @@ class Btf:
 
     def __len__(self) -> int:
         return len(self._start)
+
+    @property
+    def has_globals(self) -> bool:
+        """
+        Whether variables are described that are not per-CPU: then there is more than
+        one section of them.
+        """
+        return int(np.count_nonzero(self._kind == DATASEC)) > 1
 
     # ---- look-up ----
 

@@ -22,9 +22,10 @@ from drgn import (
 )
 
 from pagedbg.progress import measured
+from pagedbg.target.description import has_debug_info
 from pagedbg.target.dump_header import DumpFile
 from pagedbg.target.dumpfile import open_file, recognize_open
-from pagedbg.target.target import Target, TargetError, has_types
+from pagedbg.target.target import Target, TargetError
 
 # Has drgn look up virtual addresses, and not libkdumpfile.
 _BY_PAGE_TABLES = "DRGN_PREFER_PGTABLE_READER"
@@ -185,7 +186,7 @@ def _load(target: Target, symbols: Sequence[str]) -> None:
         raise TargetError(
             f"{', '.join(symbols)} cannot be taken as debug info: {error}."
         ) from None
-    if not has_types(prog):
+    if not has_debug_info(prog):
         wanted = target.vmcoreinfo.get("BUILD-ID", "unknown")
         raise TargetError(
             f"{', '.join(symbols)} has no debug info for {target.name}, whose build id"

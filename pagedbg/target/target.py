@@ -7,35 +7,15 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from drgn import (
-    BadDataError,
-    FaultError,
-    Program,
-    ProgramFlags,
-    Symbol,
-    SymbolIndex,
-)
+from drgn import FaultError, Program, ProgramFlags, Symbol, SymbolIndex
 
 from pagedbg.errors import PagedbgError
-from pagedbg.target.btf import Btf
+from pagedbg.target.description import Description, NoDescription, has_debug_info
 from pagedbg.target.dump_header import DumpFile
 from pagedbg.target.dumpfile import recognize
-from pagedbg.target.globals import GlobalFinder
-from pagedbg.target.kallsyms import (
-    load_dumped_symbols,
-    load_hidden_symbols,
-    load_symbols,
-)
 from pagedbg.target.symbols import Symbolizer
 
-_LIVE_BTF = Path("/sys/kernel/btf/vmlinux")
-
-
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
-
-# A distribution's kernel has 5 to 10 MiB.
-_MOST_BTF = 64 << 20
 
 
 class TargetError(PagedbgError):
@@ -53,6 +33,7 @@ class Target:
         self.dump = dump
         self.notes: list[str] = []
         self.types = "debug info"
+        self._description = Description.of(prog)
         self._index: SymbolIndex | None = None
 
     @classmethod
@@ -77,17 +58,13 @@ class Target:
         """Whether this is a running kernel."""
         return bool(self.prog.flags & ProgramFlags.IS_LIVE)
 
-    @functools.cached_property
+    @property
     def vmcoreinfo(self) -> Mapping[str, str]:
         """
         What the kernel says of itself for dump tools, by key (``OSRELEASE``,
         ``BUILD-ID``, ``SYMBOL(_stext)``, …).
         """
-        try:
-            text = self.prog["VMCOREINFO"].string_().decode(errors="replace")
-        except (LookupError, FaultError):
-            return {}
-        return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+        return self._description.vmcoreinfo
 
     @property
     def release(self) -> str:
@@ -150,39 +127,31 @@ class Target:
         :param advance: called with 1 when it has the symbols, and the types
         :raises TargetError: if the kernel carries neither
         """
-        self._index, damage = self._kallsyms()
-        if advance is not None:
-            advance(1)
-        if has_types(self.prog):
-            return
-        if self._index is None:
+        description = self._description
+        try:
+            self._index = description.symbols
+        except NoDescription as error:
+            if has_debug_info(self.prog):
+                return
             raise TargetError(
-                f"The symbols of {self.name} cannot be found: {damage}. Give its"
+                f"The symbols of {self.name} cannot be found: {error}. Give its"
                 " vmlinux with -s."
-            )
-        self.prog.register_symbol_finder(
-            "pagedbg kallsyms", self._index, enable_index=-1
-        )
-        btf = Btf(self.prog, self._btf())
+            ) from None
+        self.notes += description.notes
         if advance is not None:
             advance(1)
+        if has_debug_info(self.prog):
+            return
+        try:
+            description.register()
+        except NoDescription as error:
+            raise TargetError(
+                f"The types of {self.name} cannot be found: {error}. Give its vmlinux"
+                " with -s."
+            ) from None
         self.types = "BTF"
-        self.prog.register_type_finder("pagedbg BTF", btf.find_type, enable_index=-1)
-        self.prog.register_object_finder(
-            "pagedbg globals", GlobalFinder(btf), enable_index=-1
-        )
-        # Without a range for the main module drgn's ORC unwinder goes astray after a
-        # few frames.
-        module = self.prog.main_module("kernel", create=True)
-        if (
-            module.address_range is None
-            and self.has_symbol("_text")
-            and self.has_symbol("_end")
-        ):
-            module.address_range = (
-                self.prog.symbol("_text").address,
-                self.prog.symbol("_end").address,
-            )
+        if advance is not None:
+            advance(1)
 
     def _image_symbols(self) -> Iterable[Symbol]:
         symbols: Iterable[Symbol] = (
@@ -191,64 +160,3 @@ class Target:
             else self.prog.symbols()
         )
         return symbols
-
-    def _kallsyms(self) -> tuple[SymbolIndex | None, str]:
-        """The kernel's symbol table, or None and why there is none."""
-        if not self.live and "SYMBOL(kallsyms_names)" not in self.vmcoreinfo:
-            return None, "it has no kallsyms in its vmcoreinfo (Linux 6.0 and later do)"
-        try:
-            if not self.live:
-                return load_dumped_symbols(self.prog, self.vmcoreinfo), ""
-            index = load_symbols(self.prog)
-            if not any(s.address for s in index(self.prog, "_stext", None, False)):
-                # kernel.kptr_restrict=2 blanks /proc/kallsyms even for root; kernel
-                # memory has the table all the same.
-                index = load_hidden_symbols(self.prog)
-                self.notes.append(
-                    "kernel.kptr_restrict hides /proc/kallsyms: symbols were read from"
-                    " kernel memory."
-                )
-            return index, ""
-        except (
-            BadDataError,
-            LookupError,
-            FaultError,
-            OverflowError,
-            ValueError,
-            OSError,
-        ) as error:
-            return None, f"its kallsyms cannot be read ({error})"
-
-    def _btf(self) -> bytes:
-        if self.live and _LIVE_BTF.exists():
-            return _LIVE_BTF.read_bytes()
-        try:
-            start, stop = (
-                self.prog.symbol(name).address for name in ("__start_BTF", "__stop_BTF")
-            )
-        except LookupError:
-            raise TargetError(
-                f"{self.name} carries no type information (CONFIG_DEBUG_INFO_BTF, and"
-                " CONFIG_KALLSYMS_ALL to find it in a dump). Give its vmlinux with -s."
-            ) from None
-        if not 0 < stop - start < _MOST_BTF:
-            raise TargetError(
-                f"The symbols of {self.name} are damaged: its type information would"
-                f" have {stop - start} bytes. Give its vmlinux with -s."
-            )
-        try:
-            data: bytes = self.prog.read(start, stop - start)
-            return data
-        except FaultError as error:
-            raise TargetError(
-                f"The type information of {self.name} is not in the dump ({error})."
-                " Give its vmlinux with -s."
-            ) from None
-
-
-def has_types(prog: Program) -> bool:
-    try:
-        prog.type("struct page")
-    except LookupError:
-        return False
-    return True

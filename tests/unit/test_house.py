@@ -16,6 +16,7 @@ ROOT = Path(pagedbg.__file__).parent
 
 # A room may import from itself and from what stands behind it in this list.
 ROOMS = (
+    "__init__",
     "__main__",
     "plugin",
     "cli",
@@ -34,7 +35,6 @@ ROOMS = (
     "progress",
     "errors",
     "start",
-    "__init__",
 )
 
 # Of what they import beside pagedbg: a row is a row without a kernel or a screen.
