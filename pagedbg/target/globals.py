@@ -214,7 +214,7 @@ class GlobalFinder:
         # known to be a variable.
         if (
             flags & FindObjectFlags.CONSTANT
-            and name not in GLOBALS
+            and name not in DECLARED
             and (constant := self._btf.enumerator(name)) is not None
         ):
             return constant
@@ -341,6 +341,9 @@ _MADE = {
     "tk_core": _tk_core,
     "uidhash_table": _uidhash_table,
 }
+
+# The names of all variables whose types are known here.
+DECLARED = frozenset({*GLOBALS, *_MADE})
 
 
 def _symbol(prog: Program, name: str) -> Symbol | None:

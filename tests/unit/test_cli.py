@@ -71,7 +71,9 @@ before = set(sys.modules)
 import pagedbg.plugin
 print(sorted(set(sys.modules) - before))
 """
-    assert python(code).split("\n")[0] == "['pagedbg', 'pagedbg.plugin']"
+    assert python(code).split("\n")[0] == (
+        "['pagedbg', 'pagedbg.plugin', 'pagedbg.target']"
+    )
 
 
 def test_words_are_one_command_however_they_are_quoted() -> None:

@@ -52,7 +52,7 @@ def test_declared_types_are_those_of_the_debug_info(debug_info: Program) -> None
             match: str(debug_info.constant(match).value_())
             for match in re.findall(r"\{(\w+)\}", declaration)
         }
-        declared = debug_info.type(declaration.format(**lengths))
+        declared = debug_info.type(declaration.replace("[*]", "[]").format(**lengths))
         assert shape(declared) == shape(variable.type_), name
         if lengths:
             assert declared.length == variable.type_.length, name
