@@ -19,7 +19,7 @@ SECONDS = {
     "test_trace": 120,
     "test_complete": 240,
     "test_crash": 140,
-    "test_live": 170,
+    "test_live": 180,
     "test_kmod": 30,
     "test_kmod[6.12]": 200,
     "test_globals": 5,

@@ -155,11 +155,19 @@ class Description:
         A drgn symbol finder. Modules' symbols are found by address: to look for each
         name that the kernel has not in all modules would be slow.
         """
-        found: Sequence[Symbol] = self.symbols(prog, name, address, one)
-        if found or address is None:
-            return found
-        of_modules: Sequence[Symbol] = self._modules(prog, name, address, one)
-        return of_modules
+        index = self.symbols
+        if address is not None:
+            start, end = self._image
+            # Offsets of per-CPU variables are symbols, too, and small numbers.
+            if not start <= address < end:
+                index = self._modules
+        found: Sequence[Symbol] = index(prog, name, address, one)
+        return found
+
+    @functools.cached_property
+    def _image(self) -> tuple[int, int]:
+        """Where the kernel image lies, as far as its symbols tell."""
+        return self._address("_text") or 0, self._address("_end") or 0
 
     @functools.cached_property
     def _modules(self) -> SymbolIndex:
@@ -203,9 +211,8 @@ class Description:
         _ = self.symbols, self.types
         # Without that drgn's ORC unwinder goes astray after a few frames.
         module = self._prog.main_module("kernel", create=True)
-        start, end = self._address("_text"), self._address("_end")
-        if module.address_range is None and start is not None and end is not None:
-            module.address_range = (start, end)
+        if module.address_range is None and all(self._image):
+            module.address_range = self._image
 
     def _address(self, name: str) -> int | None:
         found = self.symbols(self._prog, name, None, True)
