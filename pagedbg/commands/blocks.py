@@ -156,7 +156,7 @@ class _Query:
         self._order = (
             pageblock_order(self._prog)
             if args.size is None
-            else order_of_size(self._prog, args.size, "--size")
+            else order_of_size(self._prog["PAGE_SIZE"].value_(), args.size, "--size")
         )
         self._spans = chosen_zones(self._prog, args)
 

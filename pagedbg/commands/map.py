@@ -13,7 +13,6 @@ import numpy as np
 
 from pagedbg.analysis.page_map import PageMap, Stretch
 from pagedbg.errors import PagedbgError, UsageError
-from pagedbg.mm.pageblock_flags import pageblock_order
 from pagedbg.output.map_layout import LAYOUTS
 from pagedbg.output.map_picture import map_picture, picture_order
 from pagedbg.output.map_text import MapText
@@ -25,11 +24,13 @@ from pagedbg.schema.picture import Picture
 from pagedbg.schema.table import Row, Table
 from pagedbg.session import Session
 from pagedbg.shell.block_options import chosen_zones, order_of_size, parse_block_size
-from pagedbg.shell.command import argument, argument_group, command
+from pagedbg.shell.command import NAMESPACE, argument, argument_group, command
 from pagedbg.shell.filter_options import FILTERS, KIND, MEMCG, NODE, PFNS, ZONE
 from pagedbg.shell.parser import Parser
 from pagedbg.shell.table_options import ByParser
-from pagedbg.sources.page_map import MAP_KEYS, MapSource
+from pagedbg.sources.map_source import MAP_KEYS, MapSource
+from pagedbg.sources.page_map import KernelMap
+from pagedbg.sources.snapshot_map import SnapshotMap
 
 # With their counts they take some 50 MiB.
 _MOST_CELLS = 1 << 20
@@ -121,9 +122,12 @@ pageblocks unless --cell says otherwise.
         ("map --cell 2M --format json", "what is in each cell, for a script"),
     ),
     table=True,
+    kernel=False,
 )
 def map(session: Session, args: argparse.Namespace) -> Table:
     """Run the command."""
+    if session.snapshot is None:
+        NAMESPACE.get("inspect").check(session)
     query = _Query(session, args)
     return query.map() if args.at is None else query.cell()
 
@@ -136,25 +140,33 @@ class _Query:
         self._by, *more = args.by
         if more:
             raise UsageError("--by: a map shows one thing")
-        self._prog = session.prog
-        self._page_size: int = self._prog["PAGE_SIZE"].value_()
         self._notes: list[str] = list(session.target.notes)
         self._closing: list[str] = []
-        self._source = MapSource(
-            session,
-            self._by,
-            chosen_zones(self._prog, args),
-            args.pfns,
-            args.highlight,
-            self._notes,
-        )
+        self._source = self._opened()
+        self._page_size = self._source.page_size
         self._spans = [(span.start_pfn, span.end_pfn) for span in self._source.spans]
         if not self._spans:
             raise PagedbgError("there is no zone with such pages (zones lists them).")
         self._order = (
             None
             if args.cell is None
-            else order_of_size(self._prog, args.cell, "--cell")
+            else order_of_size(self._page_size, args.cell, "--cell")
+        )
+
+    def _opened(self) -> MapSource:
+        """The pages of what is open."""
+        session, args = self._session, self._args
+        if session.snapshot is not None:
+            return SnapshotMap(
+                session.db.cursor(), session.snapshot, self._by, args, self._notes
+            )
+        return KernelMap(
+            session,
+            self._by,
+            chosen_zones(session.prog, args),
+            args.pfns,
+            args.highlight,
+            self._notes,
         )
 
     @functools.cached_property
@@ -197,7 +209,7 @@ class _Query:
         )
 
     def _rows(self) -> Iterator[Sequence[Row]]:
-        order = self._order if self._order is not None else pageblock_order(self._prog)
+        order = self._order if self._order is not None else self._source.pageblock_order
         drawn = self._made(order)
         for stretch in drawn.stretches:
             for start in range(0, len(stretch), _ROWS):
@@ -209,8 +221,7 @@ class _Query:
         if order is None:
             order = picture_order(self._spans, layout)
         drawn = self._made(order)
-        target = self._session.target
-        title = f"Memory of {target.release}, by {self._by}"
+        title = f"Memory of {self._source.release}, by {self._by}"
         if self._args.highlight is not None:
             title += f"; highlighted: {self._args.highlight.words}"
         return map_picture(drawn, layout, self._page_size, title, self._notes)

@@ -14,6 +14,8 @@ from pagedbg.analysis.used_columns import Used
 from pagedbg.capture.scratch import scratch
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.output.printable import printable
+from pagedbg.schema.columns import DETAIL
+from pagedbg.schema.page_columns import KEPT_PAGES, PAGES
 from pagedbg.schema.query_columns import SAVED_QUERIES, SQL_COLUMNS
 from pagedbg.schema.relations import RELATIONS
 from pagedbg.schema.snapshot_columns import OWNER_KEYS, OWNER_SUMS, STACK_NAMES
@@ -22,15 +24,18 @@ from pagedbg.session import Session
 from pagedbg.shell.command import NAMESPACE, argument, command
 from pagedbg.shell.option_values import values
 from pagedbg.shell.saved_queries import could_be_name, save_query, saved_queries
+from pagedbg.shell.snapshot_answers import LAST_PFN
 
 
 def _pages(session: Session, used: Used) -> Sequence[str]:
-    last = session.prog["max_pfn"].value_() - 1
+    kept = session.snapshot is not None
+    last = LAST_PFN if kept else session.prog["max_pfn"].value_() - 1
     start, end = used.pfns
     # There has to be one.
     start = min(start, last)
     end = last + 1 if end is None else min(max(end, start + 1), last + 1)
-    return ("inspect", "pfn", f"{start}+{end - start}")
+    line = ("inspect", "pfn", f"{start}+{end - start}")
+    return (*line, "--columns", ",".join(_KEPT_PAGES)) if kept else line
 
 
 def _sums(columns: Sequence[Column]) -> Sequence[str]:
@@ -38,6 +43,11 @@ def _sums(columns: Sequence[Column]) -> Sequence[str]:
     keys = [name for name in names if name in OWNER_KEYS]
     return ("owners", "--by", ",".join(keys), "--columns", ",".join(names))
 
+
+# Of a page as a snapshot has it, what is the same in the relation of all pages.
+_KEPT_PAGES = [
+    column.name for column in PAGES if column in KEPT_PAGES and column is not DETAIL
+]
 
 _LINES: dict[str, Sequence[str] | Callable[[Session, Used], Sequence[str]]] = {
     "pages": _pages,
@@ -245,7 +255,8 @@ def _query(text: str, stack: ExitStack) -> Query:
 def _given(session: Session, relation: str, used: Used) -> Table:
     line = _LINES[relation]
     if callable(line):
-        NAMESPACE.get("inspect").check(session)
+        if session.snapshot is None:
+            NAMESPACE.get("inspect").check(session)
         line = line(session, used)
     name, *words = line
     given = NAMESPACE.get(name)

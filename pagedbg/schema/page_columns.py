@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from pagedbg.schema import columns, event_columns, zone_columns
+from pagedbg.schema import columns, event_columns, memory_columns, zone_columns
 from pagedbg.schema.columns import SchemaColumn
 
 # ---- of every page ----
@@ -205,6 +205,52 @@ PAGES = (
     columns.FUNCTION,
 )
 """A row a page: ``inspect``."""
+
+PAGE_RUNS = (
+    columns.PFN.meaning_here("The page frame number of the first of the pages."),
+    columns.PAGES.meaning_here("How many pages follow each other that are the same."),
+    columns.ORDER,
+    columns.ZONE,
+    columns.NODE,
+    columns.STATE.meaning_here(
+        "allocated where page_owner has the pages on record: their block is the one of"
+        " this order that they lie in."
+    ),
+    columns.KIND,
+    columns.DETAIL,
+    columns.MEMCG,
+    memory_columns.CACHE,
+    memory_columns.FILE,
+    columns.PAGEBLOCK_MIGRATETYPE,
+)
+"""A row neighbouring pages that are the same: what a full snapshot has of pages."""
+
+KEPT_PAGES = (
+    columns.PFN,
+    columns.ORDER,
+    columns.PAGES,
+    columns.GFP_MASK,
+    columns.GFP,
+    columns.MIGRATETYPE,
+    columns.ZONE,
+    columns.NODE,
+    columns.PID,
+    columns.TGID,
+    columns.COMM,
+    columns.TS_NS,
+    columns.HANDLE,
+    columns.STACK,
+    columns.STATE,
+    columns.KIND,
+    columns.DETAIL,
+    columns.PAGEBLOCK_MIGRATETYPE,
+    columns.MEMCG,
+    memory_columns.CACHE,
+    memory_columns.FILE,
+    columns.MODULE,
+    columns.FUNCTION,
+)
+"""A row a page: ``inspect pfn`` of a snapshot."""
 
 SLAB_OBJECTS = (
     ADDRESS,

@@ -30,6 +30,8 @@ SCHEMA_VERSION = 3
 RELATIONS: dict[str, tuple[SchemaColumn, ...]] = {
     "pages": page_columns.PAGES,
     "page_facts": page_columns.PAGE_FACTS,
+    "kept_pages": page_columns.KEPT_PAGES,
+    "page_runs": page_columns.PAGE_RUNS,
     "slab_objects": page_columns.SLAB_OBJECTS,
     "page_mappings": page_columns.PAGE_MAPPINGS,
     "block_parts": page_columns.BLOCK_PARTS,

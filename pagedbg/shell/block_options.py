@@ -30,14 +30,15 @@ def parse_block_size(text: str) -> int:
     return size.bit_length() - 1
 
 
-def order_of_size(prog: Program, shift: int, option: str) -> int:
+def order_of_size(page_size: int, shift: int, option: str) -> int:
     """
     Return the order of blocks of ``1 << shift`` bytes.
 
+    :param page_size: in bytes
     :param option: that the size was given with
     :raises UsageError: if a page is larger
     """
-    order: int = shift - prog["PAGE_SHIFT"].value_()
+    order = shift - (page_size.bit_length() - 1)
     if order < 0:
         raise UsageError(f"{option}: a block cannot be smaller than a page")
     return order

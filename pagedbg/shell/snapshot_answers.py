@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from pagedbg.analysis.grouping import page_amounts
 from pagedbg.analysis.pageblock_sums import POLLUTED
-from pagedbg.errors import PagedbgError
+from pagedbg.errors import PagedbgError, UsageError
+from pagedbg.output.printable import printable
 from pagedbg.schema.block_columns import (
     BLOCK_KEYS,
     BLOCK_SUMS,
@@ -28,6 +29,7 @@ from pagedbg.schema.memory_columns import (
     POOLS,
     UNACCOUNTED,
 )
+from pagedbg.schema.page_columns import KEPT_PAGES
 from pagedbg.schema.pageblock_columns import PAGEBLOCKS
 from pagedbg.schema.snapshot_columns import OWNER_KEYS
 from pagedbg.schema.table import Column, Row, Table
@@ -39,6 +41,8 @@ from pagedbg.shell.table_options import (
     without,
     without_stacks,
 )
+from pagedbg.sources.page_address import parse_range
+from pagedbg.sources.snapshot_pages import USES, store_pages
 from pagedbg.sources.snapshot_selection import (
     distinct,
     in_mask,
@@ -63,8 +67,13 @@ _SECTIONS: dict[str, tuple[str, Sequence[SchemaColumn]]] = {
     "health": ("health", HEALTH),
 }
 
+LAST_PFN = (1 << 52) - 1
+"""No page frame number has more bits."""
+
 _KEYS_OF_BLOCKS = frozenset(
-    column.name for column in BLOCK_KEYS if column in (*KEPT_BLOCKS, *STACKS)
+    column.name
+    for column in BLOCK_KEYS
+    if column in (*KEPT_BLOCKS, *STACKS) or column.name in USES
 )
 
 
@@ -81,7 +90,7 @@ def answer(session: Session, name: str, args: argparse.Namespace) -> Table:
     if name not in ANSWERS:
         raise _not_held(
             f"what {name} says",
-            f"what it holds answers {', '.join(ANSWERS)}, sql and diff",
+            f"what it holds answers {', '.join(ANSWERS)}, map, sql and diff",
         )
     return ANSWERS[name](session, snapshot, args)
 
@@ -246,7 +255,8 @@ def _owners(session: Session, snapshot: Snapshot, args: argparse.Namespace) -> T
         return _block_rows(session, snapshot, args)
     refuse_no_stack(args)
     db = session.db.cursor()
-    if "pid" in args.by or is_of_blocks(args):
+    by_uses = snapshot.has("pages") and not set(args.by) <= set(OWNER_KEYS)
+    if "pid" in args.by or is_of_blocks(args) or by_uses:
         keys, source = _KEYS_OF_BLOCKS, store_blocks
     else:
         keys, source = frozenset(OWNER_KEYS), store_owners
@@ -327,6 +337,46 @@ def _stacks(session: Session, snapshot: Snapshot, args: argparse.Namespace) -> T
     return Table.of(STACKS, rows, notes=list(snapshot.meta.notes))
 
 
+def _inspect(session: Session, snapshot: Snapshot, args: argparse.Namespace) -> Table:
+    if args.what != "pfn" or args.drgn:
+        raise _not_held("addresses", "inspect pfn takes the number of a page frame")
+    if not snapshot.has("pages"):
+        raise _not_held("single pages", "snapshot save --full keeps them")
+    if len(args.where) != 1:
+        raise UsageError("after pfn comes one number or range")
+    start, end, single = parse_range(args.where[0])
+    db = session.db.cursor()
+    store_pages(db, snapshot, min(start, LAST_PFN), min(end, LAST_PFN), "chosen")
+    made = {**_same(KEPT_PAGES), "stack": "coalesce(stack, [])"}
+    rows = list(SelectedRows(db, KEPT_PAGES, made, "chosen", ["pfn"]))
+    lacks = (
+        "A snapshot does not hold flags and references of pages, nor what is on record"
+        " of those that were freed."
+    )
+    table = Table(KEPT_PAGES, rows, notes=[*snapshot.meta.notes, lacks])
+    table.empty = "There is no memory."
+    if single:
+        if not rows:
+            raise PagedbgError(
+                f"there is no page to show at page frame {start:#x}: the snapshot has"
+                " no memory there."
+            )
+        ((row,),) = rows
+        table.text = _record(row)
+    return table
+
+
+def _record(row: Row) -> Iterator[str]:
+    """The lines of one page: what is known of it."""
+    values = dict(zip((column.name for column in KEPT_PAGES), row, strict=True))
+    stack = values.pop("stack")
+    yield f"page frame {values['pfn']:#x} ({values['pfn']})"
+    for name, value in values.items():
+        if value is not None:
+            yield f"  {name:{max(map(len, values))}}  {printable(str(value))}"
+    yield from (f"    {printable(frame)}" for frame in stack)
+
+
 ANSWERS: dict[str, Callable[[Session, Snapshot, argparse.Namespace], Table]] = {
     "status": _status,
     "memory": _memory,
@@ -337,5 +387,6 @@ ANSWERS: dict[str, Callable[[Session, Snapshot, argparse.Namespace], Table]] = {
     "zones": _zones,
     "free": _free,
     "explain": _explain,
+    "inspect": _inspect,
 }
 """Who answers for a command."""

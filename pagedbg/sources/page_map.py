@@ -4,58 +4,32 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from collections.abc import Iterator, Sequence
-from contextlib import closing
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pagedbg.analysis.keys import KEYS, key_columns
-from pagedbg.analysis.page_map import (
-    FREE,
-    KNOWN,
-    NONE,
-    NOT_RECORDED,
-    CellSums,
-    PageMap,
-    Stretch,
-)
+from pagedbg.analysis.page_map import FREE, KNOWN, NONE, NOT_RECORDED, CellSums
 from pagedbg.analysis.pageblock_sums import COUNTS
 from pagedbg.mm.mmzone import ZoneSpan, zone_spans
 from pagedbg.mm.page_mobility import Mobility
+from pagedbg.mm.pageblock_flags import pageblock_order
 from pagedbg.session import Session
 from pagedbg.sources.kernel_names import KernelNames
+from pagedbg.sources.map_source import OF_PAGES, OF_RECORDS, MapSource
 from pagedbg.sources.page_batches import PageBatch, PageSource
 from pagedbg.sources.page_rows import untracked
 from pagedbg.sources.page_selection import PageSelection
 from pagedbg.sources.pageblock_pages import overlapped, pageblock_parts
 
-__all__ = ("MAP_KEYS", "Cell", "MapSource")
+__all__ = ("KernelMap",)
 
 _MOBILITY = "mobility"
 
-# Keys of every page, of those in use that are on record, and of some kinds of pages.
-_OF_PAGES = ("kind", _MOBILITY, "pageblock_migratetype")
-_OF_RECORDS = ("order", "age", "migratetype", "function", "module", "comm")
-_OF_SOME = ("detail", "memcg", "cache", "file")
 
-MAP_KEYS = (*_OF_PAGES, *_OF_RECORDS, *_OF_SOME)
-"""What a map can show."""
-
-
-class Cell(NamedTuple):
-    """What is in one cell: a row something, with how many pages and the first."""
-
-    start_pfn: int
-    end_pfn: int
-    node: int
-    zone: str
-    contents: Sequence[tuple[str, int, int]]
-
-
-class MapSource:
+class KernelMap(MapSource):
     """
     The pages of a kernel by what they are, for one run of a command.
 
@@ -74,9 +48,12 @@ class MapSource:
         highlight: argparse.Namespace | None,
         notes: list[str],
     ) -> None:
-        self._session, self._by, self._notes = session, by, notes
+        super().__init__(by, spans, pfns)
+        self._session, self._notes = session, notes
         self._prog = session.prog
-        self.spans = [each for span in spans if (each := _part_of(span, pfns))]
+        self.release = session.target.release
+        self.page_size = session.prog["PAGE_SIZE"].value_()
+        self.pageblock_order = pageblock_order(session.prog)
         self._names = KernelNames(session)
         self._pages = PageSource(session.prog, self._names.pages)
         self._highlight = (
@@ -84,45 +61,10 @@ class MapSource:
         )
         self._unknown = 0
 
-    def map(self, order: int) -> PageMap:
-        """Draw all of it in cells of ``1 << order`` pages."""
-        bounds = [_cells(span, order) for span in self.spans]
-        marked = [np.zeros(end - first, np.int32) for first, end in bounds]
-        with closing(self._sums()) as sums:
-            self._fill(sums, self.spans, order, marked)
-            counts = sums.cells([end - first for first, end in bounds])
-        self._note()
-        stretches = [
-            Stretch(span.nid, span.name, span.start_pfn, span.end_pfn, order, *each)
-            for span, *each in zip(self.spans, counts.stretches, marked, strict=True)
-        ]
-        return PageMap(
-            self._by,
-            order,
-            counts.values,
-            counts.pages,
-            stretches,
-            counts.more,
-            self._highlight is not None,
-        )
-
-    def cell(self, pfn: int, order: int) -> Cell | None:
-        """Say what is in the cell of a page; None for a page of no zone."""
-        start, found = pfn >> order << order, None
-        for whole in self.spans:
-            if not whole.start_pfn <= pfn < whole.end_pfn:
-                continue
-            span = _part_of(whole, (start, start + (1 << order)))
-            assert span is not None
-            with closing(self._sums()) as sums:
-                self._fill(sums, [span], 0, None)
-                contents = list(zip(*sums.values(), strict=True))
-            found = Cell(span.start_pfn, span.end_pfn, span.nid, span.name, contents)
-            if contents:
-                # Else a hole in it may be memory of another zone.
-                break
-        self._note()
-        return found
+    @property
+    def marks(self) -> bool:
+        """Whether pages are to be highlighted."""
+        return self._highlight is not None
 
     def _sums(self) -> CellSums:
         if self._by == _MOBILITY:
@@ -191,9 +133,9 @@ class MapSource:
     def _has(self, batch: PageBatch, columns: dict[str, Any]) -> NDArray[np.uint8]:
         """Whether pages have what is shown."""
         has = np.full(len(batch), KNOWN, np.uint8)
-        if self._by in _OF_PAGES:
+        if self._by in OF_PAGES:
             return has
-        if self._by in _OF_RECORDS:
+        if self._by in OF_RECORDS:
             has[~batch.column("recorded")] = NOT_RECORDED
         else:
             (column,) = columns.values()
@@ -227,7 +169,7 @@ class MapSource:
 
     def _note(self) -> None:
         notes = self._notes
-        of_records = self._by in _OF_RECORDS or (
+        of_records = self._by in OF_RECORDS or (
             self._highlight is not None and self._highlight.of_records
         )
         if of_records and not self._pages.tracked:
@@ -239,18 +181,3 @@ class MapSource:
         if self._unknown:
             notes.append(f"Of {self._unknown} pages it is not known what they are.")
         notes += [*self._names.faults(), *self._session.target.symbolize.notes]
-
-
-def _part_of(span: ZoneSpan, pfns: tuple[int, int] | None) -> ZoneSpan | None:
-    """What a zone has of some page frames."""
-    if pfns is None:
-        return span
-    start, end = max(span.start_pfn, pfns[0]), min(span.end_pfn, pfns[1])
-    if start >= end:
-        return None
-    return dataclasses.replace(span, start_pfn=start, end_pfn=end)
-
-
-def _cells(span: ZoneSpan, order: int) -> tuple[int, int]:
-    """The number of the first cell of a zone, and that after its last."""
-    return span.start_pfn >> order, ((span.end_pfn - 1) >> order) + 1

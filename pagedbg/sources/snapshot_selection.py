@@ -15,6 +15,7 @@ from pagedbg.schema.block_columns import KEPT_BLOCKS, STACKS
 from pagedbg.schema.filter_words import named, parse_names
 from pagedbg.schema.flag_words import parse_flags
 from pagedbg.schema.snapshot_columns import OWNER_SUMS, STACK_NAMES
+from pagedbg.sources.snapshot_pages import USES, add_uses
 from pagedbg.sources.snapshot_tables import store
 
 if TYPE_CHECKING:
@@ -24,9 +25,8 @@ if TYPE_CHECKING:
 
 _Test = Callable[[Any], bool]
 
-# What only a record of one allocation can answer, and what only sums.
+# What only a record of one allocation can answer.
 _OF_BLOCKS = ("pid", "age", "pfns")
-_OF_SUMS = ("kind", "memcg")
 
 
 def store_owners(
@@ -66,13 +66,6 @@ def store_blocks(
     :raises SnapshotError: if the snapshot lacks them, or they are damaged
     :raises UsageError: if a snapshot cannot answer, or a word is unknown
     """
-    for name in _OF_SUMS:
-        if getattr(args, name):
-            raise UsageError(
-                f"--{name}: a snapshot has sums by {name}, and does not know it of"
-                f" single blocks; leave --{name} out, or give --by without"
-                f" {', '.join(f'--{other}' for other in _OF_BLOCKS)}"
-            )
     store(db, snapshot, "blocks", KEPT_BLOCKS, "kept_blocks")
     store(db, snapshot, "handles", STACKS, "kept_handles")
     db.execute(
@@ -80,6 +73,8 @@ def store_blocks(
         f" pages * {snapshot.meta.kernel.page_size} AS bytes FROM kept_blocks"
         " LEFT JOIN kept_handles USING (handle) ORDER BY kept_blocks.rowid"
     )
+    if args.kind or args.memcg or set(USES) & set(getattr(args, "by", None) or ()):
+        add_uses(db, snapshot, into)
     if args.pid:
         chosen = [
             value

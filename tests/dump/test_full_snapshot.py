@@ -20,6 +20,8 @@ from known import SAMPLE, Oracle, Row, Run, answers_of
 
 from pagedbg.analysis.changed_hands import ChangedHands, changed_hands
 
+MAP_KEYS = ("detail", "order", "memcg", "cache", "file", "function", "comm", "module")
+
 LINES = (
     "owners",
     "owners --no-stack --sort -ts_ns --top 7",
@@ -31,6 +33,31 @@ LINES = (
     "owners --by pid",
     "owners --by pid,function --comm 'python*' --age '<70s'",
     "owners --by stack --pfns 0x1100-0x6fff --migratetype movable",
+    "owners --kind slab",
+    "owners --kind file,anon --no-stack --sort -ts_ns --top 9",
+    "owners --memcg '/*' --top 5",
+    "owners --by kind --pid 1",
+    "owners --by detail,kind --pfns 0x1000-0x5fff",
+    "owners --by file",
+    "owners --by cache --age '<70s'",
+    "owners --by memcg,pageblock_migratetype --pid 1-50",
+    "map --cell 1M",
+    "map",
+    *(f"map --by {key} --cell 256K" for key in MAP_KEYS),
+    "map --by comm --cell 1M --zone DMA32",
+    "map --by migratetype --cell 64K --pfns 0x1003-0x2fff",
+    "map --by module --highlight '--module leaky'",
+    "map --highlight '--stack vmalloc --orders 0' --cell 256K --layout hilbert",
+    "map --at 0x1234 --cell 1M",
+    "map --by function --at 0x3003 --cell 256K",
+    "inspect pfn 0x1000+0x800 --columns"
+    " pfn,pages,zone,node,kind,memcg,pageblock_migratetype",
+    'sql "SELECT * EXCLUDE (phys, page, virt, head, flags, refcount, mapcount,'
+    " detail, flags_mask, compound_head, compound_order, pgoff, file_offset,"
+    " pageblock_pfn, pageblock_order, record, handle_kind, free_handle_kind,"
+    " free_age_ns, age_ns, migrate_reason, free_ts_ns, free_handle, free_stack,"
+    " free_pid, free_tgid) FROM pages WHERE pfn BETWEEN 4096 AND 8191"
+    " AND state = 'allocated' ORDER BY pfn\"",
     "stacks",
     'sql "SELECT comm, sum(pages) FROM blocks GROUP BY 1 ORDER BY ALL"',
     'sql "SELECT module, count(*) FROM blocks JOIN stacks USING (handle) GROUP BY 1'
@@ -67,20 +94,30 @@ def test_a_full_snapshot_says_what_the_dump_says(
 
 def test_a_block_takes_twelve_bytes(kept: dict[Path, Path]) -> None:
     for snapshot in kept.values():
-        file = snapshot / "blocks.parquet"
-        ((blocks,),) = duckdb.sql(f"SELECT count(*) FROM '{file}'").fetchall()
+        files = [snapshot / f"{name}.parquet" for name in ("blocks", "pages")]
+        ((blocks,),) = duckdb.sql(f"SELECT count(*) FROM '{files[0]}'").fetchall()
         assert blocks > 7000
-        assert file.stat().st_size <= 12 * blocks
+        assert sum(file.stat().st_size for file in files) <= 12 * blocks
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     (
         (
-            "owners --kind slab",
-            "owners: --kind: a snapshot has sums by kind, and does not know it of"
-            " single blocks; leave --kind out, or give --by without --pid, --age,"
-            " --pfns\n",
+            "map --by mobility",
+            "map: a snapshot does not hold the mobility of pages: it has order,",
+        ),
+        (
+            "map --highlight '--kind slab'",
+            "map: --highlight: a snapshot knows who holds the pages of blocks on",
+        ),
+        (
+            "inspect virt 0xffff888000000000",
+            "inspect: a snapshot does not hold addresses: inspect pfn takes the number",
+        ),
+        (
+            "inspect pfn 0xfffffff",
+            "inspect: there is no page to show at page frame 0xfffffff: the snapshot",
         ),
         (
             "stacks 0xfffffff",
@@ -99,6 +136,13 @@ def test_what_it_does_not_hold_is_said(
 def test_what_is_full_is_asked_for(pagedbg: Run, tmp_path: Path) -> None:
     sums = tmp_path / "sums"
     assert pagedbg("-c", SAMPLE, "snapshot", "save", sums).returncode == 0
+    for line in ("map", "inspect pfn 5"):
+        done = pagedbg("--snapshot", sums, *line.split())
+        assert done.returncode == 1
+        assert done.stderr == (
+            f"{line.split()[0]}: a snapshot does not hold single pages: snapshot save"
+            " --full keeps them.\n"
+        )
     for line in ("owners", "owners --by pid", "stacks"):
         done = pagedbg("--snapshot", sums, *line.split())
         assert done.returncode == 1

@@ -115,10 +115,10 @@ def test_status_says_what_the_snapshot_holds(
     ("line", "said"),
     (
         (
-            "inspect pfn 5",
-            "inspect: a snapshot does not hold what inspect says: what it holds answers"
-            " status, memory, owners, stacks, blocks, pageblocks, zones, free, explain,"
-            " sql and diff.",
+            "log",
+            "log: a snapshot does not hold what log says: what it holds answers status,"
+            " memory, owners, stacks, blocks, pageblocks, zones, free, explain,"
+            " inspect, map, sql and diff.",
         ),
         (
             "owners --by comm,file",
@@ -153,10 +153,13 @@ def test_status_says_what_the_snapshot_holds(
         ),
         (
             "sql 'SELECT count(*) FROM pages'",
-            "sql: there is no kernel here, only {}: a snapshot does not hold what this"
-            " takes.",
+            "sql: a snapshot does not hold single pages: snapshot save --full keeps",
         ),
-        ("map", "map: a snapshot does not hold what map says: "),
+        (
+            "sql 'SELECT count(*) FROM messages'",
+            "sql: a snapshot does not hold what log says: ",
+        ),
+        ("map", "map: a snapshot does not hold single pages: "),
         (
             "correlate",
             "correlate: a snapshot holds no recording: trace load DIR (or pagedbg"

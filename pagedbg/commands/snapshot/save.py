@@ -18,6 +18,7 @@ from pagedbg.schema.snapshot_columns import OWNER_SUMS, STACK_NAMES
 from pagedbg.schema.table import Table
 from pagedbg.session import Session
 from pagedbg.shell.command import NAMESPACE, argument, command
+from pagedbg.sources.page_runs import page_runs
 from pagedbg.sources.snapshot_saving import (
     new_directory,
     snapshot_meta,
@@ -96,8 +97,9 @@ of them as of a kernel. Beside them meta.json says of which kernel they are, whe
 what could not be read.
 
 With --full there is a row for each block of pages that is allocated, some 10 bytes
-each: owners lists them then, and has --pid, --age and --pfns, and diff says how many
-pages have changed hands between two snapshots of one boot.
+each, and what all pages are: owners lists blocks then, and has --pid, --age and --pfns,
+map and inspect pfn say what lies where, and diff says how many pages have changed hands
+between two snapshots of one boot.
 
 The directory is there whole or not at all. It is for its owner alone: names of programs
 and of files are in it.
@@ -176,6 +178,7 @@ def _tables(session: Session, full: bool) -> dict[str, Callable[[], Table]]:
             relation: functools.partial(_table, session, *line)
             for relation, line in commands.items()
         },
+        **({"pages": functools.partial(page_runs, session)} if full else {}),
         **{
             relation: lambda section=section: parts()[section]  # type: ignore[misc]
             for relation, section in _SECTIONS.items()
