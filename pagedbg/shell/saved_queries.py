@@ -34,7 +34,7 @@ def saved_queries() -> dict[str, str]:
 
     :raises PagedbgError: if the file cannot be read, or is not to be trusted
     """
-    path, text = _read()
+    path, text = _read(make=False)
     return _queries(path, _parsed(path, text))
 
 
@@ -51,7 +51,7 @@ def save_query(name: str, query: str) -> str:
             f"{name!r} is no name of a query: it has letters, digits, - and _, and"
             " begins with a letter"
         )
-    path, text = _read()
+    path, text = _read(make=True)
     known = _parsed(path, text)
     wanted = {**known, _TABLE: {**_queries(path, known), name: query}}
     new = _edited(text, name, query, wanted)
@@ -68,11 +68,15 @@ def save_query(name: str, query: str) -> str:
     return path
 
 
-def _read() -> tuple[str, str]:
-    """The file's path, and what is in it: nothing if it is not there."""
+def _read(*, make: bool) -> tuple[str, str]:
+    """
+    The file's path, and what is in it: nothing if it is not there.
+
+    :param make: make its directory
+    """
     path = _FILE
     try:
-        path = os.path.join(trust.config_directory(), _FILE)
+        path = os.path.join(trust.config_directory(make=make), _FILE)
         return path, trust.read(path).decode()
     except FileNotFoundError:
         return path, ""

@@ -141,12 +141,15 @@ def state_directory() -> str:
     return _place(_candidates("XDG_STATE_HOME", "~/.local/state", "/var/lib"), ())
 
 
-def config_directory() -> str:
+def config_directory(*, make: bool) -> str:
     """
     As :func:`cache_directory`, what the user has chosen: ``~/.config/pagedbg``, as root
     root's whoever has called, or below ``$XDG_CONFIG_HOME``.
+
+    :param make: make it if it is not there; else that is a FileNotFoundError
     """
-    return _place(_candidates("XDG_CONFIG_HOME", "~/.config", "/root/.config"), ())
+    places = _candidates("XDG_CONFIG_HOME", "~/.config", "/root/.config")
+    return _place(places, (), make=make)
 
 
 def _candidates(variable: str, own: str, of_root: str) -> Iterator[str]:
@@ -161,7 +164,9 @@ def _candidates(variable: str, own: str, of_root: str) -> Iterator[str]:
     yield place
 
 
-def _place(candidates: Iterator[str], names: tuple[str, ...]) -> str:
+def _place(
+    candidates: Iterator[str], names: tuple[str, ...], *, make: bool = True
+) -> str:
     """
     The first place that can be trusted. Where the first cannot be made for another
     reason, it is not made elsewhere.
@@ -169,7 +174,7 @@ def _place(candidates: Iterator[str], names: tuple[str, ...]) -> str:
     distrust: Untrusted | None = None
     for place in candidates:
         try:
-            at, path = _walk(os.path.join(place, "pagedbg", *names), make=True)
+            at, path = _walk(os.path.join(place, "pagedbg", *names), make=make)
         except Untrusted as error:
             distrust = error
             continue

@@ -50,6 +50,11 @@ def test_what_else_is_in_the_file_stays(config: Path, text: str, query: str) -> 
     assert os.listdir(config.parent) == [config.name]
 
 
+def test_to_look_for_queries_makes_nothing(config: Path) -> None:
+    assert saved_queries() == {}
+    assert not config.parent.exists()
+
+
 def test_what_cannot_be_edited_is_left_as_it_is(config: Path) -> None:
     for text in ("queries.two = 'SELECT 22'\n", "queries = {two = 'SELECT 22'}\n"):
         written(config, text)
