@@ -67,6 +67,7 @@ def _values(session: Session) -> dict[str, Any]:
         "release": target.release,
         "build_id": target.vmcoreinfo.get("BUILD-ID"),
         "boot_id": _try(lambda: target.boot_id) or None,
+        "host": target.host,
         "machine": prog.platform.arch.name.lower() if prog.platform else None,
         "cpus": _try(lambda: int(num_present_cpus(prog))),
         "booted_s": _try(lambda: getboottime64(prog) // 10**9),
@@ -93,10 +94,11 @@ def _lines(session: Session, values: dict[str, Any]) -> Iterator[tuple[str, str]
     """The same for people."""
     dump = session.target.dump
     up = values["up_ns"]
+    host = f" on {printable(values['host'])}" if values["host"] else ""
     elapsed = None if up is None else datetime.timedelta(seconds=up // 10**9)
     yield (
         "kernel",
-        f"Linux {values['release']}, {values['machine'] or 'unknown machine'},"
+        f"Linux {values['release']}{host}, {values['machine'] or 'unknown machine'},"
         f" {or_unknown(values['cpus'])} CPUs, up {or_unknown(elapsed)}",
     )
     if dump is None:

@@ -61,7 +61,7 @@ _SNAPSHOT = dataclasses.replace(
 LAKE_SNAPSHOTS = (
     _SNAPSHOT,
     DATE,
-    snapshot_columns.HOST,
+    kernel_columns.HOST,
     snapshot_columns.TAKEN,
     kernel_columns.RELEASE,
     kernel_columns.BUILD_ID,
@@ -160,7 +160,7 @@ FLEET_TREND = (
 """What ``fleet trend`` says of each value of its keys, which come first."""
 
 HOST_SUMS = (
-    snapshot_columns.HOST,
+    kernel_columns.HOST,
     kernel_columns.RELEASE,
     snapshot_columns.TAKEN,
     sum_columns.BLOCKS,

@@ -138,6 +138,11 @@ BOOT_ID = SchemaColumn(
     name="boot_id",
     meaning="The random id of this boot of the kernel.",
 )
+HOST = SchemaColumn(
+    name="host",
+    rank=2,
+    meaning="The name of the host.",
+)
 MACHINE = SchemaColumn(
     name="machine",
     meaning="The architecture of the machine.",
@@ -255,6 +260,7 @@ KERNEL = (
     RELEASE,
     BUILD_ID,
     BOOT_ID,
+    HOST,
     MACHINE,
     CPUS,
     BOOTED_S,

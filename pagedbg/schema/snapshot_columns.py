@@ -16,11 +16,6 @@ TAKEN = SchemaColumn(
     rank=1,
     meaning="When the kernel was as it is said, in ISO 8601.",
 )
-HOST = SchemaColumn(
-    name="host",
-    rank=2,
-    meaning="The name of the host.",
-)
 LACKS = SchemaColumn(
     name="lacks",
     kind="list",
@@ -113,7 +108,7 @@ HISTORY = SchemaColumn(
 SNAPSHOTS = (
     SNAPSHOT,
     TAKEN,
-    HOST,
+    kernel_columns.HOST,
     kernel_columns.RELEASE,
     kernel_columns.BUILD_ID,
     kernel_columns.BOOT_ID,

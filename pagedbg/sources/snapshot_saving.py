@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-import platform
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -50,7 +49,7 @@ def snapshot_meta(session: Session) -> SnapshotMeta:
             build_id=target.vmcoreinfo.get("BUILD-ID"),
             boot_id=_try(lambda: target.boot_id) or None,
             machine=prog.platform.arch.name.lower() if prog.platform else None,
-            host=_host(session),
+            host=target.host,
             page_size=prog["PAGE_SIZE"].value_(),
             pages=_try(lambda: ram_pages(prog)) or 0,
             up_ns=up,
@@ -71,13 +70,6 @@ def _time(session: Session, up: int | None) -> str | None:
             return None
         at = datetime.datetime.fromtimestamp((booted + up) // 10**9, datetime.UTC)
     return at.isoformat(timespec="seconds")
-
-
-def _host(session: Session) -> str | None:
-    if session.target.live:
-        return platform.node() or None
-    name = _try(lambda: session.prog["init_uts_ns"].name.nodename.string_())
-    return name.decode(errors="backslashreplace") if name else None
 
 
 def _try(read: Callable[[], _T]) -> _T | None:

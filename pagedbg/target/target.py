@@ -13,6 +13,7 @@ from pagedbg.errors import PagedbgError
 from pagedbg.target.description import Description, NoDescription, has_debug_info
 from pagedbg.target.dump_header import DumpFile
 from pagedbg.target.dumpfile import recognize
+from pagedbg.target.links import UNREADABLE
 from pagedbg.target.symbols import Symbolizer
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -88,6 +89,18 @@ class Target:
         import uuid
 
         return str(uuid.UUID(bytes=made))
+
+    @property
+    def host(self) -> str | None:
+        """
+        The name of the machine (``uname -n``, outside of containers that have their
+        own); None if it is not known.
+        """
+        try:
+            name: bytes = self.prog["init_uts_ns"].name.nodename.string_()
+        except UNREADABLE:
+            return None
+        return name.decode(errors="backslashreplace") or None
 
     @property
     def name(self) -> str:

@@ -105,6 +105,7 @@ def hostile_dump(prog: Program, path: Path) -> Path:
         string.value_(): string.string_() for string in strings if string
     }.items():
         core.write(address, _names(len(name), numbers))
+    core.write(prog["init_uts_ns"].name.nodename.address_, _names(64, numbers))
     for module in for_each_module(prog):
         # By this name ours is found, with what it has recorded; and drgn reads ASCII
         # there, too.

@@ -251,7 +251,8 @@ def test_status_says_it_in_five_lines(pagedbg: Run, oracle: Oracle) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     kernel, target, memory, owner, missing = done.stdout.splitlines()
     assert re.fullmatch(
-        rf"kernel: +Linux {re.escape(oracle.release)}, x86_64, 2 CPUs, up 0:0\d:\d\d",
+        rf"kernel: +Linux {re.escape(oracle.release)} on lab, x86_64, 2 CPUs,"
+        r" up 0:0\d:\d\d",
         kernel,
     )
     assert str(ORDINARY) in target
@@ -280,6 +281,7 @@ def test_status_tells_a_program_what_it_tells_people(
     (row,) = pagedbg.json("status")
     assert row["release"] == sample.release
     assert row["build_id"] == sample.vmcoreinfo["BUILD-ID"]
+    assert row["host"] == "lab"
     assert (row["live"], row["path"]) == (False, str(ORDINARY))
     assert [zone["zone"] for zone in row["zones"]] == ["DMA", "DMA32"]
     assert row["zones"] == pagedbg.json("zones")

@@ -31,7 +31,7 @@ ask() {
 heads=$(awk '{ print "-e"; print "inspect pfn " $3 " --format jsonl -o '$OUT'/inspect-" $3 }' /proc/pagedbg_blocks)
 IFS='
 '
-ask owners $FORKED -e "owners --format jsonl -o $OUT/owners" -e status -e doctor $heads
+ask owners $FORKED -e "owners --format jsonl -o $OUT/owners" -e status -e '!uname -n' -e doctor $heads
 cat /sys/kernel/debug/page_owner >$OUT/text
 cat /proc/pagedbg_blocks >$OUT/blocks
 cat /proc/pagedbg_pollute >$OUT/polluted
