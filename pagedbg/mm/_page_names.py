@@ -6,7 +6,9 @@ cgroup, the machine's resource, page of zeroes.
 
 from __future__ import annotations
 
-from drgn import FaultError, Object, Program, sizeof
+import functools
+
+from drgn import FaultError, Object, Program, Type, sizeof
 from drgn.helpers.linux.ioport import for_each_resource
 from drgn.helpers.linux.swap import swap_file_path
 
@@ -75,8 +77,13 @@ class PageNames:
                 self._file_names[mapping] = None
         return self._file_names[mapping]
 
+    @functools.cached_property
+    def _mapping(self) -> Type:
+        # To look a type up by its name takes longer than to read from a file.
+        return self._prog.type("struct address_space *")
+
     def _address_space(self, address: int) -> Object:
-        return Object(self._prog, "struct address_space *", address)
+        return Object(self._prog, self._mapping, address)
 
     def _may_be_pointer(self, value: int) -> bool:
         """Whether a word is aligned as pointers are, and in the kernel's half."""

@@ -67,13 +67,9 @@ def inode_name(inode: Object) -> str:
 
     :param inode: ``struct inode *``
     """
-    sb = inode.i_sb.read_()
-    number = (
-        f"inode {inode.i_ino.value_()} of {_text(sb.s_type.name)} ({_text(sb.s_id)})"
-    )
     first = inode.i_dentry.first.read_()
     if not first:
-        return number
+        return _number(inode)
     # Before Linux kernel commit 3b7d764a37d0 ("struct dentry: make ->d_u anonymous")
     # (in v7.1), the union had a name.
     member = (
@@ -91,12 +87,22 @@ def inode_name(inode: Object) -> str:
         path = limited(d_path, dentry).decode("utf-8", "backslashreplace")
     except ValueError:
         # Mounted nowhere.
-        return number
+        return _number(inode)
     except FaultError:
         # A directory above it is not in the dump.
-        return _end_of_path(dentry) or number
+        return _end_of_path(dentry) or _number(inode)
     deleted = not dentry.d_hash.pprev and dentry.d_parent != dentry
     return f"{path} (deleted)" if deleted else path
+
+
+def _number(inode: Object) -> str:
+    """
+    Get the number of an inode, with its file system and device.
+
+    :param inode: ``struct inode *``
+    """
+    sb = inode.i_sb.read_()
+    return f"inode {inode.i_ino.value_()} of {_text(sb.s_type.name)} ({_text(sb.s_id)})"
 
 
 def _end_of_path(dentry: Object) -> str | None:

@@ -10,6 +10,7 @@ bulk and a ``drgn.Type`` is built when somebody asks for it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -83,6 +84,12 @@ _MOST_MEMBERS = 1 << 16
 _NONSENSE = (ArithmeticError, LookupError, RecursionError, TypeError, ValueError)
 
 
+@functools.cache
+def _kinds_of(kinds: TypeKindSet) -> tuple[int, ...]:
+    """Which ``BTF_KIND_*`` may be of some kinds of drgn's, which asks for each name."""
+    return tuple(k for kind in kinds for k in _KINDS.get(kind, ()))
+
+
 class Btf:
     """
     The types in one BTF blob, for one program.
@@ -147,8 +154,7 @@ class Btf:
         """A drgn type finder."""
         if filename is not None:
             return None
-        wanted = tuple(k for kind in kinds for k in _KINDS.get(kind, ()))
-        index = self.find(wanted, name)
+        index = self.find(_kinds_of(kinds), name)
         if index is None:
             return None
         found = self.type(index)
