@@ -25,6 +25,10 @@ _PLACES_PER_ROW = 2
 # And so many are looked at to find those codes of one column that occur.
 _CODES_PER_ROW = 4
 
+# Where so many equal rows lie behind each other on average, one of each run is looked
+# at.
+_ROWS_PER_RUN = 32
+
 # What sums of floating-point numbers are exact up to.
 _EXACT = 1 << 53
 
@@ -189,6 +193,12 @@ def distinct_rows(
 
 def _codes(column: NDArray[Any]) -> tuple[NDArray[np.uint32], NDArray[Any]]:
     """Number the distinct values of a column, and return them in order."""
+    begins = np.flatnonzero(column[1:] != column[:-1]) + 1
+    if len(begins) * _ROWS_PER_RUN < len(column):
+        # As of neighbouring pages the blocks: equal rows lie behind each other.
+        edges = np.array([0, *begins.tolist(), len(column)])
+        values, which = np.unique(column[edges[:-1]], return_inverse=True)
+        return np.repeat(which.astype(np.uint32), np.diff(edges)), values
     key = _Key(column)
     if key.codes <= _CODES_PER_ROW * len(column):
         if key.codes > 1:

@@ -39,7 +39,11 @@ from pagedbg.shell.table_options import (
 )
 from pagedbg.sources.capabilities import capabilities_of
 from pagedbg.sources.kernel_names import KernelNames
-from pagedbg.sources.pageblock_pages import PageblockPart, pageblock_parts
+from pagedbg.sources.pageblock_pages import (
+    PageblockPart,
+    PageblockTypes,
+    pageblock_parts,
+)
 from pagedbg.sources.pinned_pages import PinnedPages
 
 _KEYS = tuple(column.name for column in PAGEBLOCK_KEYS)
@@ -205,10 +209,11 @@ class _Query:
             closing(PageblockHolders(db, self._names, by, owners=True)) as holders,
             closing(self._sums()) as sums,
         ):
+            types = [PageblockTypes(self._prog, span) for span in self._spans]
             for part in self._parts(numbers_of(by) if self._owned else None):
                 if part.held:
                     holders.add(part.held)
-                sums.add(part.columns(self._prog, COUNTS))
+                sums.add(part.columns(types[part.span], COUNTS))
             for which, rows in sums.rows(
                 sort, descending, polluted=args.polluted, top=args.top
             ):

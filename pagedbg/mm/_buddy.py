@@ -62,6 +62,9 @@ class FreeBlocks:
         Return the elements of a range that are in free blocks, in order; and of each
         the first element and the order of its block.
         """
+        if not len(self.heads):
+            none = np.zeros(0, np.int64)
+            return none, none, none
         sizes = self.sizes
         # A block that begins in another one is torn or damaged, and either ends there.
         np.minimum(sizes[:-1], np.diff(self.heads), out=sizes[:-1])

@@ -39,6 +39,7 @@ class Words(NamedTuple):
     """``_mapcount``, which is also the type."""
     refcount: NDArray[np.int32]
     compound: NDArray[Any]
+    """In a page that is no tail, the word is also ``lru.next`` and ``pp_magic``."""
     mapping: NDArray[Any]
 
     @classmethod

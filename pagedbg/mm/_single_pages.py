@@ -68,7 +68,7 @@ class SinglePages:
         bare = words.mapping == 0
         kernel = told & bare
         np.putmask(result.kind, kernel, self._code("kernel"))
-        pool = pages["lru"] & np.uint64(PP_MASK) == PP_SIGNATURE
+        pool = words.compound & np.uint64(PP_MASK) == PP_SIGNATURE
         if pool.any():
             np.putmask(result.kind, kernel & pool, self._code("page pool"))
         mapped = told & ~bare

@@ -95,11 +95,12 @@ class PageBatch:
                     self.column("pfn"),
                 )
             case "cache":
-                cached = self._of(pages.detail) == Detail.CACHE
+                cached = self._of(pages.detail) == Detail.CACHE.value
                 return np.where(cached, self._of(pages.key), np.uint64(0))
             case "file":
                 detail = self._of(pages.detail)
-                of_file = (detail == Detail.FILE) | (detail == Detail.HUGE_FILE)
+                of_file = detail == Detail.FILE.value
+                of_file |= detail == Detail.HUGE_FILE.value
                 return np.where(of_file, self._of(pages.key), np.uint64(0))
             case "memcg":
                 return self._of(pages.memcg_data)

@@ -79,7 +79,7 @@ class PageWords:
         """
         uses = np.zeros(len(kind), np.uint8)
         for of, word in ((Detail.PCP, ON_CPU_LISTS), (Detail.PART_AND_SWAP, IN_SWAP)):
-            uses[detail == of] = self.use_code(word)
+            uses[detail == of.value] = self.use_code(word)
         # The small page of zeroes is in the kernel's image, the huge one is allocated.
         at = np.flatnonzero(self.among(kind, ("reserved", "zero")))
         bit = np.uint64(self.decoder.layout.pg["reserved"])

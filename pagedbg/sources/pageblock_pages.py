@@ -28,10 +28,51 @@ from pagedbg.mm.pageblock_flags import (
 )
 from pagedbg.schema.owner_record import ALLOCATED
 
-__all__ = ("PageblockPart", "overlapped", "pageblock_parts", "zone_pages")
+__all__ = (
+    "PageblockPart",
+    "PageblockTypes",
+    "overlapped",
+    "pageblock_parts",
+    "zone_pages",
+)
 
 _NOT_HELD = (Mobility.FREE, Mobility.PCP, Mobility.ABSENT)
 _SPOILT = (Mobility.UNKNOWN, Mobility.ABSENT)
+
+
+class PageblockTypes:
+    """The migratetypes of a zone's pageblocks, which are read once."""
+
+    def __init__(self, prog: Program, span: ZoneSpan) -> None:
+        self._order = pageblock_order(prog)
+        self._first = span.start_pfn >> self._order
+        # A zone that is damaged may span more.
+        end = min(span.end_pfn, prog["max_pfn"].value_())
+        self._types = pageblock_migratetypes(prog, span.start_pfn, end)
+
+    def of_blocks(
+        self, order: int, start: int, end: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """
+        Return the least and the greatest migratetype of the pageblocks that each block
+        of some pages is or is in, or that are in it; :data:`NO_MIGRATETYPE` where none
+        is known.
+        """
+        own, first = self._order, start >> self._order
+        count = ((end - 1) >> own) + 1 - first
+        known = self._types[first - self._first :][:count]
+        types = np.full(count, NO_MIGRATETYPE, np.uint8)
+        types[: len(known)] = known
+        blocks = np.arange(start >> order, ((end - 1) >> order) + 1)
+        if order <= own:
+            found = types[(blocks >> (own - order)) - first]
+            return found, found
+        begin = np.maximum((blocks << (order - own)) - first, 0)
+        greatest = np.where(types == NO_MIGRATETYPE, 0, types)
+        least = np.minimum.reduceat(types, begin)
+        return least, np.where(
+            least == NO_MIGRATETYPE, least, np.maximum.reduceat(greatest, begin)
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,13 +100,16 @@ class PageblockPart:
     unread: int = 0
     """Of how many pages in use the record could not be read: they are not on record."""
 
-    def columns(self, prog: Program, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    def columns(
+        self, types: PageblockTypes, names: Sequence[str]
+    ) -> dict[str, NDArray[Any]]:
         """
         Return what :class:`pagedbg.analysis.pageblock_sums.PageblockSums` takes.
 
+        :param types: those of the zone
         :param names: what the counts are called there
         """
-        least, greatest = _types(prog, self.order, *self.pfns)
+        least, greatest = types.of_blocks(self.order, *self.pfns)
         return {
             "span": np.full(len(self.start_pfn), self.span),
             "block": self.start_pfn,
@@ -178,33 +222,14 @@ class _Owners:
         # A page that was migrated has a record on its first page only (6.1:
         # __folio_copy_owner()).
         at = np.flatnonzero((pages.order > 0) & pages.present)
+        if not len(at):
+            return
         heads = pages.head[at] - first
         inside = (heads >= 0) & (heads < count)
         at, heads = at[inside], heads[inside]
         self.allocated[at] |= self.allocated[heads]
         for column in self.columns.values():
             column[at] = column[heads]
-
-
-def _types(
-    prog: Program, order: int, start: int, end: int
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """
-    The least and the greatest migratetype of the pageblocks that each block is or is
-    in, or that are in it; :data:`NO_MIGRATETYPE` where none is known.
-    """
-    own = pageblock_order(prog)
-    types = pageblock_migratetypes(prog, start, end)
-    blocks = np.arange(start >> order, ((end - 1) >> order) + 1)
-    if order <= own:
-        found = types[(blocks >> (own - order)) - (start >> own)]
-        return found, found
-    first = np.maximum((blocks << (order - own)) - (start >> own), 0)
-    greatest = np.where(types == NO_MIGRATETYPE, 0, types)
-    least = np.minimum.reduceat(types, first)
-    return least, np.where(
-        least == NO_MIGRATETYPE, least, np.maximum.reduceat(greatest, first)
-    )
 
 
 def _part(
@@ -218,8 +243,10 @@ def _part(
     if owners is not None:
         # The pages behind the first of a block that is no compound page have no
         # references of their own.
-        tails = (mobility == Mobility.UNKNOWN) & owners.allocated & pages.present
-        mobility[tails & (pages.refcount == 0)] = Mobility.UNMOVABLE
+        tails = mobility == Mobility.UNKNOWN.value
+        tails &= owners.allocated & pages.present
+        if tails.any():
+            mobility[tails & (pages.refcount == 0)] = Mobility.UNMOVABLE
     first, count = pages.first >> order, len(Mobility)
     blocks = (np.arange(pages.first, pages.first + len(pages)) >> order) - first
     width = int(blocks[-1]) + 1
@@ -231,16 +258,16 @@ def _part(
     if owners is not None:
         taken = np.ones(len(pages), np.bool_)
         for state in _NOT_HELD:
-            taken &= mobility != state
+            taken &= mobility != state.value
         # Of a page that is not known but on record it is known whose it is.
-        taken &= (mobility != Mobility.UNKNOWN) | owners.allocated
+        taken &= (mobility != Mobility.UNKNOWN.value) | owners.allocated
         at: NDArray[np.int64] | slice = slice(None)
         if not taken.all():
             at = np.flatnonzero(taken)
         allocated, among = owners.allocated[at], mobility[at]
         fixed = np.zeros(len(allocated), np.bool_)
         for state in FIXED:
-            fixed |= among == state
+            fixed |= among == state.value
         unread = int(np.count_nonzero(owners.unread[at]))
         held = {
             "span": np.full(len(fixed), number, np.uint16),

@@ -93,16 +93,21 @@ def test_a_sum_that_may_not_be_exact_is_left_to_the_engine() -> None:
                 for values in ([0, 1, 7], [5], [0, 1 << 40, (1 << 63) + 5], range(99))
             )
         )
-    )
+    ),
+    st.sampled_from((1, 50)),
 )
-def test_distinct_rows_are_those_of_a_set(columns: tuple[list[int], ...]) -> None:
+def test_distinct_rows_are_those_of_a_set(
+    columns: tuple[list[int], ...], behind_each_other: int
+) -> None:
+    given_rows = zip(*columns, strict=True)
+    rows = [row for row in given_rows for _ in range(behind_each_other)]
     given_ = {
         str(i): np.array(column, np.uint64 if i == 2 else np.uint32)
-        for i, column in enumerate(columns)
+        for i, column in enumerate(zip(*rows, strict=True))
     }
     place, values = distinct_rows(given_)
     # The last column comes first.
-    expected = sorted(set(zip(*columns, strict=True)), key=lambda row: row[::-1])
+    expected = sorted(set(rows), key=lambda row: row[::-1])
     found = list(zip(*(column.tolist() for column in values.values()), strict=True))
     assert (list(values), found) == (list(given_), expected)
-    assert [found[i] for i in place.tolist()] == list(zip(*columns, strict=True))
+    assert [found[i] for i in place.tolist()] == rows
