@@ -38,6 +38,7 @@ _STYLE = Style.from_dict({"heading": "bold", "chosen": "reverse", "help": "bold"
 
 _HEADINGS = ("alloc/s", "free/s", "grown")
 _COLUMN = 12
+_NAME = 24
 _HELP = "q end  / filter  Enter stack  b by  a f g n sort"
 
 
@@ -128,9 +129,10 @@ class TopScreen:
 
     def _columns(self, columns: int) -> list[int]:
         """Which numbers there is room for: what is sorted by first."""
-        # In a narrow window fewer columns leave room for who it is.
-        kept = 3 if columns >= 60 else 2 if columns >= 40 else 1
+        # In a narrow window fewer columns leave room for who it is: functions of one
+        # module begin with the same letters.
         names = ("allocated", "freed", "grown")
+        kept = min(max((columns - _NAME) // _COLUMN, 1), len(names))
         first = names.index(self.state.sort) if self.state.sort in names else 0
         return sorted([first, *(i for i in range(len(names)) if i != first)][:kept])
 

@@ -212,6 +212,18 @@ def test_it_fits_into_any_window(columns: int, lines: int) -> None:
     assert any(style == "class:chosen" for style, _ in top.lines(columns, lines))
 
 
+@pytest.mark.parametrize("columns", [40, 48, 59, 60, 80])
+def test_in_a_narrow_window_names_are_told_apart(columns: int) -> None:
+    names = ["pagedbg_churn_alloc", "pagedbg_churn_pairs", "pagedbg_churn_split"]
+    top = screen(BUSY)
+    top._source = top._source._replace(
+        stack=lambda handle: [f"{names[handle - 1]}+0x5/0x40 [pagedbg_churn]"]
+    )
+    assert sorted(order(top)) == sorted(
+        line.split()[-1] for line in rows(top, columns)[1:4]
+    )
+
+
 def test_a_name_cannot_drive_the_terminal() -> None:
     STACK[7] = ["\x1b[2J+0x1/0x2"]
     top = screen(records((SET, 0, 7)))
