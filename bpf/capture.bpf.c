@@ -43,64 +43,21 @@
 #if !PAGE_OWNER
 #define TAIL_TIMES 0
 #endif
-#define KEEP_LOOP      _Pragma("clang loop unroll(disable)")
-#define count(counter) __sync_fetch_and_add(counter, 1)
-#define add(number, n) __sync_fetch_and_add(number, n)
-/* No helper tells local_clock(). */
-#define local_nsec()	       0ULL
-#define mono_nsec()	       bpf_ktime_get_ns()
-#define swap(number, from, to) __sync_bool_compare_and_swap(number, from, to)
-#if STORES_IN_ORDER
-#define seal(check, value)                     \
-	do {                                   \
-		asm volatile("" ::: "memory"); \
-		*(check) = value;              \
-		asm volatile("" ::: "memory"); \
-	} while (0)
-#else
-/* An exchange that gives back what was there is a full barrier (Linux, atomic_t.txt). */
-#define seal(check, value) __sync_lock_test_and_set(check, value)
-#endif
 
 #define TRAMPOLINE 1
 #define KPROBE	   2
 #define TRACEPOINT 3
 #define COMBINED   4
 
+#include "bpf_operations.h"
 #include "events.h"
+#include "here.h"
 
-/* One element each: its address is known when the program is loaded, and not looked up. */
-struct cpus {
-	struct pagedbg_cpu cpu[CPUS];
-};
-
+/* Of one element each: its address is known when the program is loaded, and not looked up. */
 BPF_F_TABLE("array", u32, struct pagedbg_header, pagedbg_header, 1, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct pagedbg_filters, pagedbg_filter, 1, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct cpus, pagedbg_cpu, 1, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct pagedbg_record, pagedbg_slot, (CPUS) * (SLOTS), BPF_F_MMAPABLE);
-
-/*
- * The verifier allows no arithmetic on a pointer that it knows the type of. Swapped twice it is
- * what it was, and a number.
- */
-static __always_inline u64 number(u64 pointer)
-{
-	asm volatile("%0 = be64 %0; %0 = be64 %0" : "+r"(pointer));
-	return pointer;
-}
-
-/* The element of a table, by its place in VALUES of bpf_image.py, which puts in the address. */
-#define VALUE(place)                                                                    \
-	({                                                                              \
-		void *value;                                                            \
-		asm("%0 = %1 ll" : "=r"(value) : "i"((u64)VALUE_MARK << 32 | (place))); \
-		value;                                                                  \
-	})
-
-#define HEADER_VALUE  0
-#define FILTERS_VALUE 1
-#define CPUS_VALUE    2
-#define WAITING_VALUE 3
 
 /* ---- what events.h asks for ---- */
 
@@ -109,15 +66,6 @@ static __always_inline struct pagedbg_record *slot(struct pagedbg_header *h, u32
 	u32 index = cpu * (SLOTS) + ((seq - 1) & (SLOTS - 1));
 
 	return pagedbg_slot.lookup(&index);
-}
-
-static __always_inline void describe_current(u32 *pid, u32 *tgid, u64 *comm)
-{
-	u64 id = bpf_get_current_pid_tgid();
-
-	*pid = id;
-	*tgid = id >> 32;
-	bpf_get_current_comm(comm, PAGEDBG_COMM);
 }
 
 #if PAGE_OWNER
@@ -153,67 +101,9 @@ static __always_inline u64 *known_root(u32 nr)
 
 BPF_STACK_TRACE(pagedbg_stack, STACKS);
 
-/* There are no records: nobody asks. */
-static __always_inline bool read_owner(struct pagedbg_header *h, u64 pfn, struct owner *o)
-{
-	return false;
-}
-
-static __always_inline bool read_ts_nsec(struct pagedbg_header *h, u64 pfn, u64 *ts_nsec)
-{
-	return false;
-}
-
-static __always_inline bool read_order(struct pagedbg_header *h, u64 pfn, u32 *order)
-{
-	return false;
-}
-
-static __always_inline struct pagedbg_split *find_split(u64 *key)
-{
-	return NULL;
-}
-
-static __always_inline bool add_split(u64 *key, struct pagedbg_split *split)
-{
-	return false;
-}
-
-static __always_inline bool drop_split(u64 *key)
-{
-	return false;
-}
+#include "no_owner.h"
 
 #endif
-
-/* What all CPUs have to do with. */
-static __always_inline void find_filter(struct here *at)
-{
-	struct pagedbg_filters *filters = VALUE(FILTERS_VALUE);
-
-	at->h = VALUE(HEADER_VALUE);
-	at->f = &filters->filter[at->h->active % PAGEDBG_FILTERS];
-}
-
-static __always_inline bool find_here(struct here *at)
-{
-	struct cpus *cpus = VALUE(CPUS_VALUE);
-	u64 cpu = bpf_get_smp_processor_id();
-
-	if (cpu >= CPUS)
-		return false;
-	/* What is kept on the stack is the number whose limit 6.1's verifier has seen. */
-	asm volatile("" : "+r"(cpu));
-	at->cpu = cpu;
-	at->c = &cpus->cpu[cpu];
-	find_filter(at);
-	return true;
-}
-
-static __always_inline u64 page_to_pfn(struct pagedbg_header *h, u64 page)
-{
-	return (page - h->memmap) / SIZEOF_PAGE;
-}
 
 #if PAGE_OWNER
 
@@ -283,22 +173,6 @@ static __always_inline int on_read_entry(void)
 
 /* ---- the hooks ---- */
 
-#ifdef HOOK_SPLIT
-/*
- * Of a number of pages, a power of two: __split_page_owner() is told that or an order. The bits
- * below it are counted without a branch: the verifier would go on with each order by itself.
- */
-static __always_inline u32 order_of(u32 pages)
-{
-	u32 bits = pages - 1;
-
-	bits -= bits >> 1 & 0x55555555;
-	bits = (bits & 0x33333333) + (bits >> 2 & 0x33333333);
-	bits = (bits + (bits >> 4)) & 0x0f0f0f0f;
-	return bits * 0x01010101 >> 24;
-}
-#endif
-
 #if !PAGE_OWNER
 
 static __always_inline int on_tracepoint(u32 event, void *ctx, u64 page, u32 order, u32 gfp)
@@ -349,22 +223,7 @@ int raw_tracepoint__mm_page_free(struct bpf_raw_tracepoint_args *ctx)
 
 #else /* PAGE_OWNER */
 
-#define NAME_(prefix, function) prefix##function
-#define NAME(prefix, function)	NAME_(prefix, function)
-#define FENTRY(function)	int NAME(kfunc__, function)(unsigned long long *ctx)
-#define FEXIT(function)		int NAME(kretfunc__, function)(unsigned long long *ctx)
-
-/* Where a function begins. */
-#if HOOKS == TRAMPOLINE
-#define ENTRY(event, function) FENTRY(function)
-#define ARGUMENT(n)	       number(ctx[n])
-#else
-#define ENTRY(event, function) int event##_entry(struct pt_regs *ctx)
-#define ARGUMENT(n)	       argument_##n(ctx)
-#define argument_0	       PT_REGS_PARM1
-#define argument_1	       PT_REGS_PARM2
-#define argument_2	       PT_REGS_PARM3
-#endif
+#include "hook_arguments.h"
 
 /* ---- set ---- */
 
@@ -505,12 +364,6 @@ ENTRY(read, HOOK_READ)
 #endif /* PAGE_OWNER */
 
 /* ---- what stops the rings, if that is asked for ---- */
-
-/*
- * bcc compiles no atomic operations on 32 bits. `active` is the lower half of 64 that are aligned; the
- * other half stays as it is.
- */
-#define set_bits(number, bits) __sync_fetch_and_or((u64 *)(number), bits)
 
 #include "freeze.h"
 

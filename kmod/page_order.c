@@ -109,7 +109,6 @@ static void give_participation(struct pagedbg_filter *filter, u32 *table)
 int pagedbg_set_filter(struct pagedbg_filter *filter)
 {
 	u32 table[GREATEST_ORDER + 1];
-	u32 order;
 	int error;
 
 	if (!pagedbg_is_filter(filter))
