@@ -3,6 +3,7 @@
 # make dkms     have DKMS build, sign and install the kernel module, now and for later kernels
 # make test     all tests; builds the kernels they boot if the cache has none (40 minutes, once)
 # make check    the tests that boot no kernel, but for the longest (a minute and a half)
+# make test-fleet the questions of a fleet on Spark (PySpark, 450 MB, and Java are installed, once)
 # make versions those again, out of an installed wheel: on an old Python with old libraries, on a new one with new ones (3 minutes)
 
 PYTHON := /usr/bin/python3
@@ -11,7 +12,7 @@ PREFIX := /usr/local
 # A process for each CPU: tests/schedule.py.
 PYTEST := $(VENV)/bin/pytest -n auto --durations 10
 
-.PHONY: run install uninstall dkms test check versions lint kernels roots clean
+.PHONY: run install uninstall dkms test check test-fleet versions lint kernels roots clean
 
 run: $(VENV)/.run
 	@contrib/run $(VENV)/bin/pagedbg
@@ -35,6 +36,9 @@ test: lint kernels roots
 
 check: lint
 	$(PYTEST) -m 'not long' tests/unit tests/dump
+
+test-fleet: $(VENV)/.fleet
+	$(VENV)/bin/pytest tests/spark
 
 versions: $(VENV)/.test roots
 	$(PYTEST) tests/installed
@@ -60,6 +64,11 @@ $(VENV)/.run: pyproject.toml contrib/environment
 $(VENV)/.test: $(VENV)/.run
 	@contrib/packages bpftool chromium dwarves gcc less libc6-dev make python3-bpfcc tmux
 	@contrib/environment $(PYTHON) $(VENV) --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.fleet: $(VENV)/.test
+	@contrib/packages default-jre-headless
+	@contrib/environment $(PYTHON) $(VENV) --editable '.[dev,fleet]'
 	@touch $@
 
 clean:

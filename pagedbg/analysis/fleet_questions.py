@@ -138,6 +138,8 @@ def since(asked: Asked, changed: int, compared: bool) -> str:
         "hosts_less": f"count(*) FILTER (WHERE share_within < -{_NOTHING})",
     }
     evidence = "least(share_within, share_between)" + (f" * {borne}" if changed else "")
+    # What is the same but for how sums are rounded is of one rank.
+    evidence = f"round({evidence}, 9)"
     grown = f"least(share_within, share_between) > {_NOTHING}"
     if changed:
         grown += " AND hosts_more > hosts_less"
@@ -179,7 +181,7 @@ def trend(asked: Asked) -> str:
     }
     shown = [name for name in sums if name != "varied"]
     changed = "varied > 0 OR first_bytes <> last_bytes"
-    rank = "bytes_per_hour * straightness"
+    rank = "round(bytes_per_hour * straightness, 3)"
     return _answer(asked, by_host, sums, shown, rank, changed)
 
 

@@ -25,6 +25,7 @@ from pagedbg.shell.table_options import SORT, TOP, more_rows, parse_sort
 from pagedbg.sources.fleet import Fleet, refuse_what_no_fleet_knows
 from pagedbg.sources.fleet_engine import DuckdbEngine, Engine
 from pagedbg.sources.fleet_picks import Pick, Picked
+from pagedbg.sources.fleet_spark import SparkEngine
 
 LAKE = argument(
     "lake",
@@ -41,6 +42,17 @@ def _parse_threads(text: str) -> int:
 
 
 ENGINE = argument_group(
+    argument(
+        "--engine",
+        choices=("duckdb", "spark"),
+        default="duckdb",
+        help="what answers: duckdb, in this process, or spark",
+    ),
+    argument(
+        "--master",
+        metavar="URL",
+        help="where Spark is, as spark://HOST:7077; by default it is started here",
+    ),
     argument(
         "--threads",
         metavar="N",
@@ -68,7 +80,11 @@ HOST_OPTIONS = (TOP, SORT, KIND, MEMCG, FILTERS, ENGINE)
 
 def open_engine(args: argparse.Namespace) -> Engine:
     """Open the engine that was asked for."""
-    return DuckdbEngine(args.lake, args.threads, args.memory)
+    if args.engine == "duckdb":
+        if args.master is not None:
+            raise UsageError("--master is of Spark: give --engine spark as well")
+        return DuckdbEngine(args.lake, args.threads, args.memory)
+    return SparkEngine(args.lake, args.master, args.threads, args.memory)
 
 
 def fleet_table(

@@ -121,10 +121,16 @@ class Fleet:
         self._engine.give("picked", picked.types, picked.rows)
 
     def _read_files(self, numbers: Collection[int] | None = None) -> None:
-        """:param numbers: of the snapshots that stand alone, which have to be read"""
-        alone = [
-            each for each in self._alone if numbers is None or each.number in numbers
-        ]
+        """:param numbers: of the snapshots that have to be read; None is all"""
+        alone, compacted = self._alone, self._compacted
+        if numbers is not None:
+            alone = [each for each in alone if each.number in numbers]
+            dates = self._db.execute(
+                f"SELECT DISTINCT date FROM {TABLE}"
+                " WHERE snapshot IN (SELECT unnest(?::BIGINT[]))",
+                [list(numbers)],
+            ).fetchall()
+            compacted = [day for day in compacted if (day.date,) in dates]
         for name, relation, columns in (
             ("owners", "owners", OWNER_SUMS),
             ("told_stacks", "stacks", STACK_NAMES),
@@ -132,7 +138,7 @@ class Fleet:
             self._engine.read(
                 name,
                 columns,
-                [day.file(relation) for day in self._compacted],
+                [day.file(relation) for day in compacted],
                 [each.path / parquet_name(relation) for each in alone],
             )
         self._engine.keep("stacks", STACKS)
@@ -143,13 +149,13 @@ class Fleet:
 
         :raises PagedbgError: if there are none
         """
-        rows = self._db.execute(f"SELECT {_SNAPSHOTS} FROM {TABLE}").fetchall()
-        if not rows:
-            raise PagedbgError("there is no snapshot to answer from.")
         types = {each.name: sql_type(each) for each in LAKE_SNAPSHOTS}
-        self._engine.give("snapshots", types, rows)
         while True:
+            rows = self._db.execute(f"SELECT {_SNAPSHOTS} FROM {TABLE}").fetchall()
+            if not rows:
+                raise PagedbgError("there is no snapshot to answer from.")
             try:
+                self._engine.give("snapshots", types, rows)
                 return self._read_files()
             except EngineError:
                 if not self._look_again():

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Spark answers every question of a fleet as DuckDB does: ``make test-fleet``."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("pyspark", reason="PySpark is not installed: make test-fleet")
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "pagedbg/data/sample.vmcore"
+
+QUESTIONS = (
+    "owners LAKE",
+    "owners LAKE --by stack,order --top 20 --date 2026-11-02",
+    "owners LAKE --by gfp_mask,migratetype,zone,node,kind,age --sort blocks",
+    "owners LAKE --by module,memcg --comm 'python*' --orders 0-3 --zone dma32",
+    "diff LAKE --before 2026-11-01 --after 2026-11-03",
+    "diff LAKE --before 2026-11-01 --after 2026-11-03 --by comm --module leaky",
+    "since LAKE 6.12.2-new",
+    "since LAKE '6.12.1*' --by module,function --sort bytes_per_host",
+    "trend LAKE --by function",
+    "trend LAKE --by comm,order --stack leaky --sort straightness",
+    "hosts LAKE --stack leaky_rx_refill",
+    "hosts LAKE --kind slab --top 2 --sort host",
+    'sql LAKE "SELECT host, date, sum(o.pages) AS pages, count(*) AS n FROM owners o'
+    " JOIN snapshots USING (snapshot) JOIN stacks USING (stack_id)"
+    " WHERE \\\"function\\\" = 'leaky_rx_refill' GROUP BY host, date"
+    ' ORDER BY host, date"',
+)
+
+
+def pagedbg(*words: str | Path, **more: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pagedbg", *words],
+        capture_output=True,
+        text=True,
+        **more,
+    )
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real snapshot."""
+    source = tmp_path_factory.mktemp("source") / "source"
+    assert pagedbg("-c", SAMPLE, "snapshot", "save", source).returncode == 0
+    return source
+
+
+@pytest.fixture(scope="module")
+def lake(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake of which two days are compacted, and one is not."""
+    where, lake = tmp_path_factory.mktemp("all"), tmp_path_factory.mktemp("lake")
+    subprocess.run(
+        [
+            *(sys.executable, ROOT / "contrib/fleet/make-snapshots", source, where),
+            *("--hosts", "5", "--days", "3", "--leak", "leaky_rx_refill"),
+        ],
+        check=True,
+    )
+    pagedbg("fleet", "add", lake, *where.glob("*-[01]"), check=True)
+    pagedbg("fleet", "compact", lake, check=True)
+    pagedbg("fleet", "add", lake, where, check=True)
+    assert len([*lake.glob("*/compacted=1")]) == 2
+    assert len([*lake.glob("*/*/snapshot=*")]) == 5
+    return lake
+
+
+def answers(source: Path, lake: Path, into: Path, engine: str) -> list[Any]:
+    """What an engine says to all questions, asked by one process."""
+    into.mkdir()
+    words: list[str | Path] = ["--snapshot", source]
+    for place, question in enumerate(QUESTIONS):
+        line = question.replace("LAKE", shlex.quote(str(lake)))
+        words += ["-e", f"fleet {line} --engine {engine} -o {into}/{place}.json"]
+    done = pagedbg(*words)
+    assert done.returncode == 0, done.stderr
+    return [
+        json.loads((into / f"{place}.json").read_text())
+        for place in range(len(QUESTIONS))
+    ]
+
+
+def test_both_engines_say_the_same(source: Path, lake: Path, tmp_path: Path) -> None:
+    ours = answers(source, lake, tmp_path / "duckdb", "duckdb")
+    theirs = answers(source, lake, tmp_path / "spark", "spark")
+    for question, one, other in zip(QUESTIONS, ours, theirs, strict=True):
+        assert len(one) == len(other) > 0, question
+        for row, same in zip(one, other, strict=True):
+            assert row == pytest.approx(same, rel=1e-6, abs=0.0011), question
+
+
+def test_what_spark_cannot_is_one_sentence(lake: Path) -> None:
+    for query in (
+        "SELECT nothing FROM owners",
+        "DROP VIEW owners",
+        "SELECT * FROM text.`/etc/hostname`",
+    ):
+        done = pagedbg("fleet", "sql", lake, query, "--engine", "spark")
+        assert done.returncode == 2
+        assert done.stdout == ""
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("fleet sql: ")
+
+
+def test_without_java_it_says_how_to_get_it(lake: Path, tmp_path: Path) -> None:
+    done = pagedbg(
+        *("fleet", "owners", lake, "--engine", "spark"),
+        env={"PATH": str(tmp_path), "HOME": str(tmp_path)},
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "fleet owners: there is no Java. Spark needs Java 17 or later: apt install"
+        " default-jre-headless has it.\n"
+    )
