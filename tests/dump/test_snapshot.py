@@ -86,7 +86,7 @@ def test_a_snapshot_is_for_its_owner_alone(kept: dict[Path, Path]) -> None:
 
 def test_the_format_is_documented() -> None:
     said = (ROOT / "contrib" / "snapshot-format.md").read_text(encoding="utf-8")
-    of_full = {"blocks.parquet", "handles.parquet"}
+    of_full = {"blocks.parquet", "handles.parquet", "pages.parquet"}
     assert {"meta.json", *re.findall(r"^\| `(\w+\.parquet)`", said, re.M)} == (
         FILES | of_full
     )
