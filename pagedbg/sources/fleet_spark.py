@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -15,6 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from pagedbg import trust
 from pagedbg.analysis.stored_rows import sql_type
 from pagedbg.capture.database import interruptibly
 from pagedbg.errors import PagedbgError
@@ -68,7 +68,6 @@ class SparkEngine:
                 "PySpark is not installed: pip install 'pagedbg[fleet]' has it, or"
                 " leave --engine out."
             ) from None
-        _check_java()
         self._lake = lake.absolute()
         # It has a log of what it raises as well.
         logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL + 1)
@@ -88,8 +87,11 @@ class SparkEngine:
             builder = builder.config(name, value)
         self._on_interrupt = signal.getsignal(signal.SIGINT)
         try:
-            with _silenced():
+            with _trusted_environment(), _silenced():
+                _check_java()
                 self._spark = builder.getOrCreate()
+        except PagedbgError:
+            raise
         except Exception as error:
             raise PagedbgError(f"Spark does not start: {_sentence(error)}") from None
 
@@ -180,6 +182,23 @@ class SparkEngine:
 
 
 @contextlib.contextmanager
+def _trusted_environment() -> Iterator[None]:
+    """
+    Have what is started in a block find programs where it may: PySpark asks a dozen
+    variables where Java, Spark and their settings are.
+    """
+    before = dict(os.environ)
+    trusted = trust.chosen_environment()
+    os.environ.clear()
+    os.environ.update(trusted)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextlib.contextmanager
 def _silenced() -> Iterator[None]:
     """Have what is started in a block say nothing on standard error."""
     kept = os.dup(2)
@@ -207,7 +226,7 @@ def _sentence(error: Exception) -> str:
 def _check_java() -> None:
     """:raises PagedbgError: if Spark would find none, or one that is too old"""
     home = os.environ.get("JAVA_HOME")
-    java = str(Path(home, "bin/java")) if home else shutil.which("java")
+    java = str(Path(home, "bin/java")) if home else trust.program("java")
     advice = "Spark needs Java 17 or later: apt install default-jre-headless has it."
     try:
         done = subprocess.run(

@@ -106,6 +106,7 @@ GLOBALS = {
     "migratetype_names": "char * const [{MIGRATE_TYPES}]",
     "min_free_kbytes": "int",
     "min_low_pfn": "unsigned long",
+    "mm_cachep": "struct kmem_cache *",
     "mnt_cache": "struct kmem_cache *",
     "mod_tree": "struct mod_tree_root",
     "module_ktype": "const struct kobj_type",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -118,10 +119,30 @@ def test_what_spark_cannot_is_one_sentence(lake: Path) -> None:
 def test_without_java_it_says_how_to_get_it(lake: Path, tmp_path: Path) -> None:
     done = pagedbg(
         *("fleet", "owners", lake, "--engine", "spark"),
-        env={"PATH": str(tmp_path), "HOME": str(tmp_path)},
+        env={**os.environ, "HOME": "/", "JAVA_HOME": str(tmp_path)},
     )
     assert done.returncode == 1
     assert done.stderr == (
         "fleet owners: there is no Java. Spark needs Java 17 or later: apt install"
         " default-jre-headless has it.\n"
     )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="whoever is not root may run anything")
+def test_root_runs_no_java_of_somebody_else(lake: Path, tmp_path: Path) -> None:
+    java = tmp_path / "bin/java"
+    java.parent.mkdir()
+    java.write_text(f"#!/bin/sh\n: >{tmp_path}/was-run\nexit 1\n")
+    java.chmod(0o755)
+    os.chown(tmp_path, 1000, 1000)
+    done = pagedbg(
+        *("fleet", "owners", lake, "--engine", "spark", "--top", "1"),
+        env={
+            **os.environ,
+            "HOME": str(tmp_path),
+            "JAVA_HOME": str(tmp_path),
+            "PATH": f"{java.parent}:{os.environ['PATH']}",
+        },
+    )
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "was-run").exists()
