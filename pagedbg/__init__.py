@@ -2,31 +2,18 @@
 """
 Who holds these pages, since when, from which call path: on the running kernel or in a
 dump.
+
+``pagedbg.open(core)`` is :func:`pagedbg.target.opening.open_program`. Nothing is
+imported before it is asked for: as root the program starts again before it imports
+anything that stands in the current directory.
 """
-
-from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from drgn import Program
 
 __version__ = "0.1.0"
 
 
-def open(core: str | None = None, symbols: Sequence[str] = ()) -> Program:
-    """
-    Open a kernel for a script, with the types and symbols that it carries itself.
+def __getattr__(name: str) -> object:
+    if name == "open":
+        from pagedbg.target.opening import open_program
 
-    >>> prog = pagedbg.open("vmcore")
-    >>> prog["init_uts_ns"].name.release
-    (char [65])"6.12.117-pagedbg-lab"
-
-    :param core: path of a dump; None for the running kernel
-    :param symbols: files with debug info, preferred over what the kernel carries
-    :raises PagedbgError: with a sentence for the user
-    """
-    from pagedbg.target.opening import open_target
-
-    return open_target(core, symbols).prog
+        return open_program
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

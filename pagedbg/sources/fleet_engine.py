@@ -126,8 +126,10 @@ class DuckdbEngine:
 
     def ask(self, query: str) -> tuple[list[tuple[str, str]], list[tuple[Any, ...]]]:
         """As in :class:`Engine`."""
+        # The answer itself has types only since some version after 1.2.
+        described = self._do(f"DESCRIBE ({query}\n)").fetchall()
+        columns = [(name, type_) for name, type_, *_ in described]
         answer = self._do(query)
-        columns = [(name, str(type_)) for name, type_, *_ in answer.description]
         return columns, interruptibly(answer.fetchall, self._db.interrupt)
 
     def is_select(self, query: str) -> bool:

@@ -62,6 +62,21 @@ def open_target(core: str | None = None, symbols: Sequence[str] = ()) -> Target:
     return target
 
 
+def open_program(core: str | None = None, symbols: Sequence[str] = ()) -> Program:
+    """
+    Open a kernel for a script, with the types and symbols that it carries itself.
+
+    >>> prog = pagedbg.open("vmcore")
+    >>> prog["init_uts_ns"].name.release
+    (char [65])"6.12.117-pagedbg-lab"
+
+    :param core: path of a dump; None for the running kernel
+    :param symbols: files with debug info, preferred over what the kernel carries
+    :raises PagedbgError: with a sentence for the user
+    """
+    return open_target(core, symbols).prog
+
+
 def _open_live() -> Target:
     prog = Program()
     try:
@@ -194,4 +209,4 @@ def _load(target: Target, symbols: Sequence[str]) -> None:
         )
 
 
-__all__ = ("open_target",)
+__all__ = ("open_program", "open_target")

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from known import ORDINARY, SAMPLE, Oracle
@@ -79,7 +80,8 @@ def test_nothing_is_read_before_something_is_missed(tmp_path: Path) -> None:
 
 
 def test_a_script_can_open_a_kernel_by_itself(oracle: Oracle) -> None:
-    prog = pagedbg.open(str(ORDINARY))
+    open_program: Any = pagedbg.open
+    prog = open_program(str(ORDINARY))
     assert prog["init_uts_ns"].name.release.string_().decode() == oracle.release
     with pytest.raises(PagedbgError, match="is no dump"):
-        pagedbg.open(str(README))
+        open_program(str(README))

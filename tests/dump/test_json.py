@@ -48,7 +48,7 @@ def lines() -> list[str]:
         for line in (*more, *(line for line, _ in examples()))
         if any(line == name or line.startswith(f"{name} ") for name in tables)
         and not set(line) & {"|", ">"}
-        and not {"-o", "--format", "--flight"} & set(line.split())
+        and not {"-o", "--format", "--flight", "--save"} & set(line.split())
         and not line.startswith(("trace start", "trace attach", "trace follow"))
     ]
 

@@ -72,10 +72,11 @@ def tests(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("README.md", "pyproject.toml"):
         shutil.copy(ROOT / name, made)
     (made / "contrib").mkdir()
-    documents = ("schema.md", "snapshot-format.md", "pagedbg.svg", "map.svg")
-    for name in ("environment", "picture", *documents):
+    documents = ("schema.md", "snapshot-format.md")
+    pictures = ("pagedbg.svg", "map.svg", "report.png")
+    for name in ("environment", "picture", *documents, *pictures):
         shutil.copy(ROOT / "contrib" / name, made / "contrib")
-    for name in ("fuzz", "incidents"):
+    for name in ("fleet", "fuzz", "incidents"):
         shutil.copytree(
             ROOT / "contrib" / name,
             made / "contrib" / name,

@@ -12,6 +12,7 @@ import pytest
 from pagedbg.capture.machine_identity import APPLICATION, machine_identity
 
 
+@pytest.mark.once
 @pytest.mark.skipif(
     shutil.which("systemd-id128") is None or machine_identity() is None,
     reason="without systemd's tool, or a machine id",
