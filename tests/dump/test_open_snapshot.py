@@ -6,6 +6,7 @@ they say of the dump that it is of, to the row.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -196,6 +197,16 @@ def test_what_is_no_snapshot_is_not_opened(pagedbg: Run, tmp_path: Path) -> None
     assert "--snapshot cannot be given together with --capture" in done.stderr
 
 
+def has_open(pid: int, name: str) -> bool:
+    """Whether a process has a file of this name open."""
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        # What it has closed since.
+        with contextlib.suppress(FileNotFoundError):
+            if Path(os.readlink(each)).name == name:
+                return True
+    return False
+
+
 def test_ctrl_c_ends_a_query(kept: dict[Path, Path], tmp_path: Path) -> None:
     copy = shutil.copytree(kept[SAMPLE], tmp_path / "copy")
     rows = 4_000_000
@@ -213,11 +224,7 @@ def test_ctrl_c_ends_a_query(kept: dict[Path, Path], tmp_path: Path) -> None:
         text=True,
     ) as asked:
         # The query has begun when it has its file open.
-        while "owners.parquet" not in "".join(
-            os.readlink(each)
-            for each in Path(f"/proc/{asked.pid}/fd").iterdir()
-            if each.is_symlink()
-        ):
+        while not has_open(asked.pid, "owners.parquet"):
             time.sleep(0.01)
         time.sleep(0.2)
         asked.send_signal(signal.SIGINT)
