@@ -66,12 +66,13 @@ class Trend:
                 sum(xy) * sum(xy) / nullif({spread} * sum(yy), 0) AS straight,
                 coalesce(sum(first_bytes), 0)::BIGINT AS first_bytes,
                 coalesce(sum(last_bytes), 0)::BIGINT AS last_bytes,
-                sum(yy) > 0 OR max(first_bytes) IS DISTINCT FROM max(last_bytes)
+                max(most) > 0 AND (sum(there) < {len(times)} OR min(least) < max(most))
                     AS changed
             FROM (
                 SELECT {listed}, boot, sum(x * bytes) AS xy,
                     sum(bytes::DOUBLE * bytes)
                         - sum(bytes) * sum(bytes::DOUBLE) / any_value(n) AS yy,
+                    count(*) AS there, min(bytes) AS least, max(bytes) AS most,
                     sum(bytes) FILTER (time = 0) AS first_bytes,
                     sum(bytes) FILTER (time = {last}) AS last_bytes
                 FROM {held} JOIN moments USING (time) GROUP BY {listed}, boot

@@ -8,7 +8,7 @@ import math
 import duckdb
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pagedbg.analysis.trend import Trend
@@ -51,6 +51,8 @@ def lines(
 
 
 @settings(max_examples=60, deadline=None)
+@example([[(0, 1, 0)], [(0, 0, 0)], [(0, 1, 0)]])
+@example([[(0, 5, 1), (1, 5, 1)], [(0, 7, 1)], [(0, 5, 1)]])
 @given(boots)
 def test_a_line_is_that_of_least_squares(
     told: list[list[tuple[int, int, int]]],
