@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pagedbg.schema import columns, event_columns, memory_columns, zone_columns
+from pagedbg.schema.block_columns import BLOCKS
 from pagedbg.schema.columns import SchemaColumn
 
 # ---- of every page ----
@@ -226,21 +227,7 @@ PAGE_RUNS = (
 """A row neighbouring pages that are the same: what a full snapshot has of pages."""
 
 KEPT_PAGES = (
-    columns.PFN,
-    columns.ORDER,
-    columns.PAGES,
-    columns.GFP_MASK,
-    columns.GFP,
-    columns.MIGRATETYPE,
-    columns.ZONE,
-    columns.NODE,
-    columns.PID,
-    columns.TGID,
-    columns.COMM,
-    columns.TS_NS,
-    columns.HANDLE,
-    columns.STACK,
-    columns.STATE,
+    *BLOCKS,
     columns.KIND,
     columns.DETAIL,
     columns.PAGEBLOCK_MIGRATETYPE,
