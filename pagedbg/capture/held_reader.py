@@ -22,7 +22,7 @@ from pagedbg.capture.held_file import (
     read_piece,
 )
 from pagedbg.capture.memory_room import lacking_room
-from pagedbg.capture.sealed import MOST, SealedReader, SealError
+from pagedbg.capture.sealed import SealedReader, SealError
 from pagedbg.capture.summary import Summary
 from pagedbg.schema.event_record import RECORD
 
@@ -87,7 +87,8 @@ class HeldFiles:
         :raises SealError: if a file is damaged
         :raises CaptureError: if there is no memory for them
         """
-        if lacking := lacking_room(self.head.pieces * MOST * RECORD.itemsize):
+        count = sum(summary.records for summary in self.summaries())
+        if lacking := lacking_room(count * RECORD.itemsize):
             raise CaptureError(f"the events that are kept {lacking}")
         return joined_kept([read_piece(self._reader, each) for each in self._pieces])
 

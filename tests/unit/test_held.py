@@ -33,7 +33,7 @@ from pagedbg.analysis.correlation import Pages
 from pagedbg.analysis.correlation_pieces import PiecewiseCorrelation
 from pagedbg.analysis.evidence import Evidence
 from pagedbg.analysis.holding import Holding
-from pagedbg.capture import segments, writer
+from pagedbg.capture import memory_room, segments, writer
 from pagedbg.capture.directory import Capture
 from pagedbg.capture.files import Folder
 from pagedbg.capture.freed_sums import FreedSums, class_of
@@ -347,6 +347,27 @@ def test_a_copy_tells_the_same(
     assert everything(tmp_path / "copy", kernel) == everything(
         tmp_path / "held", kernel
     )
+
+
+def test_memory_is_asked_for_what_is_kept_and_not_for_what_a_file_may_have(
+    told_of: tuple[Kernel, list[list[NDArray[Any]]]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kernel, rounds = told_of
+    said = record(tmp_path / "held", rounds, kernel)
+    holding = Holding(tmp_path / "held")
+    for line in said:
+        holding.fold(*line)
+    held = Capture(tmp_path / "held").held
+    assert held is not None
+    size = len(held.kept().records) * RECORD.itemsize
+    assert size
+    monkeypatch.setattr(memory_room, "_available", lambda: 3 * size)
+    assert len(held.kept().records) * RECORD.itemsize == size
+    monkeypatch.setattr(memory_room, "_available", lambda: 3 * size - 1)
+    with pytest.raises(PagedbgError, match="take 0 MiB of memory, and 0 MiB are free"):
+        held.kept()
 
 
 def test_a_reader_goes_on_while_the_recorder_does(
