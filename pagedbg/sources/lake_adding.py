@@ -46,11 +46,16 @@ def known_of(db: duckdb.DuckDBPyConnection) -> Known:
 
 
 def add_snapshot(
-    db: duckdb.DuckDBPyConnection, lake: Lake, found: Listed, known: Known
+    db: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    found: Listed,
+    known: Known,
+    called: Path,
 ) -> bool:
     """
     Put a snapshot into a lake, and into what is known of it.
 
+    :param called: the path by which people know it
     :return: False if it is in it already
     :raises PagedbgError: if it does not go into one, or is damaged
     """
@@ -61,14 +66,14 @@ def add_snapshot(
     date, host = day_of(meta.taken), meta.kernel.host
     if date is None or host is None:
         raise PagedbgError(
-            f"{path} does not say {'when' if date is None else 'of which host'} it is"
+            f"{called} does not say {'when' if date is None else 'of which host'} it is"
             " of, and can be in no lake."
         )
-    _check_clock(path, meta.taken or "")
+    _check_clock(called, meta.taken or "")
     ids = known.hosts.setdefault(host, set())
     if meta.kernel.host_id is not None and ids - {meta.kernel.host_id}:
         raise PagedbgError(
-            f"{path} is of another machine that is called {host}, too: give one of"
+            f"{called} is of another machine that is called {host}, too: give one of"
             " them another name."
         )
     place = lake.path / place_of(date, host, number)
@@ -77,10 +82,10 @@ def add_snapshot(
     with new_directory(place) as folder:
         _copy(path, folder, (META, *map(parquet_name, meta.relations)))
         if read_number(folder.path) != number:
-            raise PagedbgError(f"{path} has changed while it was copied: try again.")
+            raise PagedbgError(f"{called} has changed while it was copied: try again.")
         with Snapshot(folder.path) as copied:
             for relation in meta.relations:
-                check_rows(db, copied, relation, path)
+                check_rows(db, copied, relation, called)
     known.numbers.add(number)
     if meta.kernel.host_id is not None:
         ids.add(meta.kernel.host_id)

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
+from pagedbg.analysis.stand_ins import StandIns
 from pagedbg.capture.lake import Lake, few
 from pagedbg.errors import PagedbgError
 from pagedbg.output.printable import printable
@@ -14,8 +15,10 @@ from pagedbg.progress import measured
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
 from pagedbg.shell.fleet_options import LAKE
+from pagedbg.shell.redaction_options import REDACT, read_key
 from pagedbg.sources.lake_adding import add_snapshot, known_of
 from pagedbg.sources.lake_index import index_lake
+from pagedbg.sources.snapshot_redaction import redacted_copy
 from pagedbg.sources.snapshot_series import Listed, find_snapshots
 
 
@@ -40,14 +43,20 @@ and again.
             nargs="+",
             help="a snapshot, or a directory of some",
         ),
+        REDACT,
     ),
     examples=(
         ("fleet add /srv/lake /var/lib/snapshots", "have all of these in the lake"),
+        (
+            "fleet add /srv/lake /var/lib/snapshots --redact /etc/pagedbg.key",
+            "the same without names",
+        ),
     ),
     kernel=False,
 )
 def fleet_add(session: Session, args: argparse.Namespace) -> None:
     """Run the command."""
+    key = read_key(args.redact) if args.redact else None
     refused: list[str] = []
     lake = Lake(args.lake)
     found: list[Listed] = []
@@ -57,6 +66,9 @@ def fleet_add(session: Session, args: argparse.Namespace) -> None:
         except PagedbgError as error:
             refused.append(str(error))
     hosts = {each.meta.kernel.host or "" for each in found}
+    if key:
+        names = StandIns(key)
+        hosts = {names.stand_in("host", host) for host in hosts}
     added = there = 0
     with closing(session.db.cursor()) as db:
         index_lake(db, lake, [], hosts)
@@ -64,10 +76,13 @@ def fleet_add(session: Session, args: argparse.Namespace) -> None:
         with measured("adding snapshots", len(found), "snapshots") as done:
             for each in found:
                 try:
-                    if add_snapshot(db, lake, each, known):
-                        added += 1
-                    else:
-                        there += 1
+                    with (
+                        redacted_copy(db, each, key) if key else nullcontext(each)
+                    ) as given:
+                        if add_snapshot(db, lake, given, known, each.path):
+                            added += 1
+                        else:
+                            there += 1
                 except PagedbgError as error:
                     refused.append(str(error))
                 done(1)

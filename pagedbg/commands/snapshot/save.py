@@ -8,17 +8,23 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pagedbg.analysis.stored_rows import listed, store_rows
+from pagedbg.capture.scratch import scratch
 from pagedbg.commands.memory import memory_parts
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.output.printable import printable
 from pagedbg.schema.filter_words import duration
 from pagedbg.schema.snapshot_columns import OWNER_SUMS, STACK_NAMES
+from pagedbg.schema.snapshot_meta import SnapshotMeta
 from pagedbg.schema.table import Table
 from pagedbg.session import Session
 from pagedbg.shell.command import NAMESPACE, argument, command
+from pagedbg.shell.redaction_options import REDACT, read_key
 from pagedbg.sources.page_runs import page_runs
+from pagedbg.sources.private_names import private_names
+from pagedbg.sources.snapshot_redaction import redact_snapshot
 from pagedbg.sources.snapshot_saving import (
     new_directory,
     snapshot_meta,
@@ -27,6 +33,9 @@ from pagedbg.sources.snapshot_saving import (
 )
 from pagedbg.sources.snapshot_thinning import Keep, thin_out
 from pagedbg.target.links import UNREADABLE
+
+if TYPE_CHECKING:
+    import duckdb
 
 _SUMS = ("blocks", "pages", "bytes")
 
@@ -102,7 +111,8 @@ map and inspect pfn say what lies where, and diff says how many pages have chang
 between two snapshots of one boot.
 
 The directory is there whole or not at all. It is for its owner alone: names of programs
-and of files are in it.
+and of files are in it. With --redact names of processes, paths, hosts and addresses
+have stand-ins, the same name the same one in all snapshots with the same key.
 """,
     arguments=(
         argument(
@@ -111,6 +121,7 @@ and of files are in it.
             type=Path,
             help="a directory that is not there yet",
         ),
+        REDACT,
         argument("--full", action="store_true", help="keep every block, too"),
         argument(
             "--keep",
@@ -135,13 +146,30 @@ and of files are in it.
 )
 def snapshot_save(session: Session, args: argparse.Namespace) -> None:
     """Run the command."""
+    key = read_key(args.redact) if args.redact else None
+    with closing(session.db.cursor()) as db:
+        if key:
+            with scratch() as directory:
+                whole = Path(directory) / "whole"
+                _save(session, db, whole, args.full)
+                known = private_names(session)
+                meta = redact_snapshot(db, whole, args.directory, key, known)
+        else:
+            meta = _save(session, db, args.directory, args.full)
+    if args.keep:
+        meta.notes += thin_out(args.directory, meta, args.keep)
+    for sentence in _said(args.directory, meta.relations, meta.missing, meta.notes):
+        print(printable(sentence))
+
+
+def _save(
+    session: Session, db: duckdb.DuckDBPyConnection, directory: Path, full: bool
+) -> SnapshotMeta:
+    """Write a snapshot; return what it says of itself."""
     meta = snapshot_meta(session)
     notes: list[str] = list(session.target.notes)
-    with (
-        new_directory(args.directory) as folder,
-        closing(session.db.cursor()) as db,
-    ):
-        for relation, table_of in _tables(session, args.full).items():
+    with new_directory(directory) as folder:
+        for relation, table_of in _tables(session, full).items():
             try:
                 table = table_of()
                 store_rows(db, "found", table)
@@ -159,10 +187,7 @@ def snapshot_save(session: Session, args: argparse.Namespace) -> None:
             raise PagedbgError(next(iter(meta.missing.values())))
         meta.notes = list(dict.fromkeys(notes))
         write_meta(folder, meta)
-    if args.keep:
-        meta.notes += thin_out(args.directory, meta, args.keep)
-    for sentence in _said(args.directory, meta.relations, meta.missing, meta.notes):
-        print(printable(sentence))
+    return meta
 
 
 def _tables(session: Session, full: bool) -> dict[str, Callable[[], Table]]:
