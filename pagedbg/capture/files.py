@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
 import weakref
@@ -69,6 +70,26 @@ class Folder:
     def owner(self) -> int:
         """Whose it is: a uid."""
         return os.fstat(self._descriptor).st_uid
+
+    def lock(self, wait: bool) -> bool:
+        """
+        Have it be locked for as long as it is open; return whether it is, which it is
+        not where another has it locked, or the file system knows no locks.
+        """
+        try:
+            fcntl.flock(
+                self._descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)
+            )
+        except OSError:
+            return False
+        return True
+
+    def is_at(self, path: Path) -> bool:
+        """Whether a path leads to it."""
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), os.stat(path))
+        except FileNotFoundError:
+            return False
 
     def names(self) -> list[str]:
         """What is in it."""

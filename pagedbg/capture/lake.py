@@ -24,6 +24,7 @@ from pagedbg.capture.snapshot_directory import (
     SnapshotError,
     parquet_name,
 )
+from pagedbg.capture.unfinished import is_left
 from pagedbg.errors import PagedbgError
 from pagedbg.schema.snapshot_meta import MOST_BYTES, SnapshotMeta
 
@@ -36,6 +37,7 @@ _FEW = 5
 _DATE = re.compile(r"date=(\d{4}-\d\d-\d\d)")
 _HOST = re.compile(r"host=([A-Za-z0-9][A-Za-z0-9._-]{0,252})")
 _SNAPSHOT = re.compile(r"snapshot=(\d{1,19})")
+_UNFINISHED = ".snapshot=*.new"
 _COMPACTED = re.compile(r"compacted=(\d{1,9})")
 
 
@@ -198,6 +200,11 @@ class Lake:
                 else:
                     yield Alone(path, day.date, host, number, meta, size)
         notes += few(f"{each} is no snapshot: it is left alone." for each in foreign)
+
+
+def left_of(host: Path) -> list[Path]:
+    """What those have left in a host's directory who were killed while they added."""
+    return [path for path in sorted(host.glob(_UNFINISHED)) if is_left(path)]
 
 
 def few(sentences: Iterable[str]) -> list[str]:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pagedbg.capture.files import META, Folder
-from pagedbg.capture.lake import Lake, day_of, place_of, read_number
+from pagedbg.capture.lake import Lake, day_of, left_of, place_of, read_number
 from pagedbg.capture.snapshot_directory import Snapshot, parquet_name
+from pagedbg.capture.unfinished import remove_left
 from pagedbg.errors import PagedbgError
 from pagedbg.sources.lake_index import TABLE
 from pagedbg.sources.snapshot_saving import new_directory
@@ -79,6 +80,7 @@ def add_snapshot(
     place = lake.path / place_of(date, host, number)
     for parent in (place.parent.parent, place.parent):
         _make(parent)
+    _remove_left(place.parent)
     with new_directory(place) as folder:
         _copy(path, folder, (META, *map(parquet_name, meta.relations)))
         if read_number(folder.path) != number:
@@ -99,6 +101,17 @@ def _check_clock(path: Path, taken: str) -> None:
             f"{path} says that it is of {taken}, which has not come yet: the clock of"
             " its host is wrong, or that of this one."
         )
+
+
+def _remove_left(host: Path) -> None:
+    try:
+        for path in left_of(host):
+            remove_left(path)
+    except OSError as error:
+        raise PagedbgError(
+            f"what a killed fleet add has left in {host} cannot be removed:"
+            f" {error.strerror or error}."
+        ) from None
 
 
 def _make(directory: Path) -> None:

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 
 from pagedbg.analysis.stored_rows import add_rows, create_table
 from pagedbg.capture.files import META, Folder
-from pagedbg.capture.lake import INDEX, Alone, Compacted, Day, Lake
+from pagedbg.capture.lake import INDEX, Alone, Compacted, Day, Lake, left_of
 from pagedbg.capture.snapshot_directory import Snapshot, SnapshotError, parquet_name
+from pagedbg.capture.unfinished import remove_left
 from pagedbg.errors import PagedbgError
 from pagedbg.schema.fleet_columns import LAKE_SNAPSHOTS
 from pagedbg.schema.table import Table
@@ -39,7 +40,7 @@ def compact_day(
 ) -> int:
     """
     Put the snapshots of a day together, and remove what others have left who were
-    killed while they did.
+    killed while they did, or added one.
 
     :param notes: takes a sentence on each that is damaged, which stays as it is
     :return: how many snapshots stand no longer alone
@@ -230,6 +231,8 @@ def _clean_up(day: Day, written: bool, alone: Sequence[Alone]) -> None:
     for _, host in day.hosts:
         for path in host.glob(_GOING):
             shutil.rmtree(path)
+        for path in left_of(host):
+            remove_left(path)
         with contextlib.suppress(OSError):
             # Where there are others still, or new ones.
             host.rmdir()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from pagedbg.capture.files import META, Folder
 from pagedbg.capture.machine_identity import machine_identity
 from pagedbg.capture.snapshot_directory import parquet_name
+from pagedbg.capture.unfinished import begin_directory
 from pagedbg.errors import PagedbgError
 from pagedbg.mm.gfp import gfpflag_names
 from pagedbg.mm.sched_clock import known_local_clock
@@ -92,9 +93,9 @@ def new_directory(to: Path) -> Iterator[Folder]:
     try:
         if to.exists() or to.is_symlink():
             raise PagedbgError(f"{to} is there already: give a name that is not.")
-        new.mkdir(mode=0o700)
+        begun = begin_directory(new)
         try:
-            with Folder(new) as folder:
+            with begun as folder:
                 yield folder
                 folder.sync()
             # Fails where another has made one of that name meanwhile, unless it is

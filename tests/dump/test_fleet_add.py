@@ -3,12 +3,19 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from fleet import change_meta, make_snapshots, told
 from known import Run
+
+KILLED = Path(__file__).with_name("killed_adding.py")
 
 
 @pytest.fixture(scope="module")
@@ -173,3 +180,56 @@ def test_a_lake_that_is_none_is_named(pagedbg: Run, snapshots: Path) -> None:
         done = pagedbg("fleet", "add", lake, snapshots)
         assert done.returncode == 1
         assert why in done.stderr
+
+
+def few_relations(snapshot: Path) -> Path:
+    """A snapshot with as few files as are needed."""
+    rows = json.loads((snapshot / "meta.json").read_text())["relations"]
+    change_meta(snapshot, relations={each: rows[each] for each in ("owners", "stacks")})
+    return snapshot
+
+
+@pytest.mark.long
+@pytest.mark.once
+def test_who_is_killed_while_adding_leaves_nothing_for_good(
+    pagedbg: Run, snapshots: Path, lake: Path, tmp_path: Path
+) -> None:
+    assert pagedbg("fleet", "add", lake, snapshots / "00000-0").returncode == 0
+    (tmp_path / "copies").mkdir()
+    late = few_relations(snapshots / "00001-0")
+    done = subprocess.run(
+        [sys.executable, KILLED, lake, late, tmp_path / "copies"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [each["killed"] for each in found] == [True] * (len(found) - 1) + [False]
+    assert sum(len(each["left"]) for each in found) >= 4
+    for each in found:
+        # It is no part of an answer, and said by fleet status.
+        assert each["same"] == each["killed"]
+        assert each["left"] == each["hidden"]
+        assert each["snapshots"] == 2
+        assert each["hidden_later"] == []
+
+
+def test_what_is_left_is_told_from_what_is_being_written(
+    pagedbg: Run, snapshots: Path, lake: Path
+) -> None:
+    assert pagedbg("fleet", "add", lake, snapshots / "00000-0").returncode == 0
+    (host,) = lake.glob("date=*/host=*")
+    unfinished = host / ".snapshot=1.99.new"
+    unfinished.mkdir()
+    held = os.open(unfinished, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert "killed" not in pagedbg("fleet", "status", lake).stdout
+        assert pagedbg("fleet", "compact", lake).returncode == 0
+        assert unfinished.is_dir()
+    finally:
+        os.close(held)
+    said = f"{unfinished} is what is left of a fleet add that was killed"
+    assert said in pagedbg("fleet", "status", lake).stdout
+    pagedbg("fleet", "compact", lake)
+    assert not host.exists()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from contextlib import closing
 
-from pagedbg.capture.lake import Lake
+from pagedbg.capture.lake import Lake, few, left_of
 from pagedbg.schema.fleet_columns import LAKE_DAYS
 from pagedbg.schema.table import Table
 from pagedbg.session import Session
@@ -36,4 +36,11 @@ def fleet_status(session: Session, args: argparse.Namespace) -> Table:
         indexed = index_lake(db, Lake(args.lake), notes)
         rows = list(days_of(db, indexed))
         take_out_doubtful(db, notes)
+    notes += few(
+        f"{path} is what is left of a fleet add that was killed: fleet compact removes"
+        " it."
+        for day in indexed.days
+        for _, host in day.hosts
+        for path in left_of(host)
+    )
     return Table.of(LAKE_DAYS, rows, notes=notes, empty="There is no snapshot yet.")
