@@ -86,12 +86,11 @@ class SparkEngine:
         for name, value in settings.items():
             builder = builder.config(name, value)
         self._on_interrupt = signal.getsignal(signal.SIGINT)
+        with _trusted_environment():
+            _check_java()
         try:
             with _trusted_environment(), _silenced():
-                _check_java()
                 self._spark = builder.getOrCreate()
-        except PagedbgError:
-            raise
         except Exception as error:
             raise PagedbgError(f"Spark does not start: {_sentence(error)}") from None
 
