@@ -26,7 +26,8 @@ from pagedbg.output.interrupt import Interrupts
 from pagedbg.output.lines import LONGEST, gather
 from pagedbg.output.printable import printable
 from pagedbg.output.standard import finish, standard_streams
-from pagedbg.session import FORMATS, Session
+from pagedbg.schema.settings import FORMATS
+from pagedbg.session import Session
 from pagedbg.shell.registry import COMMANDS, command_of
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="pagedbg",
         usage=(
             "pagedbg [-c CORE | --sample | --snapshot DIR] [--capture DIR]"
-            " [-s SYMBOLS]... [--format FORMAT] [--no-pager] [-e COMMAND]..."
-            " [-x FILE]... | [COMMAND ARG...]"
+            " [-s SYMBOLS]... [--format FORMAT] [--no-pager] [--config FILE |"
+            " --no-config] [-e COMMAND]... [-x FILE]... | [COMMAND ARG...]"
         ),
         description=(
             "Say who holds which pages of a Linux kernel, since when and from which"
@@ -143,10 +144,22 @@ commands (pagedbg help COMMAND explains one):
     add(
         "--format",
         choices=FORMATS,
-        default="text",
         help="how to print tables (default: text)",
     )
     add("--no-pager", dest="pager", action="store_false", help="never page long output")
+    config = parser.add_mutually_exclusive_group()
+    config.add_argument(
+        "--config",
+        metavar="FILE",
+        help="read this configuration, not ~/.config/pagedbg/config.toml",
+    )
+    config.add_argument(
+        "--no-config",
+        dest="config",
+        action="store_const",
+        const="",
+        help="read no configuration",
+    )
     add("--version", action="version", version=f"pagedbg {__version__}")
     add(
         "words",
@@ -239,12 +252,12 @@ def _run(args: argparse.Namespace, interrupts: Interrupts) -> int:
     gc.enable()
     session = Session(
         target,
-        format=args.format,
-        pager=args.pager,
+        config=args.config,
         capture=capture,
         snapshot=snapshot,
     )
     session.keep()
+    start = _configured(session, args, lines)
     if capture is not None and capture.recording and args.core is not None:
         # Its recorder has died: the two are joined, and have to be of one boot.
         from pagedbg.sources.same_boot import check_same_boot
@@ -258,13 +271,34 @@ def _run(args: argparse.Namespace, interrupts: Interrupts) -> int:
             if lines is None:
                 from pagedbg.shell.prompt import run_prompt
 
-                return run_prompt(session)
+                return run_prompt(session, start)
             return run_lines(session, lines)
         finally:
             interrupts.hold()
     finally:
         # SIGTERM still ends it, should a recorder not stop.
         session.close()
+
+
+def _configured(
+    session: Session, args: argparse.Namespace, lines: object
+) -> Sequence[str]:
+    """
+    Take over what the user has chosen: for a prompt, and where a file was named. What
+    is scripted does not hang on his own.
+
+    :return: the commands to run when the prompt opens
+    """
+    start: Sequence[str] = ()
+    if lines is None or args.config:
+        from pagedbg.shell.configuration import configure
+
+        start = configure(session)
+    if args.format is not None:
+        session.settings.format = args.format
+    if not args.pager:
+        session.settings.pager = "off"
+    return start
 
 
 def _needs_no_kernel(args: argparse.Namespace) -> bool:

@@ -130,6 +130,8 @@ def _cmd_pagedbg(prog: Program, name: str, args: str, **kwargs: Any) -> None:
             if args:
                 NAMESPACE.run(prog, args)
             else:
+                from pagedbg.shell.configuration import configure
                 from pagedbg.shell.prompt import run_prompt
 
-                run_prompt(Session.of(prog))
+                session = Session.of(prog)
+                run_prompt(session, configure(session))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pagedbg.errors import PagedbgError
+from pagedbg.schema.settings import Settings
 
 if TYPE_CHECKING:
     import tempfile
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 _CONFIG_KEY = "pagedbg.session"
 
-FORMATS = ("text", "json", "jsonl", "csv", "tsv", "markdown", "parquet")
-
 
 def _everything() -> EventFilter:
     # Imports NumPy, for which --help does not wait.
@@ -41,16 +40,18 @@ class Session:
     """
     The state behind a prompt.
 
-    ``format`` is one of :data:`FORMATS`; ``pager`` says whether long text may go
-    through ``$PAGER``. ``filter`` is what is to be recorded; ``recording`` the recorder
-    that this session has started last, and ``capture`` what it writes, or what was
-    opened; ``recovered`` is what was found in the rings of a dump. ``snapshot`` is what
-    answers where there is no kernel.
+    ``settings`` and ``aliases``, words for commands, are the user's; ``config`` is the
+    file that they and saved queries come from, None his own, the empty one none.
+    ``filter`` is what is to be recorded; ``recording`` the recorder that this session
+    has started last, and ``capture`` what it writes, or what was opened; ``recovered``
+    is what was found in the rings of a dump. ``snapshot`` is what answers where there
+    is no kernel.
     """
 
     target: Target
-    format: str = "text"
-    pager: bool = True
+    settings: Settings = dataclasses.field(default_factory=Settings)
+    aliases: dict[str, str] = dataclasses.field(default_factory=dict)
+    config: str | None = None
     filter: EventFilter = dataclasses.field(default_factory=_everything)
     recording: Recording | None = None
     capture: Capture | None = None

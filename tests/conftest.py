@@ -3,6 +3,7 @@
 
 import os
 import signal
+import tempfile
 from pathlib import Path
 
 import progress
@@ -20,6 +21,10 @@ settings.load_profile("pagedbg")
 # pytest-xdist's processes have these; rich believes them rather than the terminal.
 for name in ("COLUMNS", "LINES"):
     os.environ.pop(name, None)
+
+# The configuration of whoever runs the tests is neither read nor made.
+_CONFIG = tempfile.TemporaryDirectory(prefix="pagedbg-tests-")
+os.environ["XDG_CONFIG_HOME"] = _CONFIG.name
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and nohup a
 # hang-up; what the tests start would inherit that.

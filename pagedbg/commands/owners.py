@@ -343,8 +343,11 @@ class _Query:
     def _sum_up(self, sums: KeySums) -> None:
         """Sum up blocks, in several processes where that is sooner."""
         prog, range_ = self._session.prog, self._range
+        jobs = self._args.jobs or self._session.settings.jobs
         spans = (
-            spans_to_share(prog, self._args, *range_) if self._captured is None else []
+            spans_to_share(prog, self._args, jobs, *range_)
+            if self._captured is None
+            else []
         )
 
         def columns(blocks: Blocks) -> Columns:
@@ -363,7 +366,7 @@ class _Query:
                 sums.add_numbers(columns(blocks))
             return
         total = np.zeros(2, np.int64)
-        for rows, summed, *counts in shared_scan(spans, work, self._args.jobs):
+        for rows, summed, *counts in shared_scan(spans, work, jobs):
             total += counts
             if rows is not None:
                 (sums.add_partial if summed else sums.add_numbers)(rows)

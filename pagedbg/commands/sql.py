@@ -89,7 +89,7 @@ def _names(session: Session) -> Sequence[str]:
 
 @values("QUERY")
 def _saved(session: Session) -> Sequence[str]:
-    return list(saved_queries())
+    return list(saved_queries(session.config))
 
 
 @command(
@@ -164,13 +164,13 @@ def sql(session: Session, args: argparse.Namespace) -> Table | None:
     if args.saved:
         if text or args.save:
             raise UsageError("--saved lists queries: leave the rest out")
-        rows = sorted(saved_queries().items())
+        rows = sorted(saved_queries(session.config).items())
         return Table.of(SAVED_QUERIES, rows, empty="No query is saved.")
     if args.save is not None:
-        _save(args.save, text)
+        _save(session, args.save, text)
         return None
     if text:
-        return ask(session, _named(text))
+        return ask(session, _named(session, text))
     if not sys.stdin.isatty():
         raise UsageError('write the query behind it, in quotes: sql "SELECT ..."')
     from pagedbg.shell.sql_prompt import run_sql_prompt
@@ -179,12 +179,12 @@ def sql(session: Session, args: argparse.Namespace) -> Table | None:
     return None
 
 
-def _named(text: str) -> str:
+def _named(session: Session, text: str) -> str:
     """The query of a name, or the query itself."""
     name = text.rstrip("; ")
     if not could_be_name(name):
         return text
-    found = saved_queries().get(name)
+    found = saved_queries(session.config).get(name)
     if found is None:
         raise UsageError(
             f"{name!r} is no query, and none of that name is saved: sql --saved lists"
@@ -193,13 +193,14 @@ def _named(text: str) -> str:
     return found
 
 
-def _save(name: str, text: str) -> None:
+def _save(session: Session, name: str, text: str) -> None:
     if not text:
         raise UsageError("--save: write the query behind it, in quotes")
     # One that is wrong is not saved.
     with ExitStack() as stack:
         _query(text, stack)
-    print(printable(f"sql {name} asks it: {save_query(name, text)}."))
+    file = save_query(session.config, name, text)
+    print(printable(f"sql {name} asks it: {file}."))
 
 
 def _schema(relation: str) -> Table:

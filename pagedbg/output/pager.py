@@ -66,7 +66,7 @@ def _finish(process: subprocess.Popen[str], interrupts: Interrupts) -> int:
 
 
 @contextlib.contextmanager
-def shown(pipeline: str | None, paging: bool) -> Iterator[None]:
+def shown(pipeline: str | None, pager: str) -> Iterator[None]:
     """
     Send ``sys.stdout`` where a command's output goes for the time of a block, and have
     it printable.
@@ -75,16 +75,10 @@ def shown(pipeline: str | None, paging: bool) -> Iterator[None]:
     ``| head`` lets all pass.
 
     :param pipeline: the shell command to send it through, if any
-    :param paging: whether it may go through the pager
+    :param pager: as of :func:`pager_command`
     """
     terminal = sys.stdout.isatty()
-    way = (
-        piped(pipeline)
-        if pipeline is not None
-        else paged()
-        if paging
-        else contextlib.nullcontext()
-    )
+    way = piped(pipeline) if pipeline is not None else paged(pager)
     with way:
         out = sys.stdout
         if terminal and not isinstance(out, _Overflow):
@@ -134,13 +128,17 @@ def piped(command: str) -> Iterator[None]:
         raise PipelineError(f"{command!r} ended with status {status}")
 
 
-def pager_command() -> str | None:
+def pager_command(chosen: str = "on") -> str | None:
     """
     Return the user's pager, or None where there is none or the terminal cannot take
     one.
+
+    :param chosen: a command; or ``on`` for ``$PAGER``, ``off`` for none
     """
-    if os.environ.get("TERM", "dumb") == "dumb":
+    if chosen == "off" or os.environ.get("TERM", "dumb") == "dumb":
         return None
+    if chosen != "on":
+        return chosen
     pager = trust.chosen_environment().get("PAGER")
     if pager is None:
         return "less" if trust.program("less") else None
@@ -205,12 +203,14 @@ class _Overflow(io.TextIOBase):
 
 
 @contextlib.contextmanager
-def paged() -> Iterator[None]:
+def paged(chosen: str) -> Iterator[None]:
     """
     Send ``sys.stdout`` through the pager for the time of a block, if it is a terminal
     and more is written than fits on it.
+
+    :param chosen: as of :func:`pager_command`
     """
-    pager = pager_command() if sys.stdout.isatty() else None
+    pager = pager_command(chosen) if sys.stdout.isatty() else None
     if pager is None:
         yield
         return

@@ -66,8 +66,9 @@ from pagedbg.errors import PagedbgError
 from pagedbg.output import pager
 from pagedbg.output.paragraphs import reflow, window
 from pagedbg.output.progress import progress_bar
+from pagedbg.schema.settings import FORMATS
 from pagedbg.schema.table import Table
-from pagedbg.session import FORMATS, Session
+from pagedbg.session import Session
 from pagedbg.shell.failures import explain
 from pagedbg.shell.needs import require
 from pagedbg.shell.parser import Argument, HelpFormatter, HelpRequested, Parser
@@ -172,7 +173,9 @@ class Command:
             session = Session.of(prog)
             with (
                 progress_bar(),
-                pager.shown(args.pipeline, self.paged and session.pager),
+                pager.shown(
+                    args.pipeline, session.settings.pager if self.paged else "off"
+                ),
             ):
                 self._run(session, args)
                 sys.stdout.flush()
@@ -196,7 +199,7 @@ class Command:
             self.func(session, args)
             return
         # Asked for before the command works, so that what cannot be is refused first.
-        format_ = format_for(args, line.file) or session.format
+        format_ = format_for(args, line.file) or session.settings.format
         table = self._answer(session, args)
         if table is not None:
             what = f"{self.name} {' '.join(_without_output(line.words))}".rstrip()

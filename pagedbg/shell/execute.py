@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
 from pagedbg.errors import PagedbgError
 from pagedbg.output import pager
@@ -13,6 +14,7 @@ from pagedbg.output.interrupt import Interrupts
 from pagedbg.output.paragraphs import fitted
 from pagedbg.session import Session
 from pagedbg.shell.command import NAMESPACE
+from pagedbg.shell.configuration import expanded
 from pagedbg.shell.failures import exit_status
 
 
@@ -42,10 +44,14 @@ def execute(session: Session, line: str, where: str = "") -> int:
             return subprocess.call(
                 line[1:].strip() or os.environ.get("SHELL", "sh"), shell=True
             )
+    start = time.monotonic()
     try:
-        NAMESPACE.run(session.prog, line)
+        NAMESPACE.run(session.prog, expanded(session, line))
     except PagedbgError as error:
         if not isinstance(error, pager.PipelineError):
             print(fitted(where + str(error), sys.stderr), file=sys.stderr)
         return exit_status(error)
+    finally:
+        if session.settings.timing:
+            print(f"{time.monotonic() - start:.3f} s", file=sys.stderr)
     return 0

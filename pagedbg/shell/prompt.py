@@ -10,7 +10,7 @@ import contextlib
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pagedbg import __version__, trust
@@ -32,8 +32,12 @@ PROMPT = "pagedbg> "
 ReadLine = Callable[[], str]
 
 
-def run_prompt(session: Session) -> int:
-    """Read lines and run them until the user leaves; return 0."""
+def run_prompt(session: Session, start: Sequence[str] = ()) -> int:
+    """
+    Read lines and run them until the user leaves; return 0.
+
+    :param start: lines to run before
+    """
     # drgn's own prompt opens ours, too, with its streams.
     streams = (
         contextlib.redirect_stdout(printed(sys.stdout)),
@@ -44,7 +48,7 @@ def run_prompt(session: Session) -> int:
             f"pagedbg {__version__}: {printable(session.subject)}. Type help for the"
             " commands."
         )
-        _loop(session)
+        _loop(session, start)
     return 0
 
 
@@ -60,12 +64,13 @@ def _reader(session: Session, interrupts: Interrupts) -> ReadLine:
     return _prompt_toolkit_line(session)
 
 
-def _loop(session: Session) -> None:
+def _loop(session: Session, start: Sequence[str]) -> None:
     with Interrupts() as interrupts:
         read_line = _reader(session, interrupts)
+        waiting = list(start)
         while True:
             try:
-                text = read_line()
+                text = waiting.pop(0) if waiting else read_line()
             except KeyboardInterrupt:
                 continue
             except EOFError:
@@ -95,6 +100,8 @@ def _plain_line(interrupts: Interrupts) -> str:
 def _prompt_toolkit_line(session: Session) -> ReadLine:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
+    from prompt_toolkit.enums import EditingMode
+    from prompt_toolkit.output import ColorDepth
 
     from pagedbg.shell.completion import LineCompleter
 
@@ -117,6 +124,8 @@ def _prompt_toolkit_line(session: Session) -> ReadLine:
     def read_line() -> str:
         if session.target.live:
             completer.forget()
+        prompt.editing_mode = EditingMode[session.settings.keys.upper()]
+        prompt.color_depth = ColorDepth.from_env()
         # Ctrl-C is a key here. A signal comes only before the terminal has been told
         # so, and would end in a traceback of asyncio's.
         return prompt.prompt(handle_sigint=False)

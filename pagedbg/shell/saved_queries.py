@@ -7,18 +7,15 @@ that whatever else stands there stays as it was.
 from __future__ import annotations
 
 import json
-import os
 import re
 import tomllib
 
-from pagedbg import trust
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.output.whole_file import whole_file
+from pagedbg.shell.config_file import QUERIES, parsed, read_file
 
 __all__ = ("could_be_name", "save_query", "saved_queries")
 
-_FILE = "config.toml"
-_TABLE = "queries"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _HEADER = re.compile(r"\s*\[\s*queries\s*\]\s*(#.*)?\n")
 
@@ -28,17 +25,18 @@ def could_be_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
-def saved_queries() -> dict[str, str]:
+def saved_queries(config: str | None) -> dict[str, str]:
     """
     Return the queries that are saved, by name.
 
+    :param config: the file, as of :func:`pagedbg.shell.config_file.read_file`
     :raises PagedbgError: if the file cannot be read, or is not to be trusted
     """
-    path, text = _read(make=False)
-    return _queries(path, _parsed(path, text))
+    path, text = read_file(config)
+    return _queries(path, parsed(path, text))
 
 
-def save_query(name: str, query: str) -> str:
+def save_query(config: str | None, name: str, query: str) -> str:
     """
     Save a query; one that has the name already is replaced.
 
@@ -51,9 +49,9 @@ def save_query(name: str, query: str) -> str:
             f"{name!r} is no name of a query: it has letters, digits, - and _, and"
             " begins with a letter"
         )
-    path, text = _read(make=True)
-    known = _parsed(path, text)
-    wanted = {**known, _TABLE: {**_queries(path, known), name: query}}
+    path, text = read_file(config, make=True)
+    known = parsed(path, text)
+    wanted = {**known, QUERIES: {**_queries(path, known), name: query}}
     new = _edited(text, name, query, wanted)
     if new is None:
         raise PagedbgError(
@@ -68,37 +66,12 @@ def save_query(name: str, query: str) -> str:
     return path
 
 
-def _read(*, make: bool) -> tuple[str, str]:
-    """
-    The file's path, and what is in it: nothing if it is not there.
-
-    :param make: make its directory
-    """
-    path = _FILE
-    try:
-        path = os.path.join(trust.config_directory(make=make), _FILE)
-        return path, trust.read(path).decode()
-    except FileNotFoundError:
-        return path, ""
-    except OSError as error:
-        raise PagedbgError(f"{path} cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise PagedbgError(f"{path} is no text in UTF-8.") from None
-
-
-def _parsed(path: str, text: str) -> dict[str, object]:
-    try:
-        return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise PagedbgError(f"{path} is no TOML: {error}.") from None
-
-
 def _queries(path: str, known: dict[str, object]) -> dict[str, str]:
-    found = known.get(_TABLE, {})
+    found = known.get(QUERIES, {})
     if not isinstance(found, dict) or not all(
         isinstance(query, str) for query in found.values()
     ):
-        raise PagedbgError(f'{path}: [{_TABLE}] has to have lines NAME = "QUERY".')
+        raise PagedbgError(f'{path}: [{QUERIES}] has to have lines NAME = "QUERY".')
     return found
 
 
@@ -126,7 +99,7 @@ def _edited(text: str, name: str, query: str, wanted: dict[str, object]) -> str 
         if entry.match(each)
         for end in range(begin + 1, len(lines) + 1)
     ]
-    tries.append([*lines, *(["\n"] if lines else []), f"[{_TABLE}]\n", line])
+    tries.append([*lines, *(["\n"] if lines else []), f"[{QUERIES}]\n", line])
     for each in map("".join, tries):
         try:
             if tomllib.loads(each) == wanted:

@@ -13,6 +13,7 @@ from prompt_toolkit import PromptSession
 from prompt_toolkit.application import get_app
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
+from prompt_toolkit.enums import EditingMode
 from prompt_toolkit.filters import Condition
 
 from pagedbg.output.interrupt import Interrupts
@@ -72,6 +73,7 @@ def run_sql_prompt(session: Session, relations: Mapping[str, Sequence[Column]]) 
             prompt_continuation=_MORE,
             completer=QueryCompleter(relations),
             complete_while_typing=False,
+            editing_mode=EditingMode[session.settings.keys.upper()],
             enable_suspend=True,
             bottom_toolbar=" ; ends a query, \\d lists the relations, \\q leaves ",
             output=terminal_output(),

@@ -6,16 +6,14 @@ What ``--by``, ``--top`` and ``--sort`` say, for commands that list rows or sum 
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Collection, Iterable, Sequence
 
 from drgn.commands import argument, argument_group
 
 from pagedbg.errors import UsageError
 from pagedbg.schema.block_columns import BLOCK_KEYS
+from pagedbg.schema.settings import parse_jobs
 from pagedbg.schema.table import Column
-
-_MOST_JOBS = 1024
 
 PAGE_KEY_WORDS = {"pageblock_type": "pageblock_migratetype"}
 """Words for keys that are shorter than the names of their columns."""
@@ -134,21 +132,14 @@ STACK_PICTURE = argument_group(
 )
 
 
-def parse_jobs(text: str) -> int:
-    """The parser of ``--jobs``."""
-    if not text.isdigit() or not 0 < int(text) <= _MOST_JOBS:
-        raise UsageError(f"{text!r} is not a number of processes; write 1 or 4")
-    return int(text)
-
-
 JOBS = argument(
     "--jobs",
     metavar="N",
     type=parse_jobs,
-    default=max(len(os.sched_getaffinity(0)) - 1, 1),
     help=(
         "have up to N processes read memory, one for each 16 GiB of it; by default as"
-        " many as there are CPUs, but one; 1 for no other than this"
+        " set jobs says, or as many as there are CPUs, but one; 1 for no other than"
+        " this"
     ),
 )
 

@@ -22,8 +22,8 @@ from pagedbg.output import render
 from pagedbg.output.file_formats import PICTURES, StackOptions, file_format, file_writer
 from pagedbg.output.printable import printable, printed
 from pagedbg.output.whole_file import whole_file
+from pagedbg.schema.settings import FORMATS
 from pagedbg.schema.table import Row, Table
-from pagedbg.session import FORMATS
 from pagedbg.shell.table_options import chosen_columns, parse_columns
 
 _ENDINGS = {"md": "markdown", **{name: name for name in FORMATS if name != "text"}}

@@ -29,21 +29,22 @@ _Result = TypeVar("_Result")
 
 
 def spans_to_share(
-    prog: Program, args: argparse.Namespace, start: int, end: int | None
+    prog: Program, args: argparse.Namespace, jobs: int, start: int, end: int | None
 ) -> list[tuple[int, int]]:
     """
     The parts of memory to read by several processes; none where one process does
     better: there is little to read, or they would come to know of stacks and of what
     pages point to, which this one would have to find again.
 
-    :param args: ``by``, ``jobs`` and what the filters have parsed
+    :param args: ``by`` and what the filters have parsed
+    :param jobs: how many processes, at most
     """
     numbers = {number for name in args.by for number in KEYS[name].numbers}
     names = any((args.stack, args.module, args.kind, args.memcg))
-    if args.jobs < 2 or names or numbers & set(PAGE_COLUMNS):
+    if jobs < 2 or names or numbers & set(PAGE_COLUMNS):
         return []
     spans = block_spans(prog, start, end)
-    return spans if _jobs(spans, args.jobs) > 1 else []
+    return spans if _jobs(spans, jobs) > 1 else []
 
 
 def _jobs(spans: Sequence[tuple[int, int]], jobs: int) -> int:

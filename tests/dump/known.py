@@ -27,6 +27,7 @@ import forkserver
 import pytest
 
 from pagedbg.cli import SAMPLE
+from pagedbg.schema.settings import Settings
 from pagedbg.session import Session
 from pagedbg.shell.command import NAMESPACE
 from pagedbg.target.target import Target
@@ -140,7 +141,7 @@ Ask = Callable[[str], list[Row]]
 
 def asking(target: Target) -> Ask:
     """What a command on a target prints as JSON, in this process."""
-    Session(target, pager=False).keep()
+    Session(target, settings=Settings(pager="off")).keep()
 
     def ask(line: str) -> list[Row]:
         out = io.StringIO()
@@ -162,7 +163,7 @@ from pagedbg.target.opening import open_target
 core, *lines = sys.argv[1:]
 results = []
 try:
-    session = Session(open_target(core), pager=False)
+    session = Session(open_target(core), settings=Settings(pager="off"))
 except Exception as error:
     results.append((1, "", f"pagedbg: {explain(error)}\\n"))
 else:

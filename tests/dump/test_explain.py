@@ -17,6 +17,7 @@ from prompt_toolkit.document import Document
 
 from pagedbg.errors import PagedbgError
 from pagedbg.mm.printk import printk_records
+from pagedbg.schema.settings import Settings
 from pagedbg.session import Session
 from pagedbg.shell.completion import LineCompleter
 from pagedbg.sources.failure_log import failures_of
@@ -249,7 +250,7 @@ def test_text_has_what_json_has(incident: Ask) -> None:
 
 def test_what_can_be_asked_is_offered() -> None:
 
-    session = Session(open_target(str(SAMPLE)), pager=False)
+    session = Session(open_target(str(SAMPLE)), settings=Settings(pager="off"))
     completer = LineCompleter(session)
 
     def offers(text: str) -> list[str]:

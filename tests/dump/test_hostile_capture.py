@@ -25,6 +25,7 @@ from pagedbg.capture.files import EVENTS, META, PAGES, STACKS, CaptureError
 from pagedbg.schema import event_record
 from pagedbg.schema.event_record import RECORD
 from pagedbg.schema.owner_record import PAGE_RECORD
+from pagedbg.schema.settings import Settings
 from pagedbg.session import Session
 from pagedbg.shell.execute import execute
 from pagedbg.target.target import Target
@@ -66,7 +67,7 @@ def answers(path: Path) -> list[tuple[int, str, str]]:
         opened = Capture(path)
     except CaptureError as error:
         return [(1, "", f"{error}\n")]
-    session = Session(Target(Program()), pager=False, capture=opened)
+    session = Session(Target(Program()), settings=Settings(pager="off"), capture=opened)
     session.keep()
     found = []
     for command in COMMANDS:

@@ -17,6 +17,7 @@ from pagedbg.mm.page_owner import page_owner_of_pfn
 from pagedbg.mm.page_owner_blocks import for_each_block
 from pagedbg.mm.page_state import page_states
 from pagedbg.schema.owner_record import ALLOCATED
+from pagedbg.schema.settings import Settings
 from pagedbg.session import Session
 from pagedbg.shell.command import NAMESPACE
 from pagedbg.target.target import Target
@@ -26,7 +27,7 @@ Run = Callable[[str], str]
 
 @pytest.fixture
 def run(sample: Target) -> Run:
-    Session(sample, pager=False).keep()
+    Session(sample, settings=Settings(pager="off")).keep()
 
     def run(line: str) -> str:
         out = io.StringIO()

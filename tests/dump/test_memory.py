@@ -24,6 +24,7 @@ from known import DATA, ORDINARY, SAMPLE, Ask, Oracle, Row, Run, asking
 
 from pagedbg.mm.page_array import PageDecoder
 from pagedbg.mm.page_owner import special_handles
+from pagedbg.schema.settings import Settings
 from pagedbg.session import Session
 from pagedbg.shell.command import NAMESPACE
 from pagedbg.sources.memory_counters import UNCOUNTED
@@ -334,7 +335,7 @@ def memory_of(changed: Changed) -> tuple[list[Any], str]:
     import contextlib
     import io
 
-    Session(changed.target, pager=False).keep()
+    Session(changed.target, settings=Settings(pager="off")).keep()
     out, text = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out):
         NAMESPACE.run(changed.prog, "memory --format json")

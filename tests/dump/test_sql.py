@@ -19,6 +19,7 @@ from known import SAMPLE, Run, look_at
 from pagedbg.analysis.query import Query
 from pagedbg.commands.sql import _LINES, _TABLES
 from pagedbg.schema.relations import RELATIONS
+from pagedbg.schema.settings import Settings
 from pagedbg.session import Session
 from pagedbg.shell.command import NAMESPACE
 from pagedbg.sources.page_rows import PageRows
@@ -31,7 +32,7 @@ ASKED = sorted(_TABLES.keys() - {"pages"})
 @pytest.fixture(scope="module")
 def session() -> Session:
     """The dump that comes with pagedbg."""
-    session = Session(open_target(str(SAMPLE)), format="json", pager=False)
+    session = Session(open_target(str(SAMPLE)), settings=Settings("json", "off"))
     session.keep()
     return session
 

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from pagedbg.commands.help import examples
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.output.pager import PipelineError
+from pagedbg.schema.settings import Settings
 from pagedbg.shell.command import NAMESPACE, Command, load_commands
 from pagedbg.shell.execute import Leave, execute
 from pagedbg.shell.failures import exit_status
@@ -27,7 +28,7 @@ from pagedbg.shell.parser import Parser, flat_arguments
 from pagedbg.shell.registry import COMMANDS, command_of
 from pagedbg.sources.capabilities import Capabilities, capabilities_of
 
-SESSION = fake_session(pager=False)
+SESSION = fake_session(settings=Settings(pager="off"))
 
 
 class LiveTarget(FakeTarget):
@@ -68,7 +69,7 @@ def test_a_table_is_drawn(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_session_says_the_format_and_the_option_overrides_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    session = fake_session(format="json", pager=False)
+    session = fake_session(settings=Settings("json", "off"))
     NAMESPACE.run(session.prog, "rows pfn 1")
     assert json.loads(capsys.readouterr().out)[0]["pfn"] == 0x1000
     NAMESPACE.run(session.prog, "rows pfn 1 --format csv")

@@ -40,18 +40,18 @@ def written(config: Path, text: str) -> None:
 @pytest.mark.parametrize("query", ["SELECT 2", 'SELECT "ü\t\\" \x7f \n -- \U0001f4be'])
 def test_what_else_is_in_the_file_stays(config: Path, text: str, query: str) -> None:
     written(config, text)
-    assert save_query("two", query) == str(config)
+    assert save_query(None, "two", query) == str(config)
     found, before = tomllib.loads(config.read_text()), tomllib.loads(text)
     others = {**before.get("queries", {}), "two": query}
     assert found == {**before, "queries": others}
-    assert saved_queries() == others
+    assert saved_queries(None) == others
     for comment in ("# mine", "# first", "# here", "# end"):
         assert (comment in text) == (comment in config.read_text())
     assert os.listdir(config.parent) == [config.name]
 
 
 def test_to_look_for_queries_makes_nothing(config: Path) -> None:
-    assert saved_queries() == {}
+    assert saved_queries(None) == {}
     assert not config.parent.exists()
 
 
@@ -59,7 +59,7 @@ def test_what_cannot_be_edited_is_left_as_it_is(config: Path) -> None:
     for text in ("queries.two = 'SELECT 22'\n", "queries = {two = 'SELECT 22'}\n"):
         written(config, text)
         with pytest.raises(PagedbgError, match="change it there"):
-            save_query("two", "SELECT 2")
+            save_query(None, "two", "SELECT 2")
         assert config.read_text() == text
 
 
@@ -78,7 +78,10 @@ def test_a_file_that_is_wrong_is_neither_used_nor_changed(
     config.parent.mkdir()
     data = text.encode() if isinstance(text, str) else text
     config.write_bytes(data)
-    for what in (saved_queries, lambda: save_query("two", "SELECT 2")):
+    for what in (
+        lambda: saved_queries(None),
+        lambda: save_query(None, "two", "SELECT 2"),
+    ):
         with pytest.raises(PagedbgError, match=said):
             what()
     assert config.read_bytes() == data
@@ -87,17 +90,17 @@ def test_a_file_that_is_wrong_is_neither_used_nor_changed(
 @pytest.mark.parametrize("name", ["", "2", "a b", "a.b", "ä", "[x]", "a\nb"])
 def test_a_name_is_one_word(config: Path, name: str) -> None:
     with pytest.raises(UsageError, match="is no name of a query"):
-        save_query(name, "SELECT 1")
+        save_query(None, name, "SELECT 1")
     assert not config.exists()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_root_reads_no_file_of_somebody_else(config: Path) -> None:
     written(config, "[queries]\none = 'SELECT 1'\n")
-    assert saved_queries() == {"one": "SELECT 1"}
+    assert saved_queries(None) == {"one": "SELECT 1"}
     os.chown(config, STRANGER, STRANGER)
     with pytest.raises(PagedbgError, match=f"belongs to user {STRANGER}"):
-        saved_queries()
+        saved_queries(None)
     with pytest.raises(PagedbgError, match=f"belongs to user {STRANGER}"):
-        save_query("two", "SELECT 2")
+        save_query(None, "two", "SELECT 2")
     assert config.read_text() == "[queries]\none = 'SELECT 1'\n"

@@ -31,6 +31,7 @@ from pagedbg.mm.page_alloc import (
     unusable_free_index,
 )
 from pagedbg.mm.zone_state import zone_state
+from pagedbg.schema.settings import Settings
 from pagedbg.session import Session
 from pagedbg.shell.command import NAMESPACE
 from pagedbg.sources.allocator import machine_of, typed_request, zones_for
@@ -70,7 +71,7 @@ SILENT = 0x2000
 KPF_BUDDY = 1 << 10
 """include/uapi/linux/kernel-page-flags.h"""
 
-session = Session(open_target(), pager=False)
+session = Session(open_target(), settings=Settings(pager="off"))
 session.keep()
 prog = session.prog
 
