@@ -24,6 +24,7 @@ from drgn import Object, Program
 from scans import bare_read, obstacles
 
 from pagedbg.mm.page_ext import PageExtRange, for_each_page_ext_range, page_ext_size
+from pagedbg.schema.settings import Settings
 from pagedbg.session import Session
 from pagedbg.shell.command import NAMESPACE
 from pagedbg.target.opening import open_target
@@ -226,7 +227,7 @@ def main() -> None:
     args = parser.parse_args()
     os.chdir("/")
 
-    session = Session(open_target(), pager=False)
+    session = Session(open_target(), settings=Settings(pager="off"))
     session.keep()
     prog = session.prog
     blocks, pages = check(prog, args.pages)

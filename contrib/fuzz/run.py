@@ -103,6 +103,7 @@ def _commands(
     from drgn import Program
 
     from pagedbg.capture.directory import Capture
+    from pagedbg.schema.settings import Settings
     from pagedbg.session import Session
     from pagedbg.shell.execute import execute
     from pagedbg.shell.failures import exit_status, explain
@@ -127,7 +128,7 @@ def _commands(
         print(f"pagedbg: {explained}", file=sys.stderr)
         say(status=exit_status(explained))
         return
-    session = Session(target, pager=False, capture=opened)
+    session = Session(target, settings=Settings(pager="off"), capture=opened)
     session.keep()
     say(status=0)
     try:

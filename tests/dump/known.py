@@ -158,6 +158,7 @@ DRIVER = """
 import contextlib, io, json, sys
 from pagedbg.shell.execute import execute
 from pagedbg.shell.failures import explain
+from pagedbg.schema.settings import Settings
 from pagedbg.session import Session
 from pagedbg.target.opening import open_target
 core, *lines = sys.argv[1:]
