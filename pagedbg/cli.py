@@ -16,19 +16,18 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TextIO
+from typing import TYPE_CHECKING, NamedTuple
 
 from pagedbg import __version__
-from pagedbg.errors import UsageError
 from pagedbg.output.interrupt import Interrupts
-from pagedbg.output.lines import LONGEST, gather
 from pagedbg.output.printable import printable
 from pagedbg.output.standard import finish, standard_streams
 from pagedbg.schema.settings import FORMATS
 from pagedbg.session import Session
 from pagedbg.shell.registry import COMMANDS, command_of
+from pagedbg.shell.script import SourceLine, file_lines, numbered, run_lines
 
 if TYPE_CHECKING:
     from pagedbg.capture.directory import Capture
@@ -37,13 +36,6 @@ if TYPE_CHECKING:
 
 SAMPLE = Path(__file__).parent / "data" / "sample.vmcore"
 """A small real dump that travels with pagedbg, to try it on."""
-
-
-class SourceLine(NamedTuple):
-    """A line to run, and what to put before an error in it: where it stands."""
-
-    text: str
-    where: str
 
 
 class Source(NamedTuple):
@@ -349,31 +341,11 @@ def _lines(args: argparse.Namespace) -> Iterable[SourceLine] | None:
     if args.sources:
         return [line for source in args.sources for line in _source_lines(source)]
     if not sys.stdin.isatty():
-        return _numbered(sys.stdin, "stdin")
+        return numbered(sys.stdin, "stdin")
     return None
 
 
 def _source_lines(source: Source) -> list[SourceLine]:
     if source.option == "-e":
         return [SourceLine(source.value, "")]
-    with open(source.value, encoding="utf-8", errors="surrogateescape") as file:
-        return list(_numbered(file, source.value))
-
-
-def _numbered(file: TextIO, name: str) -> Iterator[SourceLine]:
-    try:
-        for number, text in gather(iter(lambda: file.readline(LONGEST + 1), "")):
-            yield SourceLine(text, f"{name}:{number}: ")
-    except UsageError as error:
-        raise UsageError(f"{name}: {error}") from None
-
-
-def run_lines(session: Session, lines: Iterable[SourceLine]) -> int:
-    """Run lines up to the first that fails, and return its status."""
-    from pagedbg.shell.execute import execute
-
-    for line in lines:
-        status = execute(session, line.text, line.where)
-        if status:
-            return status
-    return 0
+    return file_lines(source.value)

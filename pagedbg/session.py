@@ -13,7 +13,7 @@ from pagedbg.schema.settings import Settings
 
 if TYPE_CHECKING:
     import tempfile
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import duckdb
     from drgn import Program
@@ -41,7 +41,8 @@ class Session:
     The state behind a prompt.
 
     ``settings`` and ``aliases``, words for commands, are the user's; ``config`` is the
-    file that they and saved queries come from, None his own, the empty one none.
+    file that they and saved queries come from, None his own, the empty one none;
+    ``typed`` gives what was typed at the prompt, this session's and former ones'.
     ``filter`` is what is to be recorded; ``recording`` the recorder that this session
     has started last, and ``capture`` what it writes, or what was opened; ``recovered``
     is what was found in the rings of a dump. ``snapshot`` is what answers where there
@@ -52,6 +53,7 @@ class Session:
     settings: Settings = dataclasses.field(default_factory=Settings)
     aliases: dict[str, str] = dataclasses.field(default_factory=dict)
     config: str | None = None
+    typed: Callable[[], Sequence[str]] = tuple
     filter: EventFilter = dataclasses.field(default_factory=_everything)
     recording: Recording | None = None
     capture: Capture | None = None

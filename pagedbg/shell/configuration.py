@@ -126,6 +126,8 @@ def name_alias(session: Session, name: str, line: str) -> None:
 
 def expanded(session: Session, line: str) -> str:
     """A line with what its first word stands for. That is not looked at again."""
+    if line.startswith("?"):
+        return f"help {line[1:]}"
     match = _FIRST_WORD.match(line)
     if match is None or match[0] not in session.aliases:
         return line

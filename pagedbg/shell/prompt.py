@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from prompt_toolkit.history import History
 
 PROMPT = "pagedbg> "
+_AGAIN = "!!"
 
 ReadLine = Callable[[], str]
 
@@ -60,7 +61,9 @@ def _reader(session: Session, interrupts: Interrupts) -> ReadLine:
     if os.environ.get("TERM", "dumb") == "dumb" or not (
         sys.stdin.isatty() and sys.stdout.isatty()
     ):
-        return functools.partial(_plain_line, interrupts)
+        typed: list[str] = []
+        session.typed = lambda: typed
+        return functools.partial(_plain_line, interrupts, typed)
     return _prompt_toolkit_line(session)
 
 
@@ -71,6 +74,7 @@ def _loop(session: Session, start: Sequence[str]) -> None:
         while True:
             try:
                 text = waiting.pop(0) if waiting else read_line()
+                text = _again(session, text)
             except KeyboardInterrupt:
                 continue
             except EOFError:
@@ -88,10 +92,24 @@ def _loop(session: Session, start: Sequence[str]) -> None:
                 print("Interrupted.", file=sys.stderr)
 
 
-def _plain_line(interrupts: Interrupts) -> str:
+def _again(session: Session, text: str) -> str:
+    """
+    A line with the one that was typed before in place of ``!!`` at its beginning, which
+    is said then.
+    """
+    if not text.lstrip().startswith(_AGAIN):
+        return text
+    before = [line for line in session.typed() if not line.lstrip().startswith(_AGAIN)]
+    line = (before[-1] if before else "") + text.lstrip().removeprefix(_AGAIN)
+    print(line)
+    return line
+
+
+def _plain_line(interrupts: Interrupts, typed: list[str]) -> str:
     try:
         with interrupts.allowed():
-            return input(PROMPT)
+            typed.append(input(PROMPT))
+            return typed[-1]
     except (EOFError, KeyboardInterrupt):
         print()
         raise
@@ -107,9 +125,12 @@ def _prompt_toolkit_line(session: Session) -> ReadLine:
 
     completer = LineCompleter(session)
     page_owner = _page_owner(session)
+    history = _history()
+    # The newest comes first.
+    session.typed = lambda: [*history.load_history_strings()][::-1]
     prompt: PromptSession[str] = PromptSession(
         PROMPT,
-        history=_history(),
+        history=history,
         completer=completer,
         complete_while_typing=False,
         auto_suggest=AutoSuggestFromHistory(),

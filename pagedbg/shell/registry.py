@@ -245,6 +245,38 @@ COMMANDS: dict[str, Entry] = {
         "The prompt",
         "list the commands, or explain one with examples",
     ),
+    "set": Entry(
+        "pagedbg.commands.set",
+        "The prompt",
+        "list what can be chosen, or choose: a format, a pager, keys, timing",
+        kernel=False,
+    ),
+    "unset": Entry(
+        "pagedbg.commands.set",
+        "The prompt",
+        "have a setting be what it was, or forget an alias",
+        kernel=False,
+    ),
+    "alias": Entry(
+        "pagedbg.commands.alias",
+        "The prompt",
+        "list words of your own for commands, or make one",
+        kernel=False,
+    ),
+    "source": Entry(
+        "pagedbg.commands.source",
+        "The prompt",
+        "run the commands in a file",
+    ),
+    "history": Entry(
+        "pagedbg.commands.history",
+        "The prompt",
+        "list what was typed",
+        kernel=False,
+    ),
+    "clear": Entry(
+        "pagedbg.commands.clear", "The prompt", "clear the screen", kernel=False
+    ),
     "exit": Entry("pagedbg.commands.help", "The prompt", "leave (also quit, Ctrl-D)"),
     "quit": Entry("pagedbg.commands.help", "The prompt", "leave"),
 }
