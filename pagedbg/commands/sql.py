@@ -23,7 +23,12 @@ from pagedbg.schema.table import Column, Row, Table
 from pagedbg.session import Session
 from pagedbg.shell.command import NAMESPACE, argument, command
 from pagedbg.shell.option_values import values
-from pagedbg.shell.saved_queries import could_be_name, save_query, saved_queries
+from pagedbg.shell.saved_queries import (
+    could_be_name,
+    forget_query,
+    save_query,
+    saved_queries,
+)
 from pagedbg.shell.snapshot_answers import LAST_PFN
 
 
@@ -105,9 +110,9 @@ which, as in FROM pages WHERE pfn BETWEEN 4096 AND 8191, or be patient.
 Nothing can be changed, and neither files nor the network can be reached. Without a
 query there is a prompt for them, which has ; at the end of each.
 
---save gives a query a name, by which sql asks it from then on. It is kept in the table
-[queries] of ~/.config/pagedbg/config.toml, where it can be changed, too; as root only
-root's own file is read.
+--save gives a query a name, by which sql asks it from then on, until --forget removes
+it. It is kept in the table [queries] of ~/.config/pagedbg/config.toml, where it can be
+changed, too; as root only root's own file is read.
 """,
     arguments=(
         argument(
@@ -131,6 +136,11 @@ root's own file is read.
         argument(
             "--saved", action="store_true", help="list the queries that have a name"
         ),
+        argument(
+            "--forget",
+            metavar="QUERY",
+            help="remove the query that has this name",
+        ),
     ),
     examples=(
         (
@@ -150,6 +160,7 @@ root's own file is read.
             ' ALL"',
             "have sql nodes ask this",
         ),
+        ("sql --forget nodes", "and no longer"),
     ),
     table=True,
     kernel=False,
@@ -161,6 +172,12 @@ def sql(session: Session, args: argparse.Namespace) -> Table | None:
             raise UsageError("--schema lists relations: leave the query out")
         return _schema(args.schema)
     text = " ".join(args.query)
+    if args.forget is not None:
+        if text or args.saved or args.save is not None:
+            raise UsageError("--forget removes a query: leave the rest out")
+        path = forget_query(session.config, args.forget)
+        print(printable(f"{args.forget} is no query any more: {path}."))
+        return None
     if args.saved:
         if text or args.save:
             raise UsageError("--saved lists queries: leave the rest out")

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Iterable, Iterator
 
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.output.whole_file import whole_file
 from pagedbg.shell.config_file import QUERIES, parsed, read_file
 
-__all__ = ("could_be_name", "save_query", "saved_queries")
+__all__ = ("could_be_name", "forget_query", "save_query", "saved_queries")
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _HEADER = re.compile(r"\s*\[\s*queries\s*\]\s*(#.*)?\n")
@@ -52,18 +53,41 @@ def save_query(config: str | None, name: str, query: str) -> str:
     path, text = read_file(config, make=True)
     known = parsed(path, text)
     wanted = {**known, QUERIES: {**_queries(path, known), name: query}}
-    new = _edited(text, name, query, wanted)
-    if new is None:
+    _write(path, name, _edited(_with(text, name, query), wanted))
+    return path
+
+
+def forget_query(config: str | None, name: str) -> str:
+    """
+    Remove a query that is saved.
+
+    :return: the file that it was in
+    :raises UsageError: if there is none of this name
+    :raises PagedbgError: if the file cannot be read or written
+    """
+    path, text = read_file(config)
+    known = parsed(path, text)
+    queries = _queries(path, known)
+    if name not in queries:
+        raise UsageError(
+            f"no query {name!r} is saved: sql --saved lists those that are"
+        )
+    left = {each: query for each, query in queries.items() if each != name}
+    _write(path, name, _edited(_without(text, name), {**known, QUERIES: left}))
+    return path
+
+
+def _write(path: str, name: str, text: str | None) -> None:
+    if text is None:
         raise PagedbgError(
             f"{name} stands in {path} in a way that cannot be changed from here: change"
             " it there."
         )
     try:
         with whole_file(path) as file:
-            file.write(new.encode())
+            file.write(text.encode())
     except OSError as error:
         raise PagedbgError(f"{path} cannot be written: {error.strerror}.") from None
-    return path
 
 
 def _queries(path: str, known: dict[str, object]) -> dict[str, str]:
@@ -75,32 +99,45 @@ def _queries(path: str, known: dict[str, object]) -> dict[str, str]:
     return found
 
 
-def _edited(text: str, name: str, query: str, wanted: dict[str, object]) -> str | None:
-    """
-    The text with a line for a query; None if no change of a few lines makes it say what
-    is wanted, no more and no less.
-    """
-    lines = text.splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
-        lines[-1] += "\n"
+def _with(text: str, name: str, query: str) -> Iterator[str]:
+    """The texts that may have come of it when a query has its line in a text."""
+    lines = _lines(text)
     # Of what JSON writes TOML takes all but this.
     quoted = json.dumps(query, ensure_ascii=False).replace("\x7f", r"\u007f")
     line = f"{name} = {quoted}\n"
+    for place, each in enumerate(lines, 1):
+        if _HEADER.fullmatch(each):
+            yield "".join((*lines[:place], line, *lines[place:]))
+    for before, after in _around(lines, name):
+        yield "".join((*before, line, *after))
+    yield "".join((*lines, *(["\n"] if lines else []), f"[{QUERIES}]\n", line))
+
+
+def _without(text: str, name: str) -> Iterator[str]:
+    """The texts that may have come of it when a query has no line any more."""
+    for before, after in _around(_lines(text), name):
+        yield "".join((*before, *after))
+
+
+def _lines(text: str) -> list[str]:
+    lines = text.splitlines(keepends=True)
+    if lines and not lines[-1].endswith("\n"):
+        lines[-1] += "\n"
+    return lines
+
+
+def _around(lines: list[str], name: str) -> Iterator[tuple[list[str], list[str]]]:
+    """The lines before what may be a query, which may take some, and those after it."""
     entry = re.compile(rf"""\s*(["']?){re.escape(name)}\1\s*=""")
-    tries = [
-        [*lines[: place + 1], line, *lines[place + 1 :]]
-        for place, each in enumerate(lines)
-        if _HEADER.fullmatch(each)
-    ]
-    # What is there may go on for some lines.
-    tries += [
-        [*lines[:begin], line, *lines[end:]]
-        for begin, each in enumerate(lines)
-        if entry.match(each)
-        for end in range(begin + 1, len(lines) + 1)
-    ]
-    tries.append([*lines, *(["\n"] if lines else []), f"[{QUERIES}]\n", line])
-    for each in map("".join, tries):
+    for begin, each in enumerate(lines):
+        if entry.match(each):
+            for end in range(begin + 1, len(lines) + 1):
+                yield lines[:begin], lines[end:]
+
+
+def _edited(texts: Iterable[str], wanted: dict[str, object]) -> str | None:
+    """The first text that says what is wanted, no more and no less, if one does."""
+    for each in texts:
         try:
             if tomllib.loads(each) == wanted:
                 return each

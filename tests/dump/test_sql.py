@@ -319,9 +319,15 @@ def test_a_query_that_is_saved_is_asked_by_its_name(
         ("--save", "fre"),
         ("--saved", "free"),
         ("--save", "2", query),
+        ("--forget", "fre"),
+        ("--forget", "free", query),
+        ("--forget", "free", "--saved"),
     ):
         status, said, error = ask(*words)
         assert (status, said, error.count("\n")) == (2, "", 1), words
+    status, said, _ = ask("--forget", "free")
+    assert (status, said) == (0, f"free is no query any more: {file}.\n")
+    assert ask("free")[0] == 2
 
 
 def test_without_a_terminal_there_is_no_prompt() -> None:

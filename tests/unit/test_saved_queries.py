@@ -11,7 +11,7 @@ import pytest
 from poison import STRANGER
 
 from pagedbg.errors import PagedbgError, UsageError
-from pagedbg.shell.saved_queries import save_query, saved_queries
+from pagedbg.shell.saved_queries import forget_query, save_query, saved_queries
 
 # What may be there before one is saved.
 FILES = (
@@ -50,8 +50,38 @@ def test_what_else_is_in_the_file_stays(config: Path, text: str, query: str) -> 
     assert os.listdir(config.parent) == [config.name]
 
 
+@pytest.mark.parametrize("text", FILES)
+def test_what_is_forgotten_leaves_the_rest(config: Path, text: str) -> None:
+    written(config, text)
+    before = tomllib.loads(text)
+    queries = dict(before.get("queries", {}))
+    for name in ("one", "two"):
+        if queries.pop(name, None) is None:
+            with pytest.raises(UsageError, match=f"no query '{name}' is saved"):
+                forget_query(None, name)
+        else:
+            assert forget_query(None, name) == str(config)
+        assert saved_queries(None) == queries
+    if "queries" in before:
+        before["queries"] = {}
+    found = config.read_text()
+    assert tomllib.loads(found) == before
+    for comment in ("# mine", "# here", "# end"):
+        assert (comment in text) == (comment in found)
+
+
+def test_what_was_saved_is_forgotten_to_the_letter(config: Path) -> None:
+    written(config, "[other]\na = 1\n[queries]\nb = 'SELECT 2'\n")
+    before = config.read_text()
+    save_query(None, "two", "SELECT\n2")
+    forget_query(None, "two")
+    assert config.read_text() == before
+
+
 def test_to_look_for_queries_makes_nothing(config: Path) -> None:
     assert saved_queries(None) == {}
+    with pytest.raises(UsageError, match="no query 'two' is saved"):
+        forget_query(None, "two")
     assert not config.parent.exists()
 
 
@@ -60,6 +90,8 @@ def test_what_cannot_be_edited_is_left_as_it_is(config: Path) -> None:
         written(config, text)
         with pytest.raises(PagedbgError, match="change it there"):
             save_query(None, "two", "SELECT 2")
+        with pytest.raises(PagedbgError, match="change it there"):
+            forget_query(None, "two")
         assert config.read_text() == text
 
 
@@ -81,6 +113,7 @@ def test_a_file_that_is_wrong_is_neither_used_nor_changed(
     for what in (
         lambda: saved_queries(None),
         lambda: save_query(None, "two", "SELECT 2"),
+        lambda: forget_query(None, "two"),
     ):
         with pytest.raises(PagedbgError, match=said):
             what()
