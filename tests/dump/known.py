@@ -42,7 +42,6 @@ __all__ = (
     "Result",
     "Row",
     "Run",
-    "answers_of",
     "asking",
     "check",
     "look_at",
@@ -203,27 +202,3 @@ def check(result: Result) -> None:
         pytest.fail(said)
     if status:
         assert said.count("\n") == 1, said
-
-
-def answers_of(
-    kept: Mapping[Path, Path], asked: Sequence[str]
-) -> dict[tuple[str | Path, ...], list[list[Row]]]:
-    """
-    What lines say of some dumps and of the snapshot of each, in one process each, by
-    the options that it is opened with.
-    """
-    lines = [
-        word
-        for line in asked
-        for word in ("-e", f"{line} --format jsonl", "-e", "!echo end")
-    ]
-    said: dict[tuple[str | Path, ...], list[list[Row]]] = {}
-    for core, snapshot in kept.items():
-        for option in (("-c", core), ("--snapshot", snapshot)):
-            done = Run()(*option, *lines)
-            assert done.returncode == 0, done.stderr
-            said[option] = [
-                [json.loads(row) for row in part.splitlines()]
-                for part in done.stdout.split("end\n")
-            ]
-    return said

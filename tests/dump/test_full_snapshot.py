@@ -15,8 +15,8 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from kept_snapshots import CORES, keep
-from known import SAMPLE, Oracle, Row, Run, answers_of
+from kept_snapshots import CORES, Answers, answers_to, snapshots_of
+from known import SAMPLE, Oracle, Run
 
 from pagedbg.analysis.changed_hands import ChangedHands, changed_hands
 
@@ -65,31 +65,18 @@ LINES = (
 )
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Path]:
-    """A snapshot of each dump."""
-    return keep(tmp_path_factory.mktemp("full"), "--full")
-
-
-@pytest.fixture(scope="module")
-def answers(kept: dict[Path, Path]) -> dict[tuple[str | Path, ...], list[list[Row]]]:
-    """What all lines say of each dump and of its snapshot, in one process each."""
-    return answers_of(kept, LINES)
+kept = snapshots_of("--full")
+answers = answers_to(LINES)
 
 
 @pytest.mark.parametrize("core", CORES, ids=lambda core: core.stem)
 @pytest.mark.parametrize("line", LINES)
 def test_a_full_snapshot_says_what_the_dump_says(
-    kept: dict[Path, Path],
-    answers: dict[tuple[str | Path, ...], list[list[Row]]],
-    core: Path,
-    line: str,
+    answers: Answers, core: Path, line: str
 ) -> None:
-    place = LINES.index(line)
-    of_dump = answers["-c", core][place]
-    assert answers["--snapshot", kept[core]][place] == of_dump
+    answers.compare(core, line)
     if core == SAMPLE:
-        assert of_dump
+        assert answers.of_dump(core, line)
 
 
 def test_a_block_takes_twelve_bytes(kept: dict[Path, Path]) -> None:

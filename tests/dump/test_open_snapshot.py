@@ -19,8 +19,8 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from kept_snapshots import CORES, keep
-from known import ORDINARY, SAMPLE, Row, Run, answers_of
+from kept_snapshots import CORES, Answers, answers_to, snapshots_of
+from known import ORDINARY, SAMPLE, Run
 
 KEYS = (
     *("stack_id", "stack_shape", "stack", "module", "function", "order", "gfp_mask"),
@@ -62,37 +62,22 @@ LINES = (
 )
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Path]:
-    """A snapshot of each dump."""
-    return keep(tmp_path_factory.mktemp("open"))
-
-
-@pytest.fixture(scope="module")
-def answers(kept: dict[Path, Path]) -> dict[tuple[str | Path, ...], list[list[Row]]]:
-    """What all lines say of each dump and of its snapshot, in one process each."""
-    return answers_of(kept, LINES)
+kept = snapshots_of()
+answers = answers_to(LINES)
 
 
 @pytest.mark.parametrize("core", CORES, ids=lambda core: core.stem)
 @pytest.mark.parametrize("line", LINES)
 def test_a_snapshot_says_what_the_dump_says(
-    kept: dict[Path, Path],
-    answers: dict[tuple[str | Path, ...], list[list[Row]]],
-    core: Path,
-    line: str,
+    answers: Answers, core: Path, line: str
 ) -> None:
-    place = LINES.index(line)
-    of_dump = answers["-c", core][place]
-    assert answers["--snapshot", kept[core]][place] == of_dump
+    answers.compare(core, line)
 
 
-def test_what_is_compared_has_rows(
-    answers: dict[tuple[str | Path, ...], list[list[Row]]],
-) -> None:
+def test_what_is_compared_has_rows(answers: Answers) -> None:
     empty = {"blocks --node 1", "owners --by order --node 1", "memory --section pools"}
-    for line, found in zip(LINES, answers["-c", SAMPLE], strict=False):
-        assert bool(found) == (line not in empty), line
+    for line in LINES:
+        assert bool(answers.of_dump(SAMPLE, line)) == (line not in empty), line
 
 
 def test_the_snapshot_that_is_open_is_the_later_side(
