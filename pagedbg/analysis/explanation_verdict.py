@@ -156,7 +156,7 @@ def _past(report: Report, outcome: Outcome, page_size: int) -> str:
     order = outcome.request.order
     if report.order == -1:
         return "Somebody asked for the OOM killer, and no allocation had failed"
-    what = f"Order {order} of {report.comm}"
+    what = f"An order-{order} allocation by {report.comm}"
     what += (
         f" had waited for {(report.stalled_ms or 0) / 1000:g} s"
         if report.kind == STALL

@@ -87,8 +87,8 @@ def test_a_report_says_what_the_allocator_had(incident: Ask) -> None:
     (verdict,) = topic(rows, "verdict")
     assert (verdict["result"], verdict["zone"]) == ("fails", "DMA32")
     assert verdict["finding"] == (
-        "Order 4 of traffic failed in DMA32: 45.5 MiB were free, none in pieces of 16"
-        " pages."
+        "An order-4 allocation by traffic failed in DMA32: 45.5 MiB were free, none in"
+        " pieces of 16 pages."
     )
 
 

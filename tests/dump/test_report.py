@@ -166,7 +166,12 @@ def test_what_went_wrong_is_said_first(report: str) -> None:
     (said,) = re.findall('<h2 id="findings">.*?<p>(.*?)</p>', report, re.DOTALL)
     places = [
         said.index(words)
-        for words in ("panicked", "Order 4 of traffic failed", "still held", "Most of")
+        for words in (
+            "panicked",
+            "An order-4 allocation by traffic failed",
+            "still held",
+            "Most of",
+        )
     ]
     assert places == sorted(places)
 
@@ -231,7 +236,7 @@ def test_names_have_stand_ins(report: str, pagedbg: Run, tmp_path: Path) -> None
     assert {
         row["comm"] for row in table(Page(text), "Events around the last failure")
     } == {logged["comm"]}
-    assert f"Order 4 of {logged['comm']} failed" in words(text)
+    assert f"An order-4 allocation by {logged['comm']} failed" in words(text)
     # Functions, modules and figures stay.
     assert "leaky_rx_refill+" in text and "[leaky]" in text
     assert [row[:3] for row in Page(text).tables["Memory by kind"]] == [

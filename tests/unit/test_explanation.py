@@ -35,7 +35,7 @@ def test_a_failure_is_for_want_of_a_large_piece(kernel: str) -> None:
     outcome = outcome_of(report)
     assert outcome is not None and not outcome.at_once
     sentence = said(report)
-    assert sentence.startswith("Order 9 of sh failed in DMA32: ")
+    assert sentence.startswith("An order-9 allocation by sh failed in DMA32: ")
     assert sentence.endswith(" MiB were free, none in pieces of 512 pages.")
 
 

@@ -116,4 +116,6 @@ def test_what_the_kernel_complained_of_is_explained(answers: list[Answer]) -> No
     assert (report["module"], report["complete"]) == ("pagedbg_request", True)
     (verdict,) = [row for row in log["first"] if row["topic"] == "verdict"]
     assert verdict["result"] == "fails"
-    assert re.match(r"Order 10 of python\S* failed in \w+", verdict["finding"])
+    assert re.match(
+        r"An order-10 allocation by python\S* failed in \w+", verdict["finding"]
+    )
