@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import os
 import shlex
 import signal
@@ -131,7 +132,7 @@ commands (pagedbg help COMMAND explains one):
         metavar="FILE",
         type=Source.file,
         action="append",
-        help="run the commands in a file and leave",
+        help="run the commands in a file and leave; - is standard input",
     )
     add(
         "--format",
@@ -339,13 +340,15 @@ def _lines(args: argparse.Namespace) -> Iterable[SourceLine] | None:
     if args.words:
         return [SourceLine(shlex.join(args.words), "")]
     if args.sources:
-        return [line for source in args.sources for line in _source_lines(source)]
+        return itertools.chain.from_iterable([*map(_source_lines, args.sources)])
     if not sys.stdin.isatty():
         return numbered(sys.stdin, "stdin")
     return None
 
 
-def _source_lines(source: Source) -> list[SourceLine]:
+def _source_lines(source: Source) -> Iterable[SourceLine]:
     if source.option == "-e":
         return [SourceLine(source.value, "")]
+    if source.value == "-":
+        return numbered(sys.stdin, "stdin")
     return file_lines(source.value)

@@ -18,7 +18,7 @@ from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.output.printable import printable
 from pagedbg.shell.registry import COMMANDS
 
-__all__ = ("did_you_mean", "exit_status", "explain")
+__all__ = ("did_you_mean", "exit_status", "explain", "nearest_or_all")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -26,8 +26,26 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     Return `` ; did you mean ...?`` for a mistyped word, or nothing where no known word
     is near.
     """
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else ""
+    names = {name.casefold(): name for name in known}
+    near = difflib.get_close_matches(word.casefold(), names, n=1, cutoff=0.6)
+    return f"; did you mean {names[near[0]]}?" if near else ""
+
+
+def nearest_or_all(word: str, known: Iterable[str]) -> str:
+    """As :func:`did_you_mean`; where no known word is near, all there are."""
+    names = list(known)
+    return did_you_mean(word, names) or f"; choose from {', '.join(names)}"
+
+
+def _no_such_command(name: str) -> str:
+    """What to type in place of a command that there is not."""
+    behind = [each for each in COMMANDS if each.endswith(f" {name}")]
+    near = (
+        f"; did you mean {' or '.join(behind)}?"
+        if behind
+        else did_you_mean(name, COMMANDS)
+    )
+    return f"{name}: no such command{near or ' (help lists them)'}"
 
 
 def explain(error: BaseException, name: str = "") -> PagedbgError:
@@ -40,12 +58,7 @@ def explain(error: BaseException, name: str = "") -> PagedbgError:
     if isinstance(error, PagedbgError):
         kind, said = type(error), str(error)
     elif isinstance(error, CommandNotFoundError):
-        return UsageError(
-            printable(
-                f"{error.name}: no such"
-                f" command{did_you_mean(error.name, COMMANDS) or ' (help lists them)'}"
-            )
-        )
+        return UsageError(printable(_no_such_command(error.name)))
     elif isinstance(error, SyntaxError):
         kind, said = UsageError, error.msg
     else:

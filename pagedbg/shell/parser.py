@@ -17,7 +17,8 @@ from drgn.commands import argument, argument_group, mutually_exclusive_group
 
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.output.paragraphs import reflow, window
-from pagedbg.shell.failures import did_you_mean
+from pagedbg.shell.failures import did_you_mean, nearest_or_all
+from pagedbg.shell.registry import COMMANDS
 
 __all__ = ("Argument", "HelpRequested", "Parser", "flat_arguments")
 
@@ -91,7 +92,7 @@ class Parser(argparse.ArgumentParser):
             raise
         if rest:
             self._refuse_unknown(rest)
-            self.error(f"unexpected {rest[0]!r}")
+            self.error(f"unexpected {rest[0]!r}{self._as_option(words, rest[0])}")
         return args
 
     def _joined(self, words: Sequence[str]) -> Iterator[str]:
@@ -124,7 +125,28 @@ class Parser(argparse.ArgumentParser):
         for word in words:
             if word.startswith("-"):
                 name = word.split("=")[0]
-                self.error(f"unknown option {name}{did_you_mean(name, self.options())}")
+                near = self._of_another(name) or did_you_mean(name, self.options())
+                self.error(f"unknown option {name}{near}")
+
+    def _of_another(self, option: str) -> str:
+        """The command of two words, of which this is the second, that has an option."""
+        from pagedbg.shell.command import NAMESPACE
+
+        for name in COMMANDS:
+            if (
+                name.endswith(f" {self.prog}")
+                and option in NAMESPACE.get(name).parser.options()
+            ):
+                return f"; did you mean {name} {option}?"
+        return ""
+
+    def _as_option(self, words: Sequence[str], word: str) -> str:
+        """A word that has no place as the option that it may be meant for."""
+        action = self._option_string_actions.get(f"--{word}")
+        if action is None:
+            return ""
+        following = words[words.index(word) + 1 :] if action.nargs is None else ()
+        return f"; did you mean {' '.join((f'--{word}', *following[:1]))}?"
 
     def _may_be_known(self, word: str) -> bool:
         """Whether a word may be an option or its beginning, or a negative number."""
@@ -163,8 +185,7 @@ def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
     def chosen(text: str) -> str:
         if text not in choices:
             raise argparse.ArgumentTypeError(
-                f"invalid choice: {text!r} (choose from"
-                f" {', '.join(map(repr, choices))})"
+                f"invalid choice: {text!r}{nearest_or_all(text, choices)}"
             )
         return text
 

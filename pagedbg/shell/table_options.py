@@ -14,6 +14,7 @@ from pagedbg.errors import UsageError
 from pagedbg.schema.block_columns import BLOCK_KEYS
 from pagedbg.schema.settings import parse_jobs
 from pagedbg.schema.table import Column
+from pagedbg.shell.failures import nearest_or_all
 
 PAGE_KEY_WORDS = {"pageblock_type": "pageblock_migratetype"}
 """Words for keys that are shorter than the names of their columns."""
@@ -42,8 +43,8 @@ class ByParser:
         for name in names:
             if name not in self._keys:
                 raise UsageError(
-                    f"{name!r} is nothing to sum up by; choose from"
-                    f" {', '.join(self.words)}"
+                    f"{name!r} is nothing to sum up by"
+                    f"{nearest_or_all(name, self.words)}"
                 )
         return list(dict.fromkeys(names))
 
@@ -99,7 +100,7 @@ def parse_sort(text: str | None, columns: Iterable[Column]) -> tuple[str, bool] 
     name = text.removeprefix("-")
     if name not in kinds:
         raise UsageError(
-            f"--sort: there is no column {name!r}; choose from {', '.join(kinds)}"
+            f"--sort: there is no column {name!r}{nearest_or_all(name, kinds)}"
         )
     return name, (kinds[name] in ("str", "stack")) == text.startswith("-")
 
@@ -164,10 +165,10 @@ def chosen_columns(
     """
     known = {column.name: column for column in columns}
     for name in wanted or ():
-        if name.removeprefix("-") not in known:
+        word = name.removeprefix("-")
+        if word not in known:
             raise UsageError(
-                f"--columns: there is no column {name.removeprefix('-')!r}; choose from"
-                f" {', '.join(known)}"
+                f"--columns: there is no column {word!r}{nearest_or_all(word, known)}"
             )
     named = [name for name in wanted or () if not name.startswith("-")] or known
     chosen = [known[name] for name in named if f"-{name}" not in (wanted or ())]

@@ -11,6 +11,7 @@ from drgn.commands import ParsedCommand, parse_shell_command
 
 from pagedbg.errors import UsageError
 from pagedbg.output.file_formats import file_format
+from pagedbg.output.lines import open_quote
 from pagedbg.shell.failures import did_you_mean
 from pagedbg.shell.registry import COMMANDS, GROUPS
 
@@ -36,6 +37,13 @@ def split(name: str, source: str) -> ParsedCommand[Line]:
     try:
         parsed = parse_shell_command(source)
     except SyntaxError as error:
+        if quote := open_quote(source):
+            raise UsageError(
+                f"{name}: nothing closes the quote {quote}; write \\{quote} for the"
+                " character itself"
+            ) from None
+        if end := re.search(r"(\||[0-9]*[<>]+)\s*$", source):
+            raise UsageError(f"{name}: {_missing(name, end[1])}") from None
         raise UsageError(
             f"{name}: {error.msg}; quote what belongs to a value, as in --orders '>=3'"
         ) from None
@@ -50,6 +58,8 @@ def split(name: str, source: str) -> ParsedCommand[Line]:
             raise UsageError(
                 f"{name}: output cannot go both through | and into {redirection.path}"
             )
+    if parsed.pipeline is not None and parsed.pipeline.endswith("|"):
+        raise UsageError(f"{name}: {_missing(name, '|')}")
     if parsed.pipeline is not None and not _ends_with(source, parsed.pipeline):
         raise UsageError(f"{name}: what follows | has to be on one line")
     if not any(word.startswith("--format") for word in parsed.args):
@@ -62,6 +72,13 @@ def split(name: str, source: str) -> ParsedCommand[Line]:
     files = [each.path for each in parsed.redirections if each.fd == 1]
     line = Line(parsed.args, parsed.pipeline, files[-1] if files else None)
     return ParsedCommand(line, parsed.redirections)
+
+
+def _missing(name: str, sign: str) -> str:
+    """What to write behind a sign of the shell's."""
+    if sign == "|":
+        return f"nothing follows |; write a command of the shell's: {name} | less"
+    return f"nothing follows {sign}; write the name of a file"
 
 
 def _ends_with(source: str, pipeline: str) -> bool:
@@ -77,6 +94,8 @@ def joined(command: str) -> str:
     """
     Make one word of the two that some commands' names have, by the shell's own means.
     """
+    if sign := re.match(r"\s*([|<>])", command):
+        raise UsageError(f"nothing stands before {sign[1]}; help lists the commands")
     match = re.match(r"\s*([\w-]+)(?:\s+([\w-]+))?(?=\s|$)", command)
     if match is None or match[1] not in GROUPS:
         return command

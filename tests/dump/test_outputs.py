@@ -150,8 +150,9 @@ def test_a_table_that_is_watched_has_the_columns_that_are_chosen() -> None:
 
 def test_columns_that_are_not_there_are_refused() -> None:
     for words, said in {
-        "pfm": "there is no column 'pfm'; choose from",
-        "-pfm": "there is no column 'pfm'; choose from",
+        "pfm": "there is no column 'pfm'; did you mean pfn?",
+        "-pfm": "there is no column 'pfm'; did you mean pfn?",
+        "x": "there is no column 'x'; choose from pfn, order",
         "pfn,-pfn": "no column is left",
         "pfn,": "'pfn,' is no list of columns",
     }.items():

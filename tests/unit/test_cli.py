@@ -96,6 +96,14 @@ def test_commands_and_files_run_in_the_order_given(tmp_path: Path) -> None:
     )
 
 
+def test_a_script_is_standard_input_where_it_is_called_so() -> None:
+    args = ("-e", "says one", "-x", "-", "-e", "says three")
+    assert pagedbg(*args, input="says two\n").stdout == "one\ntwo\nthree\n"
+    done = pagedbg("-x", "-", input="says one\nfails so\nsays two\n")
+    assert (done.returncode, done.stdout) == (1, "one\n")
+    assert done.stderr == "stdin:2: fails: gave up\n"
+
+
 def test_the_first_failure_ends_a_script_and_is_located(tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text("says one\n\nfails other\nsays never\n")

@@ -119,7 +119,51 @@ def test_output_into_a_file(
         ("rows pfn x", "rows: count: invalid int value: 'x' (help rows)"),
         (
             "rows pfm",
-            "rows: what: invalid choice: 'pfm' (choose from 'pfn', 'phys') (help rows)",
+            "rows: what: invalid choice: 'pfm'; did you mean pfn? (help rows)",
+        ),
+        (
+            "rows none",
+            "rows: what: invalid choice: 'none'; choose from pfn, phys (help rows)",
+        ),
+        (
+            "rows pfn --WIDE",
+            "rows: unknown option --WIDE; did you mean --wide? (help rows)",
+        ),
+        (
+            "rows pfn 1 size 4K",
+            "rows: unexpected 'size'; did you mean --size 4K? (help rows)",
+        ),
+        (
+            "rows pfn 1 wide x",
+            "rows: unexpected 'wide'; did you mean --wide? (help rows)",
+        ),
+        (
+            "rows pfn --columns PFN",
+            "rows: --columns: there is no column 'PFN'; did you mean pfn?",
+        ),
+        ("start", "start: no such command; did you mean trace start?"),
+        ("save x", "save: no such command; did you mean trace save or snapshot save?"),
+        (
+            "set --orders 4",
+            "set: unknown option --orders; did you mean trace set --orders? (help set)",
+        ),
+        (
+            "owners --by com",
+            "owners: --by: 'com' is nothing to sum up by; did you mean comm?"
+            " (help owners)",
+        ),
+        (
+            "says |",
+            "says: nothing follows |; write a command of the shell's: says | less",
+        ),
+        (
+            "says a | cat |",
+            "says: nothing follows |; write a command of the shell's: says | less",
+        ),
+        ("says a 2>", "says: nothing follows 2>; write the name of a file"),
+        (
+            "says 'a",
+            "says: nothing closes the quote '; write \\' for the character itself",
         ),
         ("says >=3", "says: >=3 would write to a file named '=3'; quote it: '>=3'"),
         (
@@ -128,7 +172,7 @@ def test_output_into_a_file(
         ),
         ("says a > b | cat", "says: output cannot go both through | and into b"),
         ("help hepl", "help: hepl: no such command; did you mean help?"),
-        ("| cat", "expected command name"),
+        ("| cat", "nothing stands before |; help lists the commands"),
     ],
 )
 def test_what_was_mistyped(line: str, said: str) -> None:

@@ -103,6 +103,15 @@ def test_a_number_may_be_greater_than_the_column_can_hold() -> None:
         assert parse_numbers(">=0").mask(values).tolist() == [True, True]
 
 
+@pytest.mark.parametrize("text", ["abc", "1,abc", ">=abc", "1-f", "-x", "1f"])
+def test_a_word_is_no_number_of_a_process_even_if_it_could_be_in_hexadecimals(
+    text: str,
+) -> None:
+    with pytest.raises(UsageError, match="is not a number; write"):
+        parse_numbers(text)
+    assert parse_numbers("0xabc").mask(np.array([0xABC])).all()
+
+
 # ---- orders and participation ----------
 
 keys = st.integers(0, (1 << 64) - 1)
