@@ -57,12 +57,15 @@ def was_interrupted(error: Exception) -> bool:
 
 
 def interruptibly(
-    ask: Callable[[], _Result], interrupt: Callable[[], object]
+    ask: Callable[[], _Result],
+    interrupt: Callable[[], object],
+    look: Callable[[], object] = lambda: None,
 ) -> _Result:
     """
     Ask an engine that does not look for Ctrl-C, in a thread of its own.
 
     :param interrupt: has it give up
+    :param look: what is done now and then while it works
     """
     results: list[_Result] = []
     errors: list[BaseException] = []
@@ -81,7 +84,7 @@ def interruptibly(
     threading.Thread(target=work).start()
     try:
         while not done.wait(_LOOK):
-            pass
+            look()
     except BaseException:
         interrupt()
         done.wait()

@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from pagedbg.analysis.stored_rows import quoted, sql_type
-from pagedbg.capture.database import interruptibly, open_database
+from pagedbg.capture.database import open_database
 from pagedbg.capture.scratch import scratch
 from pagedbg.errors import PagedbgError
 from pagedbg.schema.table import Column
+from pagedbg.sources.fleet_progress import followed_query
+
+_Result = TypeVar("_Result")
 
 
 class EngineError(PagedbgError):
@@ -82,6 +85,12 @@ class DuckdbEngine:
         )
         self._db.execute("SET enable_external_access = false")
         self._db.execute("SET preserve_insertion_order = false")
+        # It says how far it has come, and draws no bar of its own. Versions before 1.3
+        # do not say it to Python.
+        self._tells = hasattr(self._db, "query_progress")
+        if self._tells:
+            self._db.execute("SET enable_progress_bar_print = false")
+            self._db.execute("SET enable_progress_bar = true")
         self._db.execute("SET lock_configuration = true")
 
     def close(self) -> None:
@@ -130,7 +139,7 @@ class DuckdbEngine:
         described = self._do(f"DESCRIBE ({query}\n)").fetchall()
         columns = [(name, type_) for name, type_, *_ in described]
         answer = self._do(query)
-        return columns, interruptibly(answer.fetchall, self._db.interrupt)
+        return columns, self._follow(answer.fetchall)
 
     def is_select(self, query: str) -> bool:
         """As in :class:`Engine`."""
@@ -142,13 +151,18 @@ class DuckdbEngine:
             raise _explained(error) from None
         return len(statements) == 1 and statements[0].type.name == "SELECT"
 
+    def _follow(self, work: Callable[[], _Result]) -> _Result:
+        return followed_query(work, self._db.interrupt, "DuckDB", self._part)
+
+    def _part(self) -> float:
+        """How much of a query is done; less than 0 before that is known."""
+        return self._db.query_progress() / 100 if self._tells else 0
+
     def _do(self, query: str, parameters: Sequence[Any] = ()) -> Any:
         import duckdb
 
         try:
-            return interruptibly(
-                lambda: self._db.execute(query, parameters), self._db.interrupt
-            )
+            return self._follow(lambda: self._db.execute(query, parameters))
         except duckdb.OutOfMemoryException as error:
             raise EngineError(
                 f"{_explained(error)}: give it more with --memory."

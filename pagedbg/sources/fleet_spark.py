@@ -12,14 +12,14 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pagedbg import trust
 from pagedbg.analysis.stored_rows import sql_type
-from pagedbg.capture.database import interruptibly
 from pagedbg.errors import PagedbgError
 from pagedbg.schema.table import Column
 from pagedbg.sources.fleet_engine import EngineError
+from pagedbg.sources.fleet_progress import followed_query
 
 # Types of DuckDB as Spark calls them, and the other way round.
 _TYPES = {
@@ -47,6 +47,10 @@ _SETTINGS = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
 }
+
+
+# How often Spark is asked how far it has come, in seconds.
+_LOOK = 0.5
 
 
 class SparkEngine:
@@ -174,10 +178,46 @@ class SparkEngine:
         return True
 
     def _do(self, work: Any) -> Any:
+        context = self._spark.sparkContext
         try:
-            return interruptibly(work, self._spark.sparkContext.cancelAllJobs)
+            with _Tasks(context) as tasks:
+                return followed_query(
+                    work, context.cancelAllJobs, "Spark", lambda: tasks.done
+                )
         except Exception as error:
             raise EngineError(_sentence(error)) from None
+
+
+class _Tasks(threading.Thread):
+    """
+    What asks Spark now and then which part of its tasks is done. In a thread of its
+    own: Ctrl-C in the midst of that would have the next answer taken for this one's.
+    """
+
+    def __init__(self, context: Any) -> None:
+        super().__init__(daemon=True)
+        self.done = 0.0
+        self._tracker = context.statusTracker()
+        self._end = threading.Event()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+
+    def run(self) -> None:
+        """Ask until nobody wants to know it, or Spark is gone."""
+        with contextlib.suppress(Exception):
+            while not self._end.wait(_LOOK):
+                stages = map(
+                    self._tracker.getStageInfo, self._tracker.getActiveStageIds()
+                )
+                known = [stage for stage in stages if stage is not None]
+                total = sum(stage.numTasks for stage in known)
+                if total:
+                    self.done = sum(stage.numCompletedTasks for stage in known) / total
 
 
 @contextlib.contextmanager
