@@ -23,6 +23,7 @@ from pagedbg.capture.lake import INDEX, Alone, Compacted, Day, Lake, left_of
 from pagedbg.capture.snapshot_directory import Snapshot, SnapshotError, parquet_name
 from pagedbg.capture.unfinished import remove_left
 from pagedbg.errors import PagedbgError
+from pagedbg.progress import measured
 from pagedbg.schema.fleet_columns import LAKE_SNAPSHOTS
 from pagedbg.schema.table import Table
 from pagedbg.sources.lake_index import index_row
@@ -97,11 +98,13 @@ def _standing_alone(
         )
         numbers = {number for (number,) in answer.fetchall()}
     known, others = [], []
-    for each in lake.alone(day, notes):
-        if each.number in numbers:
-            known.append(each)
-        elif _is_whole(db, each, notes):
-            others.append(each)
+    with measured(f"reading {day.date}", len(day.hosts), "hosts") as done:
+        for each in lake.alone(day, notes):
+            if each.number in numbers:
+                known.append(each)
+            elif _is_whole(db, each, notes):
+                others.append(each)
+            done(1)
     return known, others
 
 
@@ -126,8 +129,11 @@ def _write(db: duckdb.DuckDBPyConnection, day: Day, alone: Sequence[Alone]) -> N
     new.mkdir(mode=0o700)
     _write_index(db, before, alone, new)
     relations = {relation for each in alone for relation in each.meta.relations}
-    for relation in sorted(relations | set(before.relations if before else ())):
-        _write_relation(db, before, alone, relation, new)
+    relations |= set(before.relations if before else ())
+    with measured(f"writing {day.date}", len(relations)) as done:
+        for relation in sorted(relations):
+            _write_relation(db, before, alone, relation, new)
+            done(1)
     with Folder(new) as folder:
         for name in folder.names():
             with folder.opened(name) as file:

@@ -9,7 +9,6 @@ from contextlib import closing
 from pagedbg.capture.lake import Lake
 from pagedbg.errors import PagedbgError
 from pagedbg.output.printable import printable
-from pagedbg.progress import measured
 from pagedbg.session import Session
 from pagedbg.shell.command import command
 from pagedbg.shell.fleet_options import LAKE
@@ -37,16 +36,12 @@ def fleet_compact(session: Session, args: argparse.Namespace) -> None:
     days = lake.days(notes)
     failed: list[str] = []
     count = 0
-    with (
-        closing(session.db.cursor()) as db,
-        measured("compacting", len(days), "days") as done,
-    ):
+    with closing(session.db.cursor()) as db:
         for day in days:
             try:
                 count += compact_day(db, lake, day.date, notes)
             except PagedbgError as error:
                 failed.append(str(error))
-            done(1)
     for sentence in (f"Snapshots compacted: {count:,}.", *notes):
         print(printable(sentence))
     if failed:
