@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pagedbg import __version__
 from pagedbg.output.interrupt import Interrupts
+from pagedbg.output.lines import commands_in
 from pagedbg.output.printable import printable
 from pagedbg.output.standard import finish, standard_streams
 from pagedbg.schema.settings import FORMATS
@@ -348,7 +349,7 @@ def _lines(args: argparse.Namespace) -> Iterable[SourceLine] | None:
 
 def _source_lines(source: Source) -> Iterable[SourceLine]:
     if source.option == "-e":
-        return [SourceLine(source.value, "")]
+        return [SourceLine(text, "") for text in commands_in(source.value)]
     if source.value == "-":
         return numbered(sys.stdin, "stdin")
     return file_lines(source.value)

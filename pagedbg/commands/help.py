@@ -15,6 +15,8 @@ from pagedbg.shell.registry import COMMANDS, GROUPS, command_of
 _MANNERS = """\
 Ways of the prompt:
   COMMAND | less   through the shell; COMMAND > FILE, into a file
+  COMMAND; COMMAND
+                   one after the other; a line that ends with \\ goes on
   !COMMAND         the shell's own; !! the last line again
   help COMMAND     options and examples; also COMMAND --help, ?COMMAND
   Ctrl-C           stops a command; Ctrl-D leaves, Tab completes"""

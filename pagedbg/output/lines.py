@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-Where a command ends: at the end of its line, unless that is inside quotes.
+Where a command ends: at a ``;`` or at the end of its line, unless that is inside quotes
+or behind a ``\\``. What follows a ``!`` at its beginning is the shell's, to the end of
+the line.
 
 What is inside quotes belongs to a word, as in a shell. So nothing that was completed or
 pasted there becomes a command, ``!`` at the beginning of a line of it least of all.
@@ -15,7 +17,15 @@ from typing import NamedTuple
 
 from pagedbg.errors import UsageError
 
-__all__ = ("LONGEST", "Gathered", "commands_in", "gather", "last_command", "open_quote")
+__all__ = (
+    "LONGEST",
+    "Gathered",
+    "commands_in",
+    "gather",
+    "goes_on",
+    "last_command",
+    "open_quote",
+)
 
 LONGEST = 1 << 20
 """Characters that a command may have: whoever gives more has given the wrong file."""
@@ -23,6 +33,19 @@ LONGEST = 1 << 20
 # Up to the next quote: escaped characters, comments (they begin where a word might) and
 # all others.
 _PLAIN = re.compile(r"""(?:[^"'\\#]+|\\[^\n]|(?<![^\s|;&()<>])#[^\n]*|[\\#])*""")
+# A line that the next is part of: what it says up to a last backslash.
+_GOES_ON = re.compile(
+    r"""(?>[^"'\\#]+|\\[^\n]|\\\n(?=[^\n]|\n)|(?<![^\s|;&()<>])#[^\n]*|\#)*+\\\n?\Z"""
+)
+# Up to where a command ends, which is no part of it.
+_COMMAND = re.compile(
+    r"""(?>[^"'\\#;]+|\\.|(?<![^\s|;&()<>])#[^\n]*|'[^']*'?|"(?:\\.|[^"\\])*"?|[^;])*+""",
+    re.DOTALL,
+)
+_SHELL = re.compile(r"\s*!")
+_BREAK = re.compile(
+    r"""\\\n|(\\.|'[^']*'|"(?:\\.|[^"\\])*"|(?<![^\s|;&()<>])#[^\n]*)""", re.DOTALL
+)
 _CLOSED = {"'": re.compile(r"[^']*'"), '"': re.compile(r'(?:\\.|[^"\\])*"', re.DOTALL)}
 
 
@@ -38,18 +61,30 @@ def open_quote(line: str, quote: str = "") -> str:
     Return the quote that is open at the end of a line or a word, or nothing; ``quote``
     is open at its beginning.
     """
+    return _open_at_end(line, quote)[0]
+
+
+def goes_on(text: str) -> bool:
+    """Whether a text ends with a backslash by which the next line belongs to it."""
+    quote, begun = _open_at_end(text, "")
+    return not quote and _GOES_ON.match(text, begun) is not None
+
+
+def _open_at_end(line: str, quote: str) -> tuple[str, int]:
+    """The quote that is open, or nothing and where the last was closed."""
     at = 0
     while True:
         if quote:
             closed = _CLOSED[quote].match(line, at)
             if closed is None:
-                return quote
+                return quote, at
             at = closed.end()
+        begun = at
         plain = _PLAIN.match(line, at)
         assert plain is not None
         at = plain.end()
         if at == len(line):
-            return ""
+            return "", begun
         quote = line[at]
         at += 1
 
@@ -71,8 +106,8 @@ def _gather(lines: Iterable[str]) -> Iterator[tuple[Gathered, str]]:
                 f"line {first:,} is too long for a command: it has more than"
                 f" {LONGEST:,} characters"
             )
-        quote = open_quote(line, quote)
-        if not quote:
+        quote, begun = _open_at_end(line, quote)
+        if not quote and not (line.endswith("\n") and _GOES_ON.match(line, begun)):
             yield Gathered(first, "".join(parts)), ""
             parts, size = [], 0
     if parts:
@@ -93,7 +128,32 @@ def gather(lines: Iterable[str]) -> Iterator[Gathered]:
                 f"line {command.number:,} opens a quote, {quote}, that nothing closes;"
                 f" write \\{quote} for the character itself"
             )
-        yield command
+        for text in _separate(command.text):
+            yield Gathered(command.number, text)
+
+
+def _separate(text: str) -> Iterator[str]:
+    """
+    Iterate over the commands of a line, without the ``;`` between them and the
+    backslashes by which it goes on.
+    """
+    at = 0
+    while True:
+        end = len(text)
+        if _SHELL.match(text, at) is None:
+            found = _COMMAND.match(text, at)
+            assert found is not None
+            end = found.end()
+        yield _joined(text[at:end])
+        if end == len(text):
+            return
+        at = end + 1
+
+
+def _joined(command: str) -> str:
+    if "\\\n" not in command or command.lstrip().startswith(("!", "#")):
+        return command
+    return _BREAK.sub(lambda match: match[1] or "", command)
 
 
 def commands_in(text: str) -> list[str]:
@@ -109,7 +169,8 @@ def last_command(text: str) -> str:
     """Return the command that somebody is writing at the end of a text."""
     last = ""
     for command, quote in _gather(_lines(text)):
-        last = "" if command.text.endswith("\n") and not quote else command.text
+        ended = command.text.endswith("\n") and not (quote or goes_on(command.text))
+        last = "" if ended else [*_separate(command.text)][-1]
     return last
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pagedbg import __version__, trust
 from pagedbg.errors import UsageError
 from pagedbg.output.interrupt import Interrupts
-from pagedbg.output.lines import commands_in
+from pagedbg.output.lines import commands_in, goes_on
 from pagedbg.output.paragraphs import fitted
 from pagedbg.output.printable import printable, printed
 from pagedbg.session import Session
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from prompt_toolkit.history import History
 
 PROMPT = "pagedbg> "
+_MORE = "....> "
 _AGAIN = "!!"
 
 ReadLine = Callable[[], str]
@@ -108,8 +109,11 @@ def _again(session: Session, text: str) -> str:
 def _plain_line(interrupts: Interrupts, typed: list[str]) -> str:
     try:
         with interrupts.allowed():
-            typed.append(input(PROMPT))
-            return typed[-1]
+            text = input(PROMPT)
+            while goes_on(text):
+                text += "\n" + input(_MORE)
+            typed.append(text)
+            return text
     except (EOFError, KeyboardInterrupt):
         print()
         raise
@@ -117,8 +121,10 @@ def _plain_line(interrupts: Interrupts, typed: list[str]) -> str:
 
 def _prompt_toolkit_line(session: Session) -> ReadLine:
     from prompt_toolkit import PromptSession
+    from prompt_toolkit.application import get_app
     from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
     from prompt_toolkit.enums import EditingMode
+    from prompt_toolkit.filters import Condition
     from prompt_toolkit.output import ColorDepth
 
     from pagedbg.shell.completion import LineCompleter
@@ -131,6 +137,9 @@ def _prompt_toolkit_line(session: Session) -> ReadLine:
     prompt: PromptSession[str] = PromptSession(
         PROMPT,
         history=history,
+        multiline=Condition(lambda: goes_on(get_app().current_buffer.text)),
+        # Not before what only the window's width has broken.
+        prompt_continuation=lambda width, number, wrapped: "" if wrapped else _MORE,
         completer=completer,
         complete_while_typing=False,
         auto_suggest=AutoSuggestFromHistory(),

@@ -96,6 +96,12 @@ def test_commands_and_files_run_in_the_order_given(tmp_path: Path) -> None:
     )
 
 
+def test_a_semicolon_separates_commands_but_for_words_of_a_shell() -> None:
+    done = pagedbg("-e", "says one; says 'a;b'; fails so; says never")
+    assert (done.stdout, done.returncode) == ("one\na;b\n", 1)
+    assert pagedbg("says", "a;b", ";", "c").stdout == "a;b\n;\nc\n"
+
+
 def test_a_script_is_standard_input_where_it_is_called_so() -> None:
     args = ("-e", "says one", "-x", "-", "-e", "says three")
     assert pagedbg(*args, input="says two\n").stdout == "one\ntwo\nthree\n"

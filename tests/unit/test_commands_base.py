@@ -339,6 +339,7 @@ def test_help_lists_the_commands_by_group(capsys: pytest.CaptureFixture[str]) ->
     ways = lines[lines.index("Ways of the prompt:") + 1 :]
     assert [line.split("  ")[1] for line in ways if line[2:3] != " "] == [
         "COMMAND | less",
+        "COMMAND; COMMAND",
         "!COMMAND",
         "help COMMAND",
         "Ctrl-C",

@@ -16,7 +16,7 @@ from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
 from pagedbg.errors import UsageError
-from pagedbg.output.lines import LONGEST, commands_in, gather, last_command
+from pagedbg.output.lines import LONGEST, commands_in, gather, goes_on, last_command
 from pagedbg.shell import option_values
 from pagedbg.shell.completion import LineCompleter
 
@@ -45,6 +45,18 @@ NAME = st.text(
         ("one # it's\ntwo", ["one # it's\n", "two"]),
         ("one a#'b\nc'", ["one a#'b\nc'"]),
         ("!echo 'a\n!b'\ntwo", ["!echo 'a\n!b'\n", "two"]),
+        ("one; two;three", ["one", " two", "three"]),
+        ("one 'a;b' \"c;d\" e\\; f; two", ["one 'a;b' \"c;d\" e\\; f", " two"]),
+        ("one # a; b\ntwo", ["one # a; b\n", "two"]),
+        ("one | sort; two", ["one | sort", " two"]),
+        ("!one; two\nthree", ["!one; two\n", "three"]),
+        ("one; !two; three", ["one", " !two; three"]),
+        ("one \\\n a; two\n", ["one  a", " two\n"]),
+        ("one 'a \\\n b' \\\nc", ["one 'a \\\n b' c"]),
+        ("one \\\\\ntwo", ["one \\\\\n", "two"]),
+        ("# one \\\ntwo", ["# one \\\n", "two"]),
+        ("one # a \\\ntwo", ["one # a \\\n", "two"]),
+        ("!one \\\n!two\nthree", ["!one \\\n!two\n", "three"]),
         # Python takes all of these for ends of lines.
         (
             "one\u2028!two\x0b!three\x85!four\x1c!five",
@@ -86,6 +98,9 @@ def test_commands_are_the_whole_text(text: str) -> None:
         commands = commands_in(text)
     except UsageError:
         return
+    # A backslash takes away the end of its line, and itself.
+    if "\\\n" in text:
+        return
     assert "".join(commands) == text
     if not set(text) & set("'\""):
         assert len(commands) == text.count("\n") + (
@@ -95,7 +110,46 @@ def test_commands_are_the_whole_text(text: str) -> None:
 
 @given(st.text(st.sampled_from("ab'\"\\#|\n ")))
 def test_the_last_command_is_the_end_of_the_text(text: str) -> None:
-    assert text.endswith(last_command(text))
+    assert text.endswith(last_command(text)) or "\\\n" in text
+
+
+@given(st.text(st.sampled_from("ab'\"\\#|!; \n")))
+def test_no_quote_is_closed_or_opened_by_where_a_command_ends(text: str) -> None:
+    try:
+        commands = commands_in(text)
+    except UsageError:
+        return
+    # Each is one by itself, or empty.
+    for command in commands:
+        assert commands_in(command) == [command] * bool(command)
+    assert last_command(text) in ("", commands[-1] if commands else "")
+
+
+@pytest.mark.parametrize(
+    ("text", "more"),
+    [
+        ("one \\", True),
+        ("one \\\ntwo\\", True),
+        ("one \\\\", False),
+        ("one \\\ntwo", False),
+        ("one 'a\\", False),
+        ("# one \\", False),
+        ("one 'a' # b \\", False),
+        ("one", False),
+    ],
+)
+def test_a_line_goes_on_behind_a_backslash(text: str, more: bool) -> None:
+    assert goes_on(text) == more
+
+
+def test_many_commands_on_one_line_take_no_longer_than_many_lines() -> None:
+    assert len(commands_in(";" * (LONGEST - 1))) == LONGEST
+
+
+def test_what_is_completed_is_the_last_command() -> None:
+    assert last_command("one; two a") == " two a"
+    assert last_command('one "a; two') == 'one "a; two'
+    assert last_command("one \\\n tw") == "one  tw"
 
 
 @pytest.mark.parametrize(

@@ -141,3 +141,21 @@ def test_the_screen_is_cleared_where_there_is_one(
     terminal = Terminal(tmp_path, "clear")
     terminal.expect("\x1b[H\x1b[2J")
     assert terminal.left() == 0
+
+
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_a_line_may_be_several_commands_and_a_command_several_lines(
+    tmp_path: Path, term: str
+) -> None:
+    terminal = Terminal(tmp_path, TERM=term)
+    terminal.ready()
+    terminal.child.send("says one; fails so; says 'two;three'\r")
+    for printed in ("one\r\n", "gave up", "two;three\r\n"):
+        terminal.expect(printed)
+    terminal.ready()
+    terminal.child.send("says \\\r")
+    terminal.expect("....>")
+    terminal.child.send("four\r")
+    terminal.expect("four\r\n" * (2 if term == "dumb" else 1))
+    terminal.ready()
+    terminal.child.close(force=True)
