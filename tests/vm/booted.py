@@ -34,6 +34,7 @@ __all__ = (
     "CONSOLES",
     "KERNELS",
     "LAB",
+    "NO_BCC",
     "OUT",
     "PAGEDBG",
     "PATIENCE",
@@ -72,6 +73,9 @@ ATTACHED = (
 How many functions, and places in them, have something of ours attached: what does not
 ride on ftrace is a kprobe.
 """
+
+NO_BCC = "mount --bind /dev/null $(readlink -f /usr/lib/x86_64-linux-gnu/libbcc.so.0)"
+"""Has bcc not be found from then on."""
 
 CONSOLES = kernels.cache_root() / "consoles"
 """What each guest's kernel wrote to its console the last time."""

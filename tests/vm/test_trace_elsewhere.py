@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from booted import OUT, PAGEDBG, boot
+from booted import NO_BCC, OUT, PAGEDBG, boot
 
 CHURN = "/proc/pagedbg_churn"
 
@@ -61,9 +61,6 @@ def test_tracepoints_answer_where_page_owner_is_off(tmp_path: Path) -> None:
     )
 
 
-NO_BCC = "mount --bind /dev/null $(readlink -f /usr/lib/x86_64-linux-gnu/libbcc.so.0)"
-
-
 @pytest.mark.parametrize(
     ("before", "append", "said"),
     [
@@ -83,11 +80,3 @@ def test_what_is_missing_is_said_in_a_sentence(
     assert said in error
     assert len(error.splitlines()) == 1
     assert "Traceback" not in error
-
-
-def test_the_module_is_taken_where_bpf_does_not_work() -> None:
-    with boot("6.12", "traced without BPF", memory="512M") as machine:
-        machine.sh(NO_BCC)
-        done = machine.run([PAGEDBG, "-e", "trace start", "-e", "trace stop"]).check()
-        assert "The kernel module listens to __" in done.text
-        assert "pagedbg" not in machine.sh("lsmod")
