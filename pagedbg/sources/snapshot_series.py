@@ -80,25 +80,45 @@ def _found(path: Path, notes: list[str]) -> Iterator[Listed]:
 
 def in_boots(found: Sequence[Listed], notes: list[str]) -> list[Listed]:
     """
-    Leave out snapshots that do not say when they are of, and all but one of those that
-    are of one time.
+    Leave out snapshots that do not say of which boot they are and of when in it, and
+    all but one of those that are of one time.
     """
     chosen: dict[tuple[str, int], Listed] = {}
+    unknown: list[Path] = []
+    repeated: list[tuple[Path, Path]] = []
     for each in found:
         boot, up = each.meta.kernel.boot_id, each.meta.kernel.up_ns
         if boot is None or up is None:
-            notes.append(f"{each.path} does not say when it is of: it is left out.")
+            unknown.append(each.path)
         elif (boot, up) in chosen:
-            same = chosen[boot, up].path
-            notes.append(f"{each.path} is the same as {same}: it is left out.")
+            repeated.append((each.path, chosen[boot, up].path))
         else:
             chosen[boot, up] = each
+    notes += _left_out(unknown, repeated)
     # Within a boot its own clock is right, whatever the wall's has done.
     boots = dict.fromkeys(boot for boot, _ in chosen)
     place = {boot: i for i, boot in enumerate(boots)}
     return [
         chosen[key] for key in sorted(chosen, key=lambda key: (place[key[0]], key[1]))
     ]
+
+
+def _left_out(
+    unknown: Sequence[Path], repeated: Sequence[tuple[Path, Path]]
+) -> Iterator[str]:
+    """One sentence on all that are left out for one reason: there may be thousands."""
+    if unknown:
+        yield (
+            f"{unknown[0]} does not say of which boot it is, or when it was:"
+            f" it is left out{_others(len(unknown))}."
+        )
+    if repeated:
+        one, same = repeated[0]
+        yield (f"{one} is the same as {same}: it is left out{_others(len(repeated))}.")
+
+
+def _others(count: int) -> str:
+    return f", and so are {count - 1:,} others like it" if count > 1 else ""
 
 
 def store_series(

@@ -136,10 +136,29 @@ def test_what_cannot_be_used_is_named_and_left_out(
     for name, sentence in (
         ("0", f"{where}/0 lacks owners.parquet, which its meta.json counts:"),
         ("1", f"stacks.parquet of {where}/1 is damaged:"),
-        ("2", f"{where}/2 does not say when it is of: it is left out."),
+        (
+            "2",
+            f"{where}/2 does not say of which boot it is, or when it was: it is left"
+            " out.",
+        ),
         ("copy", f"{where}/copy is the same as {where}/3: it is left out."),
     ):
         assert any(line.startswith(sentence) for line in said), name
+
+
+def test_many_that_cannot_be_used_are_one_sentence(
+    pagedbg: Run, series: Path, tmp_path: Path
+) -> None:
+    where = shutil.copytree(series, tmp_path / "series")
+    for name in ("0", "1", "2"):
+        changed_meta(where / name, boot_id=None)
+    done = pagedbg("trend", where, "--by", "module", "--format", "json")
+    (said,) = (line for line in done.stderr.splitlines() if "left out" in line)
+    assert said.startswith(str(where))
+    assert said.endswith(
+        " does not say of which boot it is, or when it was: it is left out, and so are"
+        " 2 others like it."
+    )
 
 
 @pytest.mark.parametrize("chosen", ((), ("0",)))
