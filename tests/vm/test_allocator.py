@@ -85,13 +85,8 @@ def test_who_is_in_the_way_is_named_and_lets_go(answers: list[Answer]) -> None:
     )
     assert "pagedbg_request_hold [pagedbg_request]" in held["verdict"]["finding"]
     assert freed["verdict"]["result"] == "succeeds"
-    # What is movable stays where it is, unless somebody moves it. A page that a CPU
-    # keeps on a list of its own may keep a block from being free; few are taken by
-    # others meanwhile.
-    assert freed["runs"] == 0
-    most, few = first["at_once"], 10
-    assert first["blocks"] >= most > 20
-    assert most - freed["on_lists"] - few <= freed["blocks"] <= 1.2 * most + few
+    assert first["blocks"] >= first["at_once"] > 20
+    assert freed["agrees"], (first["at_once"], freed)
 
 
 def test_a_memory_cgroup_that_is_no_more_is_said_to_be_offline(
