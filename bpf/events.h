@@ -168,10 +168,10 @@ static __always_inline bool begins(struct pagedbg_header *h, struct pagedbg_filt
 {
 	count(&c->seen[event][order % PAGEDBG_ORDERS]);
 	if (!(f->events & (1 << event)))
-		return event == PAGEDBG_RESET && h->splits;
+		return event == PAGEDBG_RESET && may_be_piece(h, order);
 	/* A page that is freed may be the last of a larger block that took part. */
 	return f->threshold[order % PAGEDBG_ORDERS] ||
-	       (event == PAGEDBG_RESET && (order < f->orders || h->splits));
+	       (event == PAGEDBG_RESET && (order < f->orders || may_be_piece(h, order)));
 }
 
 /*
@@ -191,8 +191,9 @@ static __always_inline void on_event_for(struct pagedbg_header *h, struct pagedb
 	bool in, whole;
 	u32 flags = 0, of_record;
 
-	/* What is left out by its order alone, as most is, need not be read. */
-	if (event == PAGEDBG_RESET && !h->splits && read_order(h, pfn, &of_record) &&
+	/* What is left out by its order alone, as most is, need not be read as a whole. */
+	if (event == PAGEDBG_RESET && !f->threshold[order % PAGEDBG_ORDERS] &&
+	    !may_be_piece(h, order) && read_order(h, pfn, &of_record) &&
 	    !f->threshold[of_record % PAGEDBG_ORDERS])
 		return;
 	if (!read_owner(h, at, &o))
@@ -210,7 +211,7 @@ static __always_inline void on_event_for(struct pagedbg_header *h, struct pagedb
 	if (!wanted(f, pfn, &o))
 		return;
 	if (whole)
-		keep_split(h, f, c, order, pfn, &o, in);
+		keep_split(h, f, c, order, new_order, pfn, &o, in);
 	if (!in || !(f->events & (1 << event)))
 		return;
 	if (o.known && o.handle == h->dummy_handle)

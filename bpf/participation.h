@@ -36,10 +36,12 @@ static __always_inline struct pagedbg_split *find_split(u64 *key);
 static __always_inline bool add_split(u64 *key, struct pagedbg_split *split);
 static __always_inline bool drop_split(u64 *key);
 
+/* @new_order: of its largest piece */
 static __always_inline void remember(struct pagedbg_header *h, struct pagedbg_cpu *c, u64 key,
-				     bool in, u64 left, struct pagedbg_split *split)
+				     u32 new_order, bool in, u64 left, struct pagedbg_split *split)
 {
 	struct pagedbg_split *s;
+	u32 order;
 
 	split->state = 0;
 	if (!add_split(&key, split)) {
@@ -49,10 +51,26 @@ static __always_inline void remember(struct pagedbg_header *h, struct pagedbg_cp
 	s = find_split(&key);
 	if (!s)
 		return;
-	if (TAIL_TIMES)
+	if (TAIL_TIMES) {
 		h->split_orders[key % PAGEDBG_SPLIT_ORDERS] = 1;
+	} else {
+		KEEP_LOOP
+		for (order = 0; order < PAGEDBG_SPLIT_ORDERS; order++)
+			if (order <= new_order)
+				h->split_orders[order] = 1;
+	}
 	add(&h->splits, 1);
 	swap(&s->state, 0, pagedbg_hash(key) << 32 | (in ? SPLIT_IN : 0) | left);
+}
+
+/*
+ * Whether a block of this order may be one of an allocation that is in the table. Those that are
+ * split into single pages, as vmalloc's are, are there nearly always, and are no reason to look at
+ * larger blocks.
+ */
+static __always_inline bool may_be_piece(struct pagedbg_header *h, u32 order)
+{
+	return h->splits && (TAIL_TIMES || h->split_orders[order % PAGEDBG_SPLIT_ORDERS]);
 }
 
 /* Whether a page of this time is one of an allocation's, of which it says no more by its place. */
@@ -114,22 +132,26 @@ static __always_inline void forget(struct pagedbg_header *h, u64 key)
 	use_split(h, key, NULL, SPLIT_LEFT, &found);
 }
 
-/* The key of what a page with a time may be a piece of: only use_split() knows. */
-static __always_inline bool find_whole(struct pagedbg_header *h, u64 pfn, u64 ts_nsec, u64 *key)
+/*
+ * The key of what a block with a time may be a piece of: only use_split() knows.
+ * @order: the block's
+ */
+static __always_inline bool find_whole(struct pagedbg_header *h, u32 order, u64 pfn, u64 ts_nsec,
+				       u64 *key)
 {
 	struct pagedbg_split *s;
-	u32 order;
+	u32 whole;
 
 	*key = ts_nsec;
-	if (!h->splits)
+	if (!may_be_piece(h, order))
 		return false;
 	if (!TAIL_TIMES)
 		return true;
 	KEEP_LOOP
-	for (order = 0; order < PAGEDBG_SPLIT_ORDERS; order++) {
-		if (!h->split_orders[order])
+	for (whole = 0; whole < PAGEDBG_SPLIT_ORDERS; whole++) {
+		if (!h->split_orders[whole])
 			continue;
-		*key = place(pfn, order);
+		*key = place(pfn, whole);
 		s = find_split(key);
 		if (s && is_piece(ts_nsec, s->ts_nsec, s->last_nsec))
 			return true;
@@ -189,8 +211,8 @@ static __always_inline bool wants_less(struct pagedbg_filter *f, u32 order)
 
 /* Remember an allocation that is split for the first time. */
 static __always_inline void keep_split(struct pagedbg_header *h, struct pagedbg_filter *f,
-				       struct pagedbg_cpu *c, u32 order, u64 pfn, struct owner *o,
-				       bool in)
+				       struct pagedbg_cpu *c, u32 order, u32 new_order, u64 pfn,
+				       struct owner *o, bool in)
 {
 	struct pagedbg_split split = { 0, o->ts_nsec, o->last_nsec };
 	u64 key = o->ts_nsec;
@@ -204,7 +226,7 @@ static __always_inline void keep_split(struct pagedbg_header *h, struct pagedbg_
 	} else if (!differs(f, pagedbg_hash(o->ts_nsec), order, in)) {
 		return;
 	}
-	remember(h, c, key, in, 1ULL << (order % PAGEDBG_ORDERS), &split);
+	remember(h, c, key, new_order, in, 1ULL << (order % PAGEDBG_ORDERS), &split);
 }
 
 /*
@@ -219,7 +241,7 @@ static __always_inline bool end_target(struct pagedbg_header *h, struct pagedbg_
 
 	if (!read_ts_nsec(h, pfn, &ts_nsec))
 		return false;
-	if (find_whole(h, pfn, ts_nsec, &key) &&
+	if (find_whole(h, order, pfn, ts_nsec, &key) &&
 	    use_split(h, key, &ts_nsec, 1ULL << (order % PAGEDBG_ORDERS), &found))
 		return found.state & SPLIT_IN;
 	return pagedbg_hash(ts_nsec) < f->threshold[order % PAGEDBG_ORDERS];
@@ -247,7 +269,7 @@ static __always_inline bool takes_part(struct pagedbg_header *h, struct pagedbg_
 		gone = -size;
 	if (TAIL_TIMES && event == PAGEDBG_SET && h->splits)
 		forget(h, place(pfn, order % PAGEDBG_ORDERS));
-	*whole = !(o->known && event != PAGEDBG_SET && find_whole(h, at, o->ts_nsec, &key) &&
+	*whole = !(o->known && event != PAGEDBG_SET && find_whole(h, order, at, o->ts_nsec, &key) &&
 		   use_split(h, key, &o->ts_nsec, gone, &found));
 	if (!*whole) {
 		in = found.state & SPLIT_IN;
@@ -257,7 +279,7 @@ static __always_inline bool takes_part(struct pagedbg_header *h, struct pagedbg_
 			/* From now on a piece of it is elsewhere. */
 			key = place(pfn, order % PAGEDBG_ORDERS);
 			forget(h, key);
-			remember(h, c, key, in, size, &found);
+			remember(h, c, key, order, in, size, &found);
 		}
 		return in || target;
 	}

@@ -181,7 +181,10 @@ struct pagedbg_header {
 	__u64 slots_at; /* and the rings, one behind the other */
 	/* allocations in the table of splits: while there are none, nobody looks there */
 	__u64 splits;
-	/* of which orders there are or were such, where each page of a block has a time of its own */
+	/*
+	 * Where each page of a block has a time of its own: of which orders there are or were such.
+	 * Elsewhere: of which orders there are or were pieces as large or larger.
+	 */
 	__u8 split_orders[PAGEDBG_SPLIT_ORDERS];
 };
 
