@@ -19,12 +19,17 @@ ZONE = {
 
 
 def zones(zoneinfo: str) -> dict[str, dict[str, int]]:
+    """The same as :func:`zones_of_nodes`, by name, where there is one node."""
+    return {zone: numbers for (_, zone), numbers in zones_of_nodes(zoneinfo).items()}
+
+
+def zones_of_nodes(zoneinfo: str) -> dict[tuple[int, str], dict[str, int]]:
     """
-    The zones of /proc/zoneinfo that have pages, by name, with the columns of
+    The zones of /proc/zoneinfo that have pages, by node and name, with the columns of
     :data:`ZONE`, and ``lowmem_reserve``.
     """
     found = {}
-    for part in re.split(r"^Node +\d+, zone +", zoneinfo, flags=re.MULTILINE)[1:]:
+    for part in re.split(r"^Node +(?=\d+, zone)", zoneinfo, flags=re.MULTILINE)[1:]:
         numbers: dict[str, int] = {}
         for name, value in re.findall(r"^ +(?:pages )?(\w+):? +(\d+)$", part, re.M):
             # Those of the zone come before those of its CPUs.
@@ -34,7 +39,8 @@ def zones(zoneinfo: str) -> dict[str, dict[str, int]]:
         if numbers.get("present"):
             (protection,) = re.findall(r"protection: \((.*)\)", part)
             numbers["lowmem_reserve"] = max(map(int, protection.split(", ")))
-            found[part.split()[0]] = numbers
+            node, _, zone = part.split()[:3]
+            found[int(node.rstrip(",")), zone] = numbers
     return found
 
 

@@ -280,6 +280,8 @@ def main(nodes: list[int]) -> None:
     # Movable zones may be full of files that were read. Without these, there are cases
     # of the table in these zones, too.
     Path("/proc/sys/vm/drop_caches").write_text("1")
+    zoneinfo = Path("/proc/zoneinfo").read_text()
+    say(kind="map", zoneinfo=zoneinfo, cells=ask("map --cell 2M"))
     look("as it is", nodes)
     into_pieces()
     look("in pieces", nodes)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import forkserver
+import proc_text
 import pytest
 from booted import KERNELS, boot, guest
 
@@ -72,6 +73,25 @@ def test_indices_and_blocks_are_the_kernels(answers: list[Answer]) -> None:
             if (words[1], words[3]) == (f"{node},", zone)
         ]
         assert list(map(int, line)) == answer["blocks"]
+
+
+def test_a_map_has_each_zone_of_each_node_where_the_kernel_has_it(
+    answers: list[Answer], request: pytest.FixtureRequest
+) -> None:
+    (found,) = of_kind(answers, "map")
+    theirs = proc_text.zones_of_nodes(found["zoneinfo"])
+    ours: dict[tuple[int, str], list[Answer]] = {}
+    for cell in found["cells"]:
+        ours.setdefault((cell["node"], cell["zone"]), []).append(cell)
+    assert ours.keys() == theirs.keys()
+    for place, cells in ours.items():
+        zone, pages = theirs[place], sum(cell["pages"] for cell in cells)
+        assert cells[0]["start_pfn"] == zone["start_pfn"], place
+        # What firmware keeps has a struct page, and is not present.
+        assert pages >= zone["present"], place
+        assert pages + sum(cell["absent"] for cell in cells) == zone["spanned"], place
+    kernel = request.node.callspec.params["answers"]
+    assert len({node for node, _ in ours}) == (2 if kernel in NUMA else 1)
 
 
 def test_who_is_in_the_way_is_named_and_lets_go(answers: list[Answer]) -> None:
