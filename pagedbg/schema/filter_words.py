@@ -291,7 +291,9 @@ def parse_regex(text: str) -> Callable[[Sequence[str]], bool]:
             warnings.simplefilter("ignore", FutureWarning)
             pattern = re.compile(text)
     except (re.error, OverflowError, RecursionError) as error:
-        raise UsageError(f"{text!r} is no regular expression: {error}") from None
+        # What is wrong is said with a part of the text, of which a line may end in it.
+        why = " ".join(str(error).split())
+        raise UsageError(f"{text!r} is no regular expression: {why}") from None
     return lambda stack: any(pattern.search(frame) for frame in stack)
 
 

@@ -383,7 +383,16 @@ def test_a_regular_expression_is_looked_for_in_every_frame() -> None:
         *(("names", text) for text in ("", ",", " , ")),
         *(
             ("regex", text)
-            for text in ("(", "[", "*", "a{2,1}", "(?P<", "\\", "a{1,99999999999}")
+            for text in (
+                "(",
+                "[",
+                "*",
+                "a{2,1}",
+                "(?P<",
+                "\\",
+                "a{1,99999999999}",
+                "[0-\n",
+            )
         ),
     ],
 )
