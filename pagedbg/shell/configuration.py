@@ -40,6 +40,7 @@ def configure(session: Session) -> list[str]:
     it cannot be taken. The user's own file is written if it is not there.
 
     :return: the commands to run when the prompt opens
+    :raises PagedbgError: if a file that was named cannot be read
     """
     start: list[str] = []
     try:
@@ -48,6 +49,9 @@ def configure(session: Session) -> list[str]:
             write_new_file()
         known = parsed(path, text)
     except PagedbgError as error:
+        if session.config:
+            # It was asked for.
+            raise
         _say(str(error))
         return start
     for key, value in _entries(known):
