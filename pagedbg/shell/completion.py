@@ -45,6 +45,8 @@ _VALUELESS_ACTIONS = frozenset(
         "version",
     }
 )
+# What stands for a value that is a file, or a directory.
+_PATHS = frozenset(("FILE", "CORE", "DIR", "SYMBOLS", "KEYFILE", "LAKE", "OLD", "NEW"))
 # What has a meaning in a list of patterns.
 _SYNTAX = frozenset(",[*?")
 
@@ -151,7 +153,9 @@ class LineCompleter(Completer):
         if place.file:
             yield from self._files(place.word, complete_event)
         elif not place.words:
-            yield from _matching(place.word, _first_words())
+            yield from _matching(
+                place.word, {**_first_words(), **self._session.aliases}
+            )
         elif place.words[0] in GROUPS and len(place.words) == 1:
             known = {
                 name: entry.description
@@ -188,17 +192,20 @@ class LineCompleter(Completer):
     def _values(
         self, arg: argument, word: str, event: CompleteEvent
     ) -> Iterator[Completion]:
-        if arg.kwargs.get("metavar") in ("FILE", "CORE"):
+        if arg.kwargs.get("metavar") in _PATHS:
             yield from self._files(word, event)
         elif "choices" in arg.kwargs:
             yield from _matching(
                 word, dict.fromkeys(map(str, arg.kwargs["choices"]), "")
             )
         else:
-            # Of a list, complete its last member. The word is written anew, since it
-            # may have been quoted, or has to be now.
-            before, comma, member = _unquoted(word).rpartition(",")
-            for name in _those_like(member, self._known(arg)):
+            # Of a list, complete its last member with those that are not in it yet. The
+            # word is written anew, since it may have been quoted, or has to be now.
+            sign = "|" if "--gfp" in arg.args else ","
+            before, comma, member = _unquoted(word).rpartition(sign)
+            there = before.split(sign)
+            left = (name for name in self._known(arg) if name not in there)
+            for name in _those_like(member, left):
                 yield Completion(
                     shlex.quote(before + comma + name),
                     start_position=-len(word),
@@ -290,6 +297,7 @@ def _those_like(word: str, known: Iterable[str]) -> list[str]:
     Return the known words that begin with a word; where none does, those that contain
     it.
     """
+    known = list(known)
     return [name for name in known if name.startswith(word)] or [
         name for name in known if word.lower() in name.lower()
     ]

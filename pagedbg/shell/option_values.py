@@ -17,10 +17,14 @@ comma-separated list. A command file adds what only it knows::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from pagedbg.session import Session
 from pagedbg.shell.registry import COMMANDS
+
+if TYPE_CHECKING:
+    from drgn import Object
 
 ValuesFunc = Callable[[Session], Sequence[str]]
 
@@ -58,15 +62,37 @@ def commands(session: Session) -> Sequence[str]:
 @values("--comm", patterns=True)
 def comms(session: Session) -> Sequence[str]:
     """The names of the target's tasks, as many as can be read."""
-    import contextlib
-
     from drgn.helpers.linux.pid import for_each_task
+
+    return _read_names(for_each_task(session.prog), "comm")
+
+
+@values("--module", patterns=True)
+def modules(session: Session) -> Sequence[str]:
+    """The names of modules that are loaded, as many as can be read."""
+    from drgn.helpers.linux.module import for_each_module
+
+    return _read_names(for_each_module(session.prog), "name")
+
+
+@values("--node")
+def nodes(session: Session) -> Sequence[str]:
+    """The numbers of memory nodes."""
+    from drgn.helpers.linux.nodemask import for_each_online_node
+
+    return [str(node) for node in for_each_online_node(session.prog)]
+
+
+def _read_names(objects: Iterable[Object], member: str) -> list[str]:
+    """What a member says, an array of characters, of objects of a list."""
+    import contextlib
 
     from pagedbg.target.links import UNREADABLE, bounded
 
     names = set()
     with contextlib.suppress(*UNREADABLE):
-        for task in bounded(for_each_task(session.prog)):
+        for each in bounded(objects):
             with contextlib.suppress(*UNREADABLE):
-                names.add(task.comm.string_().decode(errors="backslashreplace"))
+                name = each.member_(member).string_()
+                names.add(name.decode(errors="backslashreplace"))
     return sorted(names)

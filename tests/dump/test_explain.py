@@ -259,6 +259,11 @@ def test_what_can_be_asked_is_offered() -> None:
 
     assert offers("explain ")[:2] == ["order", "1"]
     assert "GFP_ATOMIC" in offers("explain order 4 --gfp GFP_A")
+    # One more of several, without those that are there.
+    assert "'GFP_DMA|GFP_ATOMIC'" in offers("explain order 4 --gfp 'GFP_DMA|GFP_A")
+    assert "'GFP_DMA|GFP_DMA'" not in offers("explain order 4 --gfp 'GFP_DMA|GFP_DM")
+    assert offers("owners --module leak") == ["leaky"]
+    assert offers("owners --node ") == ["0"]
     assert offers("explain order 4 --zone DMA") == ["DMA", "DMA32"]
 
 

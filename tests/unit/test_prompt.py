@@ -444,6 +444,8 @@ def offers(text: str, completer: LineCompleter | None = None) -> list[str]:
         ("rows pfn --comm content", ["rows pfn --comm 'Web Content'"]),
         ("owners --by ord", ["owners --by order"]),
         ("owners --by comm,pageblock_", ["owners --by comm,pageblock_type"]),
+        ("owners --by comm,com", []),
+        ("rows pfn --comm bash,ba", []),
         ("blocks --by fun", ["blocks --by function"]),
         ("blocks --by ord", []),
         ("explain order 4 --by stack_i", ["explain order 4 --by stack_id"]),
@@ -455,6 +457,14 @@ def offers(text: str, completer: LineCompleter | None = None) -> list[str]:
 )
 def test_completion(text: str, expected: list[str]) -> None:
     assert offers(text) == expected
+
+
+def test_what_a_word_of_the_users_own_stands_for_is_said() -> None:
+    session = fake_session(aliases={"mine": "rows pfn 1"})
+    document = Document("mi")
+    event = CompleteEvent(completion_requested=True)
+    (found,) = LineCompleter(session).get_completions(document, event)
+    assert (found.text, found.display_meta_text) == ("mine", "rows pfn 1")
 
 
 def test_completion_offers_all_there_is() -> None:
@@ -471,6 +481,9 @@ def test_completion_offers_all_there_is() -> None:
         "says x >> {}",
         "rows pfn -o {}",
         "rows pfn --output {}",
+        "trace load {}",
+        "snapshot save {}",
+        "diff {}",
     ],
 )
 def test_file_names(text: str, tmp_path: Path) -> None:
