@@ -8,8 +8,8 @@ import shlex
 
 from pagedbg.errors import UsageError
 from pagedbg.session import Session
+from pagedbg.shell.aliases import name_alias
 from pagedbg.shell.command import argument, command
-from pagedbg.shell.configuration import name_alias
 
 
 @command(

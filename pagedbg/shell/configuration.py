@@ -8,7 +8,6 @@ What cannot be taken there is one sentence, and the rest is taken.
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping
 
@@ -17,6 +16,7 @@ from pagedbg.output.paragraphs import fitted
 from pagedbg.output.printable import printable
 from pagedbg.schema.settings import SETTINGS, Settings, in_words
 from pagedbg.session import Session
+from pagedbg.shell.aliases import name_alias
 from pagedbg.shell.config_file import (
     ALIASES,
     QUERIES,
@@ -26,12 +26,8 @@ from pagedbg.shell.config_file import (
     write_new_file,
 )
 from pagedbg.shell.failures import did_you_mean
-from pagedbg.shell.registry import COMMANDS, GROUPS
 
-__all__ = ("choose", "configure", "expanded", "name_alias")
-
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-_FIRST_WORD = re.compile(r"[\w-]+(?=\s|$)")
+__all__ = ("choose", "configure")
 
 
 def configure(session: Session) -> list[str]:
@@ -109,30 +105,3 @@ def choose(session: Session, name: str, text: str | None) -> None:
         os.environ.pop("NO_COLOR", None)
         if not value:
             os.environ["NO_COLOR"] = "1"
-
-
-def name_alias(session: Session, name: str, line: str) -> None:
-    """
-    Have a word stand for a command, or for how one begins.
-
-    :raises UsageError: if it cannot
-    """
-    if _NAME.fullmatch(name) is None:
-        raise UsageError(
-            "it is no name: that has letters, digits, - and _, and begins with a letter"
-        )
-    if name in COMMANDS or name in GROUPS:
-        raise UsageError(f"{name} is a command already")
-    if not line.strip() or not line.isprintable():
-        raise UsageError("it has to stand for a command, on one line")
-    session.aliases[name] = line.strip()
-
-
-def expanded(session: Session, line: str) -> str:
-    """A line with what its first word stands for. That is not looked at again."""
-    if line.startswith("?"):
-        return f"help {line[1:]}"
-    match = _FIRST_WORD.match(line)
-    if match is None or match[0] not in session.aliases:
-        return line
-    return session.aliases[match[0]] + line[match.end() :]

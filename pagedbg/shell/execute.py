@@ -13,8 +13,8 @@ from pagedbg.output import pager
 from pagedbg.output.interrupt import Interrupts
 from pagedbg.output.paragraphs import fitted
 from pagedbg.session import Session
+from pagedbg.shell.aliases import expanded
 from pagedbg.shell.command import NAMESPACE
-from pagedbg.shell.configuration import expanded
 from pagedbg.shell.failures import exit_status
 
 

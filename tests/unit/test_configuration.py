@@ -17,7 +17,8 @@ from test_prompt import Terminal
 from pagedbg.errors import PagedbgError
 from pagedbg.schema.settings import SETTINGS, Settings
 from pagedbg.session import Session
-from pagedbg.shell.configuration import configure, expanded
+from pagedbg.shell.aliases import expanded
+from pagedbg.shell.configuration import configure
 from pagedbg.shell.saved_queries import save_query, saved_queries
 
 
