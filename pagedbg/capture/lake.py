@@ -24,7 +24,7 @@ from pagedbg.capture.snapshot_directory import (
     SnapshotError,
     parquet_name,
 )
-from pagedbg.capture.unfinished import is_left
+from pagedbg.capture.unfinished import is_left, remove_left
 from pagedbg.errors import PagedbgError
 from pagedbg.schema.snapshot_meta import MOST_BYTES, SnapshotMeta
 
@@ -205,6 +205,16 @@ class Lake:
 def left_of(host: Path) -> list[Path]:
     """What those have left in a host's directory who were killed while they added."""
     return [path for path in sorted(host.glob(_UNFINISHED)) if is_left(path)]
+
+
+def remove_left_of(host: Path) -> None:
+    """
+    Remove that.
+
+    :raises OSError: if it cannot be removed
+    """
+    for path in host.glob(_UNFINISHED):
+        remove_left(path)
 
 
 def few(sentences: Iterable[str]) -> list[str]:

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pagedbg.capture.files import META, Folder
-from pagedbg.capture.lake import Lake, day_of, left_of, place_of, read_number
+from pagedbg.capture.lake import Lake, day_of, place_of, read_number, remove_left_of
 from pagedbg.capture.snapshot_directory import Snapshot, parquet_name
-from pagedbg.capture.unfinished import remove_left
 from pagedbg.errors import PagedbgError
 from pagedbg.sources.lake_index import TABLE
 from pagedbg.sources.snapshot_saving import new_directory
@@ -105,8 +104,7 @@ def _check_clock(path: Path, taken: str) -> None:
 
 def _remove_left(host: Path) -> None:
     try:
-        for path in left_of(host):
-            remove_left(path)
+        remove_left_of(host)
     except OSError as error:
         raise PagedbgError(
             f"what a killed fleet add has left in {host} cannot be removed:"

@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING
 
 from pagedbg.analysis.stored_rows import add_rows, create_table
 from pagedbg.capture.files import META, Folder
-from pagedbg.capture.lake import INDEX, Alone, Compacted, Day, Lake, left_of
+from pagedbg.capture.lake import INDEX, Alone, Compacted, Day, Lake, remove_left_of
 from pagedbg.capture.snapshot_directory import Snapshot, SnapshotError, parquet_name
-from pagedbg.capture.unfinished import remove_left
 from pagedbg.errors import PagedbgError
 from pagedbg.progress import measured
 from pagedbg.schema.fleet_columns import LAKE_SNAPSHOTS
@@ -237,8 +236,7 @@ def _clean_up(day: Day, written: bool, alone: Sequence[Alone]) -> None:
     for _, host in day.hosts:
         for path in host.glob(_GOING):
             shutil.rmtree(path)
-        for path in left_of(host):
-            remove_left(path)
+        remove_left_of(host)
         with contextlib.suppress(OSError):
             # Where there are others still, or new ones.
             host.rmdir()
