@@ -35,13 +35,10 @@ class Settings:
 
 class Setting(NamedTuple):
     """
-    How a setting is read from a word, and a sentence on it.
-
-    ``words`` are those that may be written, for completion; ``read`` raises UsageError
+    How a setting is read from a word, and a sentence on it. ``read`` raises UsageError
     where a word cannot be taken.
     """
 
-    words: tuple[str, ...]
     read: Callable[[str], str | bool | int]
     meaning: str
 
@@ -72,31 +69,23 @@ def parse_jobs(text: str) -> int:
     return int(text)
 
 
-_SWITCH = ("on", "off")
-_KEYS = ("emacs", "vi")
-
 SETTINGS = {
     "format": Setting(
-        FORMATS,
         _one_of(*FORMATS),
         f"How tables are printed: {', '.join(FORMATS)}.",
     ),
     "pager": Setting(
-        _SWITCH,
         _read_pager,
         "Where long text goes: on for $PAGER, off for no pager, or a command.",
     ),
-    "colors": Setting(
-        _SWITCH, _read_switch, "Whether there are colours; off is as NO_COLOR."
-    ),
+    "colors": Setting(_read_switch, "Whether there are colours; off is as NO_COLOR."),
     "keys": Setting(
-        _KEYS, _one_of(*_KEYS), "The keys of the prompt are those of emacs or of vi."
+        _one_of("emacs", "vi"), "The keys of the prompt are those of emacs or of vi."
     ),
     "timing": Setting(
-        _SWITCH, _read_switch, "Whether the time that a command took is said: on, off."
+        _read_switch, "Whether the time that a command took is said: on, off."
     ),
     "jobs": Setting(
-        (),
         parse_jobs,
         "How many processes read memory; by default as many as there are CPUs, but"
         " one.",

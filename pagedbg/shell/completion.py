@@ -204,7 +204,7 @@ class LineCompleter(Completer):
             sign = "|" if "--gfp" in arg.args else ","
             before, comma, member = _unquoted(word).rpartition(sign)
             there = before.split(sign)
-            left = (name for name in self._known(arg) if name not in there)
+            left = [name for name in self._known(arg) if name not in there]
             for name in _those_like(member, left):
                 yield Completion(
                     shlex.quote(before + comma + name),
@@ -297,7 +297,6 @@ def _those_like(word: str, known: Iterable[str]) -> list[str]:
     Return the known words that begin with a word; where none does, those that contain
     it.
     """
-    known = list(known)
     return [name for name in known if name.startswith(word)] or [
         name for name in known if word.lower() in name.lower()
     ]
