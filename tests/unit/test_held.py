@@ -119,6 +119,16 @@ def record(
     return said
 
 
+def record_and_fold(
+    path: Path, rounds: list[list[NDArray[Any]]], kernel: Kernel
+) -> None:
+    """Write a capture of which all is folded that may be."""
+    said = record(path, rounds, kernel)
+    holding = Holding(path)
+    for line in said:
+        holding.fold(*line)
+
+
 def sums(
     rows: NDArray[Any], found: PiecewiseCorrelation
 ) -> tuple[Counter[Any], dict[Any, tuple[int, int]]]:
@@ -258,10 +268,7 @@ def test_what_is_kept_does_not_grow_with_what_has_happened(
             kernel.now += 1
             kernel.free_piece(piece, dice)
     rounds = list(drained(kernel.captured(), dice, 100))
-    said = record(tmp_path / "capture", rounds, kernel)
-    holding = Holding(tmp_path / "capture")
-    for line in said:
-        holding.fold(*line)
+    record_and_fold(tmp_path / "capture", rounds, kernel)
     held = Capture(tmp_path / "capture").held
     assert held is not None
     assert held.head.summary.records > 2500
@@ -338,10 +345,7 @@ def test_a_copy_tells_the_same(
     told_of: tuple[Kernel, list[list[NDArray[Any]]]], tmp_path: Path
 ) -> None:
     kernel, rounds = told_of
-    said = record(tmp_path / "held", rounds, kernel)
-    holding = Holding(tmp_path / "held")
-    for line in said:
-        holding.fold(*line)
+    record_and_fold(tmp_path / "held", rounds, kernel)
     copy_capture(Capture(tmp_path / "held"), tmp_path / "copy", None, [])
     assert Capture(tmp_path / "copy").held is not None
     assert everything(tmp_path / "copy", kernel) == everything(
@@ -355,10 +359,7 @@ def test_memory_is_asked_for_what_is_kept_and_not_for_what_a_file_may_have(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kernel, rounds = told_of
-    said = record(tmp_path / "held", rounds, kernel)
-    holding = Holding(tmp_path / "held")
-    for line in said:
-        holding.fold(*line)
+    record_and_fold(tmp_path / "held", rounds, kernel)
     held = Capture(tmp_path / "held").held
     assert held is not None
     size = len(held.kept().records) * RECORD.itemsize
@@ -438,10 +439,7 @@ def test_damaged_files_end_in_an_answer_or_a_sentence(
     told_of: tuple[Kernel, list[list[NDArray[Any]]]], tmp_path: Path
 ) -> None:
     kernel, rounds = told_of
-    said = record(tmp_path / "held", rounds, kernel)
-    holding = Holding(tmp_path / "held")
-    for line in said:
-        holding.fold(*line)
+    record_and_fold(tmp_path / "held", rounds, kernel)
     assert in_child(damage_held, tmp_path / "held", kernel) == 0
 
 
