@@ -36,4 +36,4 @@ def bare_read(prog: Program) -> None:
 def obstacles(session: Session) -> None:
     """Have ``explain`` look at all pages, as it does of an order that is not free."""
     zones = [(zone_state(zone), None) for zone in for_each_populated_zone(session.prog)]
-    find_obstacles(session, zones, 9, by=("module", "function"), most=3, notes=[])
+    find_obstacles(session, {9: zones}, by=("module", "function"), most=3, notes=[])

@@ -167,7 +167,12 @@ class _Query:
     def _parts(self, numbers: Sequence[str] | None) -> Iterator[PageblockPart]:
         start, end = self._args.pfns or (0, None)
         for part in pageblock_parts(
-            self._prog, self._spans, self._order, start, end, numbers=numbers
+            self._prog,
+            self._spans,
+            self._order,
+            start_pfn=start,
+            end_pfn=end,
+            numbers=numbers,
         ):
             self._unknown += int(part.counts[:, Mobility.UNKNOWN].sum())
             self._unread += part.unread

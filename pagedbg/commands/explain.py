@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from pagedbg.analysis.allocation_attempt import Outcome, attempt
 from pagedbg.analysis.allocation_log import Report
@@ -38,7 +39,7 @@ from pagedbg.sources.allocator import (
 )
 from pagedbg.sources.failure_log import failures_of
 from pagedbg.sources.free_memory import free_list_rows
-from pagedbg.sources.in_the_way import find_obstacles
+from pagedbg.sources.in_the_way import Deferred, Obstacles, find_obstacles
 from pagedbg.sources.stack_frames import function_of, module_of
 
 # What somebody can be asked to stop: more are hardly looked at.
@@ -58,9 +59,9 @@ def _what(session: Session) -> Sequence[str]:
     long_description="""
 Say why allocations fail.
 
-  explain              list what the kernel's log says of allocations
-  explain N            take one of these reports apart
-  explain order ORDER  say whether one would succeed now, and if not, why
+  explain                 list what the kernel's log says of allocations
+  explain N               take one of these reports apart
+  explain order ORDER...  say whether one would succeed now, and if not, why
 
 The kernel logs an allocation that failed, that took too long, or that it killed a
 process for, with a report on memory.
@@ -72,7 +73,8 @@ kernel's own indices for that; then the free blocks by order and migratetype, an
 of them may be taken. If it does not succeed at once: whether compaction could make a
 block, and which owners are in the way, step by step: how many blocks would be free if
 the first let go, then the second; at once, or when compaction has moved what else is in
-them, for which there has to be room elsewhere.
+them, for which there has to be room elsewhere. All pages are looked at for that, once
+for all the orders that are asked for.
 
 --gfp says what it is asked with; --migratetype and --zone, the highest that it may come
 from, replace what these flags say of the two.
@@ -85,7 +87,7 @@ memory policies and limits of cgroups, which only whoever allocates has.
             "what",
             metavar="WHAT",
             nargs="*",
-            help="the number of a report, or order and an order",
+            help="the number of a report, or order and one or more orders",
         ),
         argument(
             "--gfp",
@@ -122,6 +124,7 @@ memory policies and limits of cgroups, which only whoever allocates has.
         ("explain 1", "and why the first one did"),
         ("explain order 4", "would 16 pages that lie together be there now"),
         ("explain order 9 --gfp GFP_TRANSHUGE", "and a huge page"),
+        ("explain order 4 9", "both kinds, in one look at all pages"),
         ("explain order 3 --gfp GFP_ATOMIC --zone DMA32", "in an interrupt"),
         ("explain order 4 --by stack --format json", "the same for a script"),
     ),
@@ -131,9 +134,9 @@ def explain(session: Session, args: argparse.Namespace) -> Table:
     """Run the command."""
     notes = list(session.target.notes)
     words: Sequence[str] = args.what
-    if words[:1] == ["order"] and len(words) == 2 and words[1].isdecimal():
-        rows = list(_order(session, int(words[1][:9]), args, notes))
-        return _explanation(rows, notes)
+    if words[:1] == ["order"] and words[1:] and all(map(str.isdecimal, words[1:])):
+        orders = dict.fromkeys(int(word[:9]) for word in words[1:])
+        return _explanation(list(_orders(session, orders, args, notes)), notes)
     for name in _FOR_ORDER:
         if getattr(args, name) is not None:
             raise UsageError(f"--{name} is for explain order ORDER")
@@ -149,40 +152,67 @@ def _explanation(rows: Sequence[Row], notes: list[str]) -> Table:
     return Table.of(EXPLANATION, rows, notes=notes, text=explanation_lines(rows))
 
 
-# ---- an allocation that would be made now ----
+# ---- allocations that would be made now ----
+
+
+class _Asked(NamedTuple):
+    """An allocation, and what becomes of it."""
+
+    outcome: Outcome
+    zones: list[Deferred]
+
+    @property
+    def in_the_way(self) -> bool:
+        """Whether it has to be looked for what is in the way."""
+        return bool(
+            self.zones and self.outcome.request.order and not self.outcome.at_once
+        )
+
+
+def _asked_now(session: Session, order: int, args: argparse.Namespace) -> _Asked:
+    request = typed_request(session.prog, order, args.gfp, args.migratetype, args.zone)
+    zones = [
+        (zone_state(zone), compactions_deferred(zone, order))
+        for zone in zones_for(session.prog, request, args.node)
+    ]
+    states = [state for state, _ in zones]
+    return _Asked(attempt(request, states, machine_of(session.prog)), zones)
+
+
+def _orders(
+    session: Session, orders: Iterable[int], args: argparse.Namespace, notes: list[str]
+) -> Iterator[Row]:
+    asked = {order: _asked_now(session, order, args) for order in orders}
+    lists = [FreeList(*row[:5]) for row in free_list_rows(session.prog, notes)]
+    found = find_obstacles(
+        session,
+        {order: each.zones for order, each in asked.items() if each.in_the_way},
+        by=args.by or ["module", "function"],
+        most=args.top or _OWNERS,
+        notes=notes,
+    )
+    for order, each in asked.items():
+        yield from _order(session, each.outcome, lists, found.get(order))
+    for each in asked.values():
+        _note_kswapd(session, each.outcome, notes)
 
 
 def _order(
-    session: Session, order: int, args: argparse.Namespace, notes: list[str]
+    session: Session,
+    outcome: Outcome,
+    lists: Iterable[FreeList],
+    found: Obstacles | None,
 ) -> Iterator[Row]:
-    prog = session.prog
-    request = typed_request(prog, order, args.gfp, args.migratetype, args.zone)
-    asked = zones_for(prog, request, args.node)
-    zones = [zone_state(zone) for zone in asked]
-    outcome = attempt(request, zones, machine_of(prog))
+    prog, request = session.prog, outcome.request
     page_size = prog["PAGE_SIZE"].value_()
     findings = Findings(outcome, page_size)
     yield findings.request()
     yield from findings.zones()
-    names = {(zone.node, zone.name) for zone in zones}
-    lists = [
-        FreeList(*row[:5])
-        for row in free_list_rows(prog, notes)
-        if (row[0], row[1]) in names
-    ]
+    names = {(each.zone.node, each.zone.name) for each in outcome.attempts}
+    lists = [each for each in lists if (each.node, each.zone) in names]
     yield from findings.lists(lists)
     way = None
-    if zones and order and not outcome.at_once:
-        by = args.by or ["module", "function"]
-        deferred = [compactions_deferred(zone, order) for zone in asked]
-        found = find_obstacles(
-            session,
-            list(zip(zones, deferred, strict=True)),
-            order,
-            by=by,
-            most=args.top or _OWNERS,
-            notes=notes,
-        )
+    if found is not None:
         possible = chances(request, found.zones, lists, extfrag_threshold(prog))
         yield from findings.compaction(possible)
         for number, step in enumerate(found.steps or (), 1):
@@ -200,7 +230,6 @@ def _order(
             first.pageblocks if first else 0,
             first.at_once if first else 0,
         )
-    _note_kswapd(session, outcome, notes)
     yield verdict(outcome, page_size, way)
 
 

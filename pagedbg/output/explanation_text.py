@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pagedbg.output.printable import printable
-from pagedbg.schema.explanation_columns import EXPLANATION
+from pagedbg.schema.explanation_columns import EXPLANATION, each_explained
 from pagedbg.schema.table import Row
 
 __all__ = ("explanation_lines",)
@@ -32,14 +32,17 @@ def explanation_lines(rows: Iterable[Row]) -> Iterator[str]:
     Draw the rows of :data:`pagedbg.schema.explanation_columns.EXPLANATION`, which are
     grouped by topic.
     """
-    topics: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        named = dict(zip(_COLUMNS, row, strict=True))
-        topics.setdefault(named["topic"], []).append(named)
-    for name, found in topics.items():
-        if name != "request":
-            yield ""
-        yield from _TOPICS.get(name, _sentences)(found)
+    first = True
+    for explained in each_explained(rows):
+        topics: dict[str, list[dict[str, Any]]] = {}
+        for row in explained:
+            named = dict(zip(_COLUMNS, row, strict=True))
+            topics.setdefault(named["topic"], []).append(named)
+        for name, found in topics.items():
+            if not first:
+                yield ""
+            first = False
+            yield from _TOPICS.get(name, _sentences)(found)
 
 
 def _sentences(rows: Sequence[dict[str, Any]]) -> Iterator[str]:

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from pagedbg.schema import columns, pageblock_columns, sum_columns, zone_columns
 from pagedbg.schema.columns import SchemaColumn
+from pagedbg.schema.table import Row
 
 # ---- what was logged ----
 
@@ -219,4 +222,21 @@ EXPLANATION = (
     columns.STACK,
     FINDING,
 )
-"""A row a finding: ``explain order`` and ``explain N``."""
+"""
+A row a finding: ``explain order`` and ``explain N``. Of several allocations each begins
+with a row of the topic ``request``.
+"""
+
+_TOPIC = EXPLANATION.index(TOPIC)
+
+
+def each_explained(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """The rows of :data:`EXPLANATION` for each allocation by itself."""
+    found: list[Row] = []
+    for row in rows:
+        if row[_TOPIC] == "request" and found:
+            yield found
+            found = []
+        found.append(row)
+    if found:
+        yield found

@@ -5,6 +5,7 @@ The sections of a report on a kernel: each asks the commands that answer its que
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import re
 import shlex
@@ -17,6 +18,7 @@ from pagedbg.output.phrases import or_unknown
 from pagedbg.output.report import Listing, Section
 from pagedbg.output.treemap import Part, treemap
 from pagedbg.schema.columns import STACK
+from pagedbg.schema.explanation_columns import each_explained
 from pagedbg.schema.sizes import size
 from pagedbg.schema.table import Table
 from pagedbg.shell.report_answers import Answer, Answers, listing
@@ -26,7 +28,7 @@ __all__ = ("explanation", "machine", "map_of", "memory", "owners", "suspect_of")
 
 # Orders that are asked for where no failure was logged: a kernel stack or a network
 # buffer is of about the first, a huge page of the second.
-_ORDERS = (4, 9)
+_ORDERS = ("4", "9")
 
 # What of an explanation is no sentence but rows.
 _ROWS = {"zone": "The zones that are asked", "blocks": "Free blocks by order"}
@@ -183,7 +185,7 @@ def explanation(
     :param failures: what ``explain`` lists
     :param unread: what it could not read
     """
-    asked = [["explain", "order", str(order)] for order in _ORDERS]
+    asked = [["explain", "order", *_ORDERS]]
     listings = []
     if failures is not None and failures.rows:
         *_, last = failures.named
@@ -197,14 +199,20 @@ def explanation(
         answer = answers.ask(command, unread)
         if answer is None:
             continue
-        rows = list(answer.named)
-        said = dict.fromkeys(
-            row["finding"] for row in rows if row["topic"] not in (*_ROWS, "counter")
-        )
-        # What two commands say is said once.
-        words += [sentence for sentence in said if sentence not in words]
-        findings += [row["finding"] for row in rows if row["topic"] == "verdict"]
-        listings += _explained(answer, " ".join(command))
+        for rows in each_explained(answer.rows):
+            explained = dataclasses.replace(answer, rows=rows)
+            named = list(explained.named)
+            said = dict.fromkeys(
+                row["finding"]
+                for row in named
+                if row["topic"] not in (*_ROWS, "counter")
+            )
+            # What is said of several is said once.
+            words += [sentence for sentence in said if sentence not in words]
+            findings += [row["finding"] for row in named if row["topic"] == "verdict"]
+            # Each by itself has the same tables.
+            alone = [*command[:2], str(named[0]["order"])] if command[2:] else command
+            listings += _explained(explained, " ".join(alone))
     return Section(
         "explanation",
         "Why allocations fail",

@@ -6,8 +6,8 @@ move, and who holds what it could not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,9 +21,12 @@ from pagedbg.mm.page_mobility import FIXED, Mobility
 from pagedbg.session import Session
 from pagedbg.sources.capabilities import capabilities_of
 from pagedbg.sources.kernel_names import KernelNames
-from pagedbg.sources.pageblock_pages import pageblock_parts
+from pagedbg.sources.pageblock_pages import PageblockPart, pageblock_parts
 
-__all__ = ("Obstacles", "find_obstacles")
+__all__ = ("Deferred", "Obstacles", "find_obstacles")
+
+Deferred = tuple[ZoneState, int | None]
+"""A zone, and how many compactions are deferred in it."""
 
 # What keeps compaction from making a block of what is around it.
 _STAYS = (*FIXED, Mobility.UNKNOWN, Mobility.ABSENT)
@@ -44,75 +47,94 @@ class Obstacles(NamedTuple):
         return [dict(zip(self.by, owner, strict=True)) for owner in step.owners]
 
 
+class _Look:
+    """What is seen of blocks of one order while all pages are looked at."""
+
+    def __init__(
+        self, order: int, zones: Sequence[Deferred], holders: PageblockHolders
+    ) -> None:
+        self._order, self._zones, self.holders = order, zones, holders
+        keys = [(zone.node, zone.zone) for zone, _ in zones]
+        self._numbers = {key: np.zeros(2, np.int64) for key in keys}
+        self._blocks = {key: np.zeros((1 << order) + 1, np.int64) for key in keys}
+
+    def add(self, zone: tuple[int, int], part: PageblockPart) -> int:
+        """Add neighbouring blocks, and say of how many pages nothing is known."""
+        if part.held:
+            self.holders.add(part.held)
+        counts = part.counts
+        movable = counts[:, Mobility.MOVABLE]
+        self._numbers[zone] += movable.sum(), counts[:, Mobility.PINNED].sum()
+        makes = counts.sum(axis=1) == 1 << self._order
+        makes &= counts[:, _STAYS].sum(axis=1) == 0
+        makes &= counts[:, Mobility.FREE] < 1 << self._order
+        self._blocks[zone] += np.bincount(
+            movable[makes], minlength=(1 << self._order) + 1
+        )
+        return int(counts[:, Mobility.UNKNOWN].sum())
+
+    def compactions(self) -> list[Compaction]:
+        """What compaction could do in each zone."""
+        return [
+            Compaction(
+                zone,
+                int(self._numbers[zone.node, zone.zone][0]),
+                int(self._numbers[zone.node, zone.zone][1]),
+                self._blocks[zone.node, zone.zone].tolist(),
+                deferred,
+            )
+            for zone, deferred in self._zones
+        ]
+
+
 def find_obstacles(
     session: Session,
-    zones: Sequence[tuple[ZoneState, int | None]],
-    order: int,
+    zones: Mapping[int, Sequence[Deferred]],
     *,
     by: Sequence[str],
     most: int,
     notes: list[str],
-) -> Obstacles:
+) -> dict[int, Obstacles]:
     """
-    Look at all pages of some zones.
+    Look at all pages of some zones, once for all orders.
 
-    :param zones: each with how many compactions are deferred in it
-    :param order: of the blocks that are wanted
+    :param zones: where blocks of each order are wanted: the same zones for all orders
     :param by: what owners are told apart by, as ``blocks --by`` takes it
     :param most: how many owners are asked to let go at most
     :param notes: where to add what is not known
     """
+    if not zones:
+        return {}
     prog = session.prog
-    wanted = {(zone.node, zone.zone) for zone, _ in zones}
+    wanted = {(zone.node, zone.zone) for each in zones.values() for zone, _ in each}
     spans = [span for span in zone_spans(prog) if (span.nid, span.zone) in wanted]
     owned = bool(capabilities_of(session.target)["page_owner"].state)
     names = KernelNames(session)
-    numbers = {key: np.zeros(2, np.int64) for key in wanted}
-    blocks = {key: np.zeros((1 << order) + 1, np.int64) for key in wanted}
-    unknown, steps = 0, None
-    holders = PageblockHolders(session.db, names, by, together=most)
-    with closing(holders):
+    unknown = dict.fromkeys(zones, 0)
+    with ExitStack() as stack:
+        looks = {}
+        for order, each in zones.items():
+            holders = PageblockHolders(session.db, names, by, together=most)
+            stack.callback(holders.close)
+            looks[order] = _Look(order, each, holders)
         for part in pageblock_parts(
-            prog, spans, order, numbers=numbers_of(by) if owned else None
+            prog, spans, *zones, numbers=numbers_of(by) if owned else None
         ):
-            if part.held:
-                holders.add(part.held)
-            counts = part.counts
-            unknown += int(counts[:, Mobility.UNKNOWN].sum())
             span = spans[part.span]
-            movable = counts[:, Mobility.MOVABLE]
-            numbers[span.nid, span.zone] += (
-                movable.sum(),
-                counts[:, Mobility.PINNED].sum(),
+            unknown[part.order] += looks[part.order].add((span.nid, span.zone), part)
+        found = {
+            order: Obstacles(
+                look.compactions(), look.holders.let_go(most) if owned else None, by
             )
-            makes = counts.sum(axis=1) == 1 << order
-            makes &= counts[:, _STAYS].sum(axis=1) == 0
-            makes &= counts[:, Mobility.FREE] < 1 << order
-            blocks[span.nid, span.zone] += np.bincount(
-                movable[makes], minlength=(1 << order) + 1
-            )
-        if owned:
-            steps = holders.let_go(most)
-    if unknown:
+            for order, look in looks.items()
+        }
+    if pages := max(unknown.values()):
         notes.append(
-            f"Of {unknown} pages it is not known what they are: they cannot be read, or"
+            f"Of {pages} pages it is not known what they are: they cannot be read, or"
             " were just being handed out or freed."
         )
     if not owned:
         notes.append("page_owner is off: who holds pages is not known.")
     notes.extend(names.faults())
     notes.extend(session.target.symbolize.notes)
-    return Obstacles(
-        [
-            Compaction(
-                zone,
-                int(numbers[zone.node, zone.zone][0]),
-                int(numbers[zone.node, zone.zone][1]),
-                blocks[zone.node, zone.zone].tolist(),
-                deferred,
-            )
-            for zone, deferred in zones
-        ],
-        steps,
-        by,
-    )
+    return found

@@ -122,18 +122,17 @@ class PageblockPart:
 def pageblock_parts(
     prog: Program,
     spans: Sequence[ZoneSpan],
-    order: int,
+    *orders: int,
     start_pfn: int = 0,
     end_pfn: int | None = None,
-    *,
     numbers: Sequence[str] | None = None,
 ) -> Iterator[PageblockPart]:
     """
-    Read the blocks of an order in some zones.
+    Read the blocks of some orders in some zones.
 
     :param spans: as :func:`pagedbg.mm.mmzone.zone_spans` has them
-    :param order: of the blocks; :func:`pagedbg.mm.pageblock_flags.pageblock_order` for
-        pageblocks
+    :param orders: of the blocks; :func:`pagedbg.mm.pageblock_flags.pageblock_order` for
+        pageblocks. Of several, each has the same pages, one after another
     :param start_pfn: only blocks that end behind this page
     :param end_pfn: and begin before this one
     :param numbers: the members of page_owner's records that tell owners apart, as
@@ -142,7 +141,7 @@ def pageblock_parts(
     """
     mobility, zones = PageMobility(prog), zone_spans(prog)
     ranges = None if numbers is None else PageExtRanges(prog)
-    size = 1 << order
+    size = 1 << max(orders)
     start, end = start_pfn & -size, None
     if end_pfn is not None:
         end = -(-end_pfn // size) * size
@@ -153,7 +152,8 @@ def pageblock_parts(
             other |= pages.node(prog) != span.nid
             found[other] = Mobility.ABSENT
         owners = None if ranges is None else _Owners(prog, pages, numbers or (), ranges)
-        yield _part(number, span, order, pages, found, owners)
+        for order in orders:
+            yield _part(number, span, order, pages, found, owners)
 
 
 def zone_pages(

@@ -11,7 +11,7 @@ import re
 import struct
 
 import pytest
-from known import ORDINARY, SAMPLE, Ask, Row, asking, look_at
+from known import ORDINARY, SAMPLE, Ask, Row, Run, asking, look_at
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
@@ -176,6 +176,21 @@ def test_the_more_owners_let_go_the_more_is_free(incident: Ask) -> None:
     assert all(row["blocks"] > 0 for row in steps)
 
 
+def test_several_orders_are_explained_as_each_is_alone(incident: Ask) -> None:
+    alone = [incident(f"explain order {order}") for order in (4, 3, 9, 10)]
+    assert incident("explain order 4 3 9 10 4") == sum(alone, [])
+    # Of two of them it is looked for what is in the way, of unlike blocks.
+    assert len(topic(alone[0], "owners")) > 0 < len(topic(alone[2], "owners"))
+
+
+def test_several_orders_stand_below_each_other(pagedbg: Run) -> None:
+    texts = [
+        pagedbg("--sample", "explain", "order", order).stdout for order in ("4", "3")
+    ]
+    both = pagedbg("--sample", "explain", "order", "4", "3").stdout
+    assert both == "\n".join(texts)
+
+
 def test_without_page_owner_it_is_said_that_nobody_is_known(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -272,6 +287,8 @@ def test_what_can_be_asked_is_offered() -> None:
     [
         ("explain order 11", "11 is no order: this kernel has 0 to 10"),
         ("explain order", "write explain, explain N, or explain order 4"),
+        ("explain order 4 x", "write explain, explain N, or explain order 4"),
+        ("explain order 4 11", "11 is no order: this kernel has 0 to 10"),
         ("explain order x", "write explain, explain N, or explain order 4"),
         ("explain 0", "the log has no report 0"),
         ("explain 7", "the log has no report 7: there are 1, explain lists them"),

@@ -218,7 +218,9 @@ def test_what_is_not_there_is_said(pagedbg: Run, tmp_path: Path) -> None:
     unread = words(text[text.index('id="unread"') : text.index('id="methods"')])
     assert "Leak suspects, What happened last: Nothing was recording" in unread
     # No failure was logged: orders 4 and 9 are asked for.
-    assert "<code>explain order 4</code>, <code>explain order 9</code>" in text
+    assert "<code>explain order 4 9</code>" in text
+    for order in (4, 9):
+        assert f"Free blocks by order (explain order {order})" in words(text)
 
 
 def test_names_have_stand_ins(report: str, pagedbg: Run, tmp_path: Path) -> None:
