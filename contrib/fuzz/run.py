@@ -25,7 +25,9 @@ MEMORY = 2 << 30
 
 # Beyond it the machine that we run on would suffer.
 _MOST = 6 << 30
-_PATIENCE = 240
+
+# Whoever uses no CPU for so many seconds waits for what does not come.
+_PATIENCE = 120
 
 
 class Outcome(NamedTuple):
@@ -141,7 +143,7 @@ def _commands(
 
 def _judge(pid: int, report: IO[bytes], out: IO[bytes], err: IO[bytes]) -> Outcome:
     child = os.pidfd_open(pid)
-    ended = select.select([child], [], [], _PATIENCE)[0]
+    ended = _ends(pid, child)
     if not ended:
         os.killpg(pid, signal.SIGKILL)
     os.close(child)
@@ -186,6 +188,22 @@ def _judge(pid: int, report: IO[bytes], out: IO[bytes], err: IO[bytes]) -> Outco
             if what:
                 return failed(what, command)
     return failed("")
+
+
+def _ends(pid: int, child: int) -> bool:
+    """Wait for a process, as long as it gets on."""
+    used = -1
+    while not select.select([child], [], [], _PATIENCE)[0]:
+        before, used = used, _ticks(pid)
+        if used == before:
+            return False
+    return True
+
+
+def _ticks(pid: int) -> int:
+    """How long a process has run: ``utime`` and ``stime`` of proc_pid_stat(5)."""
+    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(after_name[11]) + int(after_name[12])
 
 
 def _complaint(status: int, said: str) -> str:

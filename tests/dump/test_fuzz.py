@@ -9,9 +9,11 @@ are run here, always the same.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import forkserver
@@ -114,6 +116,22 @@ def test_a_seed_makes_the_same_case_again(tmp_path: Path) -> None:
 def test_the_fuzzer_sees_a_failure(command: str, failure: str) -> None:
     outcome = run.run(SAMPLE, None, ("status", command))
     assert (outcome.failure, outcome.command) == (failure, command), outcome
+
+
+def test_who_waits_for_what_does_not_come_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(run, "_PATIENCE", 1)
+    outcome = run.run(SAMPLE, None, ("!sleep 1000",))
+    assert (outcome.failure, outcome.command) == ("it hangs", "!sleep 1000"), outcome
+
+
+def test_who_works_gets_on() -> None:
+    before, begun = run._ticks(os.getpid()), time.process_time()
+    while time.process_time() - begun < 0.1:
+        pass
+    gone = run._ticks(os.getpid()) - before
+    assert gone >= 0.08 * os.sysconf("SC_CLK_TCK")
 
 
 def test_a_bug_is_named_by_where_it_is() -> None:
