@@ -152,6 +152,22 @@ def test_folded_lines_are_read_back() -> None:
     }
 
 
+@pytest.mark.once
+def test_folded_lines_are_read_by_who_draws_them() -> None:
+    from gprof2dot import SAMPLES, TOTAL_SAMPLES, CollapseParser
+
+    profile = CollapseParser(io.StringIO(written("folded"))).parse()
+    found = {
+        each.name: (each[SAMPLES], each[TOTAL_SAMPLES])
+        for each in profile.functions.values()
+    }
+    assert profile[SAMPLES] == 6 + 3 + 2 + 4
+    assert found["get_page_from_freelist"] == (6 + 3 + 2, 6 + 3 + 2)
+    assert found["leaky_rx_refill [leaky]"] == (0, 6 + 2)
+    assert found["handle_mm_fault"] == (0, 3)
+    assert found["(no stack)"] == (4, 4)
+
+
 # ---- https://github.com/jlfwong/speedscope: src/lib/file-format-spec.ts ----
 
 
