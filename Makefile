@@ -1,5 +1,5 @@
 # make run      open the prompt: on this kernel if it tracks page owners, else on the bundled sample dump
-# make install  put pagedbg on root's PATH
+# make install  put pagedbg on root's PATH, with a man page and completion for bash, zsh and fish
 # make dkms     have DKMS build, sign and install the kernel module, now and for later kernels
 # make test     all tests; builds the kernels they boot if the cache has none (40 minutes, once)
 # make check    the tests that boot no kernel, but for the longest (a minute and a half)
@@ -19,10 +19,11 @@ run: $(VENV)/.run
 
 install:
 	@contrib/packages python3-bpfcc python3-venv
-	@contrib/environment $(PYTHON) $(PREFIX)/lib/pagedbg .
+	@contrib/environment $(PYTHON) $(PREFIX)/lib/pagedbg '.[completions]'
 	install -d $(PREFIX)/bin $(PREFIX)/share/man/man1
 	ln -sf $(PREFIX)/lib/pagedbg/bin/pagedbg $(PREFIX)/bin/pagedbg
 	install -m 644 contrib/pagedbg.1 $(PREFIX)/share/man/man1/
+	$(PREFIX)/lib/pagedbg/bin/python3 -I contrib/completions $(PREFIX)/share
 
 dkms:
 	@contrib/packages dkms
@@ -30,6 +31,7 @@ dkms:
 
 uninstall:
 	rm -rf $(PREFIX)/lib/pagedbg $(PREFIX)/bin/pagedbg $(PREFIX)/share/man/man1/pagedbg.1
+	cd $(PREFIX)/share && rm -f bash-completion/completions/pagedbg zsh/site-functions/_pagedbg fish/vendor_completions.d/pagedbg.fish
 
 test: lint kernels roots
 	$(PYTEST)
@@ -62,7 +64,7 @@ $(VENV)/.run: pyproject.toml contrib/environment
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run
-	@contrib/packages bpftool chromium dwarves gcc less libc6-dev make python3-bpfcc tmux
+	@contrib/packages bash-completion bpftool chromium dwarves fish gcc less libc6-dev make python3-bpfcc tmux zsh
 	@contrib/environment $(PYTHON) $(VENV) --editable '.[dev]'
 	@touch $@
 

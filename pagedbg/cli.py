@@ -19,15 +19,14 @@ import signal
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from pagedbg import __version__
 from pagedbg.output.interrupt import Interrupts
 from pagedbg.output.lines import commands_in
 from pagedbg.output.printable import printable
 from pagedbg.output.standard import finish, standard_streams
-from pagedbg.schema.settings import FORMATS
 from pagedbg.session import Session
+from pagedbg.shell.command_line import Source, command_line_parser
 from pagedbg.shell.registry import COMMANDS, command_of
 from pagedbg.shell.script import SourceLine, file_lines, numbered, run_lines
 
@@ -35,133 +34,6 @@ if TYPE_CHECKING:
     from pagedbg.capture.directory import Capture
     from pagedbg.capture.snapshot_directory import Snapshot
     from pagedbg.target.target import Target
-
-SAMPLE = Path(__file__).parent / "data" / "sample.vmcore"
-"""A small real dump that travels with pagedbg, to try it on."""
-
-
-class Source(NamedTuple):
-    """An ``-e COMMAND`` or ``-x FILE``, in the order in which they were given."""
-
-    option: str
-    value: str
-
-    @classmethod
-    def command(cls, value: str) -> Source:
-        """Take the value of ``-e``."""
-        return cls("-e", value)
-
-    @classmethod
-    def file(cls, value: str) -> Source:
-        """Take the value of ``-x``."""
-        return cls("-x", value)
-
-
-def _parser() -> argparse.ArgumentParser:
-    width = max(map(len, COMMANDS))
-    listed = "\n".join(
-        f"  {name:{width}}  {entry.description}" for name, entry in COMMANDS.items()
-    )
-    parser = argparse.ArgumentParser(
-        prog="pagedbg",
-        usage=(
-            "pagedbg [-c CORE | --sample | --snapshot DIR] [--capture DIR]"
-            " [-s SYMBOLS]... [--format FORMAT] [--no-pager] [--config FILE |"
-            " --no-config] [-e COMMAND]... [-x FILE]... | [COMMAND ARG...]"
-        ),
-        description=(
-            "Say who holds which pages of a Linux kernel, since when and from which"
-            " call path: of the running one, or of a dump."
-        ),
-        epilog=f"""\
-With neither COMMAND, -e nor -x, commands are read from standard input: at a prompt if it is a terminal.
-They stop at the first that fails, and its status is pagedbg's: 0 done, 1 failed, 2 mistyped.
-
-commands (pagedbg help COMMAND explains one):
-{listed}""",  # noqa: E501
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    if sys.version_info >= (3, 14):
-        # Help in colours: escape sequences that are not let through.
-        parser.color = False
-    add = parser.add_argument
-    dump = parser.add_mutually_exclusive_group()
-    dump.add_argument(
-        "-c",
-        "--core",
-        metavar="CORE",
-        help="look at this dump, not at the running kernel",
-    )
-    dump.add_argument(
-        "--sample",
-        dest="core",
-        action="store_const",
-        const=str(SAMPLE),
-        help="look at the bundled dump of a machine that died",
-    )
-    dump.add_argument(
-        "--snapshot",
-        metavar="DIR",
-        type=Path,
-        help="look at what snapshot save has kept, with no kernel",
-    )
-    add(
-        "--capture",
-        metavar="DIR",
-        help="open this capture: alone, or with the dump of the machine that it is of",
-    )
-    add(
-        "-s",
-        "--symbols",
-        metavar="SYMBOLS",
-        action="append",
-        default=[],
-        help="prefer debugging information from this file",
-    )
-    add(
-        "-e",
-        dest="sources",
-        metavar="COMMAND",
-        type=Source.command,
-        action="append",
-        help="run a command and leave",
-    )
-    add(
-        "-x",
-        dest="sources",
-        metavar="FILE",
-        type=Source.file,
-        action="append",
-        help="run the commands in a file and leave; - is standard input",
-    )
-    add(
-        "--format",
-        choices=FORMATS,
-        help="how to print tables (default: text)",
-    )
-    add("--no-pager", dest="pager", action="store_false", help="never page long output")
-    config = parser.add_mutually_exclusive_group()
-    config.add_argument(
-        "--config",
-        metavar="FILE",
-        help="read this configuration, not ~/.config/pagedbg/config.toml",
-    )
-    config.add_argument(
-        "--no-config",
-        dest="config",
-        action="store_const",
-        const="",
-        help="read no configuration",
-    )
-    add("--version", action="version", version=f"pagedbg {__version__}")
-    add(
-        "words",
-        metavar="COMMAND ARG",
-        nargs=argparse.REMAINDER,
-        help="run this one command and leave",
-    )
-    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -188,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str] | None, interrupts: Interrupts) -> int:
-    parser = _parser()
+    parser = command_line_parser()
     args = parser.parse_args(argv)
     if args.words and args.sources:
         parser.error("COMMAND cannot be given together with -e or -x")

@@ -46,7 +46,7 @@ _VALUELESS_ACTIONS = frozenset(
     }
 )
 # What stands for a value that is a file, or a directory.
-_PATHS = frozenset(("FILE", "CORE", "DIR", "SYMBOLS", "KEYFILE", "LAKE", "OLD", "NEW"))
+PATHS = frozenset(("FILE", "CORE", "DIR", "SYMBOLS", "KEYFILE", "LAKE", "OLD", "NEW"))
 # What has a meaning in a list of patterns.
 _SYNTAX = frozenset(",[*?")
 
@@ -192,7 +192,7 @@ class LineCompleter(Completer):
     def _values(
         self, arg: argument, word: str, event: CompleteEvent
     ) -> Iterator[Completion]:
-        if arg.kwargs.get("metavar") in _PATHS:
+        if arg.kwargs.get("metavar") in PATHS:
             yield from self._files(word, event)
         elif "choices" in arg.kwargs:
             yield from _matching(
