@@ -26,10 +26,10 @@ from typing import Any
 import forkserver
 import pytest
 
-from pagedbg.cli import SAMPLE
 from pagedbg.schema.settings import Settings
 from pagedbg.session import Session
 from pagedbg.shell.command import NAMESPACE
+from pagedbg.shell.command_line import SAMPLE
 from pagedbg.target.target import Target
 
 __all__ = (

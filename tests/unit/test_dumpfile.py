@@ -20,8 +20,8 @@ from drgn import Architecture, FaultError, Platform, Program
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pagedbg.cli import SAMPLE
 from pagedbg.errors import PagedbgError
+from pagedbg.shell.command_line import SAMPLE
 from pagedbg.target.dump_header import DumpFile
 from pagedbg.target.dumpfile import recognize
 
