@@ -22,7 +22,7 @@ install:
 	@contrib/environment $(PYTHON) $(PREFIX)/lib/pagedbg '.[completions]'
 	install -d $(PREFIX)/bin $(PREFIX)/share/man/man1
 	ln -sf $(PREFIX)/lib/pagedbg/bin/pagedbg $(PREFIX)/bin/pagedbg
-	install -m 644 contrib/pagedbg.1 $(PREFIX)/share/man/man1/
+	$(PREFIX)/lib/pagedbg/bin/python3 -I contrib/manual >$(PREFIX)/share/man/man1/pagedbg.1
 	$(PREFIX)/lib/pagedbg/bin/python3 -I contrib/completions $(PREFIX)/share
 
 dkms:
@@ -64,7 +64,7 @@ $(VENV)/.run: pyproject.toml contrib/environment
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run
-	@contrib/packages bash-completion bpftool chromium dwarves fish gcc less libc6-dev make python3-bpfcc tmux zsh
+	@contrib/packages bash-completion bpftool chromium dwarves fish gcc less libc6-dev make mandoc python3-bpfcc tmux zsh
 	@contrib/environment $(PYTHON) $(VENV) --editable '.[dev]'
 	@touch $@
 

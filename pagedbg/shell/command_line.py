@@ -131,6 +131,7 @@ commands (pagedbg help COMMAND explains one):
     )
     add(
         "--format",
+        metavar="FORMAT",
         choices=FORMATS,
         help="how to print tables (default: text)",
     )
