@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -157,26 +157,36 @@ class SealedReader:
 
         :raises SealError: if it is damaged
         """
+        return self.summaries([descriptor])[0]
+
+    def summaries(self, descriptors: Sequence[int]) -> list[Summary]:
+        """
+        What each of some pieces sums up to: to ask them one by one takes four times as
+        long.
+
+        :raises SealError: if one is damaged, or says more than most do
+        """
+        files = [path_of(descriptor) for descriptor in descriptors]
+        most = _MOST_SUMMARY // len(files)
         with damaged():
-            rows = self._db.execute(
-                f"SELECT value FROM parquet_kv_metadata('{path_of(descriptor)}')"
-                f" WHERE key = '{_KEY}' AND octet_length(value) <= {_MOST_SUMMARY}"
-                " LIMIT 2"
+            said = self._db.execute(
+                f"SELECT file_name, value FROM parquet_kv_metadata({files})"
+                f" WHERE key = '{_KEY}' AND octet_length(value) <= {most}"
+                f" LIMIT {len(files) + 1}"
             ).fetchall()
-            ((said,),) = rows
-            summary = msgspec.json.decode(said, type=Summary)
-            ((count,),) = self._db.execute(
-                f"SELECT num_rows FROM parquet_file_metadata('{path_of(descriptor)}')"
-            ).fetchall()
-        if not count == summary.records == sum(cpu.count for cpu in summary.cpus):
-            raise SealError("says two numbers of its records")
-        if not 0 < count <= MOST:
-            raise SealError(f"says that it has {count} records")
-        if any(
-            cpu.last - cpu.first + 1 < cpu.count for cpu in summary.cpus
-        ) or summary.cpus != sorted(summary.cpus, key=lambda cpu: cpu.cpu):
-            raise SealError("says what cannot be of its CPUs")
-        return summary
+            counts = dict(
+                self._db.execute(
+                    f"SELECT file_name, num_rows FROM parquet_file_metadata({files})"
+                ).fetchall()
+            )
+            if sorted(file for file, _ in said) != sorted(files):
+                raise SealError("does not say once what it sums up to")
+            found = {
+                file: msgspec.json.decode(each, type=Summary) for file, each in said
+            }
+        for file, summary in found.items():
+            _check(summary, counts[file])
+        return [found[file] for file in files]
 
     def records(
         self,
@@ -243,6 +253,18 @@ class SealedReader:
         if any(np.ma.is_masked(column) for column in found.values()):
             raise SealError("lacks some of what goes with its records")
         return found
+
+
+def _check(summary: Summary, count: int) -> None:
+    """:raises SealError: if it cannot be of a file with so many rows"""
+    if not count == summary.records == sum(cpu.count for cpu in summary.cpus):
+        raise SealError("says two numbers of its records")
+    if not 0 < count <= MOST:
+        raise SealError(f"says that it has {count} records")
+    if any(
+        cpu.last - cpu.first + 1 < cpu.count for cpu in summary.cpus
+    ) or summary.cpus != sorted(summary.cpus, key=lambda cpu: cpu.cpu):
+        raise SealError("says what cannot be of its CPUs")
 
 
 @contextlib.contextmanager

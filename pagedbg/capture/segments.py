@@ -14,7 +14,7 @@ import contextlib
 import dataclasses
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,9 @@ FULL_HELD = 1 << 16
 # What is read at once of a raw one: all of it, of a recorder's, which may be sealed
 # before it is read again.
 _AT_ONCE = 2 * FULL * RECORD.itemsize
+
+# Sealed ones that are asked together: so many files may be open.
+_ASKED = 64
 
 _NAME = re.compile(r"events(?:-([1-9][0-9]{0,8}))?\.(bin|parquet)")
 
@@ -136,6 +139,7 @@ class Segments:
             segments = dict.fromkeys(self.held.raw, False)
         else:
             segments = segments_in(folder) or {0: False}
+        self._ask(folder, [number for number, sealed in segments.items() if sealed])
         for number, sealed in segments.items():
             if not sealed:
                 try:
@@ -192,6 +196,23 @@ class Segments:
                     )
                 at = stop
             self.size += end
+
+    def _ask(self, folder: Folder, sealed: Sequence[int]) -> None:
+        """Have sealed segments say what they sum up to, many at a time."""
+        asked = [number for number in sealed if number not in self._known]
+        for start in range(0, len(asked), _ASKED):
+            numbers = asked[start : start + _ASKED]
+            # What is wrong with one shows when it is asked alone.
+            with (
+                contextlib.suppress(OSError, SealError),
+                contextlib.ExitStack() as opened,
+            ):
+                descriptors = [
+                    opened.enter_context(folder.opened(sealed_name(number)))
+                    for number in numbers
+                ]
+                summaries = self._sealed.summaries(descriptors)
+                self._known.update(zip(numbers, summaries, strict=True))
 
     def _survey_sealed(self, folder: Folder, number: int) -> None:
         contents = self.contents

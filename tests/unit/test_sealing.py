@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -340,6 +341,25 @@ def test_a_sealed_segment_that_is_cut_or_missing_is_gone_and_counted(
     assert len(Capture(capture).events()) == len(ALL) - FULL
     (capture / sealed_name(2)).unlink()
     assert Capture(capture).losses == [Loss(LossKind.GONE, FULL)]
+
+
+@pytest.mark.parametrize("together", [1, 2, 64])
+def test_segments_say_together_what_each_says_alone(
+    capture: Path, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    before = told(capture)
+    seal_all(capture)
+    monkeypatch.setattr(segments, "_ASKED", together)
+    assert told(capture) == before
+    reader = SealedReader()
+    with contextlib.ExitStack() as opened:
+        pieces = [
+            opened.enter_context(open(capture / sealed_name(number), "rb")).fileno()
+            for number in reversed(range(SEGMENTS))
+        ]
+        alone = [reader.summary(piece) for piece in pieces]
+        assert reader.summaries(pieces) == alone
+    assert len({repr(summary) for summary in alone}) == SEGMENTS
 
 
 def damage_sealed(capture: Path) -> None:
