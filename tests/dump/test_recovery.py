@@ -200,13 +200,15 @@ def test_a_full_disk_is_said_in_a_sentence(pagedbg: Run, tmp_path: Path) -> None
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
+    # Python would leave modules that it compiles cut short, too, for everybody.
+    env = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
     done = pagedbg(
         "--sample",
         "trace",
         "status",
         starting=True,
         preexec_fn=limit,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        env=env,
     )
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
@@ -218,7 +220,7 @@ def test_a_full_disk_is_said_in_a_sentence(pagedbg: Run, tmp_path: Path) -> None
         "0xef0",
         starting=True,
         preexec_fn=limit,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        env=env,
     )
     assert done.returncode == 0
     assert "leaky_rx_refill" in done.stdout

@@ -373,6 +373,8 @@ def test_a_full_disk_leaves_nothing(pagedbg: Run, tmp_path: Path) -> None:
         *("-c", SAMPLE, "snapshot", "save", tmp_path / "new"),
         starting=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)),
+        # Python would leave modules that it compiles cut short, too, for everybody.
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
     )
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
