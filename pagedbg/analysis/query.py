@@ -61,6 +61,14 @@ class Query:
         self._query = self._one_select(query)
         self.used: Used = self._asked(lambda: used_by(self._db, self._query))
         self.columns = self._columns()
+        # To store what nobody uses takes longer than to read what somebody does.
+        self._stored = {
+            name: self._used_columns(columns)
+            for name, columns in self._relations.items()
+            if name in self.used.tables
+        }
+        for name, columns in self._stored.items():
+            create_table(self._db, name, columns)
 
     def close(self) -> None:
         """Forget everything."""
@@ -88,9 +96,19 @@ class Query:
         }
         return [_column(name, type_, known.get(name)) for name, type_, *_ in found]
 
+    def _used_columns(self, columns: Sequence[Column]) -> list[Column]:
+        """Those that the query uses, and the first, by which rows are counted."""
+        used = self.used.columns
+        return [
+            column
+            for place, column in enumerate(columns)
+            if place == 0 or used is None or column.name in used
+        ]
+
     def fill(self, relation: str, table: Table) -> None:
         """Put in the rows of a relation, as far as they are needed."""
-        add_rows(self._db, relation, table, self.used.columns)
+        names = {column.name for column in self._stored[relation]}
+        add_rows(self._db, relation, table, names)
 
     def rows(self) -> Iterator[list[Row]]:
         """Iterate over what it gives, some at a time."""

@@ -96,7 +96,7 @@ def add_rows(
     """
     Put the rows of a table into one of :func:`create_table`.
 
-    :param wanted: the columns that are needed; the others become NULL. None is all
+    :param wanted: the columns that it has. None is all of this table's
     :return: how many rows there are
     """
     places = [
@@ -104,8 +104,6 @@ def add_rows(
         for place, column in enumerate(table.columns)
         if wanted is None or column.name in wanted
     ]
-    # Rows of which no column is needed are counted all the same.
-    places = places or [0]
     columns = [table.columns[place] for place in places]
     count = 0
     for rows in table.batches:
@@ -134,19 +132,20 @@ def _put(
     selected: list[str] = []
     views = ["batch"]
     for i, (column, each) in enumerate(zip(columns, values, strict=True)):
-        said = f"v{i}"
         if each.word is None:
             batch[f"v{i}"] = np.ascontiguousarray(each.numbers)
+            said = _read(column, f"v{i}")
         else:
             words, which = each.words()
             batch[f"v{i}"] = which
             db.register(f"words{i}", {"word": _texts(column, words)})
             views.append(f"words{i}")
-            said = f"(SELECT list(word) FROM words{i})[v{i} + 1]"
+            # Each word is taken apart once, and not for each row that has it.
+            said = f"(SELECT list({_read(column, 'word')}) FROM words{i})[v{i} + 1]"
         if each.known is not None:
             batch[f"k{i}"] = each.known
             said = f"CASE WHEN k{i} THEN {said} END"
-        selected.append(_read(column, said))
+        selected.append(said)
     db.register("batch", batch)
     names = listed(column.name for column in columns)
     db.execute(

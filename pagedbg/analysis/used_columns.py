@@ -49,7 +49,8 @@ def used_by(db: duckdb.DuckDBPyConnection, query: str) -> Used:
     if any(node.get("show_type") == "DESCRIBE" for node in nodes):
         return Used(frozenset(), frozenset())
     tables = _texts(nodes, "table_name")
-    aliases = tables | _texts(nodes, "alias")
+    # An expression's alias is no table's.
+    rows = tables | _texts([node for node in nodes if "class" not in node], "alias")
     columns: set[str] = set()
     every = False
     for node in nodes:
@@ -61,7 +62,7 @@ def used_by(db: duckdb.DuckDBPyConnection, query: str) -> Used:
             or node.get("type") in ("PIVOT", "SHOW_REF")
             or bool(node.get("column_name_alias"))
             # A row as a whole.
-            or (len(names) == 1 and names[0] in aliases - {""})
+            or (len(names) == 1 and names[0] in rows - {""})
         )
     pfns = rows_between(tree, nodes, "pages", "pfn")
     return Used(frozenset(tables), None if every else frozenset(columns), pfns)

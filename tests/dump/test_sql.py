@@ -177,6 +177,9 @@ def test_nothing_is_read_that_a_query_does_not_name(
     monkeypatch.setattr("pagedbg.sources.kernel_names.KernelNames.stack", refuse)
     (row,) = ask("sql 'SELECT count(DISTINCT handle) AS n FROM blocks'")
     assert row["n"] > 100
+    # What is computed may be called what a column is.
+    query = "SELECT comm, sum(pages) AS pages FROM blocks GROUP BY comm ORDER BY pages"
+    assert len(ask(f"sql '{query}'")) > 10
     assert ask("sql 'SELECT 1 AS one'") == [{"one": 1}]
     assert ask("sql 'DESCRIBE blocks'")
 
