@@ -3,20 +3,17 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from engines import SAMPLE, ask_both, pagedbg
 
 pytest.importorskip("pyspark", reason="PySpark is not installed: make test-fleet")
 
 ROOT = Path(__file__).parents[2]
-SAMPLE = ROOT / "pagedbg/data/sample.vmcore"
 
 QUESTIONS = (
     "owners LAKE",
@@ -36,15 +33,6 @@ QUESTIONS = (
     " WHERE \\\"function\\\" = 'leaky_rx_refill' GROUP BY host, date"
     ' ORDER BY host, date"',
 )
-
-
-def pagedbg(*words: str | Path, **more: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pagedbg", *words],
-        capture_output=True,
-        text=True,
-        **more,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -74,33 +62,8 @@ def lake(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return lake
 
 
-def answers(source: Path, lake: Path, into: Path, engine: str) -> list[Any]:
-    """What an engine says to all questions, asked by one process."""
-    into.mkdir()
-    words: list[str | Path] = ["--snapshot", source]
-    for place, question in enumerate(QUESTIONS):
-        line = question.replace("LAKE", shlex.quote(str(lake)))
-        words += ["-e", f"fleet {line} --engine {engine} -o {into}/{place}.json"]
-    done = pagedbg(*words)
-    assert done.returncode == 0, done.stderr
-    return [
-        json.loads((into / f"{place}.json").read_text())
-        for place in range(len(QUESTIONS))
-    ]
-
-
-def test_both_engines_say_the_same(source: Path, lake: Path, tmp_path: Path) -> None:
-    ours = answers(source, lake, tmp_path / "duckdb", "duckdb")
-    theirs = answers(source, lake, tmp_path / "spark", "spark")
-    for question, one, other in zip(QUESTIONS, ours, theirs, strict=True):
-        assert len(one) == len(other) > 0, question
-        for row, same in zip(one, other, strict=True):
-            assert row.keys() == same.keys()
-            for name, value in row.items():
-                if isinstance(value, float):
-                    # The last digit is rounded, of sums in another order.
-                    value = pytest.approx(value, abs=0.0011)
-                assert same[name] == value, question
+def test_both_engines_say_the_same(lake: Path, tmp_path: Path) -> None:
+    ask_both(QUESTIONS, lake, tmp_path)
 
 
 def test_what_spark_cannot_is_one_sentence(lake: Path) -> None:
