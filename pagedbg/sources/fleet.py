@@ -15,17 +15,17 @@ from pagedbg.analysis import fleet_questions
 from pagedbg.analysis.fleet_questions import STACKS, Asked
 from pagedbg.analysis.stored_rows import listed, sql_type
 from pagedbg.capture.lake import Compacted, Lake, few
-from pagedbg.capture.snapshot_directory import Snapshot, SnapshotError, parquet_name
+from pagedbg.capture.snapshot_directory import parquet_name
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.schema.filter_words import parse_names
 from pagedbg.schema.fleet_columns import LAKE_SNAPSHOTS
 from pagedbg.schema.snapshot_columns import OWNER_SUMS, STACK_NAMES
 from pagedbg.sources.fleet_engine import Engine, EngineError
 from pagedbg.sources.fleet_picks import Pick, Picked
+from pagedbg.sources.lake_checking import checked
 from pagedbg.sources.lake_doubts import take_out_doubtful
 from pagedbg.sources.lake_index import TABLE, index_lake
 from pagedbg.sources.snapshot_selection import in_mask, refuse_of_blocks
-from pagedbg.sources.snapshot_tables import check_rows
 
 if TYPE_CHECKING:
     import duckdb
@@ -197,14 +197,9 @@ class Fleet:
 
     def _find_damaged(self) -> None:
         """Read all that is to be read."""
-        for each in self._alone:
-            try:
-                with Snapshot(each.path) as snapshot:
-                    for relation in ("owners", "stacks"):
-                        check_rows(self._db, snapshot, relation, each.path)
-            except SnapshotError as error:
-                said = f"{str(error).rstrip('.')}: it is left out."
-                self._damaged[each.path] = said
+        for each, damage in checked(self._db, self._alone, ("owners", "stacks")):
+            if damage is not None:
+                self._damaged[each.path] = f"{damage}: it is left out."
         for day in self._compacted:
             if (why := self._why_unreadable(day)) is not None:
                 said = f"{day.path} is damaged: {why}: it is left out."

@@ -86,7 +86,7 @@ def add_snapshot(
             raise PagedbgError(f"{called} has changed while it was copied: try again.")
         with Snapshot(folder.path) as copied:
             for relation in meta.relations:
-                check_rows(db, copied, relation, called)
+                check_rows(db, [copied], relation, called)
     known.numbers.add(number)
     if meta.kernel.host_id is not None:
         ids.add(meta.kernel.host_id)

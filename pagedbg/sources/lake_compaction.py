@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING
 from pagedbg.analysis.stored_rows import add_rows, create_table
 from pagedbg.capture.files import META, Folder
 from pagedbg.capture.lake import INDEX, Alone, Compacted, Day, Lake, remove_left_of
-from pagedbg.capture.snapshot_directory import Snapshot, SnapshotError, parquet_name
+from pagedbg.capture.snapshot_directory import parquet_name
 from pagedbg.errors import PagedbgError
 from pagedbg.progress import measured
 from pagedbg.schema.fleet_columns import LAKE_SNAPSHOTS
 from pagedbg.schema.table import Table
+from pagedbg.sources.lake_checking import checked
 from pagedbg.sources.lake_index import index_row
-from pagedbg.sources.snapshot_tables import check_rows
 
 if TYPE_CHECKING:
     import duckdb
@@ -96,26 +96,19 @@ def _standing_alone(
             [str(day.compacted.file(INDEX))],
         )
         numbers = {number for (number,) in answer.fetchall()}
-    known, others = [], []
-    with measured(f"reading {day.date}", len(day.hosts), "hosts") as done:
-        for each in lake.alone(day, notes):
-            if each.number in numbers:
-                known.append(each)
-            elif _is_whole(db, each, notes):
-                others.append(each)
+    known: list[Alone] = []
+    new: list[Alone] = []
+    for each in lake.alone(day, notes):
+        (known if each.number in numbers else new).append(each)
+    whole = []
+    with measured(f"reading {day.date}", len(new), "snapshots") as done:
+        for each, damage in checked(db, new):
+            if damage is None:
+                whole.append(each)
+            else:
+                notes.append(f"{damage}: it stays as it is.")
             done(1)
-    return known, others
-
-
-def _is_whole(db: duckdb.DuckDBPyConnection, each: Alone, notes: list[str]) -> bool:
-    try:
-        with Snapshot(each.path) as snapshot:
-            for relation in each.meta.relations:
-                check_rows(db, snapshot, relation, each.path)
-    except SnapshotError as error:
-        notes.append(f"{str(error).rstrip('.')}: it stays as it is.")
-        return False
-    return True
+    return known, whole
 
 
 def _write(db: duckdb.DuckDBPyConnection, day: Day, alone: Sequence[Alone]) -> None:

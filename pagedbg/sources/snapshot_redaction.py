@@ -17,17 +17,17 @@ import msgspec
 
 from pagedbg.analysis.query import cell_value
 from pagedbg.analysis.stand_ins import LEAST_ADDRESS, StandIns
-from pagedbg.analysis.stored_rows import quoted, sql_type, store_rows
+from pagedbg.analysis.stored_rows import quoted, store_rows
 from pagedbg.capture.files import Folder
 from pagedbg.capture.scratch import scratch
-from pagedbg.capture.snapshot_directory import Snapshot, SnapshotError, parquet_name
+from pagedbg.capture.snapshot_directory import Snapshot
 from pagedbg.schema.snapshot_meta import SnapshotMeta
 from pagedbg.schema.snapshot_relations import SNAPSHOT_RELATIONS
 from pagedbg.schema.stack_ids import stack_id, stack_shape
 from pagedbg.schema.table import Column, Table
 from pagedbg.sources.snapshot_saving import new_directory, write_meta, write_relation
 from pagedbg.sources.snapshot_series import Listed
-from pagedbg.sources.snapshot_tables import check_rows
+from pagedbg.sources.snapshot_tables import known_columns, store
 
 if TYPE_CHECKING:
     import duckdb
@@ -95,27 +95,10 @@ class _Kept:
         self._ids: dict[tuple[str, str], str] = {}
 
     def _keep(self, snapshot: Snapshot, relation: str) -> Sequence[Column]:
-        import duckdb
-
-        check_rows(self._db, snapshot, relation, snapshot.path)
-        there = {name for name, *_ in self._db.execute("DESCRIBE checked").fetchall()}
-        columns = [
-            column for column in SNAPSHOT_RELATIONS[relation] if column.name in there
-        ]
-        made = ", ".join(
-            f"{quoted(each.name)}::{sql_type(each)} AS {quoted(each.name)}"
-            for each in columns
+        columns = known_columns(
+            self._db, snapshot, relation, SNAPSHOT_RELATIONS[relation]
         )
-        try:
-            self._db.execute(
-                f"CREATE OR REPLACE TEMP TABLE kept_{relation} AS"
-                f" SELECT {made} FROM checked"
-            )
-        except duckdb.Error as error:
-            said = str(error).partition("\n")[0].rstrip(".")
-            raise SnapshotError(
-                f"{parquet_name(relation)} of {snapshot.path} is damaged: {said}."
-            ) from None
+        store(self._db, snapshot, relation, columns, f"kept_{relation}")
         return columns
 
     @property

@@ -104,33 +104,48 @@ def kept_rows(
 
 
 def check_rows(
-    db: duckdb.DuckDBPyConnection, snapshot: Snapshot, relation: str, name: Path
+    db: duckdb.DuckDBPyConnection,
+    snapshots: Sequence[Snapshot],
+    relation: str,
+    name: Path | None = None,
 ) -> None:
     """
-    Read a relation of a snapshot as a whole.
+    Read a relation of snapshots as a whole.
 
     :param name: what the snapshot is called, where it has been copied from another
-    :raises SnapshotError: if the relation is not there, or damaged
+    :raises SnapshotError: as :func:`store_together`
     """
-    import duckdb
-
-    expected = snapshot.rows(relation)
-    with snapshot.opened(relation) as path:
-        try:
-            ((count,),) = db.execute(
-                "CREATE OR REPLACE TEMP TABLE checked AS"
-                " SELECT * FROM read_parquet(?, hive_partitioning = false)",
-                [path],
-            ).fetchall()
-        except duckdb.Error as error:
-            file = parquet_name(relation)
-            said = str(error).partition("\n")[0].rstrip(".").replace(path, file)
-            raise SnapshotError(f"{file} of {name} is damaged: {said}.") from None
-    if count != expected:
-        raise SnapshotError(
-            f"{parquet_name(relation)} of {name} is damaged, or of another snapshot:"
-            f" {META} counts {expected} rows."
+    with _opened(snapshots, relation, name) as paths:
+        # What a column holds has to be read for a hash of it.
+        answer = db.execute(
+            "SELECT filename, count(*), bit_xor(hash(COLUMNS(* EXCLUDE filename)))"
+            " FROM read_parquet($paths, hive_partitioning = false, filename = true,"
+            " union_by_name = true) GROUP BY filename",
+            {"paths": paths},
         )
+        counts = {path: count for path, count, *_ in answer.fetchall()}
+    for path, snapshot in zip(paths, snapshots, strict=True):
+        _check_count(snapshot, relation, counts.get(path, 0), name)
+
+
+def known_columns(
+    db: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
+    relation: str,
+    columns: Sequence[Column],
+) -> list[Column]:
+    """
+    Those of some columns that a relation of a snapshot has.
+
+    :raises SnapshotError: if the snapshot lacks the relation, or it is damaged
+    """
+    with _opened([snapshot], relation) as paths:
+        there = db.execute(
+            "DESCRIBE FROM read_parquet($paths, hive_partitioning = false)",
+            {"paths": paths},
+        ).fetchall()
+    names = {name for name, *_ in there}
+    return [column for column in columns if column.name in names]
 
 
 def store_together(
@@ -145,42 +160,57 @@ def store_together(
     column ``place`` for which of them a row is of.
 
     :param columns: which columns, of the kinds that they have to be of
-    :raises SnapshotError: if one of them lacks it, or it is damaged
+    :raises SnapshotError: if one of them lacks it, or it is damaged. Which of several,
+        only those tell that are given alone.
     """
-    import duckdb
-
     made = ", ".join(
         f'"{column.name}"::{sql_type(column)} AS "{column.name}"' for column in columns
     )
-    expected = [snapshot.rows(relation) for snapshot in snapshots]
+    most = sum(snapshot.rows(relation) for snapshot in snapshots) + 1
+    with _opened(snapshots, relation) as paths:
+        db.execute(
+            f"CREATE OR REPLACE TEMP TABLE {into} AS SELECT {made},"
+            " list_position($paths, filename) - 1 AS place"
+            " FROM read_parquet($paths, hive_partitioning = false, filename = true)"
+            f" LIMIT {most}",
+            {"paths": paths},
+        )
+    counts = dict(
+        db.execute(f"SELECT place, count(*) FROM {into} GROUP BY place").fetchall()
+    )
+    for place, snapshot in enumerate(snapshots):
+        _check_count(snapshot, relation, counts.get(place, 0))
+
+
+@contextlib.contextmanager
+def _opened(
+    snapshots: Sequence[Snapshot], relation: str, name: Path | None = None
+) -> Iterator[list[str]]:
+    """
+    The files of a relation, for DuckDB to read in a block; what it finds wrong with
+    them is a sentence about a snapshot.
+    """
+    import duckdb
+
     with contextlib.ExitStack() as stack:
         paths = [
             stack.enter_context(snapshot.opened(relation)) for snapshot in snapshots
         ]
         try:
-            db.execute(
-                f"CREATE OR REPLACE TEMP TABLE {into} AS SELECT {made},"
-                " list_position($paths, filename) - 1 AS place"
-                " FROM read_parquet($paths, hive_partitioning = false, filename = true)"
-                f" LIMIT {sum(expected) + 1}",
-                {"paths": paths},
-            )
+            yield paths
         except duckdb.Error as error:
-            if len(snapshots) > 1:
-                # One of them, which says so when it is alone.
-                for snapshot in snapshots:
-                    store(db, snapshot, relation, columns, into)
-            name = parquet_name(relation)
-            said = str(error).partition("\n")[0].rstrip(".").replace(paths[0], name)
+            file = parquet_name(relation)
+            said = str(error).partition("\n")[0].rstrip(".").replace(paths[0], file)
             raise SnapshotError(
-                f"{name} of {snapshots[0].path} is damaged: {said}."
+                f"{file} of {name or snapshots[0].path} is damaged: {said}."
             ) from None
-    found = dict(
-        db.execute(f"SELECT place, count(*) FROM {into} GROUP BY place").fetchall()
-    )
-    for place, (snapshot, count) in enumerate(zip(snapshots, expected, strict=True)):
-        if found.get(place, 0) != count:
-            raise SnapshotError(
-                f"{parquet_name(relation)} of {snapshot.path} is damaged, or of another"
-                f" snapshot: {META} counts {count} rows."
-            )
+
+
+def _check_count(
+    snapshot: Snapshot, relation: str, count: int, name: Path | None = None
+) -> None:
+    if count != (expected := snapshot.rows(relation)):
+        raise SnapshotError(
+            f"{parquet_name(relation)} of {name or snapshot.path} is damaged, or of"
+            f" another snapshot: {META} counts {expected} rows."
+        )
