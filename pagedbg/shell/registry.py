@@ -60,6 +60,11 @@ COMMANDS: dict[str, Entry] = {
         "The target",
         "write a page for others: what was found, pictures, and how it was computed",
     ),
+    "mcp": Entry(
+        "pagedbg.commands.mcp",
+        "The target",
+        "let an assistant look at it, over the Model Context Protocol",
+    ),
     "memory": Entry(
         "pagedbg.commands.memory",
         "Pages",
