@@ -21,6 +21,7 @@ from pagedbg.session import Session
 from pagedbg.shell.filter_options import FILTERS, KIND, MEMCG
 from pagedbg.shell.growth_options import GROWTH_OPTIONS, shows_stack
 from pagedbg.shell.limits import parse_size
+from pagedbg.shell.redaction_options import ASK_REDACTED, ask_for_stand_ins
 from pagedbg.shell.table_options import SORT, TOP, more_rows, parse_sort
 from pagedbg.sources.fleet import Fleet, refuse_what_no_fleet_knows
 from pagedbg.sources.fleet_engine import DuckdbEngine, Engine
@@ -71,10 +72,10 @@ ENGINE = argument_group(
     title="engine",
 )
 
-FLEET_OPTIONS = (*GROWTH_OPTIONS, ENGINE)
+FLEET_OPTIONS = (*GROWTH_OPTIONS, ASK_REDACTED, ENGINE)
 """Of commands that sum up by ``--by``."""
 
-HOST_OPTIONS = (TOP, SORT, KIND, MEMCG, FILTERS, ENGINE)
+HOST_OPTIONS = (TOP, SORT, KIND, MEMCG, FILTERS, ASK_REDACTED, ENGINE)
 """Of the one that sums up by host."""
 
 
@@ -102,6 +103,7 @@ def fleet_table(
     :param words: the question in SQL
     """
     refuse_what_no_fleet_knows(args)
+    ask_for_stand_ins(args)
     keys: Sequence[str] = getattr(args, "by", ())
     shown = [*(OWNER_KEYS[name] for name in keys), *columns]
     name, descending = parse_sort(args.sort, shown) or (None, True)

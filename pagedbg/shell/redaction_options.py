@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The option that leaves names out of what is kept, and its key."""
+"""
+The option that leaves names out of what is kept, and its key; and that by which what is
+kept without names is asked for some.
+"""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
+from pagedbg.analysis.stand_ins import StandIns
 from pagedbg.errors import UsageError
+from pagedbg.schema.filter_words import NamePatterns
 from pagedbg.shell.command import argument
 
 # Bytes: what has fewer can be guessed, and what has more is no key.
@@ -42,3 +48,40 @@ REDACT = argument(
         " made with the key in a file"
     ),
 )
+
+ASK_REDACTED = argument(
+    "--redact",
+    metavar="KEYFILE",
+    type=Path,
+    help=(
+        "the lake has stand-ins, made with the key in a file: look for those of the"
+        " names that --comm and --memcg give"
+    ),
+)
+
+# What the names are that may be asked for, each by the option that takes it.
+_ASKED = {"comm": "process", "memcg": "path"}
+
+
+def ask_for_stand_ins(args: argparse.Namespace) -> None:
+    """
+    Where ``--redact`` is given, have the filters ask for what stands for their names.
+
+    :raises UsageError: if there is no name, or what may be many
+    """
+    if args.redact is None:
+        return
+    names = StandIns(read_key(args.redact))
+    given = [option for option in _ASKED if getattr(args, option) is not None]
+    if not given:
+        raise UsageError("--redact: there is no name; give --comm or --memcg")
+    for option in given:
+        asked: NamePatterns = getattr(args, option)
+        for name in asked.patterns:
+            if any(letter in name for letter in "*?["):
+                raise UsageError(
+                    f"--{option}: with --redact {name!r} matches nothing; give names as"
+                    " they are"
+                )
+        said = tuple(names.stand_in(_ASKED[option], name) for name in asked.patterns)
+        setattr(args, option, NamePatterns(said))

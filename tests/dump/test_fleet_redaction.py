@@ -173,6 +173,46 @@ def test_questions_have_the_same_answers(
     assert sorted(map(without_names, plain)) == sorted(map(without_shape, redacted))
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("owners", "--comm", "traffic", "--by", "comm,order"),
+        ("owners", "--memcg", "/machine.slice/traffic", "--by", "memcg"),
+        ("hosts", "--comm", "traffic,kthreadd", "--module", "leaky"),
+    ],
+    ids=" ".join,
+)
+def test_whoever_has_the_key_asks_by_name(
+    pagedbg: Run, lakes: tuple[Path, Path], key: Path, words: tuple[str, ...]
+) -> None:
+    name, *more = words
+    plain, redacted = lakes
+    found = told(pagedbg, "fleet", name, redacted, *more, "--redact", key)
+    expected = told(pagedbg, "fleet", name, plain, *more)
+    assert expected
+    assert sorted(map(without_names, expected)) == sorted(map(without_shape, found))
+    # Without the key nobody has that name.
+    assert told(pagedbg, "fleet", name, redacted, *more) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "--redact: there is no name; give --comm or --memcg"),
+        (
+            ("--comm", "traffic,k*"),
+            "--comm: with --redact 'k*' matches nothing; give names as they are",
+        ),
+    ],
+)
+def test_what_has_no_stand_in_cannot_be_asked_for(
+    pagedbg: Run, lakes: tuple[Path, Path], key: Path, words: tuple[str, ...], said: str
+) -> None:
+    done = pagedbg("fleet", "owners", lakes[1], *words, "--redact", key)
+    assert done.returncode == 2
+    assert done.stderr == f"fleet owners: {said}\n"
+
+
 def test_what_was_added_is_known_again(
     pagedbg: Run, snapshots: Path, lakes: tuple[Path, Path], key: Path, tmp_path: Path
 ) -> None:
