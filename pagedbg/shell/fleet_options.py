@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -42,6 +43,15 @@ def _parse_threads(text: str) -> int:
     return int(text)
 
 
+def _parse_master(text: str) -> str:
+    if not re.fullmatch(r"(?:spark|k8s)://\S+|yarn|local(?:\[\S+\])?", text):
+        raise UsageError(
+            f"{text!r} is no master of Spark's; write spark://HOST:7077, k8s://HOST or"
+            " yarn"
+        )
+    return text
+
+
 ENGINE = argument_group(
     argument(
         "--engine",
@@ -52,6 +62,7 @@ ENGINE = argument_group(
     argument(
         "--master",
         metavar="URL",
+        type=_parse_master,
         help="where Spark is, as spark://HOST:7077; by default it is started here",
     ),
     argument(

@@ -96,7 +96,10 @@ class SparkEngine:
             with _trusted_environment(), _silenced():
                 self._spark = builder.getOrCreate()
         except Exception as error:
-            raise PagedbgError(f"Spark does not start: {_sentence(error)}") from None
+            at = "" if master is None else f" with {master}: is it there? It says"
+            raise PagedbgError(
+                f"Spark does not start{at}: {_sentence(error)}"
+            ) from None
 
     def close(self) -> None:
         """Let go of everything."""
@@ -258,7 +261,11 @@ def _value(value: Any) -> Any:
 
 def _sentence(error: Exception) -> str:
     """The first that Spark has to say, which goes on with plans and stacks."""
-    said = str(error).strip().partition("\n")[0].partition(" SQLSTATE")[0]
+    first, _, more = str(error).strip().partition("\n")
+    if first.startswith("An error occurred while calling"):
+        # So Py4J begins, and goes on with the class of what was raised.
+        first = more.partition("\n")[0].removeprefix(": ").partition(": ")[2] or first
+    said = first.partition(" SQLSTATE")[0]
     return (said or type(error).__name__).rstrip(".;")
 
 

@@ -210,6 +210,7 @@ def test_hosts_that_cannot_be_believed_are_left_out(
         (("owners", "{}", "--by", "nothing"), "'nothing' is nothing to sum up by"),
         (("trend", "{}/date=2026-11-01"), "there is no snapshot to answer from"),
         (("owners", "{}", "--memory", "1M"), "--memory"),
+        (("owners", "{}", "--engine", "spark", "--master", "web1"), "no master of"),
     ],
 )
 def test_what_cannot_be_asked_is_said(

@@ -25,14 +25,18 @@ def pagedbg(*words: str | Path, **more: Any) -> subprocess.CompletedProcess[str]
     )
 
 
-def ask_both(questions: Sequence[str], lake: Path, into: Path) -> list[Any]:
+def ask_both(
+    questions: Sequence[str], lake: Path, into: Path, spark: str = "--engine spark"
+) -> list[Any]:
     """
     What both engines say to questions, which has to be the same.
 
     :param questions: lines without ``fleet``, with ``LAKE`` for the lake
     :param into: where the answers are put
+    :param spark: the options by which Spark is asked
     """
-    ours, theirs = (_ask(questions, lake, into, each) for each in ("duckdb", "spark"))
+    ours = _ask(questions, lake, into / "duckdb", "--engine duckdb")
+    theirs = _ask(questions, lake, into / "spark", spark)
     for question, one, other in zip(questions, ours, theirs, strict=True):
         assert len(one) == len(other) > 0, question
         for row, same in zip(one, other, strict=True):
@@ -45,13 +49,14 @@ def ask_both(questions: Sequence[str], lake: Path, into: Path) -> list[Any]:
     return ours
 
 
-def _ask(questions: Sequence[str], lake: Path, into: Path, engine: str) -> list[Any]:
+def _ask(questions: Sequence[str], lake: Path, into: Path, options: str) -> list[Any]:
     """Ask all by one process: to start Spark takes longest."""
+    into.mkdir()
     words: list[str | Path] = ["-c", SAMPLE]
-    files = [into / f"{engine}-{place}.json" for place in range(len(questions))]
+    files = [into / f"{place}.json" for place in range(len(questions))]
     for question, file in zip(questions, files, strict=True):
         line = question.replace("LAKE", shlex.quote(str(lake)))
-        words += ["-e", f"fleet {line} --engine {engine} -o {file}"]
+        words += ["-e", f"fleet {line} {options} -o {file}"]
     done = pagedbg(*words)
     assert done.returncode == 0, done.stderr
     return [json.loads(file.read_text()) for file in files]

@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from engines import SAMPLE, ask_both, pagedbg
 
 pytest.importorskip("pyspark", reason="PySpark is not installed: make test-fleet")
+
+from cluster import cluster
+from engines import SAMPLE, ask_both, pagedbg
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,6 +66,12 @@ def lake(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_both_engines_say_the_same(lake: Path, tmp_path: Path) -> None:
     ask_both(QUESTIONS, lake, tmp_path)
+
+
+def test_a_cluster_says_the_same(lake: Path, tmp_path: Path) -> None:
+    with cluster(tmp_path) as url:
+        options = f"--engine spark --master {url}"
+        ask_both(("since LAKE 6.12.2-new", "trend LAKE"), lake, tmp_path, options)
 
 
 def test_what_spark_cannot_is_one_sentence(lake: Path) -> None:
