@@ -114,7 +114,12 @@ def last_by_pfn(
 def first_of(of: NDArray[np.intp], at: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which of some events are the first ones of what they are of."""
     first = np.ones(len(of), np.bool_)
-    if len(of) and np.bincount(of).max() > 1:
+    if not len(of):
+        return first
+    number = np.arange(len(of))
+    last = np.empty(int(of.max()) + 1, np.intp)
+    last[of] = number
+    if np.any(last[of] != number):
         order = np.lexsort((at, of))
         first[order[1:]] = of[order[1:]] != of[order[:-1]]
     return first

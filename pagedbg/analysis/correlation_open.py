@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pagedbg.analysis.correlation_arrays import block_size, find, first_of
+from pagedbg.capture.event_members import Members
 from pagedbg.capture.held_file import RELATED, SPECIAL, WAITING, Kept
 from pagedbg.schema.event_record import COPY, RECORD, RESET, SET, SPLIT, joined, taken
 
@@ -102,30 +103,40 @@ class OpenAllocations:
         used = slice(self._count)
         return Events(self._records[used], self._places[used]).take(~self._over[used])
 
-    def step(self, events: Events, bound: int, over: Over | None) -> tuple[Events, int]:
+    def step(
+        self,
+        members: Members,
+        places: NDArray[np.int64],
+        bound: int,
+        over: Over | None,
+    ) -> tuple[Events, int]:
         """
         Take events in.
 
+        :param places: where each is in the order of all
         :param bound: later events have no set with a ``ts_nsec`` before this
         :param over: asked about pairs that are made; None if all of them are over
         :return: the events that are not part of a pair, and how many pairs there are
         """
-        if len(self._waiting.records):
-            events = Events.join([self._waiting, events])
-        records, places = events
-        kind, times = records["event"], records["ts_nsec"].copy()
+        members = members.behind(self._waiting.records)
+        places = np.concatenate((self._waiting.places, places))
+
+        def events(which: NDArray[Any]) -> Events:
+            return Events(members.records(which), places[which])
+
+        kind, times = members["event"], members["ts_nsec"]
         is_set, is_reset, early = kind == SET, kind == RESET, times < bound
-        self._waiting = events.take((is_set | is_reset) & ~early)
+        self._waiting = events(np.flatnonzero((is_set | is_reset) & ~early))
         others = np.flatnonzero(~is_set & ~is_reset)
         resets = np.flatnonzero(is_reset & early)
         new = np.flatnonzero(is_set & early)
         new = new[np.argsort(times[new], kind="stable")]
 
         old = self._count
-        special = self._special_of(records, new, times[new])
+        special = self._special_of(members, new, times[new])
         special = np.concatenate((self._special[:old], special))
         ended = np.concatenate((self._over[:old], np.zeros(len(new), np.bool_)))
-        at = find(np.concatenate((self._times[:old], times[new])), times[resets])
+        at = self._find(times[new], times[resets])
         # Of what is not known to be open nothing was captured, or it is over.
         known = at >= 0
         # But it may have been moved to a page that others were allocated on.
@@ -135,20 +146,20 @@ class OpenAllocations:
         resets, at = resets[known], at[known]
         first = first_of(at, places[resets])
         simple = first & ~special[at]
+        older = at < old
         for name in ("pfn", "order"):
             begun = np.empty(len(at), RECORD[name])
-            older = at < old
             begun[older] = self._records[name][at[older]]
-            begun[~older] = records[name][new[at[~older] - old]]
-            simple &= begun == records[name][resets]
+            begun[~older] = members[name][new[at[~older] - old]]
+            simple &= begun == members[name][resets]
         pair, ending = at[simple], resets[simple]
         if over is not None:
             older = pair < old
             sets = np.empty(len(pair), RECORD)
             sets[older] = taken(self._records, pair[older])
-            sets[~older] = taken(records, new[pair[~older] - old])
+            sets[~older] = members.records(new[pair[~older] - old])
             # What is not over is more than it seems.
-            told = over(sets, taken(records, ending))
+            told = over(sets, members.records(ending))
             special[pair[~told]] = True
             simple[simple] = told
             pair = pair[told]
@@ -159,11 +170,25 @@ class OpenAllocations:
 
         self._special[:old], self._over[:old] = special[:old], ended[:old]
         stay = ~ended[old:]
-        self._append(events.take(new[stay]), special[old:][stay])
-        return events.take(rest), len(pair)
+        self._append(events(new[stay]), special[old:][stay])
+        return events(rest), len(pair)
+
+    def _find(
+        self, new: NDArray[np.uint64], times: NDArray[np.uint64]
+    ) -> NDArray[np.intp]:
+        """
+        Where allocations of some times are among those that are open, with new ones
+        behind them; −1 if they are not there.
+        """
+        # Most do not last long.
+        at = find(new, times)
+        older = at < 0
+        at[~older] += self._count
+        at[older] = find(self._times[: self._count], times[older])
+        return at
 
     def _special_of(
-        self, records: NDArray[Any], sets: NDArray[np.intp], times: NDArray[np.uint64]
+        self, members: Members, sets: NDArray[np.intp], times: NDArray[np.uint64]
     ) -> NDArray[np.bool_]:
         """Which new sets, by their times, are those of no simple case."""
         special: NDArray[np.bool_] = find(self._followed, times) >= 0
@@ -171,7 +196,7 @@ class OpenAllocations:
         same = times[1:] == times[:-1]
         special[1:] |= same
         special[:-1] |= same
-        special |= self._on_targets(records["pfn"][sets], records["order"][sets])
+        special |= self._on_targets(members["pfn"][sets], members["order"][sets])
         return special
 
     def _on_targets(

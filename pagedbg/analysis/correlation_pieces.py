@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from pagedbg.analysis.correlation import Pages, correlate
 from pagedbg.analysis.correlation_open import KINDS, Events, followed_by, resumed
 from pagedbg.analysis.evidence import Evidence
-from pagedbg.capture.event_order import in_order, least_behind
+from pagedbg.capture.event_members import Members
+from pagedbg.capture.event_order import PLACED_BY, in_order, least_behind
 from pagedbg.capture.event_reader import EventReader
 from pagedbg.capture.summary import NEVER, about_a_page
 from pagedbg.schema import owner_record
@@ -148,8 +149,8 @@ class PiecewiseCorrelation:
             return told
 
         counted = not freed and self._all_are_freed
-        for events, bound in self._pieces():
-            rest, pairs = open_.step(events, bound, None if counted else over)
+        for members, places, bound in self._pieces():
+            rest, pairs = open_.step(members, places, bound, None if counted else over)
             left.append(rest)
             if counted:
                 self.states[FREED] += pairs
@@ -178,27 +179,26 @@ class PiecewiseCorrelation:
         pieces = self._capture.pieces((COPY, SPLIT), _MEMBERS, self._first)
         return followed_by(itertools.chain([related.records], pieces))
 
-    def _pieces(self) -> Iterator[tuple[Events, int]]:
+    def _pieces(self) -> Iterator[tuple[Members, NDArray[np.int64], int]]:
         """
-        The events that tell something, and the time from which on later pieces may have
-        allocations.
+        The events that tell something, their places, and the time from which on later
+        pieces may have allocations.
         """
-        first, members = self._first, _MEMBERS | {"time_nsec", "mono_nsec"}
+        first, needed = self._first, _MEMBERS.union(PLACED_BY)
         order, summaries = self._capture.order(first), self._capture.summaries()[first:]
         bounds = least_behind([each.first_set for each in summaries], NEVER)
-        for records, summary, bound in zip(
-            self._capture.pieces(members=members, first=first),
-            summaries,
-            bounds,
-            strict=True,
+        for members, summary, bound in zip(
+            self._capture.members(needed, first), summaries, bounds, strict=True
         ):
-            events = Events(records, order.places(records))
+            places = order.places_of(members)
             known = sum(summary.kinds[kind] for kind in KINDS)
             if summary.unread or known != summary.records:
-                events = events.take(
-                    about_a_page(records) & np.isin(records["event"], KINDS)
+                told = np.flatnonzero(
+                    about_a_page(members.columns) & np.isin(members["event"], KINDS)
                 )
-            yield events, bound
+                yield members.take(told), places[told], bound
+            else:
+                yield members, places, bound
 
     def _over(self, sets: NDArray[Any]) -> NDArray[np.bool_]:
         """Which allocations that were freed are over by the kernel's records, too."""

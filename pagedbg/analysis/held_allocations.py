@@ -20,6 +20,7 @@ from pagedbg.analysis.correlation_open import KINDS, Events, followed_by, resume
 from pagedbg.analysis.evidence import Evidence
 from pagedbg.analysis.held_over import find_over
 from pagedbg.capture.event_clock import EventClock, both_clocks
+from pagedbg.capture.event_members import Members
 from pagedbg.capture.event_order import EventOrder
 from pagedbg.capture.freed_sums import FreedSums
 from pagedbg.capture.held_file import (
@@ -114,7 +115,9 @@ class HeldAllocations:
             ),
             default=NEVER,
         )
-        rest, _ = self._open.step(events, bound, self._settle)
+        rest, _ = self._open.step(
+            Members.of(events.records), events.places, bound, self._settle
+        )
         self._related = Events.join([self._related, rest])
         self._forget(bound, behind)
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -64,29 +64,48 @@ class EventClock:
         order = np.argsort(self._mono)
         # CLOCK_MONOTONIC was read a while after page_owner had taken its time: of
         # neighbours the greatest is nearest to the truth.
-        around = np.lib.stride_tricks.sliding_window_view(
-            np.pad(self._ahead[order], _NEIGHBOURS, mode="edge"), 2 * _NEIGHBOURS + 1
-        )
-        return self._mono[order], around.max(axis=1)
+        return self._mono[order], _greatest_around(self._ahead[order])
 
-    def times(self, records: NDArray[Any]) -> NDArray[np.int64]:
+    def times(self, records: NDArray[Any] | Mapping[str, Any]) -> NDArray[np.int64]:
         """When each event happened by local_clock(); −1 if that is not known."""
         times = records["time_nsec"].astype(np.int64)
         mono = records["mono_nsec"].astype(np.int64)
         missing = (times == 0) & (mono > 0)
         if missing.any():
-            at, offset = self._offsets
-            nearest = np.clip(np.searchsorted(at, mono[missing]) - 1, 0, len(at) - 1)
+            asked = mono[missing]
             # Nothing happens to an allocation before it is made, whatever the
             # conversion is off by.
             times[missing] = np.maximum(
-                mono[missing] + offset[nearest],
+                asked + self._ahead_at(asked),
                 records["ts_nsec"][missing].astype(np.int64),
             )
         times[times == 0] = -1
         return times
 
+    def _ahead_at(self, mono: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How far local_clock() was ahead at some times."""
+        at, offset = self._offsets
+        # Of a long capture, events of a piece are in a small part of them.
+        first, last = np.searchsorted(at, (mono.min(), mono.max()))
+        first = max(int(first) - 1, 0)
+        near = at[first : int(last) + 1]
+        nearest = np.clip(np.searchsorted(near, mono) - 1, 0, len(near) - 1)
+        found: NDArray[np.int64] = offset[first + nearest]
+        return found
+
     def latest(self, mono_ns: int) -> int:
         """What local_clock() said at a time after all events."""
         _, offset = self._offsets
         return mono_ns + int(offset[-1])
+
+
+def _greatest_around(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The greatest of each value and its neighbours."""
+    window, width = 2 * _NEIGHBOURS + 1, 1
+    found = np.pad(values, _NEIGHBOURS, mode="edge")
+    # Of as many values together, then of twice as many.
+    while width < window:
+        more = min(width, window - width)
+        found = np.maximum(found[:-more], found[more:])
+        width += more
+    return found

@@ -10,18 +10,22 @@ CPU if that is later.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pagedbg.capture.event_clock import EventClock
+from pagedbg.capture.event_members import Members
 from pagedbg.capture.summary import NEVER, Summary
 from pagedbg.schema.event_record import RECORD, joined, taken
 
 # `cpu` has 16 bits.
 _CPUS = 1 << 16
+
+PLACED_BY = ("cpu", "seq", "ts_nsec", "time_nsec", "mono_nsec")
+"""What places events in their order."""
 
 # Behind every place.
 _ALL = np.iinfo(np.int64).max
@@ -48,7 +52,7 @@ class EventOrder:
         """Another one, which goes on from here."""
         return EventOrder(self._clock, self.latest.copy())
 
-    def times(self, records: NDArray[Any]) -> NDArray[np.int64]:
+    def times(self, records: NDArray[Any] | Mapping[str, Any]) -> NDArray[np.int64]:
         """When each event happened, in ns; −1 if that is not known."""
         if self._clock is not None:
             return self._clock.times(records)
@@ -56,7 +60,9 @@ class EventOrder:
         mono = records["mono_nsec"].astype(np.int64)
         return np.where(times > 0, times, np.where(mono > 0, mono, -1))
 
-    def places(self, records: NDArray[Any]) -> NDArray[np.int64]:
+    def places(
+        self, records: NDArray[Any] | dict[str, NDArray[Any]]
+    ) -> NDArray[np.int64]:
         """
         The place of each event.
 
@@ -72,6 +78,20 @@ class EventOrder:
             np.maximum.accumulate(np.maximum(of_cpu, self.latest[cpu]), out=of_cpu)
             self.latest[cpu] = of_cpu[-1]
         return times
+
+    def places_of(self, members: Members) -> NDArray[np.int64]:
+        """
+        :meth:`places` of events in any order.
+
+        :param members: their :data:`PLACED_BY`
+        """
+        sequence = np.lexsort((members["seq"], members["cpu"]))
+        ordered = {name: members[name][sequence] for name in PLACED_BY}
+        places = np.empty(len(sequence), np.int64)
+        places[sequence] = self.places(ordered)
+        members.columns["time_nsec"] = times = np.empty(len(sequence), np.uint64)
+        times[sequence] = ordered["time_nsec"]
+        return places
 
     def first_place(self, summaries: Sequence[Summary]) -> int:
         """A place that no event of some pieces comes before, if others did."""

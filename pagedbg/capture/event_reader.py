@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pagedbg.capture.event_clock import ENOUGH, EventClock, Samples, both_clocks
-from pagedbg.capture.event_order import EventOrder, in_places
+from pagedbg.capture.event_members import Members
+from pagedbg.capture.event_order import PLACED_BY, EventOrder, in_places
 from pagedbg.capture.events import Contents
 from pagedbg.capture.files import EVENTS, CaptureError, Folder
 from pagedbg.capture.held_file import HEAD, Kept, latest_of
@@ -29,8 +30,7 @@ from pagedbg.progress import measured
 from pagedbg.schema.capture_meta import Meta
 from pagedbg.schema.event_record import RECORD
 
-# What places events in their order.
-_PLACED_BY = ("cpu", "seq", "ts_nsec", "time_nsec", "mono_nsec")
+_Found = TypeVar("_Found")
 
 
 class EventReader:
@@ -144,14 +144,34 @@ class EventReader:
         :param first: the piece to begin with
         """
 
-        def read(piece: Piece) -> NDArray[Any]:
+        return self._read(
+            lambda folder, piece: self._segments.read(folder, piece, kinds, members),
+            first,
+        )
+
+    def members(self, members: Collection[str], first: int = 0) -> Iterator[Members]:
+        """
+        Iterate over members of the events, a piece at a time, in any order.
+
+        :param first: the piece to begin with
+        """
+        return self._read(
+            lambda folder, piece: self._segments.members(folder, piece, members), first
+        )
+
+    def _read(
+        self, read: Callable[[Folder, Piece], _Found], first: int
+    ) -> Iterator[_Found]:
+        def read_piece(piece: Piece) -> _Found:
             with self.reading(piece.name) as folder:
-                return self._segments.read(folder, piece, kinds, members)
+                return read(folder, piece)
 
         pieces = self._surveyed.pieces[first:]
         total = sum(piece.summary.records for piece in pieces)
         with measured("reading events", total, "events") as advance:
-            for piece, found in zip(pieces, read_ahead(read, pieces), strict=True):
+            for piece, found in zip(
+                pieces, read_ahead(read_piece, pieces), strict=True
+            ):
                 yield found
                 advance(piece.summary.records)
 
@@ -209,7 +229,7 @@ class EventReader:
         :param members: which members of them are needed, all for none
         :param first: the piece to begin with
         """
-        needed = {*members, *_PLACED_BY} if members else ()
+        needed = {*members, *PLACED_BY} if members else ()
         yield from in_places(
             self.order(first),
             self.pieces(members=needed, first=first),

@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pagedbg.capture.database import open_database
+from pagedbg.capture.event_members import COLUMNS, Members, columns_for, in_columns
 from pagedbg.capture.reused_memory import reuse_memory
 from pagedbg.capture.summary import Summary, summary_of
-from pagedbg.schema.event_record import RECORD, check_of, plausible, taken
+from pagedbg.schema.event_record import check_of, plausible
 
 if TYPE_CHECKING:
     import duckdb
@@ -34,20 +35,9 @@ _KEY = "pagedbg"
 
 _DICTIONARY = 4096
 
-# Records that are made columns of together.
-_BLOCK = 4096
-
 # More than the summary of the largest machine needs.
 _MOST_SUMMARY = 16 << 20
 
-# Two words of text are two columns.
-_WORDS = ("comm", "owner_comm")
-_COLUMNS = {
-    column: RECORD[name].base
-    for name in RECORD.names or ()
-    if name != "check"
-    for column in ((f"{name}_0", f"{name}_1") if name in _WORDS else (name,))
-}
 _SQL = {
     "u1": "UTINYINT",
     "i1": "TINYINT",
@@ -57,11 +47,7 @@ _SQL = {
 }
 
 # What stands for members that are not read.
-_SANE = {
-    name: RECORD[name].type(1)
-    for name in RECORD.names or ()
-    if name not in (*_WORDS, "check")
-}
+_SANE = {name: dtype.type(1) for name, dtype in COLUMNS.items()}
 
 
 class SealError(Exception):
@@ -94,7 +80,7 @@ class SealedWriter:
         import duckdb
 
         order = np.lexsort((records["seq"], records["cpu"], records["event"]))
-        columns = _in_columns(records, order)
+        columns = in_columns(records, order)
         for name, column in (more or {}).items():
             columns[name] = column[order]
         summary = summary_of(columns, damaged, repeated)
@@ -118,23 +104,6 @@ class SealedWriter:
         finally:
             self._db.unregister("records")
         return summary
-
-
-def _in_columns(
-    records: NDArray[Any], order: NDArray[np.intp]
-) -> dict[str, NDArray[Any]]:
-    """The columns of records, in another order."""
-    columns = {name: np.empty(len(order), dtype) for name, dtype in _COLUMNS.items()}
-    for part in _blocks(len(order)):
-        block = taken(records, order[part])
-        for name, column in columns.items():
-            column[part] = _member(block, name)
-    return columns
-
-
-def _blocks(count: int) -> Iterator[slice]:
-    """Slices of so many records that a CPU's cache holds them while they are copied."""
-    return (slice(start, start + _BLOCK) for start in range(0, count, _BLOCK))
 
 
 class SealedReader:
@@ -196,19 +165,30 @@ class SealedReader:
         where: str = "",
     ) -> NDArray[Any]:
         """
-        Read records, in the order of the file.
+        Read records, as :meth:`members` of them. What is not read is zeroes, and
+        without a choice ``check`` is what it has to be.
+        """
+        found = self.members(descriptor, kinds, members, where).records()
+        if not members:
+            found["check"] = check_of(found)
+        return found
+
+    def members(
+        self,
+        descriptor: int,
+        kinds: Collection[int] = (),
+        members: Collection[str] = (),
+        where: str = "",
+    ) -> Members:
+        """
+        Read members of records, in the order of the file.
 
         :param kinds: which events, all for none
-        :param members: what of them is read, all for none; the rest is zeroes, and
-            without a choice ``check`` is what it has to be
+        :param members: which members of them, all for none
         :param where: which of them, in SQL
         :raises SealError: if the file is damaged
         """
-        names = [
-            column
-            for column in _COLUMNS
-            if not members or column.rpartition("_")[0] in members or column in members
-        ]
+        names = columns_for(members)
         chosen = [f"event IN ({', '.join(map(str, kinds))})"] if kinds else []
         chosen += [where] if where else []
         with damaged():
@@ -224,13 +204,7 @@ class SealedReader:
                 raise SealError(f"lacks some of {name}")
         if not np.all(plausible({**_SANE, **columns})):
             raise SealError("has records that no kernel can have made")
-        found = np.zeros(len(columns[names[0]]), RECORD)
-        for part in _blocks(len(found)):
-            for name, column in columns.items():
-                _member(found[part], name)[:] = column[part]
-        if not members:
-            found["check"] = check_of(found)
-        return found
+        return Members(columns)
 
     def more(
         self, descriptor: int, columns: Mapping[str, str]
@@ -278,17 +252,8 @@ def damaged() -> Iterator[None]:
         raise SealError(str(error).partition("\n")[0]) from None
 
 
-def _member(records: NDArray[Any], column: str) -> NDArray[Any]:
-    """The member, or the word of one, that a column is."""
-    name, _, word = column.rpartition("_")
-    found: NDArray[Any] = (
-        records[name][:, int(word)] if name in _WORDS else records[column]
-    )
-    return found
-
-
 def _sql(column: str) -> str:
-    return _SQL[_COLUMNS[column].str[1:]]
+    return _SQL[COLUMNS[column].str[1:]]
 
 
 def _table(descriptor: int) -> str:

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from test_correlation import History, Kernel, histories, kernel_of
 
 from pagedbg.analysis.correlation import Pages, correlate
-from pagedbg.analysis.correlation_open import Events, OpenAllocations
+from pagedbg.analysis.correlation_open import OpenAllocations
 from pagedbg.analysis.correlation_pieces import PiecewiseCorrelation
 from pagedbg.analysis.evidence import Evidence
 from pagedbg.capture.event_clock import Samples, both_clocks
+from pagedbg.capture.event_members import Members
 from pagedbg.capture.event_reader import EventReader
 from pagedbg.capture.held_file import Kept
 from pagedbg.capture.held_reader import HeldFiles
@@ -68,6 +69,9 @@ class InMemory(EventReader):
         for part in self.parts[first:]:
             chosen = np.isin(part["event"], list(kinds)) if kinds else slice(None)
             yield part[chosen].copy()
+
+    def members(self, members: Collection[str], first: int = 0) -> Iterator[Members]:
+        return (Members.of(part, members) for part in self.pieces(first=first))
 
     def clock_samples(self, first: int) -> Iterator[Samples]:
         return map(both_clocks, self.parts[first:])
@@ -187,7 +191,7 @@ def test_what_was_freed_is_forgotten() -> None:
         # One of a hundred is held.
         events["event"][1000:] = np.where(times % np.uint64(100), RESET, 0)
         rest, pairs = open_.step(
-            Events(events[events["event"] > 0], np.arange(1990)), NEVER, None
+            Members.of(events[events["event"] > 0]), np.arange(1990), NEVER, None
         )
         assert (len(rest.records), pairs) == (0, 990)
     left = open_.left().records

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from test_correlation_pieces import CPUS, InMemory, drained
 
 from pagedbg.capture.event_clock import EventClock, both_clocks
+from pagedbg.capture.event_members import Members
+from pagedbg.capture.segments import in_sequence
 from pagedbg.schema.event_record import RECORD
 
 
@@ -64,6 +66,43 @@ def test_pieces_come_in_the_order_of_all(
     found = [records for records, _ in reader.events_in_order()]
     expected = all_at_once(reader)
     assert np.concatenate([expected[:0], *found]).tobytes() == expected.tobytes()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 300), st.integers(1, 60))
+def test_a_time_is_told_by_the_events_around_that_have_both(
+    seed: int, count: int, asked: int
+) -> None:
+    dice = np.random.default_rng(seed)
+    mono = np.sort(dice.choice(10**6, count, replace=False)) + 1000
+    ahead = dice.integers(-500, 500, count)
+    shuffled = dice.permutation(count)
+    clock = EventClock([(mono[shuffled], ahead[shuffled])], InMemory([]).meta.begun)
+    records = np.zeros(asked, RECORD)
+    records["mono_nsec"] = dice.integers(1000, 10**6, asked)
+    expected = []
+    for when in records["mono_nsec"].tolist():
+        nearest = max(int(np.count_nonzero(mono < when)) - 1, 0)
+        around = ahead[max(nearest - 32, 0) : nearest + 33]
+        expected.append(max(when + int(around.max()), 0))
+    assert clock.times(records).tolist() == expected
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**32), st.integers(0, 150), st.integers(1, 4))
+def test_places_are_the_same_in_any_order(seed: int, count: int, pieces: int) -> None:
+    dice = random.Random(seed)
+    parts = drained(events_of(dice, count, 0.1), dice, pieces)
+    order = InMemory(parts).order()
+    again = order.copy()
+    for part in parts:
+        mixed = part[np.random.default_rng(seed).permutation(len(part))]
+        members = Members.of(mixed)
+        places = order.places_of(members)
+        by_sequence = np.lexsort((mixed["seq"], mixed["cpu"]))
+        expected = in_sequence(part)
+        assert places[by_sequence].tolist() == again.places(expected).tolist()
+        assert members.records(by_sequence).tobytes() == expected.tobytes()
 
 
 @settings(max_examples=200, deadline=None)
