@@ -13,6 +13,17 @@ if TYPE_CHECKING:
 # How long to wait for an answer before looking for Ctrl-C, in seconds.
 _LOOK = 0.1
 
+# Settings that not all versions have.
+_NEWER = {
+    # It knows files by their names, and is given those of descriptors, which may be of
+    # another file the next time.
+    "enable_external_file_cache": "false",
+    "parquet_metadata_cache": "false",
+    # Threads that wait for something to do give all memory that is free back to the
+    # kernel, ten times a second: whoever reads a long capture had it again each time.
+    "async_threads": "0",
+}
+
 _Result = TypeVar("_Result")
 
 
@@ -38,13 +49,10 @@ def open_database(temp_directory: str = "") -> duckdb.DuckDBPyConnection:
             "preserve_insertion_order": True,
         }
     )
-    # It knows files by their names, and is given those of descriptors, which may be of
-    # another file the next time.
-    for (name,) in db.execute(
-        "SELECT name FROM duckdb_settings() WHERE name IN"
-        " ('enable_external_file_cache', 'parquet_metadata_cache')"
-    ).fetchall():
-        db.execute(f"SET {name} = false")
+    known = db.execute("SELECT name FROM duckdb_settings()").fetchall()
+    for name, value in _NEWER.items():
+        if (name,) in known:
+            db.execute(f"SET {name} = {value}")
     return db
 
 

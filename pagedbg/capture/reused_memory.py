@@ -8,7 +8,7 @@ import ctypes
 import functools
 
 # <malloc.h> of the GNU C library
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 # The greatest that it takes, and what two pieces are in.
 _LARGE, _KEPT = 32 << 20, 128 << 20
@@ -26,3 +26,5 @@ def reuse_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, _LARGE)
         mallopt(_M_TRIM_THRESHOLD, _KEPT)
+        # What a thread frees that has memory of its own is given back all the same.
+        mallopt(_M_ARENA_MAX, 1)
