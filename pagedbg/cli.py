@@ -103,6 +103,7 @@ def _help(words: Sequence[str]) -> int:
 def _run(args: argparse.Namespace, interrupts: Interrupts) -> int:
     lines = _lines(args)
     with interrupts.fatal():
+        _import_numpy()
         from drgn import Program
 
         from pagedbg.target.target import Target
@@ -144,6 +145,21 @@ def _run(args: argparse.Namespace, interrupts: Interrupts) -> int:
     finally:
         # SIGTERM still ends it, should a recorder not stop.
         session.close()
+
+
+def _import_numpy() -> None:
+    """
+    Have NumPy start no threads: its library for matrices, of which there are none here,
+    would have one for each CPU, and they all look for work for a while. What a user
+    starts from here has threads as before.
+    """
+    name = "OPENBLAS_NUM_THREADS"
+    if name in os.environ:
+        return
+    os.environ[name] = "1"
+    import numpy  # noqa: F401
+
+    del os.environ[name]
 
 
 def _configured(

@@ -64,6 +64,21 @@ print([name for name in ("duckdb", "rich", "prompt_toolkit") if name in sys.modu
     assert python(code).splitlines()[-2:] == ["0", "[]"]
 
 
+def test_there_is_one_thread_and_the_environment_is_as_it_was() -> None:
+    environment = {**os.environ}
+    environment.pop("OPENBLAS_NUM_THREADS", None)
+    asked = ("!ls /proc/$PPID/task | wc -l", "!echo ${OPENBLAS_NUM_THREADS-unset}")
+    done = subprocess.run(
+        [sys.executable, "-m", "pagedbg", "--sample", "-e", asked[0], "-e", asked[1]],
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=True,
+        env=environment,
+    )
+    assert done.stdout.split() == ["1", "unset"]
+
+
 def test_the_plugin_imports_nothing_that_drgn_has_not() -> None:
     code = """
 import sys, drgn.commands
