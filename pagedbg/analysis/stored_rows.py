@@ -64,6 +64,26 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(map(quoted, names))
 
 
+def as_known(rows: str, columns: Sequence[Column]) -> str:
+    """
+    SELECT rows with all of some columns, each of the type that it has to be of, and
+    NULL where the rows lack it.
+
+    :param rows: what gives them, as ``read_parquet('owners.parquet')``
+    """
+    cast = ", ".join(
+        f"{quoted(each.name)}::{sql_type(each)} AS {quoted(each.name)}"
+        for each in columns
+    )
+    none = ", ".join(
+        f"NULL::{sql_type(each)} AS {quoted(each.name)}" for each in columns
+    )
+    return (
+        f"SELECT * REPLACE ({cast}) FROM"
+        f" (FROM {rows} UNION ALL BY NAME SELECT {none} WHERE false)"
+    )
+
+
 def create_table(
     db: duckdb.DuckDBPyConnection, name: str, columns: Sequence[Column]
 ) -> None:

@@ -219,7 +219,9 @@ def remove_left_of(host: Path) -> None:
 
 def few(sentences: Iterable[str]) -> list[str]:
     """Sentences of one kind, and one on all that are too many to be said."""
-    found = sorted(f"{each.rstrip('.')}." for each in sentences)
+    found = sorted(
+        each if each.endswith("?") else f"{each.rstrip('.')}." for each in sentences
+    )
     more = len(found) - _FEW
     return found[:_FEW] + ([f"So it is with {more:,} more."] if more > 0 else [])
 

@@ -12,6 +12,7 @@ import msgspec
 
 from pagedbg.errors import PagedbgError
 from pagedbg.schema.recorded_names import Name
+from pagedbg.schema.relations import SCHEMA_VERSION
 
 FORMAT, VERSION = "pagedbg snapshot", 1
 
@@ -64,6 +65,7 @@ class SnapshotMeta(msgspec.Struct, kw_only=True):
 class _Head(msgspec.Struct):
     format: Any = None
     version: Any = None
+    schema: Any = None
 
 
 class SnapshotMetaError(PagedbgError):
@@ -104,6 +106,11 @@ def decode_snapshot_meta(data: bytes) -> SnapshotMeta:
         version = head.version if type(head.version) is int else "(unreadable)"
         raise SnapshotMetaError(
             f"has version {version} of the format, and this pagedbg reads {VERSION}"
+        )
+    if type(head.schema) is int and head.schema > SCHEMA_VERSION:
+        raise SnapshotMetaError(
+            f"has columns of version {head.schema}, and this pagedbg reads those up to"
+            f" {SCHEMA_VERSION}"
         )
     try:
         return msgspec.json.decode(data, type=SnapshotMeta)

@@ -73,6 +73,14 @@ class Fleet:
         self._alone = [each for each in found.alone if each.path not in self._damaged]
         take_out_doubtful(self._db, self._said)
 
+    def _refuse_empty(self) -> None:
+        """:raises PagedbgError: if there is no snapshot, with what was left out"""
+        ((any_,),) = self._db.execute(f"SELECT count(*) > 0 FROM {TABLE}").fetchall()
+        if not any_:
+            raise PagedbgError(
+                " ".join(["there is no snapshot to answer from.", *self.notes])
+            )
+
     def _files(self) -> set[Path]:
         return {day.path for day in self._compacted} | {one.path for one in self._alone}
 
@@ -103,6 +111,7 @@ class Fleet:
         :param args: which owners are chosen
         """
         while True:
+            self._refuse_empty()
             picked = pick(self._db)
             try:
                 self._read(picked)
@@ -151,9 +160,8 @@ class Fleet:
         """
         types = {each.name: sql_type(each) for each in LAKE_SNAPSHOTS}
         while True:
+            self._refuse_empty()
             rows = self._db.execute(f"SELECT {_SNAPSHOTS} FROM {TABLE}").fetchall()
-            if not rows:
-                raise PagedbgError("there is no snapshot to answer from.")
             try:
                 self._engine.give("snapshots", types, rows)
                 return self._read_files()
@@ -197,7 +205,7 @@ class Fleet:
 
     def _find_damaged(self) -> None:
         """Read all that is to be read."""
-        for each, damage in checked(self._db, self._alone, ("owners", "stacks")):
+        for each, damage in checked(self._db, self._alone, asked=True):
             if damage is not None:
                 self._damaged[each.path] = f"{damage}: it is left out."
         for day in self._compacted:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from pagedbg.analysis.stored_rows import quoted, sql_type
+from pagedbg.analysis.stored_rows import as_known, listed, quoted
 from pagedbg.capture.database import open_database
 from pagedbg.capture.scratch import scratch
 from pagedbg.errors import PagedbgError
@@ -106,16 +106,20 @@ class DuckdbEngine:
         alone: Sequence[Path],
     ) -> None:
         """As in :class:`Engine`."""
-        made = ", ".join(
-            f"{quoted(each.name)}::{sql_type(each)} AS {quoted(each.name)}"
-            for each in columns
-        )
-        selects = [
-            f"SELECT {made}, snapshot::BIGINT AS snapshot FROM read_parquet([{listed}],"
-            f" hive_partitioning = {partitioned})"
-            for partitioned, files in ((False, compacted), (True, alone))
-            if (listed := ", ".join(_text(str(file.absolute())) for file in files))
-        ]
+        names = listed(each.name for each in columns)
+        selects = []
+        for partitioned, files in ((False, compacted), (True, alone)):
+            if not files:
+                continue
+            paths = ", ".join(_text(str(file.absolute())) for file in files)
+            rows = (
+                f"read_parquet([{paths}], hive_partitioning = {partitioned},"
+                " union_by_name = true)"
+            )
+            selects.append(
+                f"SELECT {names}, snapshot::BIGINT AS snapshot"
+                f" FROM ({as_known(rows, columns)})"
+            )
         self._do(f"CREATE OR REPLACE TEMP VIEW {name} AS {' UNION ALL '.join(selects)}")
 
     def give(

@@ -240,8 +240,6 @@ def _dates(db: duckdb.DuckDBPyConnection, wanted: list[str]) -> list[str]:
             "SELECT DISTINCT date FROM lasts ORDER BY date"
         ).fetchall()
     ]
-    if not there:
-        raise PagedbgError("there is no snapshot to answer from.")
     for date in wanted:
         if date not in there:
             raise PagedbgError(

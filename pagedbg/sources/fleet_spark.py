@@ -116,20 +116,24 @@ class SparkEngine:
         alone: Sequence[Path],
     ) -> None:
         """As in :class:`pagedbg.sources.fleet_engine.Engine`."""
-        made = [
-            f'CAST("{each.name}" AS {_TYPES[sql_type(each)]}) AS "{each.name}"'
-            for each in columns
-        ]
+
+        def made(column: Column, there: Sequence[str]) -> str:
+            said = f'"{column.name}"' if column.name in there else "NULL"
+            return f'CAST({said} AS {_TYPES[sql_type(column)]}) AS "{column.name}"'
 
         def read() -> None:
             together = None
             for files in (compacted, alone):
                 if not files:
                     continue
-                found = (
+                rows = (
                     self._spark.read.option("basePath", str(self._lake))
+                    .option("mergeSchema", "true")
                     .parquet(*(str(file.absolute()) for file in files))
-                    .selectExpr(*made, "CAST(snapshot AS bigint) AS snapshot")
+                )
+                found = rows.selectExpr(
+                    *(made(each, rows.columns) for each in columns),
+                    "CAST(snapshot AS bigint) AS snapshot",
                 )
                 together = found if together is None else together.unionAll(found)
             if together is not None:

@@ -13,6 +13,7 @@ from pagedbg.capture.files import META, Folder
 from pagedbg.capture.lake import Lake, day_of, place_of, read_number, remove_left_of
 from pagedbg.capture.snapshot_directory import Snapshot, parquet_name
 from pagedbg.errors import PagedbgError
+from pagedbg.sources.lake_checking import ASKED
 from pagedbg.sources.lake_index import TABLE
 from pagedbg.sources.snapshot_saving import new_directory
 from pagedbg.sources.snapshot_series import Listed
@@ -76,7 +77,10 @@ def add_snapshot(
             f"{called} is of another machine that is called {host}, too: give one of"
             " them another name."
         )
-    place = lake.path / place_of(date, host, number)
+    try:
+        place = lake.path / place_of(date, host, number)
+    except PagedbgError as error:
+        raise PagedbgError(f"{called} is of {error}") from None
     for parent in (place.parent.parent, place.parent):
         _make(parent)
     _remove_left(place.parent)
@@ -86,7 +90,7 @@ def add_snapshot(
             raise PagedbgError(f"{called} has changed while it was copied: try again.")
         with Snapshot(folder.path) as copied:
             for relation in meta.relations:
-                check_rows(db, [copied], relation, called)
+                check_rows(db, [copied], relation, ASKED.get(relation, ()), called)
     known.numbers.add(number)
     if meta.kernel.host_id is not None:
         ids.add(meta.kernel.host_id)

@@ -6,12 +6,14 @@ alone where one of these cannot be read.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from pagedbg.capture.lake import Alone
 from pagedbg.capture.snapshot_directory import Snapshot, SnapshotError
+from pagedbg.schema.snapshot_columns import OWNER_SUMS, STACK_NAMES
+from pagedbg.schema.table import Column
 from pagedbg.sources.snapshot_tables import check_rows
 
 if TYPE_CHECKING:
@@ -20,35 +22,39 @@ if TYPE_CHECKING:
 # Read at once. Each is a directory and a file that are open; and more are no faster.
 _TOGETHER = 64
 
+ASKED: Mapping[str, Sequence[Column]] = {"owners": OWNER_SUMS, "stacks": STACK_NAMES}
+"""What questions of a lake are answered from, with the columns that they know."""
+
 
 def checked(
     db: duckdb.DuckDBPyConnection,
     alone: Sequence[Alone],
-    relations: Collection[str] | None = None,
+    asked: bool = False,
 ) -> Iterator[tuple[Alone, str | None]]:
     """
     Iterate over snapshots, each with what is wrong with it, as a sentence without its
     full stop.
 
-    :param relations: what they have to have, by default what each says that it has
+    :param asked: whether they need have only what is :data:`ASKED`, by default what
+        each says that it has
     """
     for start in range(0, len(alone), _TOGETHER):
-        yield from _checked(db, alone[start : start + _TOGETHER], relations)
+        yield from _checked(db, alone[start : start + _TOGETHER], asked)
 
 
 def _checked(
     db: duckdb.DuckDBPyConnection,
     some: Sequence[Alone],
-    relations: Collection[str] | None,
+    asked: bool,
 ) -> Iterator[tuple[Alone, str | None]]:
     try:
-        _read(db, some, relations)
+        _read(db, some, asked)
     except SnapshotError as error:
         if len(some) == 1:
             yield some[0], str(error).rstrip(".")
             return
         for each in some:
-            yield from _checked(db, [each], relations)
+            yield from _checked(db, [each], asked)
     else:
         for each in some:
             yield each, None
@@ -57,15 +63,15 @@ def _checked(
 def _read(
     db: duckdb.DuckDBPyConnection,
     some: Sequence[Alone],
-    relations: Collection[str] | None,
+    asked: bool,
 ) -> None:
     """:raises SnapshotError: if any is damaged, or lacks something"""
     with ExitStack() as stack:
         snapshots = [stack.enter_context(Snapshot(each.path)) for each in some]
-        if relations is not None:
-            for relation in relations:
-                check_rows(db, snapshots, relation)
+        if asked:
+            for relation, columns in ASKED.items():
+                check_rows(db, snapshots, relation, columns)
             return
         for relation in {name for each in snapshots for name in each.meta.relations}:
             having = [each for each in snapshots if each.has(relation)]
-            check_rows(db, having, relation)
+            check_rows(db, having, relation, ASKED.get(relation, ()))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pagedbg.analysis.query import cell_value
-from pagedbg.analysis.stored_rows import listed, sql_type
+from pagedbg.analysis.stored_rows import as_known, listed, sql_type
 from pagedbg.capture.files import META
 from pagedbg.capture.snapshot_directory import Snapshot, SnapshotError, parquet_name
 from pagedbg.schema.table import Column, Row
@@ -107,20 +107,26 @@ def check_rows(
     db: duckdb.DuckDBPyConnection,
     snapshots: Sequence[Snapshot],
     relation: str,
+    columns: Sequence[Column] = (),
     name: Path | None = None,
 ) -> None:
     """
     Read a relation of snapshots as a whole.
 
+    :param columns: which columns have to be of certain kinds where they are there
     :param name: what the snapshot is called, where it has been copied from another
     :raises SnapshotError: as :func:`store_together`
     """
     with _opened(snapshots, relation, name) as paths:
         # What a column holds has to be read for a hash of it.
+        rows = (
+            "read_parquet($paths, hive_partitioning = false, filename = true,"
+            " union_by_name = true)"
+        )
         answer = db.execute(
             "SELECT filename, count(*), bit_xor(hash(COLUMNS(* EXCLUDE filename)))"
-            " FROM read_parquet($paths, hive_partitioning = false, filename = true,"
-            " union_by_name = true) GROUP BY filename",
+            f" FROM ({as_known(rows, columns) if columns else f'FROM {rows}'})"
+            " GROUP BY filename",
             {"paths": paths},
         )
         counts = {path: count for path, count, *_ in answer.fetchall()}

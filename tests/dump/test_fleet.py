@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from fleet import change_meta, make_snapshots, told
 from known import Run
@@ -220,6 +221,59 @@ def test_what_cannot_be_asked_is_said(
     assert done.returncode in (1, 2)
     assert said in done.stderr
     assert "bug" not in done.stderr
+
+
+def rewrite(snapshot: Path, relation: str, select: str) -> None:
+    """Have a file of a snapshot hold what a query says of its ``rows``."""
+    file, new = snapshot / f"{relation}.parquet", snapshot / "new"
+    query = select.replace("rows", f"'{file}'")
+    duckdb.sql(f"COPY ({query}) TO '{new}' (FORMAT parquet)")
+    new.rename(file)
+
+
+def test_what_is_older_lacks_columns_and_answers(
+    pagedbg: Run, snapshots: Path, tmp_path: Path
+) -> None:
+    lake = tmp_path / "lake"
+    lake.mkdir()
+    some = [
+        shutil.copytree(snapshots / name, tmp_path / name)
+        for name in ("00000-0", "00001-0")
+    ]
+    asked = ("--by", "kind,function")
+    pagedbg("fleet", "add", lake, *some)
+    expected = told(pagedbg, "fleet", "owners", lake, *asked)
+    # One of them, then all of them, and at last in one file.
+    for snapshot in some:
+        rewrite(snapshot, "owners", "SELECT * EXCLUDE memcg FROM rows")
+        shutil.rmtree(lake)
+        lake.mkdir()
+        assert pagedbg("fleet", "add", lake, *some).returncode == 0
+        assert told(pagedbg, "fleet", "owners", lake, *asked) == expected
+    (row,) = told(pagedbg, "fleet", "owners", lake, "--by", "memcg")
+    assert row["memcg"] is None
+    assert pagedbg("fleet", "compact", lake).returncode == 0
+    assert told(pagedbg, "fleet", "owners", lake, *asked) == expected
+
+
+def test_what_has_other_types_goes_into_no_lake(
+    pagedbg: Run, snapshots: Path, tmp_path: Path
+) -> None:
+    lake = tmp_path / "lake"
+    lake.mkdir()
+    other = shutil.copytree(snapshots / "00001-0", tmp_path / "other")
+    rewrite(other, "owners", "SELECT * REPLACE (comm AS pages) FROM rows")
+    done = pagedbg("fleet", "add", lake, snapshots / "00000-0", other)
+    assert f"owners.parquet of {other} is damaged" in done.stderr
+    assert done.stdout.endswith(": 1.\n")
+    # Whoever puts it there all the same is found out.
+    (into,) = lake.glob("*/*/snapshot=*")
+    rewrite(into, "owners", "SELECT * REPLACE (comm AS pages) FROM rows")
+    done = pagedbg("fleet", "owners", lake)
+    assert done.returncode == 1
+    assert (
+        f"there is no snapshot to answer from. owners.parquet of {into}" in done.stderr
+    )
 
 
 def test_any_question_can_be_asked_in_sql(

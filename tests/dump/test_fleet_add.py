@@ -15,6 +15,8 @@ import pytest
 from fleet import change_meta, make_snapshots, told
 from known import Run
 
+from pagedbg.schema.relations import SCHEMA_VERSION
+
 KILLED = Path(__file__).with_name("killed_adding.py")
 
 
@@ -128,6 +130,15 @@ def test_a_snapshot_of_another_version_is_named(
     done = pagedbg("fleet", "add", lake, snapshots)
     assert "has version 2 of the format, and this pagedbg reads 1" in done.stderr
     assert "added" in done.stdout and ": 3." in done.stdout
+
+
+def test_columns_of_another_version_are_named(
+    pagedbg: Run, snapshots: Path, lake: Path
+) -> None:
+    change_meta(snapshots / "00000-0", schema=SCHEMA_VERSION + 1)
+    done = pagedbg("fleet", "add", lake, snapshots)
+    assert f"has columns of version {SCHEMA_VERSION + 1}" in done.stderr
+    assert ": 3." in done.stdout
 
 
 def test_what_cannot_be_believed_is_named(
