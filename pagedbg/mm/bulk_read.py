@@ -7,12 +7,21 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from drgn import FaultError, Object, PlatformFlags, Program, Type, offsetof
+from drgn import (
+    FaultError,
+    Object,
+    PlatformFlags,
+    Program,
+    Type,
+    TypeKind,
+    offsetof,
+)
 from numpy.typing import NDArray
 
 from pagedbg.target.links import Damaged
 
 __all__ = (
+    "array_length",
     "byte_order",
     "c_string",
     "number",
@@ -39,6 +48,11 @@ def byte_order(prog: Program) -> str:
     """Return the character by which NumPy knows the target's byte order."""
     assert prog.platform is not None
     return "<" if prog.platform.flags & PlatformFlags.IS_LITTLE_ENDIAN else ">"
+
+
+def array_length(type_: Type) -> int:
+    """Return how many elements an array has; 0 of what is none, and without a bound."""
+    return (type_.length or 0) if type_.kind == TypeKind.ARRAY else 0
 
 
 def read_array(

@@ -14,7 +14,7 @@ import struct
 
 from drgn import FaultError, Object, ProgramFlags, sizeof
 
-from pagedbg.mm.bulk_read import byte_order
+from pagedbg.mm.bulk_read import array_length, byte_order
 from pagedbg.schema.owner_record import GREATEST_ORDER
 from pagedbg.target.links import Damaged
 
@@ -40,10 +40,11 @@ def free_areas(zone: Object) -> list[Object]:
     :raises Damaged: if there are more, or more lists in one, than a kernel has
     """
     areas = zone.free_area
-    lists = areas.type_.type.member("free_list").type.length
-    if not 0 < len(areas) <= GREATEST_ORDER + 1 or not lists or lists > _MOST_LISTS:
+    count = array_length(areas.type_)
+    lists = array_length(areas.type_.type.member("free_list").type) if count else 0
+    if not 0 < count <= GREATEST_ORDER + 1 or not 0 < lists <= _MOST_LISTS:
         raise Damaged(
-            f"the types of this kernel are damaged: a zone would have {len(areas)} free"
+            f"the types of this kernel are damaged: a zone would have {count} free"
             f" areas of {lists} lists"
         )
     return list(areas)

@@ -21,6 +21,7 @@ from drgn.helpers.linux.mmzone import NODE_DATA, for_each_online_pgdat
 from numpy.typing import NDArray
 
 from pagedbg.mm.bulk_read import (
+    array_length,
     byte_order,
     c_string,
     number,
@@ -195,12 +196,12 @@ def MAX_NUMNODES(prog: Program) -> int:
     (``include/linux/mmzone.h``): ``struct zoneref zonelist::_zonerefs[MAX_NUMNODES *
     MAX_NR_ZONES + 1]``.
     """
-    length = prog.type("struct zonelist").member("_zonerefs").type.length
+    length = array_length(prog.type("struct zonelist").member("_zonerefs").type)
     if not length:
         raise Damaged(
             "the types of this kernel are damaged: struct zonelist has no zones"
         )
-    return int((length - 1) // _max_nr_zones(prog))
+    return (length - 1) // _max_nr_zones(prog)
 
 
 @dataclasses.dataclass(frozen=True)

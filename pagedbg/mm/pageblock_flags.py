@@ -22,7 +22,7 @@ from drgn.helpers.linux.mm import page_to_pfn
 from numpy.typing import NDArray
 
 from pagedbg.mm._sections import pages_per_section_shift, sections
-from pagedbg.mm.bulk_read import byte_order, number, offset_of, read_array
+from pagedbg.mm.bulk_read import array_length, byte_order, number, offset_of, read_array
 from pagedbg.mm.mmzone import for_each_populated_zone, zone_end_pfn
 from pagedbg.target.links import Damaged
 
@@ -102,13 +102,13 @@ def max_page_order(prog: Program) -> int:
     Return ``MAX_PAGE_ORDER``, the largest order of the buddy allocator, from ``struct
     free_area zone::free_area[NR_PAGE_ORDERS]``.
     """
-    length = prog.type("struct zone").member("free_area").type.length
+    length = array_length(prog.type("struct zone").member("free_area").type)
     if not length or length > _MOST_ORDERS:
         raise Damaged(
             "the types of this kernel are damaged: struct zone has no free areas, or"
             " too many"
         )
-    return int(length - 1)
+    return length - 1
 
 
 @takes_program_or_default

@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pagedbg.mm._buddy import FreeBlocks
-from pagedbg.mm.bulk_read import read_array
+from pagedbg.mm.bulk_read import array_length, read_array
 from pagedbg.mm.mmzone import ZoneSpan, _span_of_pfns
 from pagedbg.mm.page_flags import page_types
 
@@ -193,3 +193,12 @@ def test_a_record_that_is_torn_is_not_known(patchy: Program) -> None:
     bad = (starts + 23 >> 12 == 0x13) | (starts >> 12 == 0x13)
     assert (known == ~bad).all()
     assert (data["a"][known] == starts[known]).all()
+
+
+def test_what_damaged_types_have_in_place_of_an_array_has_no_length(
+    patchy: Program,
+) -> None:
+    word = patchy.int_type("int", 4, True)
+    assert array_length(patchy.array_type(word, 11)) == 11
+    for other in (patchy.array_type(word), patchy.pointer_type(word), word):
+        assert array_length(other) == 0
