@@ -66,6 +66,8 @@ def _main(argv: Sequence[str] | None, interrupts: Interrupts) -> int:
         parser.error("COMMAND cannot be given together with -e or -x")
     if args.snapshot and args.capture:
         parser.error("--snapshot cannot be given together with --capture")
+    if args.pause and not args.qemu:
+        parser.error("--pause is for the guest of --qemu")
     if (
         args.words
         and command_of(args.words) not in COMMANDS
@@ -112,7 +114,9 @@ def _run(args: argparse.Namespace, interrupts: Interrupts) -> int:
         snapshot = _open_snapshot(args.snapshot) if args.snapshot else None
         target = (
             Target(Program())
-            if args.core is None and (capture or snapshot or _needs_no_kernel(args))
+            if args.core is None
+            and args.qemu is None
+            and (capture or snapshot or _needs_no_kernel(args))
             else _opened(args)
         )
     gc.freeze()
@@ -125,7 +129,7 @@ def _run(args: argparse.Namespace, interrupts: Interrupts) -> int:
     )
     session.keep()
     start = _configured(session, args, lines)
-    if capture is not None and capture.recording and args.core is not None:
+    if capture is not None and capture.recording and target.elsewhere:
         # Its recorder has died: the two are joined, and have to be of one boot.
         from pagedbg.sources.same_boot import check_same_boot
 
@@ -209,7 +213,7 @@ def _opened(args: argparse.Namespace) -> Target:
     from pagedbg.target.opening import open_target
 
     with progress_bar():
-        return open_target(args.core, args.symbols)
+        return open_target(args.core, args.symbols, qemu=args.qemu, pause=args.pause)
 
 
 def _open_capture(path: str) -> Capture:

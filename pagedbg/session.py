@@ -97,11 +97,15 @@ class Session:
     @functools.cached_property
     def recorders(self) -> tuple[list[RecoveredRecorder], list[str]]:
         """
-        What was recording in the dump, and sentences on what cannot be used of it.
+        What was recording in the dump, or in a guest that waits, and sentences on what
+        cannot be used of it.
         """
         from pagedbg.capture.recovery.recover import find_recorders
 
-        return find_recorders(self.target) if self.target.dump is not None else ([], [])
+        # The rings of a kernel that runs are written to while they are read.
+        if self.target.changes or not self.target.elsewhere:
+            return [], []
+        return find_recorders(self.target)
 
     def recover(self, recorder: RecoveredRecorder) -> None:
         """Open what is in a recorder's rings as the capture."""
@@ -152,7 +156,7 @@ class Session:
         if self.capture is None and len(self.recorders[0]) == 1:
             self.recover(self.recorders[0][0])
         if self.capture is not None and self.capture.recording:
-            if self.target.dump is not None and not self.capture.at_work:
+            if self.target.elsewhere and not self.capture.at_work:
                 self._join(self.capture)
             if (
                 self.recording is not None
@@ -173,6 +177,7 @@ class Session:
         for directory in (self._directory, self._spilled):
             if directory is not None:
                 directory.cleanup()
+        self.target.close()
 
     def keep(self) -> None:
         """Store this session in its program, where :meth:`of` finds it again."""

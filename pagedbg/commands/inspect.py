@@ -105,7 +105,7 @@ def _one(session: Session, rows: PageRows, place: Place) -> Table:
         (*PAGES, *PAGE_FACTS),
         [[facts.row()]],
         notes=rows.notes,
-        text=page_lines(facts, session.target.live),
+        text=page_lines(facts, session.target.dump is None),
     )
 
 

@@ -58,9 +58,13 @@ def status(session: Session, args: argparse.Namespace) -> Table:
 def _values(session: Session) -> dict[str, Any]:
     """What is known, by the names of columns; None where the dump does not hold it."""
     target, prog, dump = session.target, session.prog, session.target.dump
+    guest = target.guest
     capabilities = capabilities_of(target)
     zones = _try(lambda: zone_rows(prog))
-    panic, panic_ns = (_try(lambda: _panic(session)) if dump else None) or (None, None)
+    panic, panic_ns = (_try(lambda: _panic(session)) if target.elsewhere else None) or (
+        None,
+        None,
+    )
     found = session.recorders[0]
     counts = [one.recorded for one in found if one.recorded is not None]
     return {
@@ -73,8 +77,8 @@ def _values(session: Session) -> dict[str, Any]:
         "booted_s": _try(lambda: getboottime64(prog) // 10**9),
         "up_ns": _try(lambda: local_clock(prog)),
         "live": target.live,
-        "path": dump.path if dump else None,
-        "format": dump.format if dump else None,
+        "path": dump.path if dump else guest.path if guest else None,
+        "format": dump.format if dump else "QEMU guest" if guest else None,
         "level": dump.level if dump else None,
         "types": target.types,
         "panic": panic,
@@ -101,7 +105,10 @@ def _lines(session: Session, values: dict[str, Any]) -> Iterator[tuple[str, str]
         f"Linux {values['release']}{host}, {values['machine'] or 'unknown machine'},"
         f" {or_unknown(values['cpus'])} CPUs, up {or_unknown(elapsed)}",
     )
-    if dump is None:
+    if session.target.guest is not None:
+        waits = "runs" if session.target.changes else "waits"
+        where = f"a guest of QEMU's that {waits} ({session.target.guest.path})"
+    elif dump is None:
         where = "the running kernel"
     else:
         filtered = f", filtered with -d {dump.level}" if dump.left_out() else ""
@@ -119,7 +126,7 @@ def _lines(session: Session, values: dict[str, Any]) -> Iterator[tuple[str, str]
     yield "memory", _memory(values)
     owner = capabilities_of(session.target)["page_owner"]
     yield "page_owner", owner.detail + (f". {owner.remedy}." if owner.remedy else "")
-    if dump is not None and (recording := _recording(session)):
+    if session.target.elsewhere and (recording := _recording(session)):
         yield "recording", recording
     missing = ", ".join(values["missing"])
     yield "missing", f"{missing} (doctor says more)" if missing else "nothing"

@@ -37,7 +37,7 @@ def page_lines(facts: PageFacts, live: bool) -> Iterator[str]:
     """
     Draw the record of a page.
 
-    :param live: whether it is of the running kernel
+    :param live: whether it is of memory and not of a dump
     """
     page = facts.page
     pfn = page.pfn

@@ -166,7 +166,7 @@ LIVE = SchemaColumn(
 )
 PATH = SchemaColumn(
     name="path",
-    meaning="The path of the dump.",
+    meaning="The path of the dump, or of the socket that a guest is looked at through.",
 )
 FORMAT = SchemaColumn(
     name="format",

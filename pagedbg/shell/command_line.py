@@ -59,9 +59,10 @@ def _options_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pagedbg",
         usage=(
-            "pagedbg [-c CORE | --sample | --snapshot DIR] [--capture DIR]"
-            " [-s SYMBOLS]... [--format FORMAT] [--no-pager] [--config FILE |"
-            " --no-config] [-e COMMAND]... [-x FILE]... | [COMMAND ARG...]"
+            "pagedbg [-c CORE | --sample | --qemu SOCKET [--pause] | --snapshot DIR]"
+            " [--capture DIR] [-s SYMBOLS]... [--format FORMAT] [--no-pager]"
+            " [--config FILE | --no-config] [-e COMMAND]... [-x FILE]... |"
+            " [COMMAND ARG...]"
         ),
         description=(
             "Say who holds which pages of a Linux kernel, since when and from which"
@@ -95,10 +96,20 @@ commands (pagedbg help COMMAND explains one):
         help="look at the bundled dump of a machine that died",
     )
     dump.add_argument(
+        "--qemu",
+        metavar="SOCKET",
+        help="look at the guest whose monitor (QMP) answers at this Unix socket",
+    )
+    dump.add_argument(
         "--snapshot",
         metavar="DIR",
         type=Path,
         help="look at what snapshot save has kept, with no kernel",
+    )
+    add(
+        "--pause",
+        action="store_true",
+        help="have the guest wait meanwhile: all is as it was at one moment",
     )
     add(
         "--capture",

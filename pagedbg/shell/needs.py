@@ -23,9 +23,10 @@ def require(session: Session, *needs: str) -> None:
     for need in needs:
         capability = capabilities.get(need)
         if capability is None:
+            is_ = "a dump" if session.target.guest is None else "seen from outside"
             raise PagedbgError(
                 f"needs {need}, which only a running kernel has: {session.target.name}"
-                " is a dump."
+                f" is {is_}."
             )
         if not capability.state:
             said = ". ".join(

@@ -152,7 +152,7 @@ def _prompt_toolkit_line(session: Session) -> ReadLine:
     )
 
     def read_line() -> str:
-        if session.target.live:
+        if session.target.changes:
             completer.forget()
         prompt.editing_mode = EditingMode[session.settings.keys.upper()]
         prompt.color_depth = ColorDepth.from_env()

@@ -196,7 +196,7 @@ def _page_owner(target: Target) -> tuple[bool, str]:
 def _complete(target: Target) -> tuple[bool, str]:
     dump = target.dump
     if dump is None:
-        return True, "a running kernel"
+        return True, "a running kernel" if target.live else "a guest's memory"
     if dump.missing:
         return False, f"the file is cut short by {dump.missing} bytes"
     if dump.left_out():

@@ -53,7 +53,12 @@ def need_capture(session: Session) -> Capture:
             f"{len(recorders)} recorders were at work in {session.target.name}: trace"
             " recover lists them, and opens one."
         )
-    if session.target.dump is not None:
+    if session.target.elsewhere and session.target.changes:
+        raise PagedbgError(
+            f"what records in {session.target.name} goes on while it is read: have the"
+            " guest wait, with pagedbg --qemu SOCKET --pause."
+        )
+    if session.target.elsewhere:
         none = " ".join(said) or f"Nothing was recording in {session.target.name}."
         raise PagedbgError(
             f"{none} trace load DIR (or pagedbg --capture DIR) opens a capture."

@@ -51,7 +51,7 @@ class KernelNames(StackNames):
     def __init__(self, session: Session) -> None:
         self.target = session.target
         self.prog = session.prog
-        if self.target.live:
+        if self.target.changes:
             self.target.symbolize.forget_modules()
         self._stacks: dict[int, list[str]] = {}
 

@@ -26,6 +26,9 @@ def private_names(session: Session) -> Mapping[str, set[str]]:
         # Sentences on a dump have the name of its file.
         path = str(target.dump.path)
         names["path"] |= {path, os.path.basename(path)}
+    if target.guest is not None:
+        path = target.guest.path
+        names["path"] |= {path, os.path.basename(path)}
     if capture is not None:
         names["path"].add(str(capture.path))
     if target.has_kernel:

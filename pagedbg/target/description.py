@@ -59,12 +59,18 @@ class NoDescription(PagedbgError):
     """The kernel carries no symbols or no types, or they cannot be read; why."""
 
 
+def is_running_kernel(prog: Program) -> bool:
+    """Whether a program is the kernel that we run on, and not one of a guest."""
+    local = ProgramFlags.IS_LIVE | ProgramFlags.IS_LOCAL
+    return bool(prog.flags & local == local)
+
+
 class Description:
     """A program's description of itself. Each part is read when it is first needed."""
 
     def __init__(self, prog: Program) -> None:
         self._prog = prog
-        self._live = bool(prog.flags & ProgramFlags.IS_LIVE)
+        self._live = is_running_kernel(prog)
         self.notes: list[str] = []
 
     @classmethod

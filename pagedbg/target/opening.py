@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
-Open a kernel for drgn: this machine's or a dump's.
+Open a kernel for drgn: this machine's, a dump's, or a guest's.
 
 Where no debug info is given, symbols come from kallsyms and types from BTF, both of
 which the kernel carries in its own memory (:mod:`pagedbg.target.btf`,
@@ -21,10 +21,12 @@ from drgn import (
     ProgramFlags,
 )
 
+from pagedbg.errors import PagedbgError
 from pagedbg.progress import measured
 from pagedbg.target.description import has_debug_info
 from pagedbg.target.dump_header import DumpFile
 from pagedbg.target.dumpfile import open_file, recognize_open
+from pagedbg.target.qemu import QemuGuest
 from pagedbg.target.target import Target, TargetError
 
 # Has drgn look up virtual addresses, and not libkdumpfile.
@@ -37,25 +39,37 @@ _WITHOUT_PLUGINS = "DRGN_DISABLE_PLUGINS"
 _COMMANDS = ("builtin_commands", "crash_commands", "pagedbg")
 
 
-def open_target(core: str | None = None, symbols: Sequence[str] = ()) -> Target:
+def open_target(
+    core: str | None = None,
+    symbols: Sequence[str] = (),
+    *,
+    qemu: str | None = None,
+    pause: bool = False,
+) -> Target:
     """
     Open a kernel.
 
     :param core: path of a dump; None for the running kernel
     :param symbols: files with debug info, preferred over what the kernel carries
+    :param qemu: path of the socket of QEMU's monitor, for the kernel of its guest
+    :param pause: have that guest wait until the target is closed
     :raises PagedbgError: with a sentence for the user
     """
     # What drgn warns of while it looks for modules' debug info is nothing that was
     # asked for here.
     logging.getLogger("drgn").setLevel(logging.ERROR)
     with measured("opening the kernel", 3) as advance:
-        target = _open_live() if core is None else _open_dump(core)
-        if symbols:
-            _load(target, symbols)
-        advance(1)
+        if qemu is not None:
+            target = _open_guest(QemuGuest(qemu, pause=pause))
+        else:
+            target = _open_live() if core is None else _open_dump(core)
         try:
+            if symbols:
+                _load(target, symbols)
+            advance(1)
             target.describe(advance)
         except TargetError as error:
+            target.close()
             if target.dump is None or not target.dump.missing:
                 raise
             raise TargetError(f"{target.dump.cut_short()} {error}") from None
@@ -102,6 +116,27 @@ def _open_live() -> Target:
             f"The memory of the running kernel cannot be read: {error}."
         ) from None
     return Target(prog)
+
+
+def _open_guest(guest: QemuGuest) -> Target:
+    prog = Program()
+    try:
+        with _environment(_few_plugins()):
+            prog.set_qemu_qmp(guest.connect())
+        if not prog.flags & ProgramFlags.IS_LINUX_KERNEL:
+            raise TargetError(
+                f"{guest.path}: it is not known that Linux runs there. QEMU learns it"
+                " with -device vmcoreinfo, from a kernel with CONFIG_FW_CFG_SYSFS"
+                " (module qemu_fw_cfg)."
+            )
+    except PagedbgError:
+        guest.release()
+        raise
+    except Exception as error:
+        # drgn has no class of its own for what it cannot make out of a guest.
+        guest.release()
+        raise TargetError(f"{guest.path} cannot be read: {error}.") from None
+    return Target(prog, guest=guest)
 
 
 def _open_dump(path: str) -> Target:

@@ -10,10 +10,16 @@ from pathlib import Path
 from drgn import FaultError, Program, ProgramFlags, Symbol, SymbolIndex
 
 from pagedbg.errors import PagedbgError
-from pagedbg.target.description import Description, NoDescription, has_debug_info
+from pagedbg.target.description import (
+    Description,
+    NoDescription,
+    has_debug_info,
+    is_running_kernel,
+)
 from pagedbg.target.dump_header import DumpFile
 from pagedbg.target.dumpfile import recognize
 from pagedbg.target.links import UNREADABLE
+from pagedbg.target.qemu import QemuGuest
 from pagedbg.target.symbols import Symbolizer
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -26,12 +32,19 @@ class TargetError(PagedbgError):
 class Target:
     """
     A kernel, open: ``prog`` is its drgn program, ``dump`` the file it came from,
-    ``notes`` what was found amiss on opening.
+    ``guest`` the virtual machine that it runs in, ``notes`` what was found amiss on
+    opening.
     """
 
-    def __init__(self, prog: Program, dump: DumpFile | None = None) -> None:
+    def __init__(
+        self,
+        prog: Program,
+        dump: DumpFile | None = None,
+        guest: QemuGuest | None = None,
+    ) -> None:
         self.prog = prog
         self.dump = dump
+        self.guest = guest
         self.notes: list[str] = []
         self.types = "debug info"
         self._description = Description.of(prog)
@@ -56,8 +69,20 @@ class Target:
 
     @property
     def live(self) -> bool:
-        """Whether this is a running kernel."""
+        """Whether this is the kernel that we run on."""
+        return is_running_kernel(self.prog)
+
+    @property
+    def changes(self) -> bool:
+        """Whether its memory changes while it is read."""
+        if self.guest is not None:
+            return not self.guest.stopped
         return bool(self.prog.flags & ProgramFlags.IS_LIVE)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it is a kernel that we do not run on: of a dump, or a guest's."""
+        return self.has_kernel and not self.live
 
     @property
     def vmcoreinfo(self) -> Mapping[str, str]:
@@ -107,11 +132,12 @@ class Target:
         """What the bottom line of the prompt says."""
         if not self.has_kernel:
             return "no kernel"
-        return (
-            f"{self.release} live"
-            if self.dump is None
-            else f"{Path(self.dump.path).name} ({self.release})"
-        )
+        if self.dump is not None:
+            return f"{Path(self.dump.path).name} ({self.release})"
+        if self.live:
+            return f"{self.release} live"
+        where = "QEMU" if self.guest is None else Path(self.guest.path).name
+        return f"{self.release} in {where}"
 
     @functools.cached_property
     def symbolize(self) -> Symbolizer:
@@ -130,6 +156,11 @@ class Target:
     def has_kallsyms(self) -> bool:
         """Whether the kernel's own symbol table was found."""
         return self._index is not None
+
+    def close(self) -> None:
+        """Let go of a guest, which goes on if it had to wait for us."""
+        if self.guest is not None:
+            self.guest.release()
 
     # ---- opening ----
 

@@ -29,7 +29,8 @@ from pagedbg.sources.capabilities import KNOWN, Capability
 class FakeTarget:
     """A program without memory."""
 
-    live = False
+    live = changes = elsewhere = False
+    guest = None
     name = "fake (6.12)"
     has_kernel = True
 
@@ -43,6 +44,9 @@ class FakeTarget:
             "page_owner": off,
             "btf": Capability("btf", True, ""),
         }
+
+    def close(self) -> None:
+        """Nothing was opened."""
 
 
 def fake_session(**more: object) -> Session:
@@ -164,7 +168,7 @@ def main() -> int:
     if "CLOSING" in os.environ:
         cli.Session = _SlowSession  # type: ignore[misc]
     sys.modules["fake_session"] = sys.modules[__name__]
-    pagedbg.target.opening.open_target = lambda core, symbols: FakeTarget()  # type: ignore[assignment,return-value]
+    pagedbg.target.opening.open_target = lambda *_, **__: FakeTarget()  # type: ignore[assignment,return-value]
     return cli.main()
 
 

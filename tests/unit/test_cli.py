@@ -191,7 +191,7 @@ def test_exit_status(args: list[str], status: int, said: str) -> None:
 def test_help_needs_no_target() -> None:
     code = """
 import pagedbg.target.opening
-def refuse(*_):
+def refuse(*_, **__):
     raise PermissionError
 pagedbg.target.opening.open_target = refuse
 from pagedbg.cli import main

@@ -10,6 +10,7 @@ from pagedbg.schema.kernel_columns import RECORDERS
 from pagedbg.schema.table import Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
+from pagedbg.sources.capture_names import need_capture
 from pagedbg.sources.capture_notes import size
 from pagedbg.sources.recorder_rows import recorder_rows
 
@@ -36,11 +37,13 @@ have slots for each CPU.
 )
 def trace_recover(session: Session, args: argparse.Namespace) -> Table:
     """Run the command."""
-    if session.target.dump is None:
+    if not session.target.elsewhere:
         raise PagedbgError(
             "this is no dump: trace attach takes over what records on the running"
             " kernel."
         )
+    if session.target.changes:
+        need_capture(session)
     found, said = session.recorders
     notes = list(said)
     if args.number is not None:

@@ -42,10 +42,10 @@ trace show or correlate.
 )
 def trace_set(session: Session, args: argparse.Namespace) -> None:
     """Run the command."""
-    if session.target.dump is not None:
+    if session.target.elsewhere:
         raise PagedbgError(
-            "nothing can be recorded in a dump: trace show lists what was recorded on"
-            " the machine that it is of."
+            f"nothing can be recorded from here in {session.target.name}: trace show"
+            " lists what was recorded on the machine that it is of."
         )
     base = EVERYTHING if args.all else session.filter
     session.filter = filter_asked(session, args, base)

@@ -49,7 +49,7 @@ def trace_status(session: Session, args: argparse.Namespace) -> Table:
     """Run the command."""
     capture = session.refresh_capture()
     if capture is None:
-        if session.target.dump is not None or session.snapshot is not None:
+        if session.target.elsewhere or session.snapshot is not None:
             need_capture(session)
         return _nothing(session)
     rows = _orders(capture)
@@ -174,8 +174,7 @@ def _nothing(session: Session) -> Table:
 
 def _unjoined(session: Session, capture: Capture) -> list[str]:
     """Where a recorder has died, what is to be said of the dump that is open."""
-    dump = session.target.dump
-    if dump is None or not capture.abandoned:
+    if not session.target.elsewhere or not capture.abandoned:
         return []
     return [
         f"What is in the rings of {session.target.name} cannot be told to be of this"
