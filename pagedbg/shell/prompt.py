@@ -146,7 +146,8 @@ def _prompt_toolkit_line(session: Session) -> ReadLine:
         enable_history_search=True,
         enable_suspend=True,
         bottom_toolbar=lambda: (
-            f" {printable(session.subject)}{page_owner}{_trace(session)} "
+            f" {printable(session.subject)}{page_owner}{_guest(session)}"
+            f"{_trace(session)} "
         ),
         output=terminal_output(),
     )
@@ -175,6 +176,12 @@ def _page_owner(session: Session) -> str:
         if page_owner is None
         else f" · page_owner {'on' if page_owner.state else 'off'}"
     )
+
+
+def _guest(session: Session) -> str:
+    """Whether a machine waits until we leave."""
+    guest = session.target.guest
+    return " · it waits" if guest is not None and guest.waits_for_us else ""
 
 
 def _trace(session: Session) -> str:

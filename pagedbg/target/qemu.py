@@ -57,6 +57,11 @@ class QemuGuest:
         self._connection = _connected(self.path)
         return os.dup(self._connection.fileno())
 
+    @property
+    def waits_for_us(self) -> bool:
+        """Whether it would go on if it were let go."""
+        return self._keeper is not None
+
     def release(self) -> None:
         """End the connection, and have the guest go on if it waits because of us."""
         if self._connection is not None:
