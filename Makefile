@@ -1,5 +1,6 @@
 # make run      open the prompt: on this kernel if it tracks page owners, else on the bundled sample dump
 # make install  put pagedbg on root's PATH, with a man page and completion for bash, zsh and fish
+# make deb      make a Debian package for the release that this runs on, in build/deb, and have lintian look at it (a few minutes)
 # make dkms     have DKMS build, sign and install the kernel module, now and for later kernels
 # make test     all tests; builds the kernels they boot if the cache has none (40 minutes, once)
 # make check    the tests that boot no kernel, but for the longest (a minute and a half)
@@ -12,7 +13,7 @@ PREFIX := /usr/local
 # A process for each CPU: tests/schedule.py.
 PYTEST := $(VENV)/bin/pytest -n auto --durations 10
 
-.PHONY: run install uninstall dkms test check test-fleet versions lint kernels roots clean
+.PHONY: run install uninstall deb dkms test check test-fleet versions lint kernels roots clean
 
 run: $(VENV)/.run
 	@contrib/run $(VENV)/bin/pagedbg
@@ -24,6 +25,10 @@ install:
 	ln -sf $(PREFIX)/lib/pagedbg/bin/pagedbg $(PREFIX)/bin/pagedbg
 	$(PREFIX)/lib/pagedbg/bin/python3 -I contrib/manual >$(PREFIX)/share/man/man1/pagedbg.1
 	$(PREFIX)/lib/pagedbg/bin/python3 -I contrib/completions $(PREFIX)/share
+
+deb:
+	@contrib/packages build-essential debhelper dh-python dpkg-dev lintian python3-bpfcc python3-venv
+	contrib/deb build/deb
 
 dkms:
 	@contrib/packages dkms
