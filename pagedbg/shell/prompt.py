@@ -181,7 +181,7 @@ def _page_owner(session: Session) -> str:
 def _guest(session: Session) -> str:
     """Whether a machine waits until we leave."""
     guest = session.target.guest
-    return " · it waits" if guest is not None and guest.waits_for_us else ""
+    return " · the guest waits" if guest is not None and guest.waits_for_us else ""
 
 
 def _trace(session: Session) -> str:
