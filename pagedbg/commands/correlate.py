@@ -40,6 +40,7 @@ from pagedbg.schema.table import Column, Row, Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
 from pagedbg.shell.filter_options import FILTERS
+from pagedbg.shell.option_values import values
 from pagedbg.shell.table_options import (
     NO_STACK,
     SORT,
@@ -86,6 +87,11 @@ def _parse_states(text: str) -> list[str]:
         if name not in STATES:
             raise UsageError(f"{name!r} is no state; choose from {', '.join(STATES)}")
     return names
+
+
+@values("--state")
+def _states(session: Session) -> Sequence[str]:
+    return STATES
 
 
 @command(

@@ -20,6 +20,16 @@ def _settings(session: Session) -> Sequence[str]:
     return list(SETTINGS)
 
 
+def _offer(name: str, words: Sequence[str]) -> None:
+    @values(f"set {name}")
+    def offered(session: Session) -> Sequence[str]:
+        return words
+
+
+for _name, _setting in SETTINGS.items():
+    _offer(_name, _setting.words)
+
+
 @values("NAME")
 def _names(session: Session) -> Sequence[str]:
     return [*SETTINGS, *session.aliases]

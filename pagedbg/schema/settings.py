@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from pagedbg.errors import UsageError
@@ -13,6 +13,8 @@ from pagedbg.errors import UsageError
 __all__ = ("FORMATS", "SETTINGS", "Setting", "Settings", "in_words", "parse_jobs")
 
 FORMATS = ("text", "json", "jsonl", "csv", "tsv", "markdown", "parquet")
+
+_SWITCH, _KEYS = ("on", "off"), ("emacs", "vi")
 
 _MOST_JOBS = 1024
 
@@ -35,12 +37,13 @@ class Settings:
 
 class Setting(NamedTuple):
     """
-    How a setting is read from a word, and a sentence on it. ``read`` raises UsageError
-    where a word cannot be taken.
+    How a setting is read from a word, a sentence on it, and words that it may be.
+    ``read`` raises UsageError where a word cannot be taken.
     """
 
     read: Callable[[str], str | bool | int]
     meaning: str
+    words: Sequence[str]
 
 
 def _one_of(*words: str) -> Callable[[str], str]:
@@ -53,7 +56,7 @@ def _one_of(*words: str) -> Callable[[str], str]:
 
 
 def _read_switch(text: str) -> bool:
-    return _one_of("on", "off")(text) == "on"
+    return _one_of(*_SWITCH)(text) == "on"
 
 
 def _read_pager(text: str) -> str:
@@ -73,22 +76,27 @@ SETTINGS = {
     "format": Setting(
         _one_of(*FORMATS),
         f"How tables are printed: {', '.join(FORMATS)}.",
+        FORMATS,
     ),
     "pager": Setting(
         _read_pager,
         "Where long text goes: on for $PAGER, off for no pager, or a command.",
+        _SWITCH,
     ),
-    "colors": Setting(_read_switch, "Whether there are colours; off is as NO_COLOR."),
+    "colors": Setting(
+        _read_switch, "Whether there are colours; off is as NO_COLOR.", _SWITCH
+    ),
     "keys": Setting(
-        _one_of("emacs", "vi"), "The keys of the prompt are those of emacs or of vi."
+        _one_of(*_KEYS), "The keys of the prompt are those of emacs or of vi.", _KEYS
     ),
     "timing": Setting(
-        _read_switch, "Whether the time that a command took is said: on, off."
+        _read_switch, "Whether the time that a command took is said: on, off.", _SWITCH
     ),
     "jobs": Setting(
         parse_jobs,
         "How many processes read memory; by default as many as there are CPUs, but"
         " one.",
+        (),
     ),
 }
 """Every setting by name, in the order in which they are listed."""

@@ -19,6 +19,7 @@ from prompt_toolkit.completion import (
     CompleteEvent,
     Completer,
     Completion,
+    ExecutableCompleter,
     PathCompleter,
 )
 from prompt_toolkit.document import Document
@@ -55,23 +56,24 @@ _SYNTAX = frozenset(",[*?")
 class _Place:
     """
     Where the cursor is: behind ``words``, in the unfinished ``word``, which is a file's
-    name if ``file``.
+    name if ``file``. All of it is the shell's if ``shell``.
     """
 
     words: list[str]
     word: str
     file: bool = False
+    shell: bool = False
 
 
-def _place(text: str) -> _Place | None:
-    """Take the text before the cursor apart; None where the rest is the shell's."""
+def _place(text: str) -> _Place:
+    """Take the text before the cursor apart; of a pipeline, its last part."""
     words: list[str] = []
-    word, file = "", False
-    for match in _TOKEN.finditer(text):
+    word, file, shell = "", False, text.startswith("!")
+    for match in _TOKEN.finditer(text, shell):
         token = match.group()
         if token == "|":
-            return None
-        if token.isspace():
+            words, word, file, shell = [], "", False, True
+        elif token.isspace():
             if word and not file:
                 words.append(unquote_shell_word(word))
             if word:
@@ -81,7 +83,7 @@ def _place(text: str) -> _Place | None:
             word, file = "", True
         else:
             word = token
-    return _Place(words, word, file)
+    return _Place(words, word, file, shell)
 
 
 def _takes_value(arg: argument) -> bool:
@@ -136,7 +138,7 @@ class LineCompleter(Completer):
     def __init__(self, session: Session) -> None:
         self._session = session
         self._kept: dict[str, Sequence[str]] = {}
-        self._paths = PathCompleter()
+        self._paths, self._programs = PathCompleter(), ExecutableCompleter()
 
     def forget(self) -> None:
         """Forget what was read from the target."""
@@ -147,27 +149,20 @@ class LineCompleter(Completer):
     ) -> Iterable[Completion]:
         """Iterate over what may stand at the cursor."""
         text = last_command(document.text_before_cursor).lstrip()
-        place = None if text.startswith(("!", "#")) else _place(text)
-        if place is None:
+        if text.startswith("#"):
             return
-        if place.file:
-            yield from self._files(place.word, complete_event)
-        elif not place.words:
-            yield from _matching(
-                place.word, {**_first_words(), **self._session.aliases}
-            )
-        elif place.words[0] in GROUPS and len(place.words) == 1:
-            known = {
-                name: entry.description
-                for name, entry in COMMANDS.items()
-                if name.startswith(place.words[0] + " ")
-            }
-            yield from _matching(
-                place.word,
-                {name.partition(" ")[2]: text for name, text in known.items()},
-            )
-        elif command_of(place.words) in COMMANDS:
+        place = _place(text)
+        if place.file or (place.shell and (place.words or "/" in place.word)):
+            yield from self._files(place.word, self._paths, complete_event)
+        elif place.shell:
+            yield from self._files(place.word, self._programs, complete_event)
+        elif place.words[:1] == ["help"]:
+            yield from _commands(place.words[1:], place.word, _first_words())
+        elif place.words and command_of(place.words) in COMMANDS:
             yield from self._arguments(place, complete_event)
+        else:
+            own = {**_first_words(), **self._session.aliases}
+            yield from _commands(place.words, place.word, own)
 
     def _arguments(self, place: _Place, event: CompleteEvent) -> Iterator[Completion]:
         name = command_of(place.words)
@@ -179,21 +174,21 @@ class LineCompleter(Completer):
         before = place.words[len(name.split()) :]
         option, equals, value = place.word.partition("=")
         if equals and option in options:
-            yield from self._values(options[option], value, event)
+            yield from self._values(options[option], value, place, event)
         elif before and before[-1] in options and _takes_value(options[before[-1]]):
-            yield from self._values(options[before[-1]], place.word, event)
+            yield from self._values(options[before[-1]], place.word, place, event)
         else:
             positional = _positional(arguments, options, before)
             if positional is not None and not place.word.startswith("-"):
-                yield from self._values(positional, place.word, event)
+                yield from self._values(positional, place.word, place, event)
             if place.word.startswith("-") or not place.word:
                 yield from _matching(place.word, _options_left(arguments, before))
 
     def _values(
-        self, arg: argument, word: str, event: CompleteEvent
+        self, arg: argument, word: str, place: _Place, event: CompleteEvent
     ) -> Iterator[Completion]:
         if arg.kwargs.get("metavar") in PATHS:
-            yield from self._files(word, event)
+            yield from self._files(word, self._paths, event)
         elif "choices" in arg.kwargs:
             yield from _matching(
                 word, dict.fromkeys(map(str, arg.kwargs["choices"]), "")
@@ -204,7 +199,8 @@ class LineCompleter(Completer):
             sign = "|" if "--gfp" in arg.args else ","
             before, comma, member = _unquoted(word).rpartition(sign)
             there = before.split(sign)
-            left = [name for name in self._known(arg) if name not in there]
+            known = self._known(arg, " ".join(place.words))
+            left = [name for name in known if name not in there]
             for name in _those_like(member, left):
                 yield Completion(
                     shlex.quote(before + comma + name),
@@ -212,11 +208,11 @@ class LineCompleter(Completer):
                     display=name,
                 )
 
-    def _known(self, arg: argument) -> Sequence[str]:
-        """Return the values that an argument may have on this target."""
+    def _known(self, arg: argument, before: str) -> Sequence[str]:
+        """Return the values that an argument may have on this target, behind words."""
         if isinstance(parser := arg.kwargs.get("type"), ByParser):
             return parser.words
-        for key in (*arg.args, str(arg.kwargs.get("metavar"))):
+        for key in (*arg.args, before, str(arg.kwargs.get("metavar"))):
             if key in VALUES:
                 if key not in self._kept:
                     try:
@@ -234,18 +230,38 @@ class LineCompleter(Completer):
                 return self._kept[key]
         return ()
 
-    def _files(self, word: str, event: CompleteEvent) -> Iterator[Completion]:
+    def _files(
+        self, word: str, completer: PathCompleter, event: CompleteEvent
+    ) -> Iterator[Completion]:
         begun = os.path.expanduser(_unquoted(word))
         if not begun.isprintable():
             return
-        for found in self._paths.get_completions(Document(begun), event):
+        # A program may be in several directories of $PATH.
+        there = set()
+        for found in completer.get_completions(Document(begun), event):
             path = begun + found.text
-            if path.isprintable():
+            if path.isprintable() and path not in there:
+                there.add(path)
                 yield Completion(
                     shlex.quote(f"./{path}" if path.startswith("-") else path),
                     start_position=-len(word),
                     display=found.display,
                 )
+
+
+def _commands(
+    words: Sequence[str], word: str, first: dict[str, str]
+) -> Iterator[Completion]:
+    """Complete the name of a command, of which there are some words."""
+    if not words:
+        yield from _matching(word, first)
+    elif len(words) == 1 and words[0] in GROUPS:
+        known = {
+            name.partition(" ")[2]: entry.description
+            for name, entry in COMMANDS.items()
+            if name.startswith(words[0] + " ")
+        }
+        yield from _matching(word, known)
 
 
 def _first_words() -> dict[str, str]:

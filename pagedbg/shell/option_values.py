@@ -3,10 +3,11 @@
 What the values of options may be, for completion.
 
 :data:`VALUES` maps an option (``--zone``) or the metavar of a positional (``COMMAND``)
-to a function that lists its values on a session's target. It is called when Tab is
-pressed there, from the thread that owns the target, and its answer is kept; if it
-fails, nothing is offered. An argument with ``choices`` needs no entry; a value may be a
-comma-separated list. A command file adds what only it knows::
+or the words before it (``set format``) to a function that lists its values on a
+session's target. It is called when Tab is pressed there, from the thread that owns the
+target, and its answer is kept; if it fails, nothing is offered. An argument with
+``choices`` needs no entry; a value may be a comma-separated list. A command file adds
+what only it knows::
 
     from pagedbg.shell.option_values import values
 
@@ -83,8 +84,31 @@ def nodes(session: Session) -> Sequence[str]:
     return [str(node) for node in for_each_online_node(session.prog)]
 
 
+@values("--memcg", patterns=True)
+def memcgs(session: Session) -> Sequence[str]:
+    """The paths of memory cgroups, as many as can be read."""
+    from drgn import container_of
+    from drgn.helpers.linux.cgroup import css_for_each_descendant_pre
+
+    from pagedbg.mm.memcontrol import memcg_path
+
+    root = session.prog["root_mem_cgroup"].css.address_of_()
+    return _read(
+        css_for_each_descendant_pre(root),
+        lambda css: memcg_path(container_of(css, "struct mem_cgroup", "css")),
+    )
+
+
 def _read_names(objects: Iterable[Object], member: str) -> list[str]:
     """What a member says, an array of characters, of objects of a list."""
+    return _read(
+        objects,
+        lambda each: each.member_(member).string_().decode(errors="backslashreplace"),
+    )
+
+
+def _read(objects: Iterable[Object], name: Callable[[Object], str]) -> list[str]:
+    """The names of objects of a list."""
     import contextlib
 
     from pagedbg.target.links import UNREADABLE, bounded
@@ -93,6 +117,5 @@ def _read_names(objects: Iterable[Object], member: str) -> list[str]:
     with contextlib.suppress(*UNREADABLE):
         for each in bounded(objects):
             with contextlib.suppress(*UNREADABLE):
-                name = each.member_(member).string_()
-                names.add(name.decode(errors="backslashreplace"))
+                names.add(name(each))
     return sorted(names)

@@ -449,13 +449,27 @@ def offers(text: str, completer: LineCompleter | None = None) -> list[str]:
         ("blocks --by fun", ["blocks --by function"]),
         ("blocks --by ord", []),
         ("explain order 4 --by stack_i", ["explain order 4 --by stack_id"]),
-        ("rows pfn | le", []),
+        ("rows pfn | pagedbg-", ["rows pfn | pagedbg-test"]),
+        ("!pagedbg-", ["!pagedbg-test"]),
+        ("!true | pagedbg-", ["!true | pagedbg-test"]),
         ("!ro", []),
         ("# ro", []),
+        ("help trace sh", ["help trace show"]),
+        ("help trace show ", []),
+        ("set timing o", ["set timing on", "set timing off"]),
+        ("set format ma", ["set format markdown"]),
+        ("correlate --state live,fr", ["correlate --state live,freed"]),
         ("nonsense --f", []),
     ],
 )
-def test_completion(text: str, expected: list[str]) -> None:
+def test_completion(
+    text: str, expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("pagedbg-test", "pagedbg-text"):
+        (tmp_path / name).touch()
+    (tmp_path / "pagedbg-test").chmod(0o755)
+    # A program that is found twice is offered once.
+    monkeypatch.setenv("PATH", f"{tmp_path}:{tmp_path}")
     assert offers(text) == expected
 
 
@@ -484,6 +498,10 @@ def test_completion_offers_all_there_is() -> None:
         "trace load {}",
         "snapshot save {}",
         "diff {}",
+        "!cat {}",
+        "!{}",
+        "rows pfn | tee -a {}",
+        "rows pfn | tee > {}",
     ],
 )
 def test_file_names(text: str, tmp_path: Path) -> None:
