@@ -5,6 +5,7 @@
 
 #include <linux/mm.h>
 #include <linux/mmzone.h>
+#include <linux/percpu.h>
 #include <linux/types.h>
 
 #include "ring.h"
@@ -39,7 +40,7 @@ int pagedbg_check_layout(unsigned int given);
  * mm/page_ext.c: lookup_page_ext(), get_entry(). Whoever asks has the page: its section is not
  * unplugged meanwhile. NULL if there is none.
  */
-static inline struct page_ext *pagedbg_ext_of(unsigned long pfn)
+static __always_inline struct page_ext *pagedbg_ext_of(unsigned long pfn)
 {
 #if defined(CONFIG_PAGE_OWNER) && defined(CONFIG_SPARSEMEM)
 	struct mem_section *section = __pfn_to_section(pfn);
@@ -53,7 +54,7 @@ static inline struct page_ext *pagedbg_ext_of(unsigned long pfn)
 }
 
 /* What page_owner knows of a page; NULL if it has no place for that. */
-static inline void *pagedbg_owner_of(unsigned long pfn)
+static __always_inline void *pagedbg_owner_of(unsigned long pfn)
 {
 	void *ext = pagedbg_ext_of(pfn);
 
@@ -64,16 +65,14 @@ static inline void *pagedbg_owner_of(unsigned long pfn)
 
 extern struct pagedbg_header *pagedbg_rings; /* what ring.h says, at the offsets in it */
 extern struct pagedbg_filters *pagedbg_filters;
-extern struct pagedbg_record *pagedbg_slots;
-extern void *pagedbg_cpus;
 
-/* Counters of one CPU share no cache line with another's. */
-#define PAGEDBG_CPU_STRIDE ALIGN(sizeof(struct pagedbg_cpu), 64)
+/* Where in it each CPU counts and records. */
+struct pagedbg_place {
+	struct pagedbg_cpu *counters;
+	struct pagedbg_record *slots;
+};
 
-static inline struct pagedbg_cpu *pagedbg_counters(unsigned int cpu)
-{
-	return pagedbg_cpus + cpu * PAGEDBG_CPU_STRIDE;
-}
+DECLARE_PER_CPU(struct pagedbg_place, pagedbg_place);
 
 int pagedbg_make_rings(unsigned int slots);
 void pagedbg_free_rings(void);

@@ -12,6 +12,7 @@
 #include <linux/kprobes.h>
 #include <linux/ktime.h>
 #include <linux/page_ext.h>
+#include <linux/percpu.h>
 #include <linux/preempt.h>
 #include <linux/sched.h>
 #include <linux/sched/clock.h>
@@ -85,7 +86,9 @@ static __always_inline bool read_owner(struct pagedbg_header *h, u64 pfn, struct
 	o->gfp_mask = *(u32 *)(raw + l->gfp_mask);
 	o->handle = *(u32 *)(raw + l->handle);
 	o->ts_nsec = *(u64 *)(raw + l->ts_nsec);
-	memcpy(o->comm, raw + l->comm, sizeof(o->comm));
+	/* Both at once would keep all of it in memory. */
+	memcpy(&o->comm[0], raw + l->comm, sizeof(o->comm[0]));
+	memcpy(&o->comm[1], raw + l->comm + sizeof(o->comm[0]), sizeof(o->comm[1]));
 	o->pid = *(u32 *)(raw + l->pid);
 	o->tgid = *(u32 *)(raw + l->tgid);
 	return true;
@@ -93,7 +96,7 @@ static __always_inline bool read_owner(struct pagedbg_header *h, u64 pfn, struct
 
 static __always_inline struct pagedbg_record *slot(struct pagedbg_header *h, u32 cpu, u64 seq)
 {
-	return &pagedbg_slots[(size_t)cpu * h->slots + ((seq - 1) & (h->slots - 1))];
+	return raw_cpu_read(pagedbg_place.slots) + ((seq - 1) & (h->slots - 1));
 }
 
 static __always_inline void describe_current(u32 *pid, u32 *tgid, u64 *comm)
@@ -107,12 +110,13 @@ static __always_inline void describe_current(u32 *pid, u32 *tgid, u64 *comm)
 
 static __always_inline struct here here(void)
 {
-	u32 cpu = raw_smp_processor_id();
 	struct pagedbg_header *h = pagedbg_rings;
 	/* With activate() of page_order.c */
-	u32 active = smp_load_acquire(&h->active);
+	struct pagedbg_filter *f = &pagedbg_filters->filter[smp_load_acquire(&h->active)];
 
-	return (struct here){ h, &pagedbg_filters->filter[active], pagedbg_counters(cpu), cpu };
+	/* It takes longer to work it out again than to keep it. */
+	OPTIMIZER_HIDE_VAR(f);
+	return (struct here){ h, f, raw_cpu_read(pagedbg_place.counters), raw_smp_processor_id() };
 }
 
 /*
@@ -163,11 +167,6 @@ static bool is_written(u64 word)
 }
 NOKPROBE_SYMBOL(is_written);
 
-static __always_inline void record_set(struct here *at, u64 word)
-{
-	on_event(at->h, at->f, at->c, at->cpu, PAGEDBG_SET, (u8)word, 0, word >> 8, 0);
-}
-
 /* Take a page out of those that are displaced; 0 if it is not there. */
 static noinline notrace u64 take_displaced(u64 pfn)
 {
@@ -195,11 +194,16 @@ static __always_inline u64 take(u64 pfn)
 	return unlikely(atomic_read(&displaced)) ? take_displaced(pfn) : 0;
 }
 
-static noinline notrace void settle_word(u64 word)
+static __always_inline void record_set(u64 word)
 {
 	struct here at = here();
 
-	record_set(&at, word);
+	on_event(at.h, at.f, at.c, at.cpu, PAGEDBG_SET, (u8)word, 0, word >> 8, 0);
+}
+
+static noinline notrace void settle_word(u64 word)
+{
+	record_set(word);
 }
 NOKPROBE_SYMBOL(settle_word);
 
@@ -290,20 +294,23 @@ unsigned long pagedbg_unplaced_events(void)
 
 /* ---- what hooks call ---- */
 
+static __always_inline void allocating(u64 pfn, u32 order)
+{
+	struct here at = here();
+	u64 before;
+
+	if (!begins(at.h, at.f, at.c, PAGEDBG_SET, order))
+		return;
+	before = xchg(pending_place(pfn), pending_word(pfn, order));
+	if (unlikely(before))
+		displace(before, pfn);
+}
+
 /* __set_page_owner() is called, and pagedbg_allocated() may follow. */
 void notrace pagedbg_allocating(struct page *page, u32 order)
 {
-	u64 pfn, before;
-	struct here at;
-
 	preempt_disable_notrace();
-	at = here();
-	if (begins(at.h, at.f, at.c, PAGEDBG_SET, order)) {
-		pfn = page_to_pfn(page);
-		before = xchg(pending_place(pfn), pending_word(pfn, order));
-		if (unlikely(before))
-			displace(before, pfn);
-	}
+	allocating(page_to_pfn(page), order);
 	preempt_enable_notrace();
 }
 NOKPROBE_SYMBOL(pagedbg_allocating);
@@ -311,34 +318,34 @@ NOKPROBE_SYMBOL(pagedbg_allocating);
 /* It has returned, or the record is about to be changed. */
 void notrace pagedbg_allocated(struct page *page)
 {
-	struct here at;
 	u64 word;
 
 	preempt_disable_notrace();
 	word = take(page_to_pfn(page));
-	if (word) {
-		at = here();
-		record_set(&at, word);
-	}
+	if (word)
+		record_set(word);
 	preempt_enable_notrace();
 }
 NOKPROBE_SYMBOL(pagedbg_allocated);
 
+static __always_inline void freeing(u64 pfn, u32 order)
+{
+	struct here at = here();
+
+	if (begins(at.h, at.f, at.c, PAGEDBG_RESET, order)) {
+		settle(pfn);
+		on_event(at.h, at.f, at.c, at.cpu, PAGEDBG_RESET, order, 0, pfn, 0);
+	} else if (order < at.f->orders) {
+		/* Nobody wants to know of it, but its allocation is not lost. */
+		settle(pfn);
+	}
+}
+
 /* A page is about to be freed. */
 void notrace pagedbg_freeing(struct page *page, u32 order)
 {
-	u64 pfn = page_to_pfn(page);
-	struct here at;
-	bool wanted;
-
 	preempt_disable_notrace();
-	at = here();
-	wanted = begins(at.h, at.f, at.c, PAGEDBG_RESET, order);
-	/* Even if nobody wants to know of it: then its allocation is not lost. */
-	if (wanted || order < at.f->orders)
-		settle(pfn);
-	if (wanted)
-		on_event(at.h, at.f, at.c, at.cpu, PAGEDBG_RESET, order, 0, pfn, 0);
+	freeing(page_to_pfn(page), order);
 	preempt_enable_notrace();
 }
 NOKPROBE_SYMBOL(pagedbg_freeing);

@@ -13,6 +13,7 @@
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/percpu.h>
 #include <linux/printk.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -35,14 +36,16 @@
 
 struct pagedbg_header *pagedbg_rings;
 struct pagedbg_filters *pagedbg_filters;
-struct pagedbg_record *pagedbg_slots;
-void *pagedbg_cpus;
+DEFINE_PER_CPU(struct pagedbg_place, pagedbg_place);
+
+/* Counters of one CPU share no cache line with another's. */
+#define CPU_STRIDE ALIGN(sizeof(struct pagedbg_cpu), 64)
 
 /* How many records of each CPU fit into so much memory, a power of two. */
 static unsigned long slots_in(u64 memory)
 {
 	return rounddown_pow_of_two(
-		max(div_u64(memory, nr_cpu_ids * sizeof(*pagedbg_slots)), 1ULL));
+		max(div_u64(memory, nr_cpu_ids * sizeof(struct pagedbg_record)), 1ULL));
 }
 
 static unsigned long default_slots(u64 machine)
@@ -62,9 +65,11 @@ int pagedbg_make_rings(unsigned int slots)
 {
 	size_t filters_at = ALIGN(sizeof(*pagedbg_rings), 64);
 	size_t cpus_at = PAGE_ALIGN(filters_at + sizeof(*pagedbg_filters));
-	size_t slots_at = PAGE_ALIGN(cpus_at + nr_cpu_ids * PAGEDBG_CPU_STRIDE);
+	size_t slots_at = PAGE_ALIGN(cpus_at + nr_cpu_ids * CPU_STRIDE);
 	u64 machine = (u64)totalram_pages() << PAGE_SHIFT;
 	unsigned long most = slots_in(div_u64(machine, MEMORY_PARTS));
+	struct pagedbg_place *place;
+	unsigned int cpu;
 	size_t size;
 
 	if (!slots)
@@ -79,7 +84,7 @@ int pagedbg_make_rings(unsigned int slots)
 		       slots, nr_cpu_ids, most);
 		return -EINVAL;
 	}
-	size = PAGE_ALIGN(slots_at + (size_t)nr_cpu_ids * slots * sizeof(*pagedbg_slots));
+	size = PAGE_ALIGN(slots_at + (size_t)nr_cpu_ids * slots * sizeof(struct pagedbg_record));
 	/*
 	 * Rather none than that anything is killed for it. vmalloc_user() would not take the flags.
 	 */
@@ -91,18 +96,22 @@ int pagedbg_make_rings(unsigned int slots)
 		return -ENOMEM;
 	}
 	pagedbg_filters = (void *)pagedbg_rings + filters_at;
-	pagedbg_cpus = (void *)pagedbg_rings + cpus_at;
-	pagedbg_slots = (void *)pagedbg_rings + slots_at;
+	for_each_possible_cpu(cpu) {
+		place = per_cpu_ptr(&pagedbg_place, cpu);
+		place->counters = (void *)pagedbg_rings + cpus_at + cpu * CPU_STRIDE;
+		place->slots = (void *)pagedbg_rings + slots_at;
+		place->slots += (size_t)cpu * slots;
+	}
 	*pagedbg_rings = (struct pagedbg_header){
 		.version = PAGEDBG_VERSION,
-		.record_size = sizeof(*pagedbg_slots),
+		.record_size = sizeof(struct pagedbg_record),
 		.cpus = nr_cpu_ids,
 		.slots = slots,
 		.dummy_handle = pagedbg_layout.dummy_handle,
 		.size = size,
 		.filters_at = filters_at,
 		.cpus_at = cpus_at,
-		.cpu_stride = PAGEDBG_CPU_STRIDE,
+		.cpu_stride = CPU_STRIDE,
 		.slots_at = slots_at,
 	};
 	/* Who finds it finds it whole. */
