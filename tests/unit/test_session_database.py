@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
 
 import duckdb
 import pytest
+from drgn import Program
 
 from pagedbg.session import Session
 from pagedbg.shell.failures import explain
+from pagedbg.target.target import Target
 
 LARGE = "CREATE TEMP TABLE large AS SELECT range AS a, -range AS b FROM range(3000000)"
 
@@ -19,7 +20,7 @@ LARGE = "CREATE TEMP TABLE large AS SELECT range AS a, -range AS b FROM range(30
 @pytest.fixture
 def session() -> Iterator[Session]:
     """A session that only its database is asked of."""
-    session = Session(cast("Any", None))
+    session = Session(Target(Program()))
     yield session
     session.close()
 

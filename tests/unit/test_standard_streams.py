@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pagedbg.cli import SAMPLE
+from pagedbg.shell.command_line import SAMPLE
 
 PROGRAM = [sys.executable, "-m", "pagedbg"]
 BAD = "Bad file descriptor"

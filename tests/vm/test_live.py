@@ -202,12 +202,13 @@ def test_zones_and_what_is_free_are_as_the_kernel_says(live: Live) -> None:
         ),
     }
     earlier, later = numbers(before), numbers(after)
-    # Memory comes and goes, but not everywhere within a moment.
+    # Memory comes and goes, but not everywhere within a moment. What has come back to
+    # what it was may have been another number in between.
     still = {key: number for key, number in earlier.items() if later[key] == number}
     assert len(still) > 0.7 * len(earlier)
     assert set(ours) <= set(earlier)
     other = {key for key, number in still.items() if ours.get(key, 0) != number}
-    assert len(other) < 0.2 * sum(number > 0 for number in still.values())
+    assert len(other) < 0.4 * sum(number > 0 for number in still.values())
     assert not {key for key in other if key[1] in ("spanned", "present", "managed")}
 
 
