@@ -35,6 +35,8 @@ STATUS = struct.Struct("=i")
 
 # Modules that do something when they are imported.
 PROGRAMS = ("pagedbg.__main__",)
+# What needs packages that pagedbg does without, where nobody asks for it.
+EXTRAS = ("pagedbg.shell.mcp_server",)
 
 
 class Request(NamedTuple):
@@ -58,7 +60,7 @@ def everything() -> list[str]:
         "duckdb",
         "numpy",
         "rich.table",
-        *(name for name in found if name not in PROGRAMS),
+        *(name for name in found if name not in (*PROGRAMS, *EXTRAS)),
     ]
 
 
