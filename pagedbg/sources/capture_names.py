@@ -53,11 +53,7 @@ def need_capture(session: Session) -> Capture:
             f"{len(recorders)} recorders were at work in {session.target.name}: trace"
             " recover lists them, and opens one."
         )
-    if session.target.elsewhere and session.target.changes:
-        raise PagedbgError(
-            f"what records in {session.target.name} goes on while it is read: have the"
-            " guest wait, with pagedbg --qemu SOCKET --pause."
-        )
+    need_still(session)
     if session.target.elsewhere:
         none = " ".join(said) or f"Nothing was recording in {session.target.name}."
         raise PagedbgError(
@@ -67,6 +63,19 @@ def need_capture(session: Session) -> Capture:
         "there is no capture yet: trace start records one, trace load DIR (or pagedbg"
         " --capture DIR) opens one."
     )
+
+
+def need_still(session: Session) -> None:
+    """
+    Check that what records in the target does not go on while it is read.
+
+    :raises PagedbgError: if it is a guest that runs
+    """
+    if session.target.elsewhere and session.target.changes:
+        raise PagedbgError(
+            f"what records in {session.target.name} goes on while it is read: have the"
+            " guest wait, with pagedbg --qemu SOCKET --pause."
+        )
 
 
 def need_followed_capture(session: Session) -> Capture:

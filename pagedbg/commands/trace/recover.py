@@ -10,7 +10,7 @@ from pagedbg.schema.kernel_columns import RECORDERS
 from pagedbg.schema.table import Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
-from pagedbg.sources.capture_names import need_capture
+from pagedbg.sources.capture_names import need_still
 from pagedbg.sources.capture_notes import size
 from pagedbg.sources.recorder_rows import recorder_rows
 
@@ -42,8 +42,7 @@ def trace_recover(session: Session, args: argparse.Namespace) -> Table:
             "this is no dump: trace attach takes over what records on the running"
             " kernel."
         )
-    if session.target.changes:
-        need_capture(session)
+    need_still(session)
     found, said = session.recorders
     notes = list(said)
     if args.number is not None:
