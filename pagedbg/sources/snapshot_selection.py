@@ -141,6 +141,15 @@ def narrow(
         keep(db, relation, column, test)
 
 
+def narrowed_by(meta: SnapshotMeta, args: argparse.Namespace) -> set[str]:
+    """
+    The columns that :func:`narrow` looks at.
+
+    :raises UsageError: as it does
+    """
+    return {column for column, _ in _tests(meta, args)}
+
+
 def keep(
     db: duckdb.DuckDBPyConnection, relation: str, column: str, test: _Test
 ) -> None:

@@ -16,7 +16,11 @@ from pagedbg.capture.snapshot_directory import NoSnapshot, Snapshot, SnapshotErr
 from pagedbg.errors import PagedbgError
 from pagedbg.schema.snapshot_columns import OWNER_SUMS, STACK_NAMES
 from pagedbg.schema.snapshot_meta import SnapshotMeta
-from pagedbg.sources.snapshot_selection import narrow, refuse_of_blocks
+from pagedbg.sources.snapshot_selection import (
+    narrow,
+    narrowed_by,
+    refuse_of_blocks,
+)
 from pagedbg.sources.snapshot_tables import store_together
 
 if TYPE_CHECKING:
@@ -142,7 +146,8 @@ def store_series(
     within: list[Listed] = []
     for _, same in itertools.groupby(series, lambda one: one.meta.gfp):
         for some in _batches(list(same)):
-            for batch in _readable(db, some, notes):
+            wanted = {*keys, *narrowed_by(some[0].meta, args), "stack"}
+            for batch in _readable(db, some, wanted, notes):
                 narrow(db, "joined", batch[0].meta, args)
                 held = (
                     f"SELECT {by}, place + {len(within)} AS time,"
@@ -166,29 +171,39 @@ def _batches(series: Sequence[Listed]) -> Iterator[Sequence[Listed]]:
 
 
 def _readable(
-    db: duckdb.DuckDBPyConnection, some: Sequence[Listed], notes: list[str]
+    db: duckdb.DuckDBPyConnection,
+    some: Sequence[Listed],
+    wanted: set[str],
+    notes: list[str],
 ) -> Iterator[Sequence[Listed]]:
     """
     Have the owners of snapshots with their stacks in a table ``joined``: of all at
     once, or one after the other where one of them cannot be read.
+
+    :param wanted: which columns, beside ``bytes``
     """
     try:
-        _join(db, some)
+        _join(db, some, wanted)
     except SnapshotError as error:
         if len(some) == 1:
             notes.append(f"{error} It is left out.")
             return
         for each in some:
-            yield from _readable(db, [each], notes)
+            yield from _readable(db, [each], wanted, notes)
     else:
         yield some
 
 
-def _join(db: duckdb.DuckDBPyConnection, some: Sequence[Listed]) -> None:
+def _join(
+    db: duckdb.DuckDBPyConnection, some: Sequence[Listed], wanted: set[str]
+) -> None:
+    # Of what nobody asks for there may be more than of the rest.
+    wanted = {*wanted, "stack_id", "bytes"}
     with ExitStack() as stack:
         snapshots = [stack.enter_context(Snapshot(each.path)) for each in some]
-        store_together(db, snapshots, "owners", OWNER_SUMS, "some_owners")
-        store_together(db, snapshots, "stacks", STACK_NAMES, "some_stacks")
+        for relation, columns in (("owners", OWNER_SUMS), ("stacks", STACK_NAMES)):
+            asked = [column for column in columns if column.name in wanted]
+            store_together(db, snapshots, relation, asked, f"some_{relation}")
     db.execute(
         "CREATE OR REPLACE TEMP TABLE joined AS SELECT * FROM some_owners"
         " LEFT JOIN some_stacks USING (place, stack_id)"
