@@ -80,6 +80,15 @@ class PageState:
         """Whether this is part of a compound page."""
         return bool(self.order) and self.kind != "free"
 
+    @property
+    def second(self) -> bool:
+        """Whether this is the first tail page of a compound page."""
+        return (
+            self.compound
+            and self.head_pfn is not None
+            and self.pfn == self.head_pfn + 1
+        )
+
 
 def page_refcount(page: Object) -> int:
     """

@@ -190,7 +190,8 @@ PAGE = SchemaColumn(
 )
 FLAGS = SchemaColumn(
     name="flags",
-    meaning="The flags of the page by name.",
+    meaning="The flags of the page by name; one that means something else on a page of"
+    " its kind has the name that it has there.",
 )
 REFCOUNT = SchemaColumn(
     name="refcount",

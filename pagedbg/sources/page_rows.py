@@ -219,7 +219,9 @@ class PageRows:
                     flags=(
                         None
                         if state.flags is None
-                        else decode_page_flags(prog, state.flags)
+                        else decode_page_flags(
+                            prog, state.flags, state.kind, state.second
+                        )
                     ),
                     refcount=state.refcount,
                     mapcount=state.mapcount,

@@ -17,6 +17,7 @@ from drgn.helpers.linux.mm import (
     virt_to_page,
 )
 from drgn.helpers.linux.pid import find_task
+from partial_slabs import partial_slabs
 
 from pagedbg.mm.mmzone import for_each_populated_zone, node_of_pfns, zone_of_pfns
 from pagedbg.mm.page_array import PageDecoder, Pages
@@ -160,6 +161,61 @@ def test_known_pages(sample: Target) -> None:
         prog, 1 << prog["PG_lru"].value_() | 1 << prog["PG_uptodate"].value_()
     )
     assert names == "uptodate|lru"
+
+
+def test_flags_of_slabs_are_named_as_slabs_use_them(
+    sample: Target, states: list[PageState]
+) -> None:
+    named = {
+        state.pfn
+        for state in states
+        if "partial" in _names(sample, state) and state.kind == "slab"
+    }
+    assert len(named) > 10
+    assert named == partial_slabs(sample.prog)
+    assert all(
+        "workingset" not in _names(sample, state)
+        for state in states
+        if state.kind == "slab"
+    )
+
+
+def test_the_first_tail_page_has_the_flags_of_its_folio_and_not_its_order(
+    sample: Target, states: list[PageState]
+) -> None:
+    second = [state for state in states if state.second and state.flags is not None]
+    assert len({state.order for state in second}) > 2
+    for state in second:
+        assert state.flags is not None
+        assert state.flags & 0xFF == state.order
+        assert _names(sample, state) <= {"has_hwpoisoned", "large_rmappable"}
+
+
+def test_names_that_share_a_bit_are_those_that_the_kind_of_page_has(
+    sample: Target, states: list[PageState]
+) -> None:
+    named = {(state.kind, name) for state in states for name in _names(sample, state)}
+    assert ("anon", "anon_exclusive") in named
+    assert not any(name == "anon_exclusive" for kind, name in named if kind != "anon")
+    assert "owner_2" not in {name for _, name in named}
+    reclaim, writeback = (
+        1 << sample.prog[name].value_() for name in ("PG_reclaim", "PG_writeback")
+    )
+    for flags, kind, text in (
+        (reclaim, "file", "readahead"),
+        (reclaim | writeback, "file", "writeback|reclaim"),
+        (reclaim, "movable", "isolated"),
+        (reclaim, None, "reclaim"),
+    ):
+        assert decode_page_flags(sample.prog, flags, kind) == text
+
+
+def _names(sample: Target, state: PageState) -> set[str]:
+    """The names of a page's flags."""
+    if not state.flags:
+        return set()
+    text = decode_page_flags(sample.prog, state.flags, state.kind, state.second)
+    return set(filter(None, text.replace("node_", "").split("|")))
 
 
 def test_beyond_the_end(sample: Target) -> None:

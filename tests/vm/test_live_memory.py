@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 from booted import Live, pagedbg
 from numpy.typing import NDArray
+from partial_slabs import partial_slabs
 
 from pagedbg.mm.page_array import Detail, PageDecoder
+from pagedbg.mm.page_state import PageState, decode_page_flags, page_states
 from pagedbg.target.opening import open_target
 
 # include/uapi/linux/kernel-page-flags.h
@@ -282,6 +284,30 @@ def test_the_dump_closes_to_the_last_page(live: Live) -> None:
     assert -2 <= differences.pop("NR_ANON_MAPPED") <= unmapped(live) + 2
     # What a CPU was just doing when it was stopped.
     assert sum(map(abs, differences.values())) <= 4, differences
+
+
+def test_flags_mean_what_the_pages_are_used_for(live: Live) -> None:
+    prog = open_target(str(live.core)).prog
+    states = list(page_states(prog, 0, prog["max_pfn"].value_()))
+
+    def names(state: PageState) -> set[str]:
+        assert state.flags is not None
+        said = decode_page_flags(prog, state.flags, state.kind, state.second)
+        return set(filter(None, said.split("|")))
+
+    # What a slab's being on such a list is called there.
+    word = {"6.1": "", "6.12": "node_partial"}.get(live.kernel.series, "partial")
+    slabs = [state for state in states if state.kind == "slab" and not state.second]
+    assert not any("workingset" in names(state) for state in slabs)
+    named = {state.pfn for state in slabs if word in names(state)}
+    # A CPU may have been about to put one there.
+    assert len(named ^ (partial_slabs(prog) if word else set())) <= 2
+    second = [state for state in states if state.second and state.flags is not None]
+    assert len(second) > 100
+    for state in second:
+        assert names(state) <= {
+            *("has_hwpoisoned", "large_rmappable", "partially_mapped", "double_map"),
+        }, state
 
 
 def test_what_is_left_of_a_block_is_what_its_pages_are_used_for(live: Live) -> None:
