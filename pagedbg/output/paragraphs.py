@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import TextIO
 
-__all__ = ("MOST_COLUMNS", "fitted", "reflow", "window")
+__all__ = ("MOST_COLUMNS", "fitted", "hanging", "reflow", "window")
 
 MOST_COLUMNS = 100
 """Longer lines are hard to read, however wide the window is."""
@@ -48,6 +48,18 @@ def reflow(text: str, width: int) -> str:
     )
 
 
+def hanging(line: str, width: int, indent: int) -> str:
+    """Wrap a line to a width; what goes on stands under the column ``indent``."""
+    return textwrap.fill(
+        line,
+        width,
+        subsequent_indent=" " * indent,
+        break_on_hyphens=False,
+        # A path is to be copied as a whole.
+        break_long_words=False,
+    )
+
+
 def _wrapped(paragraph: str, width: int) -> Iterator[str]:
     lines = paragraph.split("\n")
     if not any(line.startswith(" ") for line in lines):
@@ -61,10 +73,4 @@ def _wrapped(paragraph: str, width: int) -> Iterator[str]:
         if len(line) <= width:
             yield line
         else:
-            yield from textwrap.wrap(
-                line,
-                width,
-                subsequent_indent=" " * indent,
-                break_on_hyphens=False,
-                drop_whitespace=True,
-            )
+            yield hanging(line, width, indent)

@@ -10,13 +10,14 @@ nothing else: notes go to standard error there.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
 from pagedbg.output.data_formats import WRITERS, nested_json, transposed
-from pagedbg.output.paragraphs import fitted, reflow
+from pagedbg.output.paragraphs import fitted, hanging, reflow
 from pagedbg.output.printable import Printed, printable, printable_line, raw
 from pagedbg.output.sparkline import PLAIN, sparkline
 from pagedbg.schema.sizes import size
@@ -24,6 +25,10 @@ from pagedbg.schema.table import Column, Kind, Table, Window
 
 _BOLD, _DIM, _RESET = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 _GAP = "  "
+
+# What stands before what a line says of it: `memory:     99 MiB in 25,412 pages`.
+_NAMED = re.compile(r"\w+:\s+")
+
 _FRAME_INDENT = "    "
 _LINES = 36
 """Of a drawing that no window bounds."""
@@ -284,9 +289,16 @@ def _text(table: Table, out: TextIO, width: int | None, color: bool) -> None:
 
 
 def _fitted(line: str, width: int | None) -> str:
-    """Wrap a sentence, or what is indented; rows of a table are left as they are."""
+    """
+    Wrap a sentence, what is indented, or what something named is; rows of a table are
+    left as they are.
+    """
+    if width is None:
+        return line
+    if named := _NAMED.match(line):
+        return hanging(line, width, named.end())
     row = "  " in line and not line.startswith(" ")
-    return line if width is None or row else reflow(line, width)
+    return line if row else reflow(line, width)
 
 
 def _text_rows(table: Table, out: TextIO, width: int | None, color: bool) -> list[str]:

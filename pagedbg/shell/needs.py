@@ -25,8 +25,8 @@ def require(session: Session, *needs: str) -> None:
         if capability is None:
             is_ = "a dump" if session.target.guest is None else "seen from outside"
             raise PagedbgError(
-                f"needs {need}, which only a running kernel has: {session.target.name}"
-                f" is {is_}."
+                f"{session.target.name} is {is_}: this needs the kernel that"
+                " pagedbg itself runs on."
             )
         if not capability.state:
             said = ". ".join(

@@ -421,6 +421,18 @@ def test_tabs_and_line_feeds_in_text_do_not_end_a_cell_of_tsv(
         assert text == (row[comm] or "")
 
 
+def test_what_a_line_names_goes_on_under_what_it_says_of_it() -> None:
+    table = Table((Column("host"),), [])
+    table.text = ["target: /a/long/path/to/vmcore (kdump), booted", "memory: 4 KiB"]
+    assert drawn(table, "text", width=24).splitlines() == [
+        "target:",
+        "        /a/long/path/to/vmcore",
+        "        (kdump), booted",
+        "memory: 4 KiB",
+    ]
+    assert "vmcore (kdump), booted\n" in drawn(table, "text")
+
+
 def test_in_a_narrow_window_the_columns_that_answer_are_left_out_last() -> None:
     columns = (
         Column("handle", "hex", rank=7),
