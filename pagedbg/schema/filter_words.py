@@ -61,17 +61,15 @@ class Ranges:
 
 
 def parse_numbers(text: str) -> Ranges:
-    """
-    ``4``, ``-1``, ``4-9``, ``>=3``, ``<3``, and several with commas; what is called by
-    such numbers has them in decimals, and a word is a mistake.
-    """
-    for word in re.findall(r"\w+", text):
-        if not re.fullmatch(r"\d+|0[xobXOB]\w+", word):
-            raise UsageError(f"{word!r} is not a number; write 12, 10-19 or '>=3'")
+    """``4``, ``-1``, ``4-9``, ``>=3``, ``<3``, and several with commas."""
     return Ranges(tuple(_range(part.strip()) for part in text.split(",")))
 
 
 def _range(text: str) -> tuple[int, int]:
+    # What is called by such numbers has them in decimals, and a word is a mistake.
+    for word in re.findall(r"\w+", text):
+        if not re.fullmatch(r"\d+|0[xobXOB]\w+", word):
+            raise UsageError(f"{word!r} is not a number; write 12, 10-19 or '>=3'")
     if match := re.fullmatch(r"(>=|<=|>|<)\s*(\w+)", text):
         limit = number(match[2])
         pair = {

@@ -179,6 +179,13 @@ def _quiet_type(convert: Callable[[str], Any]) -> Callable[[str], Any]:
     return wrapper
 
 
+def _whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+
+
 def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
     """Take one of some words."""
 
@@ -207,6 +214,8 @@ def _add(parser: Any, arg: Argument) -> None:
         # argparse formats help strings with %.
         if options.get("help"):
             options["help"] = options["help"].replace("%", "%%")
+        if options.get("type") is int:
+            options["type"] = _whole_number
         if callable(options.get("type")) and not isinstance(options["type"], type):
             options["type"] = _quiet_type(options["type"])
         if options.get("choices"):

@@ -116,7 +116,7 @@ def test_output_into_a_file(
         ("rows", "rows: missing: what (help rows)"),
         ("rows pfn --size", "rows: --size: expected one argument (help rows)"),
         ("rows pfn --size 4", "rows: --size: '4' is no size; write 4K (help rows)"),
-        ("rows pfn x", "rows: count: invalid int value: 'x' (help rows)"),
+        ("rows pfn x", "rows: count: 'x' is no whole number (help rows)"),
         (
             "rows pfm",
             "rows: what: invalid choice: 'pfm'; did you mean pfn? (help rows)",

@@ -459,3 +459,9 @@ def test_a_number_may_be_negative() -> None:
     ]
     with pytest.raises(UsageError, match="names no orders"):
         parse_orders("-1")
+
+
+@pytest.mark.parametrize("text", ("abc", "4,b", ">=c", "1-f"))
+def test_a_word_that_could_be_a_hexadecimal_number_is_no_order(text: str) -> None:
+    with pytest.raises(UsageError, match="names no orders"):
+        parse_orders(text)
