@@ -16,11 +16,11 @@ MODULE_PARM_DESC(
 	orders,
 	"what /proc/page_order begins with: ORDER[:PARTICIPATION],... as in 0:20,4 (default: all of every order)");
 
-static char *events = "all";
+static char *events = "set,reset,split,copy,migrate,dump";
 module_param(events, charp, 0);
 MODULE_PARM_DESC(
 	events,
-	"what to record: all, none, or some of set,reset,split,copy,migrate,dump,read (default: all)");
+	"what to record: all, none, or some of set,reset,split,copy,migrate,dump,read (default: all but read, of which one look at page_owner's text makes thousands)");
 
 static unsigned int ring_slots;
 module_param(ring_slots, uint, 0400);

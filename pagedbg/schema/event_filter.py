@@ -19,7 +19,7 @@ import msgspec
 
 from pagedbg.errors import UsageError
 from pagedbg.schema import filter_words
-from pagedbg.schema.event_record import EVENT_KINDS, KINDS_BY_WORD, MOST_ORDER
+from pagedbg.schema.event_record import KINDS_BY_WORD, MOST_ORDER, USUAL_WORDS
 from pagedbg.schema.flag_words import format_flags, parse_flags
 from pagedbg.schema.recorded_names import Name, Pfn, RecordedNames
 
@@ -66,7 +66,7 @@ class EventFilter(
 ):
     """
     What has to be so for an event to be recorded, by the names of options. None is
-    anything.
+    anything, and of ``events`` the usual ones.
 
     Of ``gfp`` all flags must be set; of each of the others one value has to match, and
     where it is empty none does. ``migratetype`` is what the allocation asks for.
@@ -95,7 +95,7 @@ class EventFilter(
 
 
 EVERYTHING = EventFilter()
-"""A filter that lets everything pass."""
+"""A filter that lets everything pass but what has to be asked for by name."""
 
 OPTIONS = EventFilter.__struct_fields__
 """What can be filtered in the kernel, by the names of the options."""
@@ -135,7 +135,7 @@ def describe(filter_: EventFilter | None) -> str:
         for name, word in _WORDS.items()
         if (value := getattr(filter_, name)) is not None
     )
-    return " ".join(options) or "everything"
+    return " ".join(options) or "everything but read"
 
 
 def shares_of(thresholds: Sequence[int]) -> tuple[OrderShare, ...] | None:
@@ -194,23 +194,27 @@ def _write_orders(shares: Sequence[OrderShare]) -> str:
 
 def read_events(text: str) -> tuple[str, ...]:
     """
-    Return the words for events in a text that has them with commas, each once, in the
-    order of ``enum pagedbg_event``.
+    Return the words for events in a text that has them with commas, or ``all``, each
+    once, in the order of ``enum pagedbg_event``.
 
     :raises UsageError: if there is no such event
     """
     typed = [part.strip() for part in text.split(",")]
     for word in typed:
-        if word not in KINDS_BY_WORD:
+        if word not in (*KINDS_BY_WORD, "all"):
             raise UsageError(
-                f"there is no event {word!r}, only {', '.join(KINDS_BY_WORD)}"
+                f"there is no event {word!r}, only {', '.join(KINDS_BY_WORD)} and all"
             )
-    return tuple(word for word in KINDS_BY_WORD if word in typed)
+    return tuple(word for word in KINDS_BY_WORD if word in typed or "all" in typed)
 
 
 def _read_events(text: str, names: RecordedNames) -> tuple[str, ...] | None:
     words = read_events(text)
-    return words if len(words) < len(EVENT_KINDS) else None
+    return None if words == USUAL_WORDS else words
+
+
+def _write_events(words: Sequence[str]) -> str:
+    return "all" if len(words) == len(KINDS_BY_WORD) else ",".join(words)
 
 
 def _read_gfp(text: str, names: RecordedNames) -> tuple[str, ...] | None:
@@ -350,7 +354,7 @@ class _Word(NamedTuple):
 
 _WORDS = {
     "orders": _Word(_read_orders, _write_orders),
-    "events": _Word(_read_events, ",".join),
+    "events": _Word(_read_events, _write_events),
     "gfp": _Word(_read_gfp, "|".join),
     "migratetype": _Word(_read_migratetype, ",".join),
     "zone": _Word(_read_zone, ",".join),

@@ -61,6 +61,12 @@ stand in for it.
 
 EVENTS = len(EVENT_KINDS) + 1
 
+USUAL_WORDS = tuple(kind.word for kind in EVENT_KINDS if kind.number != READ)
+"""
+What is recorded unless something else is asked for: all but ``read``, of which one look
+at page_owner's text makes as many as it has records.
+"""
+
 EVENT_NAMES = {kind.number: kind.name for kind in EVENT_KINDS}
 """What an event is called where it is shown."""
 

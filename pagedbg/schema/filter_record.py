@@ -25,11 +25,11 @@ from pagedbg.schema.event_filter import (
 )
 from pagedbg.schema.event_record import (
     EVENT_KINDS,
-    EVENTS,
     FREEZE,
     KINDS_BY_WORD,
     MOST_ORDER,
     ORDERS,
+    USUAL_WORDS,
 )
 from pagedbg.schema.filter_words import threshold
 from pagedbg.schema.recorded_names import RecordedNames
@@ -83,12 +83,8 @@ def pack(filter_: EventFilter, names: RecordedNames) -> NDArray[Any]:
     for share in shares:
         packed["threshold"][share.low : share.high + 1] = threshold(share.percent)
         packed["orders"] = share.high + 1
-    if filter_.events is None:
-        packed["events"] = (1 << EVENTS) - 1
-    else:
-        packed["events"] = sum(
-            1 << KINDS_BY_WORD[word].number for word in filter_.events
-        )
+    words = USUAL_WORDS if filter_.events is None else filter_.events
+    packed["events"] = sum(1 << KINDS_BY_WORD[word].number for word in words)
     packed["gfp_mask"] = functools.reduce(
         operator.or_, (_mask(names, flag) for flag in filter_.gfp or ()), 0
     )
@@ -194,7 +190,9 @@ def unpack(packed: np.void | NDArray[Any], names: RecordedNames) -> EventFilter:
     :raises ValueError: if nobody can have told it that
     """
     thresholds = np.minimum(packed["threshold"][: MOST_ORDER + 1], threshold(100))
-    events = [kind for kind in EVENT_KINDS if int(packed["events"]) >> kind.number & 1]
+    words = tuple(
+        kind.word for kind in EVENT_KINDS if int(packed["events"]) >> kind.number & 1
+    )
     migratetypes = [
         names.migratetype[number] if number < len(names.migratetype) else str(number)
         for number in range(_MIGRATETYPES)
@@ -203,9 +201,7 @@ def unpack(packed: np.void | NDArray[Any], names: RecordedNames) -> EventFilter:
     pids = _spans(packed, "pids", "pid")
     value = {
         "orders": shares_of(thresholds.tolist()),
-        "events": (
-            [kind.word for kind in events] if len(events) < len(EVENT_KINDS) else None
-        ),
+        "events": None if words == USUAL_WORDS else words,
         "gfp": flag_names(names, int(packed["gfp_mask"])),
         "migratetype": migratetypes or None,
         "pid": (

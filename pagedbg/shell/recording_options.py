@@ -14,10 +14,11 @@ from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.mm.page_owner import page_owner_inited
 from pagedbg.schema import event_record
 from pagedbg.schema.event_filter import OPTIONS, EventFilter, filter_of
+from pagedbg.schema.event_record import KINDS_BY_WORD
 from pagedbg.schema.filter_record import pack
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, argument_group
-from pagedbg.shell.filter_options import FILTERS, ONLY_EVENTS
+from pagedbg.shell.filter_options import FILTERS
 from pagedbg.shell.limits import parse_duration, parse_size
 from pagedbg.shell.needs import require
 
@@ -44,7 +45,14 @@ KERNEL_FILTERS = argument_group(
         for arg in FILTERS.arguments
         if isinstance(arg, argument) and arg.args[0].removeprefix("--") in OPTIONS
     ),
-    ONLY_EVENTS,
+    argument(
+        "--events",
+        metavar="EVENTS",
+        help=(
+            f"only these: {', '.join(KINDS_BY_WORD)}, or all (default: all but read, of"
+            " which one look at page_owner's text makes thousands)"
+        ),
+    ),
     title="filters in the kernel",
 )
 

@@ -65,11 +65,14 @@ def test_what_a_command_line_asks_takes_the_place_of_what_was_asked_before() -> 
         asked(first, zone="Normal")
 
 
-def test_no_options_let_everything_pass(names: RecordedNames) -> None:
+def test_no_options_let_everything_pass_but_reads(names: RecordedNames) -> None:
     filter_ = told(names, {})
     assert (filter_["threshold"][: event_record.MOST_ORDER + 1] == 1 << 32).all()
     assert filter_["orders"] == event_record.MOST_ORDER + 1
-    assert all(filter_["events"] >> kind & 1 for kind in event_record.EVENT_NAMES)
+    for kind in event_record.EVENT_NAMES:
+        assert filter_["events"] >> kind & 1 == (kind != event_record.READ)
+    every = told(names, {"events": "all"})
+    assert every["events"] == filter_["events"] | 1 << event_record.READ
     assert not filter_["more"]
 
 
@@ -198,7 +201,7 @@ def test_what_cannot_be_told_is_refused_in_a_sentence(
 def test_options_are_described_as_they_would_be_typed() -> None:
     typed = {"comm": "sh", "orders": ">=3"}
     assert describe(filter_of(typed, RecordedNames())) == "--orders '>=3' --comm sh"
-    assert describe(EVERYTHING) == "everything"
+    assert describe(EVERYTHING) == "everything but read"
     assert "age" not in OPTIONS
 
 

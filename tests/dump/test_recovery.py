@@ -34,7 +34,7 @@ from pagedbg.capture.recovery.recovered_rings import RecoveredRecorder
 from pagedbg.mm.bulk_read import read_array
 from pagedbg.schema import event_record, freezing
 from pagedbg.schema.event_filter import EventFilter, OrderShare, describe
-from pagedbg.schema.event_record import FROZEN, HEADER, RECORD
+from pagedbg.schema.event_record import FROZEN, HEADER, KINDS_BY_WORD, RECORD
 from pagedbg.schema.filter_record import FILTER, FILTERS
 from pagedbg.schema.freezing import Frozen
 from pagedbg.target.opening import open_target
@@ -82,7 +82,7 @@ def test_the_flight_recorder_is_found_and_described(
     assert (recorder.backend, recorder.attach, recorder.filters) == (
         "kmod",
         "kprobe",
-        [EventFilter(orders=(OrderShare(4, 4),))],
+        [EventFilter((OrderShare(4, 4),), tuple(KINDS_BY_WORD))],
     )
     assert {"set", "reset", "split"} <= recorder.functions.keys()
     assert recorder.recorded == sum(ring.newest for _, ring in recorder.rings())
@@ -109,7 +109,7 @@ def test_of_each_order_no_more_is_recorded_than_was_seen(
 def test_status_says_that_it_was_recorded(pagedbg: Run) -> None:
     said = pagedbg("-c", SAMPLE, "status").stdout
     found = re.search(
-        r"^recording: +the kernel module, --orders 4: ([\d,]+)", said, re.M
+        r"^recording: +the kernel module, --orders 4 --events all: ([\d,]+)", said, re.M
     )
     assert found is not None
     (row,) = pagedbg.json("status", core=SAMPLE)
@@ -399,7 +399,7 @@ def test_a_filter_that_was_changed_is_told_with_the_one_before(
     filters["events"][1 - active] = 1 << event_record.SET
     assert list(map(describe, find_recorders(target)[0][0].filters)) == [
         "--orders 4 --events set",
-        "--orders 4",
+        "--orders 4 --events all",
     ]
 
 
@@ -420,7 +420,7 @@ def test_frozen_rings_say_what_has_stopped_them(damaged: Damaged, reason: int) -
     assert recorder.frozen.reason == expected.reason
     assert reason != 1 or recorder.frozen == expected
     assert (said, len(found), missing) == ([], len(events), 0)
-    assert list(map(describe, recorder.filters)) == ["--orders 4"]
+    assert list(map(describe, recorder.filters)) == ["--orders 4 --events all"]
 
 
 @pytest.mark.parametrize(

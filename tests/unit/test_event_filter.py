@@ -27,7 +27,7 @@ from pagedbg.schema.event_filter import (
     describe,
     filter_of,
 )
-from pagedbg.schema.event_record import KINDS_BY_WORD, MOST_ORDER
+from pagedbg.schema.event_record import KINDS_BY_WORD, MOST_ORDER, USUAL_WORDS
 from pagedbg.schema.filter_record import FILTER, pack, unpack
 from pagedbg.schema.recorded_names import RecordedNames, Zone
 
@@ -119,7 +119,7 @@ def test_a_filter_comes_back_from_json_from_the_kernel_and_from_words(
         )
     words = shlex.split(describe(made))
     if made == EventFilter():
-        assert words == ["everything"]
+        assert words == ["everything", "but", "read"]
     else:
         again = zip(*[iter(words)] * 2, strict=True)
         retyped = {name.removeprefix("--"): text for name, text in again}
@@ -199,7 +199,9 @@ def test_each_option_is_a_word_with_a_value() -> None:
             ),
         ),
         ({"events": "reset,set,set"}, EventFilter(events=("set", "reset"))),
-        ({"events": ",".join(KINDS_BY_WORD)}, EventFilter()),
+        ({"events": "all"}, EventFilter(events=tuple(KINDS_BY_WORD))),
+        ({"events": ",".join(USUAL_WORDS)}, EventFilter()),
+        ({"events": "read"}, EventFilter(events=("read",))),
         (
             {"gfp": "__GFP_FS|__GFP_IO|__GFP_RECLAIM"},
             EventFilter(gfp=("GFP_KERNEL",)),
@@ -228,7 +230,8 @@ def test_what_means_the_same_is_the_same_value(
         (EventFilter(comm=("it's",)), "--comm 'it'\\''s'"),
         (EventFilter(pfns=((16, 16), (32, 63))), "--pfns 0x10,0x20-0x3f"),
         (EventFilter(pfns=()), "--pfns none"),
-        (EventFilter(), "everything"),
+        (EventFilter(), "everything but read"),
+        (EventFilter(events=tuple(KINDS_BY_WORD)), "--events all"),
         (None, "(the filter could not be read)"),
     ],
 )

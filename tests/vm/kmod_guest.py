@@ -238,6 +238,21 @@ def hooks(module: Module) -> dict[str, Any]:
     return told
 
 
+def reads(module: Module) -> dict[str, Any]:
+    """
+    What is recorded of page_owner's text being read: as it is loaded, and where that is
+    asked for.
+    """
+    told: dict[str, Any] = {}
+    for name, asked in (("usual", ()), ("asked", ("events=read",))):
+        told[name] = {"loaded": module.load("orders=3", *asked)}
+        with open("/sys/kernel/debug/page_owner", "rb", buffering=0) as text:
+            told[name]["read"] = sum(bool(text.read(4096)) for _ in range(20))
+        told[name]["recorded"] = [event for event, _ in own_records()]
+        told[name]["unloaded"] = module.unload()
+    return told
+
+
 def own_records() -> list[tuple[int, int]]:
     """Of this process, the events and pages in the rings, of each CPU in its order."""
     descriptor = os.open(DEVICE, os.O_RDWR)
@@ -390,6 +405,7 @@ def main() -> None:
         "layout": layout,
         "device": device,
         "hooks": hooks,
+        "reads": reads,
         "storm": storm,
         "fail": fail,
     }[scenario](Module(path), *rest)  # type: ignore[operator]

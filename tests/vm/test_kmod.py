@@ -148,6 +148,16 @@ def test_in_each_way_every_allocation_and_free_is_recorded_once(
     )
 
 
+def test_reads_of_page_owners_text_are_recorded_only_where_that_is_asked_for(
+    kmod: Kmod,
+) -> None:
+    told = kmod.scenario("reads")
+    for name, recorded in (("usual", 0), ("asked", 20)):
+        assert (told[name]["loaded"], told[name]["unloaded"]) == ("ok", "ok")
+        assert told[name]["read"] == 20
+        assert told[name]["recorded"].count(event_record.READ) == recorded
+
+
 @pytest.mark.parametrize("way", ["tracepoint", "kprobe"])
 def test_it_can_be_loaded_and_unloaded_again_and_again_while_pages_come_and_go(
     kmod: Kmod, way: str

@@ -37,7 +37,11 @@ trace show or correlate.
             "trace set --orders 0:1,1-3:20,'>=4'",
             "one of a hundred single pages, a fifth of orders 1 to 3, all larger ones",
         ),
-        ("trace set --all", "everything again"),
+        (
+            "trace set --events all",
+            "reads of page_owner's text, too, which are left out otherwise",
+        ),
+        ("trace set --all", "everything but those again"),
     ),
 )
 def trace_set(session: Session, args: argparse.Namespace) -> None:
