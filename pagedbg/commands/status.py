@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import argparse
 import datetime
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from drgn.helpers.linux.cpumask import num_present_cpus
 from drgn.helpers.linux.mm import totalram_pages
 
+from pagedbg.errors import PagedbgError
 from pagedbg.mm.printk import printk_records
 from pagedbg.mm.sched_clock import local_clock
 from pagedbg.mm.timekeeping import getboottime64
@@ -23,9 +24,14 @@ from pagedbg.schema.table import Table
 from pagedbg.session import Session
 from pagedbg.shell.command import command
 from pagedbg.sources.capabilities import capabilities_of
+from pagedbg.sources.capture_names import what_is_missing
+from pagedbg.sources.capture_notes import size
 from pagedbg.sources.free_memory import zone_rows
 from pagedbg.sources.recorder_rows import recorder_rows
 from pagedbg.target.links import UNREADABLE
+
+if TYPE_CHECKING:
+    from pagedbg.capture.directory import Capture
 
 _T = TypeVar("_T")
 
@@ -37,22 +43,76 @@ _PANIC = b"Kernel panic - not syncing: "
     "status",
     long_description=(
         "Say what is being looked at: the kernel, where it comes from, its memory,"
-        " page_owner, and what is missing."
+        " page_owner, and what is missing; or the capture, if that is all there is."
     ),
     examples=(("status", "what am I looking at"),),
     table=True,
+    kernel=False,
 )
 def status(session: Session, args: argparse.Namespace) -> Table:
     """Run the command."""
-    values = _values(session)
-    lines = list(_lines(session, values))
-    width = max(len(name) for name, _ in lines)
+    if session.target.has_kernel:
+        values = _values(session)
+        lines = _lines(session, values)
+        notes = [*session.target.notes, *session.recorders[1]]
+    else:
+        capture = session.refresh_capture()
+        if capture is None:
+            raise PagedbgError("nothing is open here: trace load DIR opens a capture.")
+        values, lines = _of_capture(capture), _capture_lines(capture)
+        notes = what_is_missing(capture)
     return Table.of(
         KERNEL,
-        [[values[column.name] for column in KERNEL]],
-        notes=[*session.target.notes, *session.recorders[1]],
-        text=(f"{name + ':':{width + 1}} {value}" for name, value in lines),
+        [[values.get(column.name) for column in KERNEL]],
+        notes=notes,
+        text=_aligned(list(lines)),
     )
+
+
+def _aligned(lines: Sequence[tuple[str, str]]) -> Iterator[str]:
+    width = max(len(name) for name, _ in lines)
+    for name, value in lines:
+        yield f"{name + ':':{width + 1}} {value}"
+
+
+def _of_capture(capture: Capture) -> dict[str, Any]:
+    """What a capture says of its kernel, by the names of columns."""
+    kernel = capture.meta.kernel
+    return {
+        "release": kernel.release,
+        "build_id": kernel.build_id or None,
+        "boot_id": kernel.boot_id or None,
+        "live": False,
+        "path": str(capture.path),
+        "format": "capture",
+        "page_size": kernel.page_size,
+        "page_owner": capture.page_owner,
+        "recorded": capture.meta.counts.recorded,
+    }
+
+
+def _capture_lines(capture: Capture) -> Iterator[tuple[str, str]]:
+    """The same for people."""
+    meta = capture.meta
+    yield "capture", f"{printable(str(capture.path))}: {size(capture)}"
+    yield "kernel", f"Linux {printable(meta.kernel.release)}, which is not open"
+    begun = f"from {meta.begun.wall or 'an unknown time'}"
+    if meta.recovered is not None:
+        begun, until = f"up to the end of {meta.recovered.from_}", ""
+    elif meta.ended is not None:
+        until = f" to {meta.ended.wall or 'an unknown time'} ({meta.ended.by})"
+    else:
+        until = ", and goes on" if capture.at_work else "; it was not ended"
+    filter_ = describe(meta.filters[-1].filter)
+    yield (
+        "recorded",
+        printable(f"{begun}{until}, by {_recorder(meta.backend)}, {filter_}"),
+    )
+    yield "page_owner", "on" if capture.page_owner else "off"
+
+
+def _recorder(backend: str) -> str:
+    return "the kernel module" if backend == KMOD else "BPF"
 
 
 def _values(session: Session) -> dict[str, Any]:
@@ -148,7 +208,7 @@ def _recording(session: Session) -> str:
     if not found:
         return ""
     each = [
-        f"{'the kernel module' if one.backend == KMOD else 'BPF'},"
+        f"{_recorder(one.backend)},"
         f" {printable(describe(one.filters[-1] if one.filters else None))}:"
         f" {_number(one.recorded)} events"
         for one in found

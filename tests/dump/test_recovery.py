@@ -181,6 +181,22 @@ def test_stacks_of_a_capture_alone_are_those_of_its_dump(
     assert (lost["stack_id"], lost["stack_shape"]) == (None, None)
 
 
+def test_status_says_what_a_capture_is_that_is_open_alone(
+    pagedbg: Run, tmp_path: Path
+) -> None:
+    saved = tmp_path / "saved"
+    assert pagedbg("--sample", "-e", f"trace save {saved}").returncode == 0
+    said = pagedbg("--capture", saved, "status").stdout.splitlines()
+    assert said[0].startswith(f"capture:    {saved}: 15,930 events")
+    assert any("by the kernel module, --orders 4" in line for line in said)
+    asked = pagedbg("--capture", saved, "status", "--format", "json")
+    (row,) = json.loads(asked.stdout)
+    (kernel,) = json.loads(pagedbg("--sample", "status", "--format", "json").stdout)
+    same = ("release", "build_id", "boot_id", "page_size", "page_owner", "recorded")
+    assert {name: row[name] for name in same} == {name: kernel[name] for name in same}
+    assert (row["format"], row["path"]) == ("capture", str(saved))
+
+
 def test_what_was_recovered_is_of_no_other_dump(pagedbg: Run, tmp_path: Path) -> None:
     saved = tmp_path / "saved"
     assert pagedbg("--sample", "-e", f"trace save {saved}").returncode == 0

@@ -290,7 +290,7 @@ def test_a_capture_alone_has_a_report(pagedbg: Run, tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
     text = path.read_text()
     assert int(table(Page(text), "Still held")[0]["blocks"]) == 796
-    assert words(text).count("there is no kernel here, only a capture") == 6
+    assert words(text).count("there is no kernel here, only a capture") == 5
     assert str(capture) not in text and "traffic" not in words(text)
 
 
