@@ -1,5 +1,5 @@
 # make run      open the prompt: on this kernel if it tracks page owners, else on the bundled sample dump
-# make install  put pagedbg on root's PATH, with a man page and completion for bash, zsh and fish
+# make install  put pagedbg on root's PATH, with a man page, completion for bash, zsh and fish, and an alias for crash
 # make deb      make a Debian package for the release that this runs on, in build/deb, and have lintian look at it (a few minutes)
 # make dkms     have DKMS build, sign and install the kernel module, now and for later kernels
 # make test     all tests; builds the kernels they boot if the cache has none (40 minutes, once)
@@ -25,6 +25,8 @@ install:
 	ln -sf $(PREFIX)/lib/pagedbg/bin/pagedbg $(PREFIX)/bin/pagedbg
 	$(PREFIX)/lib/pagedbg/bin/python3 -I contrib/manual >$(PREFIX)/share/man/man1/pagedbg.1
 	$(PREFIX)/lib/pagedbg/bin/python3 -I contrib/completions $(PREFIX)/share
+	install -d $(PREFIX)/share/pagedbg
+	sed 's|/usr/local|$(PREFIX)|' contrib/crash/crashrc >$(PREFIX)/share/pagedbg/crashrc
 
 deb:
 	@contrib/packages build-essential debhelper dh-python dpkg-dev lintian python3-bpfcc python3-venv
@@ -35,7 +37,7 @@ dkms:
 	contrib/dkms
 
 uninstall:
-	rm -rf $(PREFIX)/lib/pagedbg $(PREFIX)/bin/pagedbg $(PREFIX)/share/man/man1/pagedbg.1
+	rm -rf $(PREFIX)/lib/pagedbg $(PREFIX)/share/pagedbg $(PREFIX)/bin/pagedbg $(PREFIX)/share/man/man1/pagedbg.1
 	cd $(PREFIX)/share && rm -f bash-completion/completions/pagedbg zsh/site-functions/_pagedbg fish/vendor_completions.d/pagedbg.fish
 
 test: lint kernels roots
@@ -69,7 +71,7 @@ $(VENV)/.run: pyproject.toml contrib/environment
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run
-	@contrib/packages bash-completion bpftool chromium dwarves fish gcc less libc6-dev make mandoc python3-bpfcc tmux zsh
+	@contrib/packages bash-completion bpftool chromium crash dwarves fish gcc less libc6-dev make mandoc python3-bpfcc tmux zsh
 	@contrib/environment $(PYTHON) $(VENV) --editable '.[dev]'
 	@touch $@
 

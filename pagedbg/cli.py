@@ -82,6 +82,8 @@ def _main(argv: Sequence[str] | None, interrupts: Interrupts) -> int:
             args.words[0] == "help" or {"-h", "--help"} & set(args.words)
         ):
             return _help(args.words)
+        if args.crash:
+            _open_as_crash(args)
         return _run(args, interrupts)
     except BrokenPipeError:
         raise
@@ -91,6 +93,14 @@ def _main(argv: Sequence[str] | None, interrupts: Interrupts) -> int:
         explained = explain(error)
         print(f"pagedbg: {explained}", file=sys.stderr)
         return exit_status(explained)
+
+
+def _open_as_crash(args: argparse.Namespace) -> None:
+    """Take what crash has open for what was named; symbols that were come first."""
+    from pagedbg.target.crash_session import CrashSession
+
+    args.core, symbols = CrashSession.above()
+    args.symbols += symbols
 
 
 def _help(words: Sequence[str]) -> int:
@@ -116,6 +126,7 @@ def _run(args: argparse.Namespace, interrupts: Interrupts) -> int:
             Target(Program())
             if args.core is None
             and args.qemu is None
+            and not args.crash
             and (capture or snapshot or _needs_no_kernel(args))
             else _opened(args)
         )

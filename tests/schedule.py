@@ -45,7 +45,11 @@ ONE_GUEST, NO_GUEST = 25, 0.12
 TOGETHER = {"test_real_fleet": 120, "test_open_snapshot": 20, "test_full_snapshot": 15}
 
 # Files whose tests look at the guests of another file's.
-SHARE = {"test_live_memory": "test_live", "test_live_drgn": "test_live"}
+SHARE = {
+    "test_in_crash": "test_live",
+    "test_live_memory": "test_live",
+    "test_live_drgn": "test_live",
+}
 
 
 def group_of(test: str) -> str:

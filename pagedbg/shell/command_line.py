@@ -59,9 +59,9 @@ def _options_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pagedbg",
         usage=(
-            "pagedbg [-c CORE | --sample | --qemu SOCKET [--pause] | --snapshot DIR]"
-            " [--capture DIR] [-s SYMBOLS]... [--format FORMAT] [--no-pager]"
-            " [--config FILE | --no-config] [-e COMMAND]... [-x FILE]... |"
+            "pagedbg [-c CORE | --sample | --qemu SOCKET [--pause] | --crash |"
+            " --snapshot DIR] [--capture DIR] [-s SYMBOLS]... [--format FORMAT]"
+            " [--no-pager] [--config FILE | --no-config] [-e COMMAND]... [-x FILE]... |"
             " [COMMAND ARG...]"
         ),
         description=(
@@ -99,6 +99,11 @@ commands (pagedbg help COMMAND explains one):
         "--qemu",
         metavar="SOCKET",
         help="look at the guest whose monitor (QMP) answers at this Unix socket",
+    )
+    dump.add_argument(
+        "--crash",
+        action="store_true",
+        help="look at what the crash(8) has open from whose prompt this is run",
     )
     dump.add_argument(
         "--snapshot",

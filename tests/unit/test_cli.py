@@ -157,6 +157,11 @@ def test_exit_ends_a_script() -> None:
             "pagedbg: error: argument -c/--core: not allowed with argument --sample",
         ),
         (
+            ["--crash", "says", "a"],
+            1,
+            "pagedbg: --crash is for crash's prompt: no crash is above this process.",
+        ),
+        (
             ["-e", "says a", "says", "b"],
             2,
             "pagedbg: error: COMMAND cannot be given together with -e or -x",
