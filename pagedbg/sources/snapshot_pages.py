@@ -39,13 +39,16 @@ block of their ``order`` that begins at ``head``.
 """
 
 
-def store_runs(db: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> None:
+def store_runs(
+    db: duckdb.DuckDBPyConnection, snapshot: Snapshot, where: str = "true"
+) -> None:
     """
     Have a table ``runs`` of what a snapshot knows of pages, with signed numbers.
 
+    :param where: in SQL, which of them
     :raises SnapshotError: if the snapshot lacks it, or it is damaged
     """
-    store(db, snapshot, "pages", PAGE_RUNS, "kept_runs")
+    store(db, snapshot, "pages", PAGE_RUNS, "kept_runs", where)
     db.execute(
         "CREATE OR REPLACE TEMP TABLE runs AS"
         ' SELECT * REPLACE (pfn::BIGINT AS pfn, "order"::BIGINT AS "order")'
@@ -95,8 +98,11 @@ def store_pages(
     :param end: the one after the last
     :raises SnapshotError: if the snapshot lacks them, or they are damaged
     """
-    store_runs(db, snapshot)
-    store(db, snapshot, "blocks", KEPT_BLOCKS, "kept_blocks")
+    # There may be many millions, of which few are asked for.
+    reaches = f"pfn < {end} AND pfn + %s > {start}"
+    store_runs(db, snapshot, reaches % "pages")
+    whole = '(1::BIGINT << "order")'
+    store(db, snapshot, "blocks", KEPT_BLOCKS, "kept_blocks", reaches % whole)
     store(db, snapshot, "handles", STACKS, "kept_handles")
     of_blocks = [
         *(each.name for each in KEPT_BLOCKS if each in KEPT_PAGES),

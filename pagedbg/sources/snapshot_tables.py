@@ -30,14 +30,16 @@ def store(
     relation: str,
     columns: Sequence[Column],
     into: str,
+    where: str = "true",
 ) -> None:
     """
     Put a relation of a snapshot into a temporary table of a database.
 
     :param columns: which columns, of the kinds that they have to be of
+    :param where: in SQL, which of its rows
     :raises SnapshotError: if the snapshot lacks it, or it is damaged
     """
-    store_together(db, [snapshot], relation, columns, into)
+    store_together(db, [snapshot], relation, columns, into, where)
 
 
 class SelectedRows:
@@ -160,12 +162,14 @@ def store_together(
     relation: str,
     columns: Sequence[Column],
     into: str,
+    where: str = "true",
 ) -> None:
     """
     Put a relation of several snapshots into one temporary table of a database, with a
     column ``place`` for which of them a row is of.
 
     :param columns: which columns, of the kinds that they have to be of
+    :param where: in SQL, which of its rows
     :raises SnapshotError: if one of them lacks it, or it is damaged. Which of several,
         only those tell that are given alone.
     """
@@ -173,17 +177,20 @@ def store_together(
         f'"{column.name}"::{sql_type(column)} AS "{column.name}"' for column in columns
     )
     most = sum(snapshot.rows(relation) for snapshot in snapshots) + 1
+    rows = "read_parquet($paths, hive_partitioning = false, filename = true)"
+    of = "list_position($paths, filename) - 1 AS place"
     with _opened(snapshots, relation) as paths:
         db.execute(
-            f"CREATE OR REPLACE TEMP TABLE {into} AS SELECT {made},"
-            " list_position($paths, filename) - 1 AS place"
-            " FROM read_parquet($paths, hive_partitioning = false, filename = true)"
-            f" LIMIT {most}",
+            f"CREATE OR REPLACE TEMP TABLE {into} AS SELECT {made}, {of}"
+            f" FROM {rows} WHERE {where} LIMIT {most}",
             {"paths": paths},
         )
-    counts = dict(
-        db.execute(f"SELECT place, count(*) FROM {into} GROUP BY place").fetchall()
-    )
+        counts = dict(
+            db.execute(
+                f"SELECT {of}, count(*) FROM {rows} GROUP BY place",
+                {"paths": paths},
+            ).fetchall()
+        )
     for place, snapshot in enumerate(snapshots):
         _check_count(snapshot, relation, counts.get(place, 0))
 
