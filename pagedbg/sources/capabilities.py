@@ -47,7 +47,7 @@ class Capability:
 class _Probe(NamedTuple):
     ask: Callable[[Target], tuple[bool, str]]
     cost: str
-    remedy: str
+    remedy: str | Callable[[Target], str]
     only_live: bool = False
 
 
@@ -55,7 +55,11 @@ _PROBES: dict[str, _Probe] = {}
 
 
 def _probe(
-    name: str, *, cost: str, remedy: str, only_live: bool = False
+    name: str,
+    *,
+    cost: str,
+    remedy: str | Callable[[Target], str],
+    only_live: bool = False,
 ) -> Callable[[Callable[[Target], tuple[bool, str]]], None]:
     def register(ask: Callable[[Target], tuple[bool, str]]) -> None:
         _PROBES[name] = _Probe(ask, cost, remedy, only_live)
@@ -80,7 +84,11 @@ class Capabilities(Mapping[str, Capability]):
                 raise KeyError(name)
             try:
                 state, detail = probe.ask(self._target)
-                remedy = probe.remedy
+                remedy = (
+                    probe.remedy
+                    if isinstance(probe.remedy, str)
+                    else probe.remedy(self._target)
+                )
             except (*UNREADABLE, OSError) as error:
                 state, detail, remedy = False, f"could not be asked ({error})", ""
             self._known[name] = (
@@ -158,25 +166,27 @@ def _kptr(target: Target) -> tuple[bool, str]:
     return value != "2", f"kernel.kptr_restrict={value}"
 
 
-@_probe(
-    "page_owner_compiled",
-    cost="nobody knows who holds a page",
-    remedy=(
-        "Build the kernel with CONFIG_PAGE_OWNER=y (Fedora, openSUSE and AlmaLinux do)"
-    ),
-)
-def _page_owner_compiled(target: Target) -> tuple[bool, str]:
-    return (
-        (True, "CONFIG_PAGE_OWNER=y")
-        if page_owner_compiled(target.prog)
-        else (False, "this kernel was built without CONFIG_PAGE_OWNER")
+def _page_owner_remedy(target: Target) -> str:
+    """What helps depends on why it is off, and on whether the kernel still runs."""
+    record = (
+        "trace start records allocations from now on, of which owners and correlate"
+        " tell"
     )
+    if page_owner_compiled(target.prog):
+        boot = "Boot with page_owner=on on the kernel's command line"
+        return f"{boot}; {record}" if target.live else boot
+    kernel = (
+        "who holds all the rest says a kernel with CONFIG_PAGE_OWNER=y (Fedora,"
+        " openSUSE and AlmaLinux build theirs so)"
+    )
+    answer = "memory, blocks, explain and map answer without it"
+    return "; ".join([answer, *([record] if target.live else []), kernel])
 
 
 @_probe(
     "page_owner",
     cost="owners has nothing to list, inspect shows no owner",
-    remedy="Boot with page_owner=on on the kernel's command line",
+    remedy=_page_owner_remedy,
 )
 def _page_owner(target: Target) -> tuple[bool, str]:
     if not page_owner_compiled(target.prog):
@@ -244,6 +254,20 @@ def _kprobes(target: Target) -> tuple[bool, str]:
         (True, "CONFIG_KPROBES=y")
         if target.has_symbol("register_kprobe")
         else (False, "this kernel has no kprobes")
+    )
+
+
+@_probe(
+    "tracepoints",
+    cost="nothing is recorded where page_owner is off",
+    remedy="Build the kernel with CONFIG_TRACEPOINTS=y",
+    only_live=True,
+)
+def _tracepoints(target: Target) -> tuple[bool, str]:
+    return (
+        (True, "kmem:mm_page_alloc and kmem:mm_page_free")
+        if target.has_symbol("__traceiter_mm_page_alloc")
+        else (False, "this kernel has none of allocations")
     )
 
 
