@@ -18,6 +18,7 @@ import guest
 import kernels
 from guest import CompletedGuest, Guest, LabError
 from kernels import Kernel
+from stock import StockKernel
 
 # makedumpfile's option for each format.
 FORMATS = {"kdump-zlib": "-c", "kdump-lzo": "-l", "kdump-zstd": "-z", "elf": "-E"}
@@ -117,7 +118,7 @@ def run_workload(
 ) -> CompletedGuest:
     """
     Run a shell script as root, which finds in its environment the paths of the modules
-    that it may load, and ``env``.
+    that it may load, unless the kernel is one of Debian's own, and ``env``.
     """
     machine.say(f"running {script.name}")
     modules = {
@@ -129,7 +130,9 @@ def run_workload(
         "REQUEST": guest.request_module,
     }
     paths = {
-        f"LAB_{name}": str(module(machine.kernel)) for name, module in modules.items()
+        f"LAB_{name}": str(module(machine.kernel))
+        for name, module in modules.items()
+        if not isinstance(machine.kernel, StockKernel)
     }
     return machine.run(
         ["sh", script.resolve()], env={**paths, **(env or {})}, timeout=timeout

@@ -40,6 +40,7 @@ from typing import Any, Self
 import kernels
 from agent import CHUNK, HEADER, PORT, pack_request
 from kernels import Kernel, LabError
+from stock import StockKernel
 
 HERE = Path(__file__).resolve().parent
 VIRTME_NG = "virtme-ng==1.42"
@@ -392,8 +393,11 @@ class Guest:
                     shlex.join(agent),
                 ),
                 *(
-                    "--kdir",
-                    str(self.kernel.directory),
+                    *(
+                        ("--kimg", str(self.kernel.image))
+                        if isinstance(self.kernel, StockKernel)
+                        else ("--kdir", str(self.kernel.directory))
+                    ),
                     "--mods",
                     "none",
                     "--force-9p",
@@ -451,6 +455,11 @@ class Guest:
                 "chardev=qmp,mode=control",
             ),
             *("-device", "vmcoreinfo"),
+            *(
+                ("-initrd", str(self.kernel.initramfs))
+                if isinstance(self.kernel, StockKernel)
+                else ()
+            ),
             *self.qemu_opts,
         ]
 
@@ -723,8 +732,10 @@ def idle_commands() -> Path:
 def modules_directory(kernel: Kernel) -> Path:
     """
     What becomes ``/lib/modules/$(uname -r)`` in the guest: a directory with a link to
-    the build directory.
+    the build directory; of Debian's own kernels, all of their modules, too.
     """
+    if isinstance(kernel, StockKernel):
+        return kernel.modules
     directory = kernels.cache_root() / "modules" / kernel.directory.name
     directory.mkdir(parents=True, exist_ok=True)
     link = directory / "build"
@@ -802,7 +813,7 @@ def compile_module(files: list[Path], kernel: Kernel, copy: Path) -> None:
     for path in files:
         shutil.copy2(path, copy)
     make = subprocess.run(
-        ["make", "-C", str(kernel.directory), f"M={copy}", "modules"],
+        ["make", "-C", str(kernel.build_directory), f"M={copy}", "modules"],
         capture_output=True,
         text=True,
         check=False,

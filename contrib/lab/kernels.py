@@ -30,6 +30,9 @@ SUITES = {
 # are not taken for new ones.
 RECIPE = 1
 
+STOCK = "stock-"
+"""What names of Debian's own kernels begin with: ``stock-6.12``, ``stock-6.12-rt``."""
+
 # Lines that make prints for one kernel; only for the estimate on the progress line.
 STEPS = 2450
 
@@ -105,6 +108,11 @@ class Kernel:
         return self.directory / "arch/x86/boot/bzImage"
 
     @property
+    def build_directory(self) -> Path:
+        """What modules are built with."""
+        return self.directory
+
+    @property
     def vmlinux(self) -> Path:
         return self.directory / "vmlinux"
 
@@ -151,8 +159,13 @@ def cached(variant: str = "") -> list[Kernel]:
 def find(name: str) -> Kernel | None:
     """
     The cached kernel for ``6.1``, ``6.12``, another series, or ``newest``: the newest
-    that Debian had when it was last asked. ``6.12-debug`` is a variant.
+    that Debian had when it was last asked. ``6.12-debug`` is a variant, ``stock-6.12``
+    one of Debian's own (:mod:`stock`).
     """
+    if name.startswith(STOCK):
+        import stock  # which imports this
+
+        return stock.find(name)
     series, _, variant = name.partition("-")
     if series == "newest":
         if not newest_file().exists():
@@ -238,25 +251,47 @@ class Archive:
 
     def sources(self) -> dict[str, str]:
         """The newest version of every ``linux-source-SERIES`` package, by series."""
+        versions: dict[str, str] = {}
+        for package, version in self.packages(r"linux-source-\d+\.\d+"):
+            series = package.removeprefix("linux-source-")
+            if series not in versions or newer(version, versions[series]):
+                versions[series] = version
+        return versions
+
+    def packages(self, name: str) -> list[tuple[str, str]]:
+        """Names and versions of the packages whose name matches an expression."""
         dump = subprocess.run(
             ["apt-cache", *self.options, "dumpavail"],
             check=True,
             capture_output=True,
             text=True,
         ).stdout
-        versions: dict[str, str] = {}
-        for match in re.finditer(
-            r"^Package: linux-source-(\d+\.\d+)\n(?:.+\n)*?Version: (\S+)",
-            dump,
-            re.MULTILINE,
-        ):
-            series, version = match.groups()
-            if series not in versions or newer(version, versions[series]):
-                versions[series] = version
-        return versions
+        return re.findall(
+            rf"^Package: ({name})\n(?:.+\n)*?Version: (\S+)", dump, re.MULTILINE
+        )
 
-    def download(self, series: str, version: str, into: Path) -> Path:
-        """Fetch one source package and return the path of its .deb."""
+    def depends(self, package: str, name: str) -> list[str]:
+        """
+        What a package depends on, of what matches an expression, as apt takes it: with
+        its version where that is said.
+        """
+        show = subprocess.run(
+            ["apt-cache", *self.options, "show", package],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        depends = re.search(r"^Depends: (.*)", show, re.MULTILINE)
+        found = re.findall(
+            rf"(?:^|, )({name})(?: \(= (\S+)\))?", depends[1] if depends else ""
+        )
+        return [f"{one}={version}" if version else one for one, version in found]
+
+    def download(self, packages: list[str], into: Path) -> list[Path]:
+        """
+        Fetch packages, each with ``=VERSION`` if it has to be that, and return the
+        paths of their files.
+        """
         into.mkdir(parents=True, exist_ok=True)
         run = subprocess.run(
             [
@@ -264,7 +299,7 @@ class Archive:
                 *self.options,
                 "-oAPT::Sandbox::User=root",
                 "download",
-                f"linux-source-{series}={version}",
+                *packages,
             ],
             cwd=into,
             capture_output=True,
@@ -272,10 +307,11 @@ class Archive:
         )
         if run.returncode:
             raise LabError(
-                f"apt could not download linux-source-{series}:"
+                f"apt could not download {' '.join(packages)}:"
                 f" {run.stderr.strip().splitlines()[-1]}"
             )
-        return next(into.glob(f"linux-source-{series}_*.deb"))
+        names = (package.partition("=")[0] for package in packages)
+        return [next(into.glob(f"{name}_*.deb")) for name in names]
 
 
 def newer(a: str, b: str) -> bool:
@@ -295,6 +331,10 @@ def build(name: str, *, say: Callable[[str], None], update: bool = False) -> Ker
     """
     if not update and (kernel := find(name)):
         return kernel
+    if name.startswith(STOCK):
+        import stock  # which imports this
+
+        return stock.fetch(name, say=say)
     install(BUILD_PACKAGES, say=say)
     archive = Archive()
     say("asking Debian which kernel sources there are")
@@ -354,7 +394,7 @@ def compile_kernel(
     shutil.rmtree(tree, ignore_errors=True)
     tree.mkdir(parents=True)
     say(f"{series}: downloading linux-source-{series} {version}")
-    deb = archive.download(series, version, tree.parent)
+    (deb,) = archive.download([f"linux-source-{series}={version}"], tree.parent)
     say(f"{series}: unpacking")
     subprocess.run(
         f"dpkg-deb --fsys-tarfile '{deb}' | tar -xO"

@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
-# What an ordinary small machine holds: the test module's blocks, a few processes in a cgroup, page cache of ext4 and tmpfs,
+# What an ordinary small machine holds: the test module's blocks if there is one, a few processes in a cgroup, page cache of ext4 and tmpfs,
 # transparent and hugetlb huge pages, and pages that compaction has moved. Everything stays alive after the script's end.
 set -eu
 
-insmod "$LAB_BLOCKS"
+[ -z "${LAB_BLOCKS-}" ] || insmod "$LAB_BLOCKS"
 
 # Page cache with a journal behind it: 9p, the root, caches nothing.
 mkdir -p /run/disk
