@@ -91,9 +91,7 @@ def decode_snapshot_meta(data: bytes) -> SnapshotMeta:
     try:
         head = msgspec.json.decode(data, type=_Head)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise SnapshotMetaError(
-            "is no snapshot: its meta.json is damaged", "other"
-        ) from None
+        raise SnapshotMetaError("is no snapshot: its meta.json is damaged") from None
     if head.format != FORMAT:
         is_capture = head.format == "pagedbg capture"
         raise SnapshotMetaError(

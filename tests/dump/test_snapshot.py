@@ -335,6 +335,23 @@ def test_a_damaged_snapshot_is_said_in_one_sentence(
     assert "/proc/" not in done.stderr
 
 
+def test_of_many_that_were_copied_in_part_a_few_are_named(
+    pagedbg: Run, copy: Path, tmp_path: Path
+) -> None:
+    meta = copy / "meta.json"
+    meta.write_bytes(meta.read_bytes()[:200])
+    beside = tmp_path / "several"
+    for number in range(8):
+        shutil.copytree(copy, beside / str(number))
+    done = pagedbg("--sample", "snapshot", "list", beside)
+    damaged = "is no snapshot: its meta.json is damaged."
+    assert done.stdout.splitlines() == [
+        "There is no snapshot.",
+        *(f"{beside / str(number)} {damaged}" for number in range(5)),
+        "3 others cannot be read either.",
+    ]
+
+
 @pytest.mark.parametrize("option", ("--pid 1", "--age >1s", "--pfns 0-9"))
 def test_what_only_single_allocations_tell_is_refused(
     pagedbg: Run, kept: dict[Path, Path], option: str
