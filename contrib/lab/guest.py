@@ -196,6 +196,7 @@ class Guest:
         cpus: int = 2,
         append: str = "",
         page_owner: bool = True,
+        vmcoreinfo: bool = True,
         rw: Iterable[str | os.PathLike[str]] = (),
         kvm: bool = False,
         keep: bool = False,
@@ -207,6 +208,7 @@ class Guest:
             kernels.build(kernel, say=say) if isinstance(kernel, str) else kernel
         )
         self.memory, self.cpus, self.kvm = memory, cpus, kvm
+        self.vmcoreinfo = vmcoreinfo
         # A kernel that has oopsed is not worth a test's trust: it stops there, and QEMU
         # with it (virtme-ng gives panic=-1). Emulated on a busy machine, the timer may
         # miss the check that it works, over which the kernel would panic.
@@ -454,7 +456,7 @@ class Guest:
                 "-mon",
                 "chardev=qmp,mode=control",
             ),
-            *("-device", "vmcoreinfo"),
+            *(("-device", "vmcoreinfo") if self.vmcoreinfo else ()),
             *(
                 ("-initrd", str(self.kernel.initramfs))
                 if isinstance(self.kernel, StockKernel)

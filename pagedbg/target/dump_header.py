@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
+import stat
 import struct
+from collections.abc import Callable, Iterator
 
 from drgn import Architecture, FaultError, Platform, Program
 
@@ -49,7 +52,9 @@ class DumpFile:
     addresses that the file names but holds no bytes of. ``missing`` is how many bytes
     the file is too short. ``torn`` says that libkdumpfile would die of SIGBUS if it
     read one of the holes, in which the file ends: virtual addresses have to be looked
-    up by drgn, which comes by :meth:`guard`.
+    up by drgn, which comes by :meth:`guard`. ``page_size`` is None where the format
+    does not say. ``memory`` is only there where no header has a vmcoreinfo: a function
+    of a descriptor that yields the ranges of physical addresses that the file has.
     """
 
     path: str
@@ -59,6 +64,8 @@ class DumpFile:
     holes: tuple[tuple[int, int, bool], ...] = ()
     missing: int = 0
     torn: bool = False
+    page_size: int | None = None
+    memory: Callable[[int], Iterator[tuple[int, int]]] | None = None
 
     @property
     def platform(self) -> Platform:
@@ -96,6 +103,12 @@ class DumpFile:
             prog.add_memory_segment(start, end - start, refuse, not virtual)
 
 
+def bytes_there(fd: int, size: int) -> int:
+    """How many bytes of a file take room on a disk: what was never written does not."""
+    mode = os.fstat(fd)
+    return min(size, mode.st_blocks * 512) if stat.S_ISREG(mode.st_mode) else size
+
+
 def damaged(path: str, what: str) -> PagedbgError:
     """The error that says so."""
     return PagedbgError(f"{path} is damaged: {what}.")
@@ -116,21 +129,28 @@ def check_vmcoreinfo(path: str, text: bytes) -> None:
         raise damaged(path, "its vmcoreinfo is no text of a kernel's")
 
 
-def check_note_texts(path: str, data: bytes, page_size: int | None = None) -> None:
+def check_note_texts(
+    path: str, data: bytes, page_size: int | None = None
+) -> set[bytes]:
     """
     Check what vmcoreinfo is in some notes (``Elf64_Nhdr``), as far as they make sense.
+
+    :return: the names of the notes
     """
     at = 0
+    names = set()
     while at + 12 <= len(data):
         name_size, size, _ = struct.unpack_from("<III", data, at)
         name = data[at + 12 : at + 12 + name_size].rstrip(b"\0")
         at += 12 + -(-name_size // 4) * 4
+        names.add(name)
         if name == b"VMCOREINFO":
             check_vmcoreinfo(path, data[at : at + size])
             check_page_size(path, data[at : at + size], page_size)
         elif page_size is not None and b"Xen" in name:
             raise PagedbgError(f"{path} is a dump of a Xen host: it cannot be read.")
         at += -(-size // 4) * 4
+    return names
 
 
 def check_page_size(path: str, vmcoreinfo: bytes, page_size: int | None) -> None:

@@ -22,7 +22,8 @@ from pagedbg.target.elf_core import recognize_elf
 from pagedbg.target.kdump import recognize_kdump
 
 _FOREIGN = {
-    b"makedumpfile": "is a flattened dump: turn it into a file with `makedumpfile -R`",
+    b"makedumpfile": "is a flattened dump: turn it into a file with `makedumpfile -R"
+    " FILE`, which reads it from its standard input",
     b"\x1f\x8b": "is compressed with gzip: unpack it first",
     b"\xfd7zXZ\0": "is compressed with xz: unpack it first",
     b"\x28\xb5\x2f\xfd": "is compressed with zstd: unpack it first",

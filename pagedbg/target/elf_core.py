@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+import functools
 import os
 import struct
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from pagedbg.target.dump_header import (
     MOST_NOTES,
     PIECE,
     DumpFile,
+    bytes_there,
     check_note_texts,
     damaged,
 )
@@ -45,6 +48,11 @@ _PHDR_FIELDS = ("type", "flags", "offset", "vaddr", "paddr", "filesz", "memsz", 
 # A segment is a range of memory of the machine, or a run of pages that makedumpfile
 # kept of one. drgn and we take some hundred bytes for each.
 _MOST_SEGMENTS = 1 << 20
+
+_PAGE = 4096
+
+# Of whom a note is in the dump of a whole machine that another program ran.
+_MACHINE = (b"QEMU", b"VBCORE")
 
 # A kernel's core has one, or none.
 _MOST_SECTIONS = 1 << 16
@@ -87,8 +95,10 @@ def recognize_elf(path: str, fd: int, head: bytes, size: int) -> DumpFile:
             strict=True,
         )
         loads.append(chosen[~is_note])
-    _check_notes(path, fd, size, notes)
+    names = _check_notes(path, fd, size, notes)
     holes = _holes(np.concatenate(loads), size) if loads else ()
+    # Not the core of a process, which may be QEMU's own.
+    bare = bool(loads) and b"VMCOREINFO" not in names and not names.isdisjoint(_MACHINE)
     return DumpFile(
         path,
         "ELF",
@@ -96,6 +106,7 @@ def recognize_elf(path: str, fd: int, head: bytes, size: int) -> DumpFile:
         None,
         holes,
         missing,
+        memory=functools.partial(_memory, loads, size) if bare else None,
     )
 
 
@@ -141,15 +152,54 @@ def _program_headers(
         yield np.frombuffer(data, dtype)
 
 
-def _check_notes(path: str, fd: int, size: int, notes: list[tuple[int, int]]) -> None:
-    """Refuse notes that drgn would take much memory for."""
+def _check_notes(
+    path: str, fd: int, size: int, notes: list[tuple[int, int]]
+) -> set[bytes]:
+    """Refuse notes that drgn would take much memory for; return their names."""
     if sum(length for _, length in notes) > MOST_NOTES:
         raise damaged(
             path, f"it would have {sum(length for _, length in notes):,} bytes of notes"
         )
+    names: set[bytes] = set()
     for offset, length in notes:
         if offset < size:
-            check_note_texts(path, os.pread(fd, length, offset))
+            names |= check_note_texts(path, os.pread(fd, length, offset))
+    return names
+
+
+def _memory(loads: list[NDArray[Any]], size: int, fd: int) -> Iterator[tuple[int, int]]:
+    """
+    The ranges of physical addresses that the file has; of segments that share bytes,
+    no more than there are.
+    """
+    left = bytes_there(fd, size)
+    for headers in loads:
+        for paddr, offset, length in zip(
+            *(headers[name].tolist() for name in ("paddr", "offset", "filesz")),
+            strict=True,
+        ):
+            stop = min(offset + length, size)
+            for start, end in _written(fd, offset, stop):
+                # The rest of a page may be zeroes that were left out.
+                end = min(end + _PAGE, stop)
+                if left <= 0 or paddr + end - offset > 1 << 64:
+                    return
+                yield paddr + start - offset, paddr + end - offset
+                left -= end - start
+
+
+def _written(fd: int, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The parts of a range of a file that were written, rather than left out."""
+    while start < end:
+        try:
+            first = os.lseek(fd, start, os.SEEK_DATA)
+            start = min(os.lseek(fd, first, os.SEEK_HOLE), end)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            first, start = start, end
+        if first < start:
+            yield first, start
 
 
 def _holes(loads: NDArray[Any], size: int) -> tuple[tuple[int, int, bool], ...]:

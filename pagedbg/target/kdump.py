@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import mmap
 import os
 import re
@@ -17,6 +18,7 @@ from pagedbg.target.dump_header import (
     PAGE_SIZES,
     PIECE,
     DumpFile,
+    bytes_there,
     check_note_texts,
     check_page_size,
     check_vmcoreinfo,
@@ -32,6 +34,9 @@ _MOST_RUNS = 1 << 24
 # What is compressed is smaller than a page; libkdumpfile reads as much as is claimed
 # into memory, up to 4 GiB.
 _MOST_COMPRESSED = 1 << 24
+
+# The size of a page's descriptor.
+_DESCRIPTOR = 24
 
 _COMPRESSED = 0x1 | 0x2 | 0x4 | 0x20
 
@@ -85,6 +90,7 @@ def recognize_kdump(path: str, fd: int, head: bytes, size: int) -> DumpFile:
         raise damaged(
             path, f"it would be of the pages from {start_pfn:#x} to {end_pfn:#x}"
         )
+    names: set[bytes] = set()
     if version >= 3:
         for (offset, length), most in zip(
             zip(rest[2:8:2], rest[3:8:2], strict=True),
@@ -99,7 +105,7 @@ def recognize_kdump(path: str, fd: int, head: bytes, size: int) -> DumpFile:
         check_vmcoreinfo(path, text)
         check_page_size(path, text, block_size)
         if rest[5]:
-            check_note_texts(path, os.pread(fd, rest[5], rest[4]), block_size)
+            names = check_note_texts(path, os.pread(fd, rest[5], rest[4]), block_size)
     # Where the bitmap has room for two of as many pages, the second is of those that
     # the file has, else there is only one.
     half = bitmap_blocks // 2 * block_size
@@ -115,6 +121,7 @@ def recognize_kdump(path: str, fd: int, head: bytes, size: int) -> DumpFile:
             )
     furthest, torn = _page_ends(path, fd, size, at, length, pages_at)
     holes = tuple((pfn * block_size, (pfn + 1) * block_size, False) for pfn in torn)
+    bare = not (version >= 3 and rest[3]) and b"VMCOREINFO" not in names
     return DumpFile(
         path,
         "kdump",
@@ -123,6 +130,8 @@ def recognize_kdump(path: str, fd: int, head: bytes, size: int) -> DumpFile:
         holes,
         0 if split else furthest - size,
         bool(torn),
+        block_size,
+        functools.partial(_memory, at, length, block_size, size) if bare else None,
     )
 
 
@@ -249,6 +258,27 @@ def _page_ends(
                 f" {count:,}",
             )
     return furthest, [_page_number(fd, bitmap_at, length, rank) for rank in torn]
+
+
+def _memory(
+    bitmap_at: int, length: int, page_size: int, size: int, fd: int
+) -> Iterator[tuple[int, int]]:
+    """
+    The ranges of physical addresses that the file has; no more pages than it has room
+    for in descriptors.
+    """
+    import numpy as np
+
+    left = bytes_there(fd, size) // _DESCRIPTOR
+    for at, data in _pieces(fd, bitmap_at, length):
+        bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
+        edges = np.flatnonzero(np.diff(bits.view(np.int8), prepend=0, append=0))
+        first = 8 * (at - bitmap_at)
+        for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+            if left <= 0:
+                return
+            yield (first + start) * page_size, (first + end) * page_size
+            left -= end - start
 
 
 def _page_number(fd: int, bitmap_at: int, length: int, rank: int) -> int:

@@ -28,6 +28,7 @@ from pagedbg.target.dump_header import DumpFile
 from pagedbg.target.dumpfile import open_file, recognize_open
 from pagedbg.target.qemu import QemuGuest
 from pagedbg.target.target import Target, TargetError
+from pagedbg.target.vmcoreinfo import find_vmcoreinfo
 
 # Has drgn look up virtual addresses, and not libkdumpfile.
 _BY_PAGE_TABLES = "DRGN_PREFER_PGTABLE_READER"
@@ -158,14 +159,21 @@ def _open_dump(path: str) -> Target:
 
 def _program(fd: int, dump: DumpFile) -> Program:
     """Have drgn open a dump; the descriptor is drgn's from here on."""
-    prog = Program(dump.platform)
-    settings = _few_plugins()
-    if dump.torn:
-        settings[_BY_PAGE_TABLES] = "1"
+    text = None
+    if dump.memory is not None:
+        text = find_vmcoreinfo(
+            dump, fd, lambda text: _opened_by_drgn(os.dup(fd), dump, text)
+        )
+        if text is None:
+            os.close(fd)
+            raise TargetError(
+                f"{dump.path} has no vmcoreinfo, and none is in its memory: it is not"
+                " known which Linux it is of. QEMU writes it into a dump where it was"
+                " started with -device vmcoreinfo and the guest has loaded qemu_fw_cfg"
+                " (`modprobe qemu_fw_cfg`) before."
+            )
     try:
-        with _environment(settings):
-            # What was looked at, not whatever has that name by now.
-            prog.set_core_dump(fd)
+        prog = _opened_by_drgn(fd, dump, text)
     except OSError as error:
         raise TargetError(
             f"{dump.path} cannot be read: {error.strerror or error}."
@@ -176,6 +184,18 @@ def _program(fd: int, dump: DumpFile) -> Program:
         raise TargetError(
             f"{dump.path} is not a dump of a Linux kernel: it has no vmcoreinfo."
         )
+    return prog
+
+
+def _opened_by_drgn(fd: int, dump: DumpFile, vmcoreinfo: bytes | None) -> Program:
+    """The same, with the vmcoreinfo that it has, or another one."""
+    prog = Program(dump.platform, vmcoreinfo=vmcoreinfo)
+    settings = _few_plugins()
+    if dump.torn or vmcoreinfo is not None:
+        settings[_BY_PAGE_TABLES] = "1"
+    with _environment(settings):
+        # What was looked at, not whatever has that name by now.
+        prog.set_core_dump(fd)
     dump.guard(prog)
     return prog
 
