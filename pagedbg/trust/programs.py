@@ -46,7 +46,7 @@ def isolate() -> None:
         ]
         os.execv(
             sys.executable,
-            [sys.executable, "-I", *options, _START, "pagedbg", *sys.argv[1:]],
+            [*_isolated(), *options, _START, "pagedbg", *sys.argv[1:]],
         )
 
 
@@ -72,7 +72,12 @@ def python(module: str) -> list[str]:
     own packages or from where an environment variable says. To be started with
     :func:`environment`.
     """
-    return [sys.executable, "-I", _START, module]
+    return [*_isolated(), _START, module]
+
+
+def _isolated() -> list[str]:
+    # PYTHONDONTWRITEBYTECODE, which it would not look at, executes nothing.
+    return [sys.executable, "-I", *(["-B"] if sys.dont_write_bytecode else [])]
 
 
 def environment() -> dict[str, str]:
