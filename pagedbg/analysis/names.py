@@ -26,6 +26,10 @@ class Names(Protocol):
         """Why the time of now is not known, as a sentence."""
 
     @property
+    def recorder(self) -> int | None:
+        """The process that recorded the events; None where there is none to name."""
+
+    @property
     def migratetypes(self) -> Sequence[str]:
         """The names of the migratetypes, by number."""
 

@@ -76,6 +76,9 @@ class Selection:
                     if member in rows.members
                 ]
             )
+        recorder = names.recorder if getattr(args, "no_self", False) else None
+        if recorder is not None:
+            yield lambda rows: rows.column("tgid") != np.uint32(recorder)
         if args.age:
             now = names.now
             if now is None:

@@ -11,6 +11,7 @@ from pagedbg.analysis.pageblock_holders import PageblockHolders, numbers_of
 from pagedbg.analysis.pageblock_sums import COUNTS, PageblockSums
 from pagedbg.errors import UsageError
 from pagedbg.mm.migrate import decode_migratetype
+from pagedbg.mm.page_kinds import OWN
 from pagedbg.mm.page_mobility import Mobility
 from pagedbg.mm.pageblock_flags import pageblock_order
 from pagedbg.schema.pageblock_columns import (
@@ -71,6 +72,11 @@ _ARGUMENTS = (
         "--pinned",
         action="store_true",
         help="list pages that could be moved, but for references to them; and whose",
+    ),
+    argument(
+        "--no-self",
+        action="store_true",
+        help="as if pagedbg's own pages, the rings of its recorders, were free",
     ),
     argument(
         "--size",
@@ -173,6 +179,7 @@ class _Query:
             start_pfn=start,
             end_pfn=end,
             numbers=numbers,
+            as_free=OWN if self._args.no_self else None,
         ):
             self._unknown += int(part.counts[:, Mobility.UNKNOWN].sum())
             self._unread += part.unread

@@ -39,7 +39,7 @@ from pagedbg.schema.stacks_over_time import StacksOverTime
 from pagedbg.schema.table import Column, Row, Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
-from pagedbg.shell.filter_options import FILTERS
+from pagedbg.shell.filter_options import FILTERS, NOT_RECORDED_BY
 from pagedbg.shell.option_values import values
 from pagedbg.shell.table_options import (
     NO_STACK,
@@ -136,6 +136,7 @@ known by its pfn and ts_ns, exactly: nothing is guessed.
         TOP,
         SORT,
         NO_STACK,
+        NOT_RECORDED_BY,
         FILTERS,
         STACK_PICTURE,
     ),

@@ -25,7 +25,7 @@ from pagedbg.schema.table import Row, Table
 from pagedbg.session import Session
 from pagedbg.shell.block_options import chosen_zones, order_of_size, parse_block_size
 from pagedbg.shell.command import NAMESPACE, argument, argument_group, command
-from pagedbg.shell.filter_options import FILTERS, KIND, MEMCG, NODE, PFNS, ZONE
+from pagedbg.shell.filter_options import FILTERS, KIND, MEMCG, NO_SELF, NODE, PFNS, ZONE
 from pagedbg.shell.parser import Parser
 from pagedbg.shell.table_options import ByParser
 from pagedbg.sources.map_source import MAP_KEYS, MapSource
@@ -44,7 +44,7 @@ _BY = ByParser(MAP_KEYS)
 def _parse_filters(text: str) -> argparse.Namespace:
     """The parser of ``--highlight``: the filters of other commands, in one word."""
     parser = Parser(prog="owners", add_help=False, allow_abbrev=False)
-    parser.add_arguments((KIND, MEMCG, FILTERS))
+    parser.add_arguments((KIND, NO_SELF, MEMCG, FILTERS))
     try:
         words = shlex.split(text)
     except ValueError as error:

@@ -26,7 +26,7 @@ from pagedbg.schema.sum_columns import BLOCKS
 from pagedbg.schema.table import Column, Row, Table
 from pagedbg.session import Session
 from pagedbg.shell.command import NAMESPACE, argument, command
-from pagedbg.shell.filter_options import FILTERS, KIND, MEMCG
+from pagedbg.shell.filter_options import FILTERS, KIND, MEMCG, NO_SELF
 from pagedbg.shell.option_values import values
 from pagedbg.shell.table_options import (
     BY,
@@ -99,6 +99,7 @@ that a CPU keeps for the next task are in no counter.
         TOP,
         SORT,
         KIND,
+        NO_SELF,
         MEMCG,
         FILTERS,
         STACK_PICTURE,

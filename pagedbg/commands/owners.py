@@ -25,7 +25,7 @@ from pagedbg.schema.owner_record import ALLOCATED, FREED
 from pagedbg.schema.table import Row, Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
-from pagedbg.shell.filter_options import FILTERS, KIND, MEMCG
+from pagedbg.shell.filter_options import FILTERS, KIND, MEMCG, NO_SELF
 from pagedbg.shell.needs import require
 from pagedbg.shell.option_values import values
 from pagedbg.shell.table_options import (
@@ -100,6 +100,7 @@ says.
         NO_STACK,
         JOBS,
         KIND,
+        NO_SELF,
         MEMCG,
         FILTERS,
         STACK_PICTURE,

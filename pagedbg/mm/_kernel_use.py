@@ -27,6 +27,7 @@ KERNEL_USES = (
     "vmalloc",
     "kernel stack",
     "module",
+    "pagedbg",
     "page_ext",
     "stack depot",
     "per-CPU",

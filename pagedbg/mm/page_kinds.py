@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
-__all__ = ("ABSENT", "KINDS")
+__all__ = ("ABSENT", "KINDS", "OWN")
+
+OWN = "pagedbg"
+"""The kind of what pagedbg itself has the kernel hold."""
 
 ABSENT = {
     "beyond the end": "it lies beyond the end of memory",
@@ -37,6 +40,7 @@ KINDS = {
     "kernel stack": "the kernel stack of a task",
     "vmalloc": "memory of vmalloc()",
     "module": "code and data of a module",
+    OWN: "pagedbg's own: the rings of a recorder",
     "per-CPU": "per-CPU memory of the kernel",
     "page_ext": "the page_ext array: page_owner's records",
     "stack depot": "the stacks that page_owner's records name",

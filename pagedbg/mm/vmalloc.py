@@ -21,6 +21,7 @@ from drgn.helpers.linux.mm import for_each_vmap_area
 from drgn.helpers.linux.module import for_each_module, module_address_regions
 from numpy.typing import NDArray
 
+from pagedbg.mm._own_memory import OwnMemory
 from pagedbg.mm._page_layout import page_layout
 from pagedbg.mm.bulk_read import (
     byte_order,
@@ -57,7 +58,10 @@ class VmallocArea:
 
     address: int
     kind: str
-    """What it is for: ``kernel stack``, ``module``, or else ``vmalloc``."""
+    """
+    What it is for: ``kernel stack``, ``module``, ``pagedbg`` (rings of a recorder of
+    its), or else ``vmalloc``.
+    """
     pfns: NDArray[np.int64]
     """The page frames behind it, as far as they could be read."""
 
@@ -80,6 +84,7 @@ def for_each_vmalloc_area(prog: Program) -> Iterator[VmallocArea]:
     dtype = record_dtype(fields, sizeof(struct))
     page_size = number(prog, "PAGE_SIZE", 1 << 18, 1 << 12)
     modules = _module_addresses(prog)
+    own = OwnMemory(prog)
     stacks: dict[int, bool] = {}
     for area in _vm_structs(prog):
         record = np.frombuffer(prog.read(area, dtype.itemsize), dtype)[0]
@@ -97,6 +102,8 @@ def for_each_vmalloc_area(prog: Program) -> Iterator[VmallocArea]:
             modules, address + size
         ):
             kind = "module"
+        elif address in own:
+            kind = "pagedbg"
         else:
             kind = "vmalloc"
         try:

@@ -5,12 +5,14 @@ The filter options, the same words in every command that looks at allocations.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
+from typing import Any
 
 from pagedbg.mm.gfp import gfp_flag_names
 from pagedbg.mm.migrate import migratetype_names
 from pagedbg.mm.mmzone import zone_names
-from pagedbg.mm.page_kinds import KINDS
+from pagedbg.mm.page_kinds import KINDS, OWN
 from pagedbg.schema import filter_words
 from pagedbg.schema.event_record import KINDS_BY_WORD
 from pagedbg.session import Session
@@ -31,11 +33,46 @@ PFNS = argument(
     type=filter_words.parse_pfns,
     help="blocks with a page in A-B, or A+N",
 )
+
+
+class _AlsoOf(argparse.Action):
+    """Options that all have to be met: each is a test of a kind."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        tests = [getattr(namespace, self.dest), self.const or values]
+        first, *others = (test for test in tests if test is not None)
+        setattr(
+            namespace,
+            self.dest,
+            (lambda kind: first(kind) and others[0](kind)) if others else first,
+        )
+
+
 KIND = argument(
     "--kind",
     metavar="KIND",
+    action=_AlsoOf,
     type=lambda text: filter_words.parse_kinds(text, tuple(KINDS), "kind"),
     help="what the page is used for: slab, anon, file, kernel, ...",
+)
+NO_SELF = argument(
+    "--no-self",
+    dest="kind",
+    action=_AlsoOf,
+    nargs=0,
+    const=lambda kind: kind != OWN,
+    help="leave out pagedbg's own: the rings of its recorders",
+)
+NOT_RECORDED_BY = argument(
+    "--no-self",
+    action="store_true",
+    help="leave out what the process has allocated that recorded it",
 )
 MEMCG = argument(
     "--memcg",

@@ -19,7 +19,7 @@ from pagedbg.errors import UsageError
 from pagedbg.schema.snapshot_columns import OWNER_KEYS
 from pagedbg.schema.table import Column, Table
 from pagedbg.session import Session
-from pagedbg.shell.filter_options import FILTERS, KIND, MEMCG
+from pagedbg.shell.filter_options import FILTERS, KIND, MEMCG, NO_SELF
 from pagedbg.shell.growth_options import GROWTH_OPTIONS, shows_stack
 from pagedbg.shell.limits import parse_size
 from pagedbg.shell.redaction_options import ASK_REDACTED, ask_for_stand_ins
@@ -86,7 +86,7 @@ ENGINE = argument_group(
 FLEET_OPTIONS = (*GROWTH_OPTIONS, ASK_REDACTED, ENGINE)
 """Of commands that sum up by ``--by``."""
 
-HOST_OPTIONS = (TOP, SORT, KIND, MEMCG, FILTERS, ASK_REDACTED, ENGINE)
+HOST_OPTIONS = (TOP, SORT, KIND, NO_SELF, MEMCG, FILTERS, ASK_REDACTED, ENGINE)
 """Of the one that sums up by host."""
 
 

@@ -8,7 +8,7 @@ import argparse
 from drgn.commands import argument
 
 from pagedbg.schema.snapshot_columns import OWNER_KEYS, SHOWN_BY_STACK
-from pagedbg.shell.filter_options import FILTERS, KIND, MEMCG
+from pagedbg.shell.filter_options import FILTERS, KIND, MEMCG, NO_SELF
 from pagedbg.shell.table_options import NO_STACK, SORT, TOP, ByParser
 
 GROWTH_OPTIONS = (
@@ -24,6 +24,7 @@ GROWTH_OPTIONS = (
     SORT,
     NO_STACK,
     KIND,
+    NO_SELF,
     MEMCG,
     FILTERS,
 )

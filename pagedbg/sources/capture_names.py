@@ -122,6 +122,7 @@ class CaptureNames(StackNames):
         self.capture = capture
         self._kernel = kernel
         self._now = now
+        self.recorder = capture.meta.recorder.pid or None
         self._reasons: Sequence[str] = capture.meta.names.migrate_reason
         self._functions = frozenset(capture.meta.functions.values())
         masks = {name: mask for mask, name in capture.gfp_names}

@@ -123,7 +123,10 @@ _COUNTERS = (
     ),
     _Counter(
         "nr_vmalloc_pages",
-        (("vmalloc", None), ("module", None), ("kernel stack", None)),
+        (
+            *(("vmalloc", None), ("module", None), ("pagedbg", None)),
+            ("kernel stack", None),
+        ),
         _vmalloc,
     ),
     _Counter(

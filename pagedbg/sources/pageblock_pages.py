@@ -126,6 +126,7 @@ def pageblock_parts(
     start_pfn: int = 0,
     end_pfn: int | None = None,
     numbers: Sequence[str] | None = None,
+    as_free: str | None = None,
 ) -> Iterator[PageblockPart]:
     """
     Read the blocks of some orders in some zones.
@@ -138,6 +139,7 @@ def pageblock_parts(
     :param numbers: the members of page_owner's records that tell owners apart, as
         :func:`pagedbg.analysis.pageblock_holders.numbers_of` says; None if nobody asks
         for owners
+    :param as_free: a kind of pages that count as free
     """
     mobility, zones = PageMobility(prog), zone_spans(prog)
     ranges = None if numbers is None else PageExtRanges(prog)
@@ -151,6 +153,9 @@ def pageblock_parts(
             other = pages.zone(prog) != span.zone
             other |= pages.node(prog) != span.nid
             found[other] = Mobility.ABSENT
+        if as_free is not None:
+            kinds = mobility.decoder.kinds
+            found[pages.kind == kinds.index(as_free)] = Mobility.FREE
         owners = None if ranges is None else _Owners(prog, pages, numbers or (), ranges)
         for order in orders:
             yield _part(number, span, order, pages, found, owners)

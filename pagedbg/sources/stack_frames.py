@@ -90,6 +90,8 @@ class StackNames(abc.ABC):
     part of :class:`pagedbg.analysis.names.Names`.
     """
 
+    recorder: int | None = None
+
     @abc.abstractmethod
     def stack(self, handle: int) -> list[str]:
         """Return the stack of a handle, innermost frame first; empty for none."""

@@ -40,7 +40,7 @@ TYPED = {
     "pagedbg own": "owners",
     "pagedbg trace fol": "trace follow",
     "pagedbg -c core trace show --ev": "-c core trace show --events",
-    "pagedbg --sample owners --no-s": "--sample owners --no-stack",
+    "pagedbg --sample owners --no-st": "--sample owners --no-stack",
     "pagedbg owners --by mod": "owners --by module",
     "pagedbg owners --by module,fun": "owners --by module,function",
     "pagedbg owners --format mark": "owners --format markdown",

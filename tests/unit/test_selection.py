@@ -27,14 +27,15 @@ from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.schema.allocation import ALLOCATION
 from pagedbg.schema.batch import Records
 from pagedbg.schema.blocks import Blocks
-from pagedbg.schema.capture_meta import Ended
+from pagedbg.schema.capture_meta import Ended, Process
 from pagedbg.schema.owner_record import decode_comm
 from pagedbg.schema.recorded_names import RecordedNames, Zone
-from pagedbg.shell.filter_options import FILTERS
+from pagedbg.shell.filter_options import FILTERS, NOT_RECORDED_BY
 from pagedbg.shell.parser import Parser
 from pagedbg.sources.capture_names import CaptureNames
 
 NOW = 100 * 10**9
+RECORDER = 3
 NAMES = RecordedNames(
     gfp=[(0xCC0, "GFP_KERNEL"), (0x8, "__GFP_MOVABLE"), (0x10, "__GFP_RECLAIMABLE")],
     migratetype=["Unmovable", "Movable", "Reclaimable"],
@@ -56,7 +57,13 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> CaptureNames:
     """Those of a capture that has ended."""
     path = tmp_path_factory.mktemp("captured") / "capture"
     writer = CaptureWriter(path)
-    writer.begin(meta(names=NAMES, ended=Ended(NOW, "", "trace stop", NOW)))
+    writer.begin(
+        meta(
+            names=NAMES,
+            recorder=Process(RECORDER, 0),
+            ended=Ended(NOW, "", "trace stop", NOW),
+        )
+    )
     writer.close()
     (path / STACKS).write_text(
         "".join(
@@ -70,7 +77,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> CaptureNames:
 def filters(*words: str) -> argparse.Namespace:
     """Filters as a command line has them."""
     parser = Parser("owners", add_help=False)
-    parser.add_arguments([FILTERS])
+    parser.add_arguments([NOT_RECORDED_BY, FILTERS])
     return parser.parse_args(list(words))
 
 
@@ -106,7 +113,7 @@ def zone_of(pfn: int) -> str | None:
     return next((z.zone for z in NAMES.zones if z.start_pfn <= pfn < z.end_pfn), None)
 
 
-TESTS: dict[tuple[str, str], Callable[[Row], bool]] = {
+TESTS: dict[tuple[str, ...], Callable[[Row], bool]] = {
     ("--orders", ">=2"): lambda row: row["order"] >= 2,
     ("--pfns", "102-900"): lambda row: (
         row["pfn"] <= 900 and row["pfn"] + (1 << row["order"]) > 102
@@ -119,6 +126,7 @@ TESTS: dict[tuple[str, str], Callable[[Row], bool]] = {
     ("--zone", "normal"): lambda row: zone_of(row["pfn"]) == "Normal",
     ("--node", "1"): lambda row: 1000 <= row["pfn"] < 2000,
     ("--stack", "fault|lost"): lambda row: row["handle"] == 2,
+    ("--no-self",): lambda row: row["tgid"] != RECORDER,
     ("--module", "leaky"): lambda row: row["handle"] == 1,
 }
 
@@ -126,7 +134,7 @@ TESTS: dict[tuple[str, str], Callable[[Row], bool]] = {
 @settings(max_examples=100)
 @given(st.lists(row, max_size=30), st.sets(st.sampled_from(sorted(TESTS)), max_size=3))
 def test_the_filters_choose_what_a_plain_loop_does(
-    names: CaptureNames, rows: list[Row], asked: set[tuple[str, str]]
+    names: CaptureNames, rows: list[Row], asked: set[tuple[str, ...]]
 ) -> None:
     choose = Selection(filters(*(word for pair in asked for word in pair)), names)
     expected = [all(TESTS[pair](row) for pair in asked) for row in rows]

@@ -21,11 +21,13 @@ from typing import Any
 import numpy as np
 import pytest
 from booted import KERNELS, crash_in, dump, pagedbg
+from drgn.helpers.linux.mm import follow_phys
 
 from pagedbg.capture.directory import Capture
 from pagedbg.capture.files import EVENTS
 from pagedbg.capture.recovery.recover import find_recorders
 from pagedbg.capture.recovery.recovered_rings import RecoveredRecorder
+from pagedbg.mm.vmalloc import for_each_vmalloc_area
 from pagedbg.schema import event_record, freezing
 from pagedbg.schema.event_record import RECORD
 from pagedbg.schema.loss import LossKind
@@ -174,6 +176,28 @@ def test_the_rings_in_a_dump_hold_what_a_live_reader_had_got(
     ]
     assert found.dtype == RECORD
     assert found.tobytes() == expected.tobytes()
+
+
+def test_the_rings_are_told_from_other_memory(died: Died) -> None:
+    prog = open_target(str(died.cores["kdump"])).prog
+    found = {
+        pfn
+        for area in for_each_vmalloc_area(prog)
+        if area.kind == "pagedbg"
+        for pfn in area.pfns.tolist()
+    }
+    kernel, size = prog["init_mm"].address_of_(), prog["PAGE_SIZE"].value_()
+    for recorder in died.recorders["kdump"].values():
+        first, _ = recorder._address(RECORD)
+        end = first + recorder.cpus * recorder.slots * RECORD.itemsize
+        of_slots = {
+            follow_phys(kernel, address).value_() // size
+            for address in range(first, end, size)
+        }
+        assert len(of_slots) > 1 and of_slots <= found
+        found -= of_slots
+    # There are counters, filters and headers beside them.
+    assert len(found) * size < len(died.recorders["kdump"]) << 20
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -58,6 +58,7 @@ trace show --format jsonl -o $OUT/exact.jsonl
 trace show --format classic -o $OUT/exact.classic
 correlate --format jsonl -o $OUT/correlated.jsonl
 correlate --leaked --by module --format jsonl -o $OUT/leaked.jsonl
+memory --by kind --kind pagedbg,slab --format jsonl -o $OUT/kinds.jsonl
 trace status
 trace save $OUT/saved
 trace stop
@@ -272,6 +273,14 @@ def test_a_split_is_recorded_with_its_orders(traced: Traced) -> None:
     assert [(row["pfn"], row["order"], row["new_order"]) for row in splits] == [
         (row["pfn"], 3, 0) for row in sets[5:7]
     ]
+
+
+def test_its_rings_are_told_from_other_memory(traced: Traced) -> None:
+    meta = traced.capture("exact").meta
+    size = len(meta.counts.cpus) * meta.slots * event_record.RECORD.itemsize
+    pages = {row["kind"]: row["pages"] for row in traced.rows("kinds.jsonl")}
+    # Beside the slots there are counters, filters and the header.
+    assert size < pages["pagedbg"] * 4096 < size + (1 << 20)
 
 
 def test_correlate_says_exactly_which_are_still_held(traced: Traced) -> None:

@@ -27,7 +27,7 @@ from pagedbg.schema.histogram_columns import EVENT_COUNTS
 from pagedbg.schema.table import Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
-from pagedbg.shell.filter_options import FILTERS, ONLY_EVENTS
+from pagedbg.shell.filter_options import FILTERS, NOT_RECORDED_BY, ONLY_EVENTS
 from pagedbg.shell.table_options import without_stacks
 from pagedbg.sources.capture_names import (
     CaptureNames,
@@ -77,6 +77,7 @@ for each event in the words of the first page_owner scripts.
             help="count the events, as bars, by: " + ", ".join(_HISTOGRAMS),
         ),
         _NO_STACK,
+        NOT_RECORDED_BY,
         FILTERS,
     ),
     examples=(
