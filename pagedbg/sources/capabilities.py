@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary
 
 from pagedbg import trust
 from pagedbg.mm.page_owner import page_owner_compiled, page_owner_inited
+from pagedbg.target.dump_header import USER_DATA
 from pagedbg.target.links import UNREADABLE
 from pagedbg.target.switches import FTRACE, KPROBES, Switch, is_off
 
@@ -198,10 +199,30 @@ def _page_owner(target: Target) -> tuple[bool, str]:
     )
 
 
+def _complete_remedy(target: Target) -> str:
+    from pagedbg.mm.lost_slabs import LOST_SLABS
+
+    said = "Dump with a lower level: makedumpfile -d 0"
+    return f"{said}; {LOST_SLABS}" if _slabs_are_lost(target) else said
+
+
+def _slabs_are_lost(target: Target) -> bool:
+    """Whether makedumpfile has taken slabs for user data, which it did leave out."""
+    from pagedbg.mm.lost_slabs import slabs_are_lost
+
+    dump = target.dump
+    return (
+        dump is not None
+        and bool((dump.level or 0) & USER_DATA)
+        and "NUMBER(PG_slab)" not in target.vmcoreinfo
+        and slabs_are_lost(target.prog)
+    )
+
+
 @_probe(
     "complete dump",
     cost="the contents of those pages cannot be read; who holds them can",
-    remedy="Dump with a lower level: makedumpfile -d 0",
+    remedy=_complete_remedy,
 )
 def _complete(target: Target) -> tuple[bool, str]:
     dump = target.dump

@@ -17,11 +17,13 @@ from pagedbg.errors import PagedbgError
 ARCHITECTURES = {"x86_64": Architecture.X86_64, "aarch64": Architecture.AARCH64}
 """The architectures whose dumps can be read, by ``utsname.machine``."""
 
+USER_DATA = 8
+
 FILTERED = (
     (1, "zero pages"),
     (2, "page cache"),
     (4, "private page cache"),
-    (8, "user data"),
+    (USER_DATA, "user data"),
     (16, "free pages"),
 )
 """What each bit of makedumpfile's dump level leaves out."""

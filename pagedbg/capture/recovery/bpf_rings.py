@@ -23,9 +23,11 @@ from pagedbg.capture.backends.bpf_programs import (
     TRAMPOLINE,
 )
 from pagedbg.capture.backends.hooks import find_hooks
+from pagedbg.capture.recovery.bpf_maps import map_groups
 from pagedbg.capture.recovery.recovered_rings import RecoveredRecorder
 from pagedbg.errors import PagedbgError
 from pagedbg.mm.bulk_read import read_array
+from pagedbg.mm.lost_slabs import LOST_SLABS, in_lost_slab
 from pagedbg.mm.page_owner import page_owner_inited
 from pagedbg.schema.capture_meta import BPF
 from pagedbg.schema.event_record import CPU, HEADER, RECORD, TRACEPOINTS
@@ -79,6 +81,13 @@ class _Bpf(RecoveredRecorder):
         )
         kinds = {program.type.value_() for program in programs}
         hooks = find_hooks(target)
+        if not programs:
+            # Only its maps are in the dump.
+            self.missed = None
+            self.attach, self.functions = TRAMPOLINE, hooks
+            if combined:
+                self.attach, self.functions = COMBINED, {**hooks, **TRACEPOINTS}
+            return
         if not page_owner_inited(target.prog):
             self.attach, self.functions = TRACEPOINT, dict(TRACEPOINTS)
         elif raw_tracepoint in kinds:
@@ -127,23 +136,28 @@ def find_bpf(target: Target, said: list[str]) -> Iterator[Any]:
     if not target.has_symbol("prog_idr"):
         return
     found: dict[int, _Programs] = {}
-    unread = 0
-    for program in bounded(bpf_prog_for_each(target.prog)):
-        try:
-            maps = {
-                _text(used.name): used for used in bounded(bpf_prog_used_maps(program))
-            }
-        except UNREADABLE:
-            unread += 1
-            continue
-        if (header := maps.get("pagedbg_header")) is not None:
-            group = found.setdefault(header.value_(), _Programs([], {}))
-            group.programs.append(program)
-            group.maps.update(maps)
-    if unread:
-        said.append(
-            f"{unread} BPF programs could not be read: they may have been recording."
-        )
+    lost: list[BaseException] = []
+    try:
+        for program in bounded(bpf_prog_for_each(target.prog)):
+            try:
+                maps = {
+                    _text(used.name): used
+                    for used in bounded(bpf_prog_used_maps(program))
+                }
+            except UNREADABLE as error:
+                lost.append(error)
+                continue
+            if (header := maps.get("pagedbg_header")) is not None:
+                group = found.setdefault(header.value_(), _Programs([], {}))
+                group.programs.append(program)
+                group.maps.update(maps)
+    except UNREADABLE as error:
+        lost.append(error)
+    if lost:
+        for maps in map_groups(target.prog):
+            header = maps["pagedbg_header"].value_()
+            found.setdefault(header, _Programs([], {})).maps.update(maps)
+        said.append(_said_of_lost(target, lost[0], bool(found)))
     for group in found.values():
         if (table := group.maps.get("pagedbg_pending")) is not None:
             with contextlib.suppress(*UNREADABLE):
@@ -153,6 +167,20 @@ def find_bpf(target: Target, said: list[str]) -> Iterator[Any]:
                         " had not been recorded yet."
                     )
         yield functools.partial(_Bpf, target, group)
+
+
+def _said_of_lost(target: Target, error: BaseException, found: bool) -> str:
+    """A sentence on BPF programs that cannot be read."""
+    lost = in_lost_slab(target.prog, error)
+    reason = LOST_SLABS if lost else str(error).rstrip(".")
+    if found:
+        return (
+            f"Not all of BPF can be read, and rings were looked for by name: {reason}."
+        )
+    return (
+        "Not all of BPF can be read, and no rings were found by name in what there is"
+        f" of the kernel's memory: {reason}."
+    )
 
 
 def _by_kprobe(hooks: dict[str, str], programs: list[Object]) -> dict[str, str]:
