@@ -78,11 +78,12 @@ def special_handles(prog: Program) -> dict[int, str]:
     before page_owner was ready).
     """
     names = ("dummy", "failure", "early")
-    return {
-        prog[f"{name}_handle"].value_(): name
-        for name in names
-        if prog[f"{name}_handle"]
-    }
+    try:
+        handles = [int(prog[f"{name}_handle"].value_()) for name in names]
+    except LookupError:
+        # CONFIG_PAGE_OWNER=n
+        return {}
+    return {handle: name for handle, name in zip(handles, names, strict=True) if handle}
 
 
 @dataclasses.dataclass(frozen=True)

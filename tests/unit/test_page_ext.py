@@ -10,7 +10,7 @@ import itertools
 
 import numpy as np
 import pytest
-from drgn import FaultError
+from drgn import FaultError, Program
 from fake_kernel import OWNER_6_1, OWNER_6_12, PageOwnerKernel
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -302,3 +302,7 @@ def test_arrays_larger_than_one_read_come_in_pieces_without_a_gap() -> None:
         for (pfn, count), (following, _) in itertools.pairwise(pieces)
     )
     assert sum(count for _, count in pieces) == 1 << 17
+
+
+def test_a_kernel_without_page_owner_files_nothing_in_place_of_a_stack() -> None:
+    assert special_handles(Program()) == {}
