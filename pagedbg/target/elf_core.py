@@ -51,9 +51,6 @@ _MOST_SEGMENTS = 1 << 20
 
 _PAGE = 4096
 
-# Of whom a note is in the dump of a whole machine that another program ran.
-_MACHINE = (b"QEMU", b"VBCORE")
-
 # A kernel's core has one, or none.
 _MOST_SECTIONS = 1 << 16
 
@@ -98,7 +95,9 @@ def recognize_elf(path: str, fd: int, head: bytes, size: int) -> DumpFile:
     names = _check_notes(path, fd, size, notes)
     holes = _holes(np.concatenate(loads), size) if loads else ()
     # Not the core of a process, which may be QEMU's own.
-    bare = bool(loads) and b"VMCOREINFO" not in names and not names.isdisjoint(_MACHINE)
+    bare = b"VMCOREINFO" not in names and (
+        b"QEMU" in names or any(each["paddr"].any() for each in loads)
+    )
     return DumpFile(
         path,
         "ELF",

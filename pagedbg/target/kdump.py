@@ -58,6 +58,12 @@ def recognize_kdump(path: str, fd: int, head: bytes, size: int) -> DumpFile:
         or "x86_64"
     )
     machine = re.sub(r"[^\w.-]", "?", machine, flags=re.ASCII)
+    if machine == "Unknown":
+        raise PagedbgError(
+            f"{path} does not say of which architecture it is, as kdump files that QEMU"
+            " writes of other machines than x86: have it dump the guest as ELF, without"
+            " a format."
+        )
     (version,) = struct.unpack_from("<i", head, 8)
     block_size, sub_blocks, bitmap_blocks, max_mapnr = struct.unpack_from(
         "<iiiI", head, 428

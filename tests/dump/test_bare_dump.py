@@ -15,6 +15,7 @@ import pytest
 from known import ORDINARY, Run
 from make_elf import PAGE, ElfCore
 
+from pagedbg.errors import PagedbgError
 from pagedbg.target.dumpfile import recognize
 from pagedbg.target.target import Target
 
@@ -34,11 +35,11 @@ SENTENCE = (
 )
 
 
-def rename_note(path: Path, start: int) -> None:
-    """Make QEMU's of the note that has the vmcoreinfo."""
+def rename_note(path: Path, start: int, to: bytes) -> None:
+    """Make another one of the note that has the vmcoreinfo."""
     data = path.read_bytes()
     at = data.index(b"VMCOREINFO\0", start)
-    name = b"QEMU".ljust(11, b"\0")
+    name = to.ljust(11, b"\0")
     path.write_bytes(data[:at] + name + data[at + len(name) :])
 
 
@@ -48,14 +49,15 @@ def kdump(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = bytearray(ORDINARY.read_bytes())
     struct.pack_into("<QQ", data, VMCOREINFO, 0, 0)
     path.write_bytes(data)
-    rename_note(path, struct.unpack_from("<Q", data, NOTES)[0])
+    rename_note(path, struct.unpack_from("<Q", data, NOTES)[0], b"QEMU")
     return path
 
 
 @pytest.fixture(scope="module")
 def elf(sample: Target, tmp_path_factory: pytest.TempPathFactory) -> Path:
     core = ElfCore(sample.prog, tmp_path_factory.mktemp("bare") / "elf")
-    rename_note(core.path, 0)
+    # QEMU writes no note of its own of an arm64 machine.
+    rename_note(core.path, 0, b"CORE")
     return core.path
 
 
@@ -172,3 +174,15 @@ def test_where_there_is_none_a_sentence_says_how_to_get_one(
     done = pagedbg("-c", copy, "-e", "status")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == SENTENCE.format(copy)
+
+
+def test_a_kdump_file_of_qemu_that_names_no_architecture_is_said_to_be_one(
+    kdump: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "unnamed"
+    data = kdump.read_bytes()
+    at = data.index(b"x86_64\0", 0, PAGE)
+    name = b"Unknown".ljust(65, b"\0")
+    copy.write_bytes(data[:at] + name + data[at + len(name) :])
+    with pytest.raises(PagedbgError, match="have it dump the guest as ELF"):
+        recognize(str(copy))
