@@ -32,6 +32,7 @@ from pagedbg.shell.filter_options import NODE, PFNS, ZONE
 from pagedbg.shell.needs import require
 from pagedbg.shell.table_options import (
     SORT,
+    SORTABLE,
     STACK_PICTURE,
     TOP,
     ByParser,
@@ -54,6 +55,8 @@ _WORST_FIRST = (("sole_pageblocks", True), ("pageblocks", True), ("pages", True)
 
 # More than there are migratetypes: four bits of a pageblock say which it has.
 _TYPES = 16
+
+SORTABLE["blocks"] = SORTABLE["pageblocks"] = PAGEBLOCKS[:-1], PAGEBLOCK_SUMS
 
 _ARGUMENTS = (
     argument(

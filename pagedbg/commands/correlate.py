@@ -44,6 +44,7 @@ from pagedbg.shell.option_values import values
 from pagedbg.shell.table_options import (
     NO_STACK,
     SORT,
+    SORTABLE,
     STACK_PICTURE,
     TOP,
     by_option,
@@ -87,6 +88,9 @@ def _parse_states(text: str) -> list[str]:
         if name not in STATES:
             raise UsageError(f"{name!r} is no state; choose from {', '.join(STATES)}")
     return names
+
+
+SORTABLE["correlate"] = without(ALLOCATIONS, "stack"), ALLOCATION_SUMS
 
 
 @values("--state")

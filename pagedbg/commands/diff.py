@@ -29,9 +29,16 @@ from pagedbg.shell.compared_sides import (
     side_of_session,
 )
 from pagedbg.shell.growth_options import GROWTH_OPTIONS, shows_stack
-from pagedbg.shell.table_options import more_rows, parse_sort, refuse_no_stack
+from pagedbg.shell.table_options import (
+    SORTABLE,
+    more_rows,
+    parse_sort,
+    refuse_no_stack,
+)
 
 _SECTIONS = ("owners", "memory")
+
+SORTABLE["diff"] = (), GROWTH
 
 
 @command(

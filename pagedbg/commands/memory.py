@@ -31,6 +31,7 @@ from pagedbg.shell.option_values import values
 from pagedbg.shell.table_options import (
     BY,
     SORT,
+    SORTABLE,
     STACK_PICTURE,
     TOP,
     more_rows,
@@ -61,6 +62,9 @@ _FEW = 5
 
 _SUMS = [column for column in BLOCK_SUMS if column is not BLOCKS]
 _OF_CACHES = {column.name for column in MEMORY_SUMS if column not in _SUMS}
+
+
+SORTABLE["memory"] = MEMORY, _SUMS
 
 
 @values("--section")

@@ -27,13 +27,12 @@ from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
 from pagedbg.shell.filter_options import FILTERS, KIND, MEMCG, NO_SELF
 from pagedbg.shell.needs import require
-from pagedbg.shell.option_values import values
 from pagedbg.shell.table_options import (
-    BLOCK_KEY_WORDS,
     BY,
     JOBS,
     NO_STACK,
     SORT,
+    SORTABLE,
     STACK_PICTURE,
     TOP,
     more_rows,
@@ -62,15 +61,7 @@ _HELD = 1 << 17
 _STATE_NAMES = {ALLOCATED: "allocated", FREED: "freed"}
 
 
-@values("--sort")
-def _sort_names(session: Session) -> Sequence[str]:
-    return (
-        *(column.name for column in BLOCKS if column.name != "stack"),
-        *BLOCK_KEY_WORDS,
-        "blocks",
-        "bytes",
-        "share",
-    )
+SORTABLE["owners"] = without(BLOCKS, "stack"), BLOCK_SUMS
 
 
 @command(

@@ -4,20 +4,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pagedbg.errors import UsageError
 from pagedbg.output.paragraphs import reflow, window
 from pagedbg.schema.settings import SETTINGS, in_words
 from pagedbg.session import Session
-from pagedbg.shell.command import argument, command
+from pagedbg.shell.command import NAMESPACE, argument, command
 from pagedbg.shell.configuration import choose
 from pagedbg.shell.option_values import values
 
 
 @values("SETTING")
-def _settings(session: Session) -> Sequence[str]:
-    return list(SETTINGS)
+def _settings(session: Session) -> Mapping[str, str]:
+    return {name: setting.meaning for name, setting in SETTINGS.items()}
 
 
 def _offer(name: str, words: Sequence[str]) -> None:
@@ -55,6 +55,13 @@ the prompt is left. What is to be so always stands in ~/.config/pagedbg/config.t
 )
 def set_setting(session: Session, args: argparse.Namespace) -> None:
     """Run the command."""
+    option = f"--{args.setting}"
+    if option in NAMESPACE.get("trace set").parser.options():
+        raise UsageError(
+            f"{args.setting} is no setting; did you mean trace set {option}"
+            f" {args.value or ''}".rstrip()
+            + "?"
+        )
     if args.value is not None or args.setting not in (None, *SETTINGS):
         _choose(session, args.setting, args.value)
         return

@@ -14,13 +14,20 @@ from pagedbg.schema.table import Column, Row, Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
 from pagedbg.shell.growth_options import GROWTH_OPTIONS, shows_stack
-from pagedbg.shell.table_options import more_rows, parse_sort, refuse_no_stack
+from pagedbg.shell.table_options import (
+    SORTABLE,
+    more_rows,
+    parse_sort,
+    refuse_no_stack,
+)
 from pagedbg.sources.snapshot_series import (
     Listed,
     find_snapshots,
     in_boots,
     store_series,
 )
+
+SORTABLE["trend"] = (), [column for column in TREND if column.kind != "series"]
 
 
 @command(

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pagedbg.errors import UsageError
+from pagedbg.schema.nearest import did_you_mean
 
 Mask = NDArray[np.bool_]
 
@@ -275,9 +276,8 @@ def parse_kinds(text: str, known: Sequence[str], what: str) -> NamePatterns:
     names = parse_names(text, ignore_case=True)
     for pattern in names.patterns:
         if not any(NamePatterns((pattern,), True)(name) for name in known):
-            raise UsageError(
-                f"there is no {what} {pattern!r} here, only {', '.join(known)}"
-            )
+            near = did_you_mean(pattern, known) or f", only {', '.join(known)}"
+            raise UsageError(f"there is no {what} {pattern!r} here{near}")
     return names
 
 

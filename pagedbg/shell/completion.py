@@ -9,10 +9,12 @@ whatever it holds: nobody reads it again before it is run.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from drgn.commands import argument, unquote_shell_word
 from prompt_toolkit.completion import (
@@ -20,9 +22,12 @@ from prompt_toolkit.completion import (
     Completer,
     Completion,
     ExecutableCompleter,
+    FuzzyCompleter,
     PathCompleter,
+    WordCompleter,
 )
 from prompt_toolkit.document import Document
+from prompt_toolkit.formatted_text import AnyFormattedText
 
 from pagedbg.output.lines import last_command, open_quote
 from pagedbg.session import Session
@@ -30,9 +35,9 @@ from pagedbg.shell.command import NAMESPACE
 from pagedbg.shell.option_values import PATTERNS, VALUES
 from pagedbg.shell.parser import flat_arguments
 from pagedbg.shell.registry import COMMANDS, GROUPS, command_of
-from pagedbg.shell.table_options import ByParser
+from pagedbg.shell.table_options import PAGE_KEY_WORDS, SORTABLE, ByParser
 
-_TOKEN = re.compile(
+TOKEN = re.compile(
     r"""\s+|[0-9]*[<>]+|\||(?:\\.?|"(?:\\.|[^"])*"?|'[^']*'?|[^\s<>|"'\\])+"""
 )
 _VALUELESS_ACTIONS = frozenset(
@@ -69,9 +74,14 @@ def _place(text: str) -> _Place:
     """Take the text before the cursor apart; of a pipeline, its last part."""
     words: list[str] = []
     word, file, shell = "", False, text.startswith("!")
-    for match in _TOKEN.finditer(text, shell):
+    for match in TOKEN.finditer(text, shell):
         token = match.group()
-        if token == "|":
+        if token == "|" and word and (words[-1:] == ["--gfp"] or "--gfp=" in word):
+            # Between flags: what is offered is in quotes.
+            word += token
+        elif word.endswith("|") and not token.isspace():
+            word += token
+        elif token == "|" or word.endswith("|"):
             words, word, file, shell = [], "", False, True
         elif token.isspace():
             if word and not file:
@@ -137,7 +147,7 @@ class LineCompleter(Completer):
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._kept: dict[str, Sequence[str]] = {}
+        self._kept: dict[str, Mapping[str, str]] = {}
         self._paths, self._programs = PathCompleter(), ExecutableCompleter()
 
     def forget(self) -> None:
@@ -201,34 +211,47 @@ class LineCompleter(Completer):
             there = before.split(sign)
             known = self._known(arg, " ".join(place.words))
             left = [name for name in known if name not in there]
-            for name in _those_like(member, left):
+            for name, drawn in _those_like(member, left):
                 yield Completion(
                     shlex.quote(before + comma + name),
                     start_position=-len(word),
-                    display=name,
+                    display=drawn,
+                    display_meta=known[name],
                 )
 
-    def _known(self, arg: argument, before: str) -> Sequence[str]:
-        """Return the values that an argument may have on this target, behind words."""
+    def _known(self, arg: argument, before: str) -> Mapping[str, str]:
+        """
+        Return the values that an argument may have on this target, behind words, with
+        what is said of each.
+        """
+        if "--sort" in arg.args:
+            return _sortable(before.split())
         if isinstance(parser := arg.kwargs.get("type"), ByParser):
-            return parser.words
+            return {
+                word: _meanings().get(PAGE_KEY_WORDS.get(word, word), "")
+                for word in parser.words
+            }
         for key in (*arg.args, before, str(arg.kwargs.get("metavar"))):
             if key in VALUES:
                 if key not in self._kept:
                     try:
-                        offered = (
-                            _offered(name, key in PATTERNS)
-                            for name in VALUES[key](self._session)
-                        )
-                        self._kept[key] = list(
-                            dict.fromkeys(name for name in offered if name is not None)
-                        )
+                        found = VALUES[key](self._session)
+                        said = found if isinstance(found, Mapping) else {}
+                        offered = {
+                            _offered(name, key in PATTERNS): said.get(name, "")
+                            for name in found
+                        }
+                        self._kept[key] = {
+                            name: words
+                            for name, words in offered.items()
+                            if name is not None
+                        }
                     except Exception:
                         # Completion has nobody to complain to: the command itself will
                         # say what is wrong.
-                        self._kept[key] = ()
+                        self._kept[key] = {}
                 return self._kept[key]
-        return ()
+        return {}
 
     def _files(
         self, word: str, completer: PathCompleter, event: CompleteEvent
@@ -247,6 +270,30 @@ class LineCompleter(Completer):
                     start_position=-len(word),
                     display=found.display,
                 )
+
+
+def _sortable(words: Sequence[str]) -> Mapping[str, str]:
+    """The columns that a command's rows have, behind the words that were typed."""
+    name = command_of(words)
+    rows, sums = SORTABLE.get(name, ((), ()))
+    by = NAMESPACE.get(name).parser.get_default("by")
+    for word, following in itertools.zip_longest(words, words[1:]):
+        if word == "--by" and following is not None:
+            by = following.split(",")
+        elif word.startswith("--by="):
+            by = word.removeprefix("--by=").split(",")
+    keys = [PAGE_KEY_WORDS.get(key, key) for key in by or ()]
+    names = [*keys, *(column.name for column in (sums if by else rows))]
+    return {name: _meanings().get(name, "") for name in names}
+
+
+@functools.cache
+def _meanings() -> dict[str, str]:
+    """What columns are, by their names."""
+    from pagedbg.schema.relations import RELATIONS
+
+    every = (column for columns in RELATIONS.values() for column in columns)
+    return {column.name: column.meaning.rstrip(".") for column in every}
 
 
 def _commands(
@@ -308,22 +355,26 @@ def _options_left(
     return left
 
 
-def _those_like(word: str, known: Iterable[str]) -> list[str]:
+def _those_like(word: str, known: Iterable[str]) -> list[tuple[str, AnyFormattedText]]:
     """
-    Return the known words that begin with a word; where none does, those that contain
-    it.
+    Return the known words that begin with a word, and how each is drawn; where none
+    does, those that have its letters in this order, the nearest first. So what Tab
+    finds by its beginning is never in doubt.
     """
-    return [name for name in known if name.startswith(word)] or [
-        name for name in known if word.lower() in name.lower()
-    ]
+    names = list(known)
+    if begun := [(name, name) for name in names if name.startswith(word)]:
+        return [*begun]
+    fuzzy = FuzzyCompleter(WordCompleter(names, sentence=True), pattern="^.+")
+    found = fuzzy.get_completions(Document(word), CompleteEvent())
+    return [(each.text, each.display) for each in found]
 
 
-def _matching(word: str, known: dict[str, str]) -> Iterator[Completion]:
+def _matching(word: str, known: Mapping[str, str]) -> Iterator[Completion]:
     """
     Iterate over those like a word of our own words, which need no quotes, with what is
     said of each.
     """
-    for name in _those_like(word, known):
+    for name, drawn in _those_like(word, known):
         yield Completion(
-            name, start_position=-len(word), display=name, display_meta=known[name]
+            name, start_position=-len(word), display=drawn, display_meta=known[name]
         )

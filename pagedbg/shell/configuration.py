@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.output.paragraphs import fitted
 from pagedbg.output.printable import printable
+from pagedbg.schema.nearest import did_you_mean
 from pagedbg.schema.settings import SETTINGS, Settings, in_words
 from pagedbg.session import Session
 from pagedbg.shell.aliases import name_alias
@@ -25,7 +26,6 @@ from pagedbg.shell.config_file import (
     read_file,
     write_new_file,
 )
-from pagedbg.shell.failures import did_you_mean
 
 __all__ = ("choose", "configure")
 

@@ -3,38 +3,21 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterable
 
 import drgn
 from drgn.commands import CommandNotFoundError
 
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.output.printable import printable
+from pagedbg.schema.nearest import did_you_mean
 from pagedbg.shell.registry import COMMANDS
 
-__all__ = ("did_you_mean", "exit_status", "explain", "nearest_or_all")
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """
-    Return `` ; did you mean ...?`` for a mistyped word, or nothing where no known word
-    is near.
-    """
-    names = {name.casefold(): name for name in known}
-    near = difflib.get_close_matches(word.casefold(), names, n=1, cutoff=0.6)
-    return f"; did you mean {names[near[0]]}?" if near else ""
-
-
-def nearest_or_all(word: str, known: Iterable[str]) -> str:
-    """As :func:`did_you_mean`; where no known word is near, all there are."""
-    names = list(known)
-    return did_you_mean(word, names) or f"; choose from {', '.join(names)}"
+__all__ = ("exit_status", "explain")
 
 
 def _no_such_command(name: str) -> str:

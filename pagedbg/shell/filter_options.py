@@ -6,10 +6,10 @@ The filter options, the same words in every command that looks at allocations.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pagedbg.mm.gfp import gfp_flag_names
+from pagedbg.mm.gfp import gfpflag_names
 from pagedbg.mm.migrate import migratetype_names
 from pagedbg.mm.mmzone import zone_names
 from pagedbg.mm.page_kinds import KINDS, OWN
@@ -139,13 +139,13 @@ FILTERS = argument_group(
 
 
 @values("--events")
-def _event_words(session: Session) -> Sequence[str]:
-    return list(KINDS_BY_WORD)
+def _event_words(session: Session) -> Mapping[str, str]:
+    return {word: kind.functions[0] for word, kind in KINDS_BY_WORD.items()}
 
 
 @values("--kind", patterns=True)
-def _kinds(session: Session) -> Sequence[str]:
-    return list(KINDS)
+def _kinds(session: Session) -> Mapping[str, str]:
+    return KINDS
 
 
 @values("--zone", patterns=True)
@@ -159,5 +159,6 @@ def _migratetypes(session: Session) -> Sequence[str]:
 
 
 @values("--gfp")
-def _gfp_flags(session: Session) -> Sequence[str]:
-    return gfp_flag_names(session.prog)
+def _gfp_flags(session: Session) -> Mapping[str, str]:
+    masks = {name: mask for mask, name in gfpflag_names(session.prog)}
+    return {name: f"{masks[name]:#x}" for name in sorted(masks)}

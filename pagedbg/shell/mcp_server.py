@@ -32,8 +32,9 @@ from pagedbg.capture.database import was_interrupted
 from pagedbg.errors import UsageError
 from pagedbg.output.interrupt import Interrupts
 from pagedbg.output.printable import printable
+from pagedbg.schema.nearest import nearest_or_all
 from pagedbg.session import Session
-from pagedbg.shell.failures import explain, nearest_or_all
+from pagedbg.shell.failures import explain
 from pagedbg.shell.mcp_tools import ANSWER, CommandTool, tools
 
 _INSTRUCTIONS = """

@@ -21,10 +21,10 @@ from pagedbg.analysis.undrawn import UndrawnRows
 from pagedbg.errors import UsageError
 from pagedbg.output.data_formats import WRITERS
 from pagedbg.output.printable import printable
+from pagedbg.schema.nearest import nearest_or_all
 from pagedbg.schema.table import Row, Table
 from pagedbg.session import Session
 from pagedbg.shell.command import NAMESPACE, Command
-from pagedbg.shell.failures import nearest_or_all
 
 # They look at what is open, and do nothing else. Those that are not here change
 # something, run until Ctrl-C, or name files.

@@ -18,7 +18,8 @@ what only it knows::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pagedbg.session import Session
@@ -27,9 +28,13 @@ from pagedbg.shell.registry import COMMANDS
 if TYPE_CHECKING:
     from drgn import Object
 
-ValuesFunc = Callable[[Session], Sequence[str]]
+ValuesFunc = Callable[[Session], Sequence[str] | Mapping[str, str]]
+"""Names, or names with a few words on each."""
 
 VALUES: dict[str, ValuesFunc] = {}
+
+# Nobody waits longer for Tab, in seconds.
+_MOMENT = 0.3
 
 PATTERNS: set[str] = set()
 """
@@ -61,11 +66,37 @@ def commands(session: Session) -> Sequence[str]:
 
 
 @values("--comm", patterns=True)
-def comms(session: Session) -> Sequence[str]:
-    """The names of the target's tasks, as many as can be read."""
+def comms(session: Session) -> Mapping[str, str]:
+    """
+    The names of the target's tasks, as many as can be read, and of those that have
+    ended and hold pages still, as many as are found at once.
+    """
     from drgn.helpers.linux.pid import for_each_task
 
-    return _read_names(for_each_task(session.prog), "comm")
+    tasks = _read_names(for_each_task(session.prog), "comm")
+    ended = sorted({*_holders(session)} - {*tasks})
+    return {**dict.fromkeys(tasks, ""), **dict.fromkeys(ended, "has ended")}
+
+
+def _holders(session: Session) -> Iterator[str]:
+    """The names that page_owner has of pages in use, read for a moment."""
+    import numpy as np
+
+    from pagedbg.mm.page_owner import page_owner_inited
+    from pagedbg.mm.page_owner_bulk import in_state, read_page_owners
+    from pagedbg.schema.owner_record import ALLOCATED, comm_bytes, decode_comm
+
+    prog = session.prog
+    if not page_owner_inited(prog):
+        return
+    deadline = time.monotonic() + _MOMENT
+    for _, records, known in read_page_owners(prog, 0, prog["max_pfn"].value_()):
+        held = records[in_state(prog, records, ALLOCATED) & known]
+        if "comm" in (held.dtype.names or ()):
+            for comm in np.unique(comm_bytes(held["comm"])).tolist():
+                yield decode_comm(np.array(comm))
+        if time.monotonic() > deadline:
+            return
 
 
 @values("--module", patterns=True)

@@ -17,7 +17,7 @@ from drgn.commands import argument, argument_group, mutually_exclusive_group
 
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.output.paragraphs import reflow, window
-from pagedbg.shell.failures import did_you_mean, nearest_or_all
+from pagedbg.schema.nearest import did_you_mean, nearest_or_all
 from pagedbg.shell.registry import COMMANDS
 
 __all__ = ("Argument", "HelpRequested", "Parser", "flat_arguments")

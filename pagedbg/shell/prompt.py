@@ -26,6 +26,7 @@ from pagedbg.sources.capabilities import capabilities_of
 
 if TYPE_CHECKING:
     from prompt_toolkit.history import History
+    from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 PROMPT = "pagedbg> "
 _MORE = "....> "
@@ -128,8 +129,12 @@ def _prompt_toolkit_line(session: Session) -> ReadLine:
     from prompt_toolkit.output import ColorDepth
 
     from pagedbg.shell.completion import LineCompleter
+    from pagedbg.shell.highlighting import LineLexer
+    from pagedbg.shell.recording_line import RecordingLine
 
     completer = LineCompleter(session)
+    recording = RecordingLine(session)
+    bindings, pasted = _paste_bindings()
     page_owner = _page_owner(session)
     history = _history()
     # The newest comes first.
@@ -141,27 +146,47 @@ def _prompt_toolkit_line(session: Session) -> ReadLine:
         # Not before what only the window's width has broken.
         prompt_continuation=lambda width, number, wrapped: "" if wrapped else _MORE,
         completer=completer,
+        lexer=LineLexer(session.aliases),
         complete_while_typing=False,
         auto_suggest=AutoSuggestFromHistory(),
         enable_history_search=True,
         enable_suspend=True,
-        bottom_toolbar=lambda: (
-            f" {printable(session.subject)}{page_owner}{_guest(session)}"
-            f"{_trace(session)} "
+        bottom_toolbar=lambda: _bottom_line(
+            printable(session.subject),
+            f"{page_owner}{_guest(session)}{recording()}",
+            get_app().output.get_size().columns,
         ),
+        key_bindings=bindings,
         output=terminal_output(),
     )
+
+    def watch() -> None:
+        app = get_app()
+        app.create_background_task(recording.watch(app.invalidate))
 
     def read_line() -> str:
         if session.target.changes:
             completer.forget()
         prompt.editing_mode = EditingMode[session.settings.keys.upper()]
         prompt.color_depth = ColorDepth.from_env()
-        # Ctrl-C is a key here. A signal comes only before the terminal has been told
-        # so, and would end in a traceback of asyncio's.
-        return prompt.prompt(handle_sigint=False)
+        text = ""
+        while True:
+            pasted.clear()
+            # Ctrl-C is a key here. A signal comes only before the terminal has been
+            # told so, and would end in a traceback of asyncio's.
+            text = prompt.prompt(default=text, pre_run=watch, handle_sigint=False)
+            if not pasted or _confirmed(text):
+                return text
 
     return read_line
+
+
+def _bottom_line(subject: str, state: str, columns: int) -> str:
+    """What is looked at and its state, of which the former may be too long."""
+    room = max(columns - len(state) - 2, 1)
+    if len(subject) > room:
+        subject = f"{subject[: room - 1]}…"
+    return f" {subject}{state} "
 
 
 def _page_owner(session: Session) -> str:
@@ -184,13 +209,39 @@ def _guest(session: Session) -> str:
     return " · the guest waits" if guest is not None and guest.waits_for_us else ""
 
 
-def _trace(session: Session) -> str:
-    """Whether a trace is running."""
-    return (
-        " · recording"
-        if session.recording is not None and session.recording.running
-        else ""
-    )
+def _paste_bindings() -> tuple[KeyBindings, list[str]]:
+    """Keys that paste as ever, and a list of what was pasted of several lines."""
+    from prompt_toolkit.key_binding import KeyBindings
+    from prompt_toolkit.keys import Keys
+
+    bindings = KeyBindings()
+    pasted: list[str] = []
+
+    @bindings.add(Keys.BracketedPaste)
+    def paste(event: KeyPressEvent) -> None:
+        text = event.data.replace("\r\n", "\n").replace("\r", "\n")
+        if "\n" in text:
+            pasted.append(text)
+        event.current_buffer.insert_text(text)
+
+    return bindings, pasted
+
+
+def _confirmed(text: str) -> bool:
+    """Whether several commands that were pasted are to run."""
+    from prompt_toolkit.application import create_app_session
+    from prompt_toolkit.shortcuts.prompt import create_confirm_session
+
+    try:
+        count = sum(1 for line in commands_in(text) if line.strip())
+    except UsageError:
+        # It will be said what is wrong with them.
+        return True
+    if count < 2:
+        return True
+    with create_app_session(output=terminal_output()):
+        asked = create_confirm_session(f"Run these {count} commands?")
+        return asked.prompt(handle_sigint=False)
 
 
 def _history() -> History:

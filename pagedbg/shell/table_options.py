@@ -12,9 +12,9 @@ from drgn.commands import argument, argument_group
 
 from pagedbg.errors import UsageError
 from pagedbg.schema.block_columns import BLOCK_KEYS
+from pagedbg.schema.nearest import nearest_or_all
 from pagedbg.schema.settings import parse_jobs
 from pagedbg.schema.table import Column
-from pagedbg.shell.failures import nearest_or_all
 
 PAGE_KEY_WORDS = {"pageblock_type": "pageblock_migratetype"}
 """Words for keys that are shorter than the names of their columns."""
@@ -59,6 +59,13 @@ def by_option(keys: Sequence[str]) -> argument:
         help="sum up by KEY, or several with commas: " + ", ".join(parser.words),
     )
     return option
+
+
+SORTABLE: dict[str, tuple[Sequence[Column], Sequence[Column]]] = {}
+"""
+By command, the columns of its rows and, where they are told apart by ``--by``, those
+that follow the keys: what ``--sort`` can be by, for completion.
+"""
 
 
 BLOCK_KEY_WORDS = (*(column.name for column in BLOCK_KEYS), *PAGE_KEY_WORDS)

@@ -12,7 +12,7 @@ from drgn.commands import ParsedCommand, parse_shell_command
 from pagedbg.errors import UsageError
 from pagedbg.output.file_formats import file_format
 from pagedbg.output.lines import open_quote
-from pagedbg.shell.failures import did_you_mean
+from pagedbg.schema.nearest import did_you_mean
 from pagedbg.shell.registry import COMMANDS, GROUPS
 
 

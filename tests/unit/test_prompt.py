@@ -178,11 +178,21 @@ def test_tab_completes(terminal: Terminal) -> None:
     terminal.printed("completed")
 
 
-def test_several_pasted_lines_run_one_by_one(terminal: Terminal) -> None:
-    terminal.child.send("\x1b[200~says one\nsays two\x1b[201~")
-    terminal.child.send("\r")
+def test_several_pasted_lines_are_asked_about_and_run_one_by_one(
+    terminal: Terminal,
+) -> None:
+    terminal.child.send("\x1b[200~says one\nsays two\x1b[201~\r")
+    terminal.expect("Run these 2 commands?")
+    # They are there to be changed, until they are wanted.
+    terminal.child.send("n")
+    terminal.ready()
+    terminal.child.send("\x1b[200~\nsays three\x1b[201~\r")
+    terminal.expect("Run these 3 commands?")
+    terminal.child.send("y")
     terminal.printed("one")
-    terminal.expect("two\r\n")
+    terminal.expect("two\r\nthree\r\n")
+    terminal.child.send("\x1b[200~says 'one\nword'\x1b[201~\r")
+    terminal.printed("one\r\nword")
 
 
 def test_a_long_paste(terminal: Terminal) -> None:
@@ -452,6 +462,18 @@ def offers(text: str, completer: LineCompleter | None = None) -> list[str]:
         ("rows pfn --comm bash,ba", []),
         ("blocks --by fun", ["blocks --by function"]),
         ("blocks --by ord", []),
+        # Fuzzy, but where something begins so.
+        ("owners --by fnc", ["owners --by function"]),
+        ("owners --by comm,mdl", ["owners --by comm,module"]),
+        ("owners --kind pgt", ["owners --kind 'page table'", "owners --kind page_ext"]),
+        ("owners --sort ram_s", []),
+        ("owners --by comm --sort ra", ["owners --by comm --sort ram_share"]),
+        ("owners --by comm --sort pf", []),
+        ("owners --sort pf", ["owners --sort pfn"]),
+        ("diff --by=zone,comm --sort z", ["diff --by=zone,comm --sort zone"]),
+        ("owners --gfp GFP_A|GFP_", ["owners --gfp 'GFP_A|GFP_B'"]),
+        ("owners --gfp=GFP_A|B", ["owners --gfp='GFP_A|GFP_B'"]),
+        ("owners --gfp GFP_A| pagedbg-", ["owners --gfp GFP_A| pagedbg-test"]),
         ("explain order 4 --by stack_i", ["explain order 4 --by stack_id"]),
         ("rows pfn | pagedbg-", ["rows pfn | pagedbg-test"]),
         ("!pagedbg-", ["!pagedbg-test"]),
@@ -472,9 +494,27 @@ def test_completion(
     for name in ("pagedbg-test", "pagedbg-text"):
         (tmp_path / name).touch()
     (tmp_path / "pagedbg-test").chmod(0o755)
+    monkeypatch.setitem(VALUES, "--gfp", lambda session: ["GFP_A", "GFP_B"])
     # A program that is found twice is offered once.
     monkeypatch.setenv("PATH", f"{tmp_path}:{tmp_path}")
     assert offers(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("owners --by fnc", "The innermost function of the stack"),
+        ("owners --kind sla", "slab objects"),
+        ("trace set --events res", "__reset_page_owner"),
+        ("set timin", "Whether the time"),
+        ("owners --no-st", "leave out the stacks"),
+    ],
+)
+def test_a_word_is_said_on_each(text: str, said: str) -> None:
+    event = CompleteEvent(completion_requested=True)
+    completer = LineCompleter(fake_session())
+    (found,) = completer.get_completions(Document(text), event)
+    assert found.display_meta_text.startswith(said)
 
 
 def test_what_a_word_of_the_users_own_stands_for_is_said() -> None:

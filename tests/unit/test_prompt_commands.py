@@ -40,6 +40,10 @@ def test_a_setting_is_chosen_until_it_is_unset(
     [
         ("set format xml", "set: format: 'xml' is none of text, json"),
         ("set formt", "set: formt: there is no such setting; did you mean format?"),
+        (
+            "set orders 3",
+            "set: orders is no setting; did you mean trace set",
+        ),
         ("set formt json", "set: formt: there is no such setting; did you mean"),
         ("set jobs", ""),
         ("set jobs none", "set: jobs: 'none' is not a number of processes"),
