@@ -153,7 +153,7 @@ def _prompt_toolkit_line(session: Session) -> ReadLine:
         enable_suspend=True,
         bottom_toolbar=lambda: _bottom_line(
             printable(session.subject),
-            f"{page_owner}{_guest(session)}{recording()}",
+            f"{recording()}{page_owner}{_guest(session)}",
             get_app().output.get_size().columns,
         ),
         key_bindings=bindings,

@@ -67,7 +67,7 @@ class RecordingLine:
         lost = counts.lost + counts.missed + counts.dropped + counts.forgotten
         if self._written:
             rate = max(counts.recorded - self._recorded, 0) * 10**9
-            events = f" {rate // max(written - self._written, 1):,} events/s"
+            events = f" {rate // max(written - self._written, 1):,}/s"
             self._said = f"{events}, {lost:,} lost" if lost else events
         elif lost:
             self._said = f", {lost:,} lost"

@@ -36,16 +36,16 @@ def test_its_rate_and_losses_are_those_that_the_recorder_has_written(
     assert line() == " · recording"
     write(tmp_path, 3, recorded=5100)
     line._look()
-    assert line() == " · recording 2,500 events/s"
+    assert line() == " · recording 2,500/s"
     # Nothing new.
     line._look()
-    assert line() == " · recording 2,500 events/s"
+    assert line() == " · recording 2,500/s"
     write(tmp_path, 5, recorded=5100, lost=1000, missed=1)
     line._look()
-    assert line() == " · recording 0 events/s, 1,001 lost"
+    assert line() == " · recording 0/s, 1,001 lost"
     (tmp_path / META).write_bytes(b"{")
     line._look()
-    assert line() == " · recording 0 events/s, 1,001 lost"
+    assert line() == " · recording 0/s, 1,001 lost"
     recording.running = False
     assert line() == ""
     # Of the next nothing is known yet.
