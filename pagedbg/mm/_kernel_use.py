@@ -35,12 +35,16 @@ KERNEL_USES = (
 """Kinds that are found here, in :data:`pagedbg.mm.page_kinds.KINDS`."""
 
 
+# What pages are used for, their frames, and where vmalloc() was called for them.
+_Stretch = tuple[str, NDArray[Any], int]
+
+
 class KernelUses:
     """
     Says what the kernel uses its pages for; made for one answer and then dropped. What
     of its lists cannot be read leaves pages out: :attr:`unread` says which lists.
 
-    The page frames of vmalloc areas are held in memory: nine bytes a page of theirs.
+    The page frames of vmalloc areas are held in memory: 17 bytes a page of theirs.
 
     :param prog: the kernel
     """
@@ -48,22 +52,26 @@ class KernelUses:
     def __init__(self, prog: Program) -> None:
         self._prog = prog
         self.unread: list[str] = []
-        pfns, codes = [], []
+        self._stacks: dict[int, NDArray[np.int64]] = {}
+        pfns, codes, callers = [], [], []
         for name, found in (
             ("vmalloc areas", self._vmalloc()),
             ("page_ext", self._page_ext()),
             ("the stack depot's pools", self._depot()),
         ):
             try:
-                for kind, part in found:
+                for kind, part, caller in found:
                     pfns.append(part)
                     codes.append(np.full(len(part), KERNEL_USES.index(kind), np.uint8))
+                    callers.append(np.full(len(part), caller, np.uint64))
             except UNREADABLE:
                 self.unread.append(name)
         self._pfns = np.concatenate([np.zeros(0, np.int64), *pfns])
         self._codes = np.concatenate([np.zeros(0, np.uint8), *codes])
+        self._callers = np.concatenate([np.zeros(0, np.uint64), *callers])
         order = np.argsort(self._pfns, kind="stable")
         self._pfns, self._codes = self._pfns[order], self._codes[order]
+        self._callers = self._callers[order]
         self._chunks = np.zeros(0, np.uint64)
         try:
             self._chunks = np.array(
@@ -98,11 +106,27 @@ class KernelUses:
                 uses.append(np.full(len(maybe), KERNEL_USES.index("per-CPU")))
         return np.concatenate(found), np.concatenate(uses)
 
-    def _vmalloc(self) -> Iterator[tuple[str, NDArray[Any]]]:
-        for area in for_each_vmalloc_area(self._prog):
-            yield area.kind, area.pfns
+    def callers(self, first: int, count: int) -> NDArray[np.uint64]:
+        """
+        Return where ``vmalloc()`` was called for each of neighbouring pages, 0 for
+        those that are in no area.
+        """
+        start, end = np.searchsorted(self._pfns, (first, first + count)).tolist()
+        found = np.zeros(count, np.uint64)
+        found[self._pfns[start:end] - first] = self._callers[start:end]
+        return found
 
-    def _page_ext(self) -> Iterator[tuple[str, NDArray[Any]]]:
+    def stack_pfns(self, address: int) -> NDArray[np.int64] | None:
+        """The page frames of a task's stack, None if vmalloc() has not made it."""
+        return self._stacks.get(address)
+
+    def _vmalloc(self) -> Iterator[_Stretch]:
+        for area in for_each_vmalloc_area(self._prog):
+            if area.kind == "kernel stack":
+                self._stacks[area.address] = area.pfns
+            yield area.kind, area.pfns, area.caller
+
+    def _page_ext(self) -> Iterator[_Stretch]:
         try:
             # Nobody needs any: page_owner and the like are off.
             if not self._prog["page_ext_size"]:
@@ -115,7 +139,7 @@ class KernelUses:
             length = size * (part.end_pfn - part.start_pfn)
             yield from self._direct("page_ext", part.address, length)
 
-    def _depot(self) -> Iterator[tuple[str, NDArray[Any]]]:
+    def _depot(self) -> Iterator[_Stretch]:
         try:
             depot = StackDepot(self._prog)
         except LookupError:
@@ -124,12 +148,10 @@ class KernelUses:
         for address in depot.pools():
             yield from self._direct("stack depot", address, depot.pool_size)
 
-    def _direct(
-        self, kind: str, address: int, length: int
-    ) -> Iterator[tuple[str, NDArray[Any]]]:
+    def _direct(self, kind: str, address: int, length: int) -> Iterator[_Stretch]:
         """The pages of a stretch, unless vmalloc() has made it."""
         if in_direct_map(self._prog, address):
             first = virt_to_pfn(self._prog, address).value_()
             page_size = number(self._prog, "PAGE_SIZE", 1 << 18, 1 << 12)
             end = first + -(-(address % page_size + length) // page_size)
-            yield kind, np.arange(first, end, dtype=np.int64)
+            yield kind, np.arange(first, end, dtype=np.int64), 0

@@ -64,6 +64,8 @@ class VmallocArea:
     """
     pfns: NDArray[np.int64]
     """The page frames behind it, as far as they could be read."""
+    caller: int
+    """Who asked for it, an address in the kernel: ``vm_struct::caller``."""
 
 
 @takes_program_or_default
@@ -110,7 +112,7 @@ def for_each_vmalloc_area(prog: Program) -> Iterator[VmallocArea]:
             pfns = _pfns(prog, int(record["pages"]), pages, word)
         except Damaged:
             continue
-        yield VmallocArea(address, kind, pfns)
+        yield VmallocArea(address, kind, pfns, caller)
 
 
 def _vm_structs(prog: Program) -> Iterator[int]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import numpy as np
-from drgn import Object, Program
+from drgn import Program
 from drgn.helpers.linux.hugetlb import for_each_hstate
 from drgn.helpers.linux.mm import task_rss
 from drgn.helpers.linux.pid import for_each_task
@@ -16,7 +15,8 @@ from drgn.helpers.linux.swap import (
     swap_usage_in_pages,
 )
 
-from pagedbg.mm.bulk_read import number, read_array
+from pagedbg.mm.bulk_read import number
+from pagedbg.mm.cma import for_each_cma_area
 from pagedbg.mm.mmzone import for_each_populated_zone
 from pagedbg.mm.page_alloc import largest_order
 from pagedbg.mm.zone_state import zone_state
@@ -25,8 +25,8 @@ from pagedbg.target.links import UNREADABLE, bounded, limited
 
 __all__ = ("largest_rows", "pool_rows", "process_rows")
 
-# MAX_CMA_AREAS, and HUGE_MAX_HSTATE.
-_MOST_AREAS, _MOST_SIZES = 1 << 10, 16
+# HUGE_MAX_HSTATE.
+_MOST_SIZES = 16
 
 
 def pool_rows(prog: Program, notes: list[str]) -> list[Row]:
@@ -58,40 +58,8 @@ def _row(
 
 
 def _cma(prog: Program) -> Iterator[Row]:
-    try:
-        count = number(prog, "cma_area_count", _MOST_AREAS)
-    except LookupError:
-        # CONFIG_CMA=n
-        return
-    for i in range(count):
-        area = prog["cma_areas"][i]
-        name = area.name.string_().decode("utf-8", "backslashreplace")
-        unit = area.order_per_bit.value_()
-        # Since Linux kernel commit c009da4258f9 ("mm, cma: support multiple contiguous
-        # ranges, if requested") (in v6.15) an area may have several ranges.
-        parts = (
-            area.ranges[: area.nranges.value_()]
-            if area.type_.has_member("ranges")
-            else [area]
-        )
-        used = sum(_bits(part.bitmap, part.count.value_() >> unit) for part in parts)
-        pages = sum(part.count.value_() for part in parts)
-        yield _row(prog, "CMA", name, pages, pages - (used << unit), "")
-
-
-def _bits(bitmap: Object, count: int) -> int:
-    """
-    How many of the first bits are set.
-
-    :param bitmap: ``unsigned long *``
-    """
-    if not bitmap:
-        return 0
-    words, _ = read_array(
-        bitmap.prog_, bitmap.value_(), -(-count // 8), np.dtype(np.uint8)
-    )
-    bits = np.unpackbits(words, bitorder="little")[:count]
-    return int(np.count_nonzero(bits))
+    for area in for_each_cma_area(prog):
+        yield _row(prog, "CMA", area.name, area.pages, area.pages - area.used, "")
 
 
 def _hugetlb(prog: Program) -> Iterator[Row]:

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+Holders of pages
+----------------
+
+Whom the kernel's own structures name: the task whose stack a page is, the process whose
+page table, the device whose page pool, the CMA area that it was taken out of.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from drgn import Object, Program
+from drgn.helpers.linux.device import dev_name
+from drgn.helpers.linux.pid import for_each_task
+from numpy.typing import NDArray
+
+from pagedbg.mm._kernel_use import KernelUses
+from pagedbg.mm._page_layout import page_layout
+from pagedbg.mm.bulk_read import (
+    byte_order,
+    offset_of,
+    read_array,
+    record_dtype,
+)
+from pagedbg.mm.cma import for_each_cma_area
+from pagedbg.mm.page_array import Pages
+from pagedbg.mm.page_tables import page_table_pfns
+from pagedbg.target.links import UNREADABLE, bounded
+
+__all__ = ("PageHolders",)
+
+# Pages, and the name of who holds them.
+_Found = tuple[NDArray[np.int64], str]
+
+
+class PageHolders:
+    """
+    Whom the kernel's structures name as the holder of a page; made for one answer and
+    then dropped, since a live kernel changes. They are walked when a page of a kind
+    that they tell of is met. :attr:`unread` says which of them could not be read.
+
+    :param uses: returns what the kernel uses its pages for
+    """
+
+    KINDS = ("kernel stack", "page table", "page pool", "kernel")
+    """The kinds of pages that have a holder."""
+
+    def __init__(self, prog: Program, uses: Callable[[], KernelUses]) -> None:
+        self._prog = prog
+        self._uses = uses
+        self.unread: list[str] = []
+        self._names = [""]
+        self._pools: dict[int, int] = {}
+        self._known: dict[str, tuple[NDArray[np.int64], NDArray[np.uint32]]] = {}
+
+    def find(self, pages: Pages) -> NDArray[np.uint32]:
+        """Return the number of each page's holder, 0 where none is known."""
+        found = np.zeros(len(pages), np.uint32)
+        for kind in self.KINDS:
+            at = np.flatnonzero(pages.kind == pages.kinds.index(kind))
+            if len(at):
+                found[at] = self.of_kind(kind, pages.first + at)
+        return found
+
+    def of_kind(self, kind: str, pfns: NDArray[np.int64]) -> NDArray[np.uint32]:
+        """
+        The same of pages of one kind.
+
+        :param pfns: their page frames, in order
+        """
+        found = np.zeros(len(pfns), np.uint32)
+        if kind == "page pool":
+            pointers = self._page_pools(pfns)
+            for pointer in np.unique(pointers).tolist():
+                found[pointers == pointer] = self._pool(pointer)
+            return found
+        if kind not in self._known:
+            self._known[kind] = self._walk(kind)
+        known, numbers = self._known[kind]
+        places = np.searchsorted(known, pfns)
+        there = places < len(known)
+        there[there] = known[places[there]] == pfns[there]
+        found[there] = numbers[places[there]]
+        return found
+
+    def _walk(self, kind: str) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+        """All pages of a kind that have a holder, in order, and the holders."""
+        what, walk = {
+            "kernel stack": ("the list of tasks", self._stacks),
+            "page table": ("page tables", self._page_tables),
+            "kernel": ("CMA areas", self._areas),
+        }[kind]
+        parts, numbers = [np.zeros(0, np.int64)], [0]
+        try:
+            for pfns, name in walk():
+                parts.append(pfns)
+                numbers.append(len(self._names))
+                self._names.append(name)
+        except UNREADABLE:
+            self.unread.append(what)
+        return _sorted(parts, numbers)
+
+    def name(self, number: int) -> str | None:
+        """Return the name of a holder; None for 0."""
+        return self._names[number] or None
+
+    @functools.cached_property
+    def _tasks(self) -> list[tuple[Object, str]]:
+        """Tasks, and what they are called; those up to one that cannot be read."""
+        found = []
+        try:
+            for task in bounded(for_each_task(self._prog)):
+                name = f"{_text(task.comm.string_())} (pid {task.pid.value_()})"
+                found.append((task, name))
+        except UNREADABLE:
+            self.unread.append("the list of tasks")
+        return found
+
+    def _stacks(self) -> Iterator[_Found]:
+        """The stacks of tasks that vmalloc() has made."""
+        uses = self._uses()
+        for task, name in self._tasks:
+            pfns = uses.stack_pfns(task.stack.value_())
+            if pfns is not None:
+                yield pfns, f"stack of {name}"
+
+    def _page_tables(self) -> Iterator[_Found]:
+        """The page tables of each process once, and of the kernel."""
+        seen: set[int] = set()
+        kernel = self._prog["init_mm"].address_of_()
+        for task, name in (*self._tasks, (None, "the kernel")):
+            mm = kernel if task is None else task.mm.read_()
+            if mm.value_() and mm.value_() not in seen:
+                seen.add(mm.value_())
+                try:
+                    tables = np.concatenate(list(page_table_pfns(self._prog, mm)))
+                except UNREADABLE:
+                    if "some page tables" not in self.unread:
+                        self.unread.append("some page tables")
+                    continue
+                yield tables, f"page tables of {name}"
+
+    def _areas(self) -> Iterator[_Found]:
+        """What was allocated out of CMA areas."""
+        for area in for_each_cma_area(self._prog):
+            yield area.used_pfns(), f"CMA area {area.name}"
+
+    def _page_pools(self, pfns: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """The ``struct page_pool *`` of pages that have one (``page->pp``)."""
+        prog, layout = self._prog, page_layout(self._prog)
+        try:
+            at = offset_of(prog.type("struct page"), "pp")
+        except LookupError:
+            return np.zeros(len(pfns), np.uint64)
+        dtype = record_dtype({"pp": (f"{byte_order(prog)}u8", at)}, layout.size)
+        first, last = int(pfns[0]), int(pfns[-1])
+        records, _ = read_array(
+            prog, layout.page0 + layout.size * first, last + 1 - first, dtype
+        )
+        pools: NDArray[Any] = records["pp"][pfns - first].astype(np.uint64)
+        return pools
+
+    def _pool(self, pointer: int) -> int:
+        """The number of a page pool as a holder."""
+        if pointer not in self._pools:
+            self._pools[pointer] = len(self._names)
+            self._names.append(_pool_name(self._prog, pointer))
+        return self._pools[pointer]
+
+
+def _sorted(
+    parts: list[NDArray[np.int64]], numbers: list[int]
+) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+    """Page frames in order, and whose each is."""
+    pfns = np.concatenate(parts)
+    whose = np.repeat(np.array(numbers, np.uint32), [len(part) for part in parts])
+    order = np.argsort(pfns, kind="stable")
+    return pfns[order], whose[order]
+
+
+def _pool_name(prog: Program, pointer: int) -> str:
+    """What a page pool is called."""
+    name = f"page pool at {pointer:#x}"
+    try:
+        pool = Object(prog, "struct page_pool *", pointer)
+        if pool.type_.type.has_member("user"):
+            name = f"page pool {pool.user.id.value_()}"
+        if pool.type_.type.has_member("slow"):
+            device = pool.slow.netdev.read_()
+            if device:
+                return f"{name} of {_text(device.name.string_())}"
+        if pool.p.dev:
+            return f"{name} of {_text(dev_name(pool.p.dev))}"
+    except UNREADABLE:
+        pass
+    return name
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "backslashreplace")
