@@ -2,7 +2,7 @@
 # make install  put pagedbg on root's PATH, with a man page, completion for bash, zsh and fish, and an alias for crash
 # make deb      make a Debian package for the release that this runs on, in build/deb, and have lintian look at it (a few minutes)
 # make dkms     have DKMS build, sign and install the kernel module, now and for later kernels
-# make test     all tests; builds the kernels they boot if the cache has none (40 minutes, once)
+# make test     all tests; builds the kernels they boot if the cache has none (50 minutes, once)
 # make check    the tests that boot no kernel, but for the longest (a minute and a half)
 # make test-fleet the questions of a fleet on Spark (PySpark, 450 MB, and Java are installed, once)
 # make versions those again, out of an installed wheel: on an old Python with old libraries, on a new one with new ones (3 minutes)
@@ -59,7 +59,7 @@ lint: $(VENV)/.test
 	$(VENV)/bin/clang-format --dry-run --Werror $$(git ls-files '*.[ch]')
 
 kernels: $(VENV)/.test
-	contrib/lab/lab build 6.1 6.12 newest 6.12-debug
+	contrib/lab/lab build 6.1 6.12 newest 6.12-debug 6.12-tags
 
 roots:
 	@contrib/lab/lab root bookworm

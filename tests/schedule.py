@@ -42,7 +42,12 @@ SECONDS = {
 ONE_GUEST, NO_GUEST = 25, 0.12
 
 # Files whose tests all look at what the first of them makes.
-TOGETHER = {"test_real_fleet": 120, "test_open_snapshot": 20, "test_full_snapshot": 15}
+TOGETHER = {
+    "test_real_fleet": 120,
+    "test_tags": 90,
+    "test_open_snapshot": 20,
+    "test_full_snapshot": 15,
+}
 
 # Files whose tests look at the guests of another file's.
 SHARE = {

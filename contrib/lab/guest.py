@@ -773,6 +773,13 @@ def pollute_module(kernel: Kernel) -> Path:
     return build_module(HERE / "pollute", kernel) / "pagedbg_pollute.ko"
 
 
+def holders_module(kernel: Kernel) -> Path:
+    """
+    ``pagedbg_holders.ko``, whose pages structures of the kernel name the holder of.
+    """
+    return build_module(HERE / "holders", kernel) / "pagedbg_holders.ko"
+
+
 def meter_module(kernel: Kernel) -> Path:
     """``meter.ko``, a driver that keeps a page of each program."""
     return build_module(HERE / "order9", kernel) / "meter.ko"

@@ -85,12 +85,17 @@ PAGE_COLUMNS = (
     "memcg",
     "pageblock",
     "pageblock_type",
+    "site",
+    "vmalloc",
+    "holder",
+    "witness",
 )
 """
 What batches of pages have as numbers beside what is on record of them: ``use`` says
 more than the kind, ``cache`` is a ``struct kmem_cache *``, ``file`` a ``struct
 address_space *``, ``memcg`` the word ``memcg_data``, ``pageblock`` its first page
-frame.
+frame, ``site`` a ``struct alloc_tag *``, ``vmalloc`` the address of the
+caller, ``holder`` and ``witness`` places among names.
 """
 
 KEYS = {
@@ -104,6 +109,10 @@ KEYS = {
         "pageblock_type",
         lambda names, number: names.of_page("pageblock_type", number),
     ),
+    "site": _of_page("site"),
+    "vmalloc": _of_page("vmalloc"),
+    "holder": _of_page("holder"),
+    "witness": _of_page("witness"),
     "order": _number("order"),
     "comm": Key(
         ("comm_0", "comm_1"),

@@ -47,6 +47,7 @@ from pagedbg.sources.pageblock_pages import (
     pageblock_parts,
 )
 from pagedbg.sources.pinned_pages import PinnedPages
+from pagedbg.sources.unread_records import BY_TAGS
 
 _KEYS = tuple(column.name for column in PAGEBLOCK_KEYS)
 
@@ -152,7 +153,7 @@ def blocks(session: Session, args: argparse.Namespace) -> Table:
         return query.pageblocks()
     if args.polluted:
         raise UsageError("--polluted chooses pageblocks, and --by lists their holders")
-    require(session, "page_owner")
+    query.check_keys()
     return query.holders()
 
 
@@ -165,7 +166,10 @@ class _Query:
         self._notes: list[str] = list(session.target.notes)
         self._unknown = self._unread = 0
         self._names = KernelNames(session)
-        self._owned = bool(capabilities_of(session.target)["page_owner"].state)
+        self._recorded = bool(capabilities_of(session.target)["page_owner"].state)
+        self._owned = self._recorded or self._names.tagged
+        if self._names.tagged:
+            self._notes.append(BY_TAGS)
         self._order = (
             pageblock_order(self._prog)
             if args.size is None
@@ -183,6 +187,7 @@ class _Query:
             end_pfn=end,
             numbers=numbers,
             as_free=OWN if self._args.no_self else None,
+            tags=self._names.tag_numbers if self._names.tagged else None,
         ):
             self._unknown += int(part.counts[:, Mobility.UNKNOWN].sum())
             self._unread += part.unread
@@ -246,6 +251,16 @@ class _Query:
 
     # ---- a row a holder ----
 
+    def check_keys(self) -> None:
+        """Refuse what nobody knows here to sum up by."""
+        if not self._names.tagged:
+            require(self._session, "page_owner")
+        elif unknown := set(numbers_of(self._args.by)) - {"handle"}:
+            raise UsageError(
+                f"--by {min(unknown)}: page_owner is off, and allocation tags do not"
+                " know it"
+            )
+
     def holders(self) -> Table:
         """A row for each holder of pages."""
         known = {column.name: column for column in PAGEBLOCK_KEYS}
@@ -282,7 +297,7 @@ class _Query:
         )
 
     def _pinned(self) -> Iterator[Sequence[Row]]:
-        names = self._names if self._owned else None
+        names = self._names if self._recorded else None
         pages = PinnedPages(self._session, names, self._notes)
         left = self._args.top
         for rows in pages.rows(self._spans, *(self._args.pfns or (0, None))):

@@ -27,6 +27,7 @@ from pagedbg.schema.table import Column, Row, Table
 from pagedbg.session import Session
 from pagedbg.shell.command import NAMESPACE, argument, command
 from pagedbg.shell.filter_options import FILTERS, KIND, MEMCG, NO_SELF
+from pagedbg.shell.needs import require
 from pagedbg.shell.option_values import values
 from pagedbg.shell.table_options import (
     BY,
@@ -36,6 +37,7 @@ from pagedbg.shell.table_options import (
     TOP,
     more_rows,
     parse_sort,
+    sorted_rows,
 )
 from pagedbg.sources.memory_events import event_rows
 from pagedbg.sources.memory_health import health_rows
@@ -80,6 +82,10 @@ and beside them the kernel's own counters with the difference. Then what no coun
 the kernel has, by whom page_owner knows to have allocated it; pools of huge pages, CMA
 areas and swap; the largest block that can be had in each zone; and what is unusual.
 
+Who holds pages is said by page_owner, else by allocation tags, else by a structure of
+the kernel that names it, and --by witness sums up by which of them. The last owner of a
+page that was migrated or swapped in may not be its first.
+
 With --by the pages are summed up by something else, and filters choose among them.
 Those that ask for an allocation (--comm, --stack, --age ...) choose pages that
 page_owner knows the allocation of. Pages of slab caches are not charged to a memory
@@ -112,6 +118,8 @@ that a CPU keeps for the next task are in no counter.
         ("memory", "where all memory is, and what is odd about it"),
         ("memory --by cache --top 5", "the largest slab caches, with their objects"),
         ("memory --by file --top 5", "which files the page cache holds"),
+        ("memory --by vmalloc --top 5", "who has asked vmalloc() for the most"),
+        ("memory --by holder --top 5", "whose stacks and page tables are the largest"),
         ("memory --by memcg,kind", "what each memory cgroup is charged for"),
         (
             "memory --unaccounted --by module,stack --top 3",
@@ -249,7 +257,7 @@ class _Query:
         sums.note()
         if not any(getattr(self._args, name) for name in _FILTERS):
             rows = sums.counted(rows)
-            said = [sums.closing(rows)]
+            said = [sums.closing(rows), sums.unnamed()]
         else:
             rows = [(*row, None, None, None) for row in rows]
             said = [f"Total: {sum(row[2] for row in rows):,} pages."]
@@ -261,7 +269,7 @@ class _Query:
         """A table of rows that are all there, as ``--sort`` and ``--top`` have them."""
         sort = parse_sort(self._args.sort, columns)
         if sort:
-            rows = _sorted(
+            rows = sorted_rows(
                 rows, [each.name for each in columns].index(sort[0]), sort[1]
             )
         top = self._args.top
@@ -299,6 +307,8 @@ class _Query:
         """A row for each value of ``--by``."""
         known = {column.name: column for column in BLOCK_KEYS}
         by = self._args.by
+        if "site" in by:
+            require(self._session, "allocation tags")
         sums_of = list(MEMORY_SUMS if by == ["cache"] else _SUMS)
         columns = [*(known[name] for name in by), *sums_of]
         sortable = [column for column in columns if column.name not in _OF_CACHES]
@@ -333,13 +343,3 @@ def _health_lines(rows: Sequence[Row]) -> Iterator[str]:
 
 def _all(sums: KeySums) -> list[Row]:
     return [row for batch in sums.rows("pages", True, None) for row in batch]
-
-
-def _sorted(rows: Sequence[Row], place: int, descending: bool) -> list[Row]:
-    """Sort rows by a column; what is not known comes last."""
-    known = [row for row in rows if row[place] is not None]
-    unknown = [row for row in rows if row[place] is None]
-    return [
-        *sorted(known, key=lambda row: row[place], reverse=descending),
-        *unknown,
-    ]

@@ -7,19 +7,16 @@ import argparse
 import functools
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pagedbg.analysis.grouping import page_amounts
 from pagedbg.analysis.keys import KeySums
 from pagedbg.analysis.selection import Selection
-from pagedbg.analysis.undrawn import Undrawn, UndrawnRows, positive, text
 from pagedbg.capture.directory import Capture
 from pagedbg.errors import UsageError
 from pagedbg.mm.page_owner_blocks import for_each_block
-from pagedbg.schema.block_columns import BLOCK_KEYS, BLOCK_SUMS, BLOCKS
+from pagedbg.schema.block_columns import BLOCK_KEYS, BLOCK_SUMS, BLOCKS, SITE_SUMS
 from pagedbg.schema.blocks import Blocks
 from pagedbg.schema.owner_record import ALLOCATED, FREED
 from pagedbg.schema.table import Row, Table
@@ -38,9 +35,11 @@ from pagedbg.shell.table_options import (
     more_rows,
     parse_sort,
     refuse_no_stack,
+    sorted_rows,
     without,
     without_stacks,
 )
+from pagedbg.sources.block_rows import BlockBatch, BlockDrawer
 from pagedbg.sources.capabilities import capabilities_of
 from pagedbg.sources.capture_blocks import CaptureStackNames, capture_blocks
 from pagedbg.sources.capture_names import what_is_missing
@@ -48,7 +47,9 @@ from pagedbg.sources.kernel_names import KernelNames
 from pagedbg.sources.memory_counters import ram_pages
 from pagedbg.sources.page_batches import BlocksAsPages, PageSource
 from pagedbg.sources.shared_scan import Columns, joined, shared_scan, spans_to_share
-from pagedbg.sources.unread_records import unread_records
+from pagedbg.sources.site_sums import with_counters
+from pagedbg.sources.tagged_blocks import tagged_blocks
+from pagedbg.sources.unread_records import BY_TAGS, unread_records
 
 _STATES = {"allocated": (ALLOCATED,), "freed": (FREED,), "any": (ALLOCATED, FREED)}
 
@@ -58,10 +59,8 @@ _ROWS = 1 << 15
 # Rows among which the first are looked for at once.
 _HELD = 1 << 17
 
-_STATE_NAMES = {ALLOCATED: "allocated", FREED: "freed"}
 
-
-SORTABLE["owners"] = without(BLOCKS, "stack"), BLOCK_SUMS
+SORTABLE["owners"] = without(BLOCKS, "stack"), SITE_SUMS
 
 
 @command(
@@ -111,6 +110,7 @@ says.
             "who scatters unmovable pages",
         ),
         ("owners --by kind,function --top 5", "what pages are used for, and by whom"),
+        ("owners --by site --top 5", "which lines of the source hold the most"),
         ("owners --orders 9 --top 1", "a block of order 9 with its stack"),
         ("owners --by order --format json", "the sums by order for a script"),
         ("owners --no-stack --top 3 --sort ts_ns", "the three youngest allocations"),
@@ -120,23 +120,41 @@ says.
 def owners(session: Session, args: argparse.Namespace) -> Table:
     """Run the command."""
     capture = session.refresh_capture()
-    if (
-        capture is not None
-        and not capture.page_owner
-        and not capabilities_of(session.target)["page_owner"].state
-    ):
-        if args.state != "allocated":
-            raise UsageError(
-                "--state: page_owner is off, and a capture has only what is allocated"
-            )
+    have = capabilities_of(session.target)
+    if have["page_owner"].state:
+        query = _Query(session, args)
+    elif capture is not None and not capture.page_owner:
+        _refuse(args, "a capture has", "state")
         query = _Query(session, args, capture)
+    elif have["allocation tags"].state:
+        _refuse(args, "allocation tags have", *_NOT_TAGGED)
+        query = _Query(session, args)
     else:
         require(session, "page_owner")
-        query = _Query(session, args)
+    if "site" in (args.by or ()):
+        require(session, "allocation tags")
     if args.by:
         refuse_no_stack(args)
         return query.sums()
     return query.rows()
+
+
+# What page_owner alone knows: filters and keys.
+_NOT_TAGGED = ("state", "gfp", "migratetype", "pid", "comm", "age", "gfp_mask")
+
+
+def _refuse(args: argparse.Namespace, who: str, *names: str) -> None:
+    """Refuse to choose or sum up by what others do not know in place of page_owner."""
+    if args.state != "allocated":
+        raise UsageError(
+            f"--state: page_owner is off, and {who} only what is allocated"
+        )
+    for name in names:
+        if name != "state" and getattr(args, name, None):
+            raise UsageError(f"--{name}: page_owner is off, and {who} no {name}")
+    if args.by and set(args.by) <= set(names):
+        keys = ",".join(args.by)
+        raise UsageError(f"--by {keys}: page_owner is off, and {who} no {keys}")
 
 
 class _Query:
@@ -160,6 +178,8 @@ class _Query:
         self._captured: Blocks | None = None
         if capture is None:
             self._names = KernelNames(session)
+            if self._names.tagged:
+                self._notes.append(BY_TAGS)
         else:
             self._names = CaptureStackNames(session, capture)
             self._captured = capture_blocks(capture)
@@ -171,6 +191,7 @@ class _Query:
                 *what_is_missing(capture),
             ]
         self._selection = Selection(args, self._names)
+        self._drawer = BlockDrawer(self._names, self._as_pages)
 
     @functools.cached_property
     def _pages(self) -> PageSource:
@@ -196,6 +217,11 @@ class _Query:
         return self._args.pfns[0] >> 18 << 18, -(-self._args.pfns[1] >> 18 << 18)
 
     def _between(self, start: int, end: int | None) -> Iterator[tuple[int, Blocks]]:
+        if self._names.tagged:
+            end = end or self._session.prog["max_pfn"].value_()
+            for blocks in tagged_blocks(self._pages, start, end):
+                yield ALLOCATED, self._chosen(blocks)
+            return
         for state in _STATES[self._args.state]:
             for blocks in for_each_block(self._session.prog, state, start, end):
                 if state == _STATES[self._args.state][0]:
@@ -227,38 +253,38 @@ class _Query:
         names = [column.name for column in columns]
         return Table(
             columns,
-            (self._draw(names, *batch) for batch in batches),
+            (self._drawer.rows(names, batch) for batch in batches),
             notes=self._notes,
             empty="No block on record matches.",
         )
 
-    def _batches(self) -> Iterator[_Batch]:
+    def _batches(self) -> Iterator[BlockBatch]:
         left = self._args.top
         for state, blocks in self._blocks():
             if left is not None:
                 blocks = blocks.take(np.arange(min(left, len(blocks))))
                 left -= len(blocks)
             if len(blocks):
-                yield _Batch.of(state, blocks)
+                yield BlockBatch.of(state, blocks)
             if left == 0:
                 self._note()
                 break
         # Once the last of them is drawn.
         self._note_faults()
 
-    def _sorted(self, name: str, descending: bool) -> Iterator[_Batch]:
+    def _sorted(self, name: str, descending: bool) -> Iterator[BlockBatch]:
         top = self._args.top
-        held: list[_Batch] = []
+        held: list[BlockBatch] = []
         rows = 0
 
-        def best() -> _Batch:
-            batch = _Batch.joined(held)
-            return batch.take(self._column(name, *batch).order(descending, top))
+        def best() -> BlockBatch:
+            batch = BlockBatch.joined(held)
+            return batch.take(self._drawer.column(name, *batch).order(descending, top))
 
         for state, blocks in self._blocks():
             if len(blocks):
                 # A copy: the records of all blocks are not kept for those chosen.
-                held.append(_Batch.joined([_Batch.of(state, blocks)]))
+                held.append(BlockBatch.joined([BlockBatch.of(state, blocks)]))
                 rows += len(blocks)
             if top is not None and rows > _HELD + 2 * top:
                 held = [best()]
@@ -269,51 +295,43 @@ class _Query:
                 yield batch.take(slice(start, start + _ROWS))
         self._note_faults()
 
-    def _draw(
-        self, columns: Sequence[str], blocks: Blocks, states: NDArray[np.uint8]
-    ) -> UndrawnRows:
-        return UndrawnRows([self._column(name, blocks, states) for name in columns])
-
-    def _column(self, name: str, blocks: Blocks, states: NDArray[np.uint8]) -> Undrawn:
-        """A column of the blocks."""
-        names = self._names
-        match name:
-            case "gfp":
-                return Undrawn(blocks.column("gfp_mask"), word=names.gfp)
-            case "migratetype":
-                return Undrawn(blocks.column("gfp_mask"), word=names.migratetype)
-            case "zone":
-                words, zones = names.zones(blocks.pfn)
-                return Undrawn(zones, zones >= 0, words.__getitem__)
-            case "node":
-                return positive(names.nodes(blocks.pfn))
-            case "stack":
-                return Undrawn(
-                    blocks.column("handle"), word=names.stack, together=names.stacks
-                )
-            case "state":
-                return Undrawn(states, word=_STATE_NAMES.__getitem__)
-        member = {"ts_ns": "ts_nsec"}.get(name, name)
-        if member in ("tgid", "comm", "ts_nsec") and member not in blocks.members:
-            return Undrawn(np.full(len(blocks), -1), np.zeros(len(blocks), np.bool_))
-        column = blocks.column(member)
-        return text(column, names.comm) if member == "comm" else Undrawn(column)
-
     # ---- sums ----
 
     def sums(self) -> Table:
         """A row for each value of ``--by``."""
         known = {column.name: column for column in BLOCK_KEYS}
-        columns = [*(known[name] for name in self._args.by), *BLOCK_SUMS]
+        of_sites = self._args.by == ["site"]
+        sums = SITE_SUMS if of_sites else BLOCK_SUMS
+        columns = [*(known[name] for name in self._args.by), *sums]
         sort = parse_sort(self._args.sort, columns) or ("pages", True)
         table = Table(
             columns, (), notes=self._notes, empty="No block on record matches."
         )
-        table.batches = self._summed(table.closing, *sort)
+        if of_sites:
+            place = [column.name for column in columns].index(sort[0])
+            table.batches = self._by_site(table.closing, place, sort[1])
+        else:
+            table.batches = self._summed(table.closing, *sort, self._args.top)
         return table
 
+    def _by_site(
+        self, said: list[str], place: int, descending: bool
+    ) -> Iterator[Sequence[Row]]:
+        tags, top = self._names.pages.tags, self._args.top
+        summed = self._summed(said, "pages", True, None)
+        rows = [row for batch in summed for row in batch]
+        if tags is not None and self._selection.takes_all:
+            rows = with_counters(rows, tags, self._notes)
+        else:
+            # The counters are of all that there is.
+            rows = [(*row, None, None) for row in rows]
+        rows = sorted_rows(rows, place, descending)
+        if top is not None and len(rows) > top:
+            self._notes.append(more_rows(len(rows) - top))
+        yield rows[:top]
+
     def _summed(
-        self, said: list[str], sort: str, descending: bool
+        self, said: list[str], sort: str, descending: bool, top: int | None
     ) -> Iterator[Sequence[Row]]:
         page_size = self._session.prog["PAGE_SIZE"].value_()
         ram = ram_pages(self._session.prog)
@@ -322,7 +340,7 @@ class _Query:
             KeySums(self._session.db, self._names, self._args.by, amounts)
         ) as sums:
             self._sum_up(sums)
-            yield from sums.rows(sort, descending, self._args.top)
+            yield from sums.rows(sort, descending, top)
             if sums.left:
                 self._notes.append(more_rows(sums.left))
         share = 100 * sums.pages / max(ram, 1)
@@ -338,7 +356,7 @@ class _Query:
         jobs = self._args.jobs or self._session.settings.jobs
         spans = (
             spans_to_share(prog, self._args, jobs, *range_)
-            if self._captured is None
+            if self._captured is None and not self._names.tagged
             else []
         )
 
@@ -364,24 +382,3 @@ class _Query:
                 (sums.add_partial if summed else sums.add_numbers)(rows)
         self._unread, self._damaged = total.tolist()
         self._note()
-
-
-class _Batch(NamedTuple):
-    """Blocks, and the state of each."""
-
-    blocks: Blocks
-    states: NDArray[np.uint8]
-
-    @classmethod
-    def of(cls, state: int, blocks: Blocks) -> _Batch:
-        return cls(blocks, np.full(len(blocks), state, np.uint8))
-
-    @classmethod
-    def joined(cls, batches: Sequence[_Batch]) -> _Batch:
-        return cls(
-            Blocks.joined([batch.blocks for batch in batches]),
-            np.concatenate([batch.states for batch in batches]),
-        )
-
-    def take(self, which: Any) -> _Batch:
-        return _Batch(self.blocks.take(which), self.states[which])

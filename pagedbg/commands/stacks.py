@@ -14,7 +14,10 @@ from pagedbg.shell.command import argument, command
 from pagedbg.shell.needs import require
 from pagedbg.sources.capture_names import CaptureNames
 from pagedbg.sources.kernel_names import KernelNames
+from pagedbg.sources.page_batches import PageSource
 from pagedbg.sources.recorded_stacks import recorded_handles, stack_rows
+from pagedbg.sources.tagged_blocks import tagged_handles
+from pagedbg.sources.unread_records import BY_TAGS
 
 
 def _handle(text: str) -> int:
@@ -62,11 +65,20 @@ def stacks(session: Session, args: argparse.Namespace) -> Table:
         captured = CaptureNames(capture, None)
         handles = args.handles or sorted(handle for handle, _ in capture.stacks())
         return Table(STACKS, stack_rows(captured, handles, notes), notes=notes)
-    if not args.handles:
-        require(session, "page_owner")
     names = KernelNames(session)
-    handles = args.handles or recorded_handles(session.prog, notes)
+    if not args.handles and not names.tagged:
+        require(session, "page_owner")
+    handles = args.handles or _handles(session, names, notes)
     return Table(STACKS, _kernel_rows(names, handles, notes), notes=notes)
+
+
+def _handles(session: Session, names: KernelNames, notes: list[str]) -> list[int]:
+    """All handles that pages have on record."""
+    prog = session.prog
+    if not names.tagged:
+        return recorded_handles(prog, notes)
+    notes.append(BY_TAGS)
+    return tagged_handles(PageSource(prog, names.pages), prog["max_pfn"].value_())
 
 
 def _kernel_rows(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from drgn.helpers.linux.cpumask import num_present_cpus
@@ -23,7 +23,7 @@ from pagedbg.schema.kernel_columns import KERNEL
 from pagedbg.schema.table import Table
 from pagedbg.session import Session
 from pagedbg.shell.command import command
-from pagedbg.sources.capabilities import capabilities_of
+from pagedbg.sources.capabilities import Capability, capabilities_of
 from pagedbg.sources.capture_names import what_is_missing
 from pagedbg.sources.capture_notes import size
 from pagedbg.sources.free_memory import zone_rows
@@ -150,7 +150,11 @@ def _values(session: Session) -> dict[str, Any]:
         "page_owner": capabilities["page_owner"].state,
         "recording": recorder_rows(found),
         "recorded": sum(counts) if len(counts) == len(found) else None,
-        "missing": [each.name for each in capabilities.values() if not each.state],
+        "missing": [
+            each.name
+            for each in capabilities.values()
+            if not each.state and not _spare(each.name, capabilities)
+        ],
     }
 
 
@@ -190,6 +194,13 @@ def _lines(session: Session, values: dict[str, Any]) -> Iterator[tuple[str, str]
         yield "recording", recording
     missing = ", ".join(values["missing"])
     yield "missing", f"{missing} (doctor says more)" if missing else "nothing"
+
+
+def _spare(name: str, capabilities: Mapping[str, Capability]) -> bool:
+    """Whether nobody misses it: it is for one question, or stands in for page_owner."""
+    return name == "slab tracks" or (
+        name == "allocation tags" and capabilities["page_owner"].state
+    )
 
 
 def _memory(values: dict[str, Any]) -> str:

@@ -64,6 +64,14 @@ def page_lines(facts: PageFacts, live: bool) -> Iterator[str]:
     yield from _use(facts)
     if page.memcg is not None:
         yield line("memcg", printable(page.memcg))
+    if page.witness is not None:
+        yield line("witness", page.witness)
+    if page.holder is not None:
+        yield line("held for", printable(page.holder))
+    if page.vmalloc is not None:
+        yield line("vmalloc by", printable(page.vmalloc))
+    if page.site is not None:
+        yield line("allocated at", printable(page.site))
     yield ""
     yield from _owner(facts, live)
     if facts.history is not None:
@@ -94,6 +102,10 @@ def _use(facts: PageFacts) -> Iterator[str]:
         )
     if facts.object is not None:
         yield line("object", _object(facts.object))
+        if facts.object.stack:
+            yield line("", f"allocated by pid {facts.object.pid}, from")
+            for frame in facts.object.stack:
+                yield line("", f"  {printable(frame)}")
     if page.file_offset is not None:
         yield line("offset", f"{page.file_offset:#x} (page {page.pgoff}) of it")
     if page.mapcount and facts.mappings is not None:

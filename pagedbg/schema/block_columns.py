@@ -12,6 +12,27 @@ AGE = SchemaColumn(
     meaning="How long ago the pages were allocated, as a range of times.",
 )
 
+TAG_CALLS = SchemaColumn(
+    name="tag_calls",
+    rank=4,
+    kind="int",
+    unit="allocations",
+    meaning=(
+        "How many allocations of the line of the source last, slab objects among them,"
+        " by the kernel's own counter (/proc/allocinfo)."
+    ),
+)
+TAG_BYTES = SchemaColumn(
+    name="tag_bytes",
+    rank=4,
+    kind="bytes",
+    unit="bytes",
+    meaning=(
+        "The size of these allocations by that counter; of slab objects and what is"
+        " made of other pages, too."
+    ),
+)
+
 # ---- the relations of these columns ----
 
 BLOCKS = (
@@ -30,6 +51,7 @@ BLOCKS = (
     columns.HANDLE,
     columns.STACK,
     columns.STATE,
+    columns.SITE,
 )
 """A row a block on record: ``owners``."""
 
@@ -45,6 +67,10 @@ BLOCK_KEYS = (
     columns.STACK_SHAPE,
     columns.MODULE,
     columns.FUNCTION,
+    columns.SITE.ranked(1),
+    columns.VMALLOC.ranked(1),
+    columns.HOLDER.ranked(1),
+    columns.WITNESS.ranked(1),
     columns.GFP,
     columns.GFP_MASK,
     columns.MIGRATETYPE,
@@ -71,6 +97,13 @@ BLOCK_SUMS = (
     memory_columns.RAM_SHARE,
 )
 """What ``owners --by`` says of each value of its keys."""
+
+SITE_SUMS = (
+    *BLOCK_SUMS,
+    TAG_CALLS,
+    TAG_BYTES,
+)
+"""What ``owners --by site`` says of each line of the source."""
 
 STACKS = (
     columns.HANDLE,

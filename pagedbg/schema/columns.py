@@ -266,6 +266,38 @@ FUNCTION = SchemaColumn(
     rank=1,
     meaning="The innermost function of the stack that is not the allocator's own.",
 )
+SITE = SchemaColumn(
+    name="site",
+    rank=6,
+    meaning=(
+        "The line of the source and the function that allocated the page, as the"
+        " kernel's allocation tags name it."
+    ),
+)
+VMALLOC = SchemaColumn(
+    name="vmalloc",
+    rank=6,
+    meaning=(
+        "Where in the kernel vmalloc() was called for the page, as its area has it"
+        " (/proc/vmallocinfo)."
+    ),
+)
+HOLDER = SchemaColumn(
+    name="holder",
+    rank=6,
+    meaning=(
+        "Whom the kernel's own structures name: the task of a stack, the process of a"
+        " page table, the device of a page pool, the CMA area."
+    ),
+)
+WITNESS = SchemaColumn(
+    name="witness",
+    rank=6,
+    meaning=(
+        "What says whose the page is, the best of what does: page_owner, tag for an"
+        " allocation tag, or a structure of the kernel by its type."
+    ),
+)
 STACK_ID = SchemaColumn(
     name="stack_id",
     rank=1,

@@ -204,6 +204,10 @@ PAGES = (
     FREE_AGE_NS,
     columns.MODULE,
     columns.FUNCTION,
+    columns.SITE,
+    columns.VMALLOC,
+    columns.HOLDER,
+    columns.WITNESS,
 )
 """A row a page: ``inspect``."""
 
@@ -244,6 +248,8 @@ SLAB_OBJECTS = (
     OFFSET,
     ALLOCATED,
     WHY_UNKNOWN,
+    columns.PID,
+    columns.STACK,
 )
 """One row: ``inspect``, in ``object``."""
 

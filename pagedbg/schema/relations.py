@@ -39,6 +39,7 @@ RELATIONS: dict[str, tuple[SchemaColumn, ...]] = {
     "blocks": block_columns.BLOCKS,
     "block_keys": block_columns.BLOCK_KEYS,
     "block_sums": block_columns.BLOCK_SUMS,
+    "site_sums": block_columns.SITE_SUMS,
     "memory": memory_columns.MEMORY,
     "memory_sums": memory_columns.MEMORY_SUMS,
     "unaccounted": memory_columns.UNACCOUNTED,

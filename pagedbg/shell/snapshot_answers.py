@@ -71,9 +71,8 @@ LAST_PFN = (1 << 52) - 1
 """No page frame number has more bits."""
 
 _KEYS_OF_BLOCKS = frozenset(
-    column.name
-    for column in BLOCK_KEYS
-    if column in (*KEPT_BLOCKS, *STACKS) or column.name in USES
+    {column.name for column in BLOCK_KEYS}
+    & {*(column.name for column in (*KEPT_BLOCKS, *STACKS)), *USES}
 )
 
 

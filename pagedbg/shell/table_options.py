@@ -14,7 +14,7 @@ from pagedbg.errors import UsageError
 from pagedbg.schema.block_columns import BLOCK_KEYS
 from pagedbg.schema.nearest import nearest_or_all
 from pagedbg.schema.settings import parse_jobs
-from pagedbg.schema.table import Column
+from pagedbg.schema.table import Column, Row
 
 PAGE_KEY_WORDS = {"pageblock_type": "pageblock_migratetype"}
 """Words for keys that are shorter than the names of their columns."""
@@ -110,6 +110,16 @@ def parse_sort(text: str | None, columns: Iterable[Column]) -> tuple[str, bool] 
             f"--sort: there is no column {name!r}{nearest_or_all(name, kinds)}"
         )
     return name, (kinds[name] in ("str", "stack")) == text.startswith("-")
+
+
+def sorted_rows(rows: Sequence[Row], place: int, descending: bool) -> list[Row]:
+    """Sort rows by a column; what is not known comes last."""
+    known = [row for row in rows if row[place] is not None]
+    unknown = [row for row in rows if row[place] is None]
+    return [
+        *sorted(known, key=lambda row: row[place], reverse=descending),
+        *unknown,
+    ]
 
 
 TOP = argument("--top", metavar="N", type=parse_top, help="only the first N rows")

@@ -20,6 +20,14 @@ from weakref import WeakKeyDictionary
 
 from pagedbg import trust
 from pagedbg.mm.page_owner import page_owner_compiled, page_owner_inited
+from pagedbg.sources.witness_probes import (
+    NO_TAGS,
+    NO_TRACKS,
+    TAGS,
+    TRACKS,
+    has_tags,
+    has_tracks,
+)
 from pagedbg.target.dump_header import USER_DATA
 from pagedbg.target.links import UNREADABLE
 from pagedbg.target.switches import FTRACE, KPROBES, Switch, is_off
@@ -197,6 +205,10 @@ def _page_owner(target: Target) -> tuple[bool, str]:
         if page_owner_inited(target.prog)
         else (False, "page_owner is off")
     )
+
+
+_probe("allocation tags", cost=NO_TAGS, remedy=TAGS)(has_tags)
+_probe("slab tracks", cost=NO_TRACKS, remedy=TRACKS)(has_tracks)
 
 
 def _complete_remedy(target: Target) -> str:

@@ -44,6 +44,7 @@ class CaptureStackNames(KernelNames):
     def __init__(self, session: Session, capture: Capture) -> None:
         super().__init__(session)
         self.special = {}
+        self.tagged = False
         self._captured = CaptureNames(capture, None)
         self.now = (
             time.monotonic_ns()

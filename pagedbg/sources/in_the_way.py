@@ -108,8 +108,8 @@ def find_obstacles(
     prog = session.prog
     wanted = {(zone.node, zone.zone) for each in zones.values() for zone, _ in each}
     spans = [span for span in zone_spans(prog) if (span.nid, span.zone) in wanted]
-    owned = bool(capabilities_of(session.target)["page_owner"].state)
     names = KernelNames(session)
+    owned = names.tagged or bool(capabilities_of(session.target)["page_owner"].state)
     unknown = dict.fromkeys(zones, 0)
     with ExitStack() as stack:
         looks = {}
@@ -118,7 +118,11 @@ def find_obstacles(
             stack.callback(holders.close)
             looks[order] = _Look(order, each, holders)
         for part in pageblock_parts(
-            prog, spans, *zones, numbers=numbers_of(by) if owned else None
+            prog,
+            spans,
+            *zones,
+            numbers=numbers_of(by) if owned else None,
+            tags=names.tag_numbers if names.tagged else None,
         ):
             span = spans[part.span]
             unknown[part.order] += looks[part.order].add((span.nid, span.zone), part)

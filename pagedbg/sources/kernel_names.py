@@ -10,9 +10,11 @@ import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 from drgn import FaultError
 from numpy.typing import NDArray
 
+from pagedbg.mm.alloc_tag import TagPlace
 from pagedbg.mm.gfp import (
     decode_gfp_mask,
     gfp_migratetype,
@@ -20,7 +22,8 @@ from pagedbg.mm.gfp import (
 )
 from pagedbg.mm.migrate import decode_migratetype, migratetype_names
 from pagedbg.mm.mmzone import node_of_pfns, zone_of_pfns
-from pagedbg.mm.page_owner import special_handles
+from pagedbg.mm.page_array import Pages
+from pagedbg.mm.page_owner import page_owner_inited, special_handles
 from pagedbg.mm.sched_clock import known_local_clock
 from pagedbg.mm.stackdepot import StackDepot
 from pagedbg.session import Session
@@ -63,6 +66,9 @@ class KernelNames(StackNames):
     @functools.cached_property
     def now(self) -> int | None:
         """``local_clock()`` in nanoseconds; None if it cannot be read."""
+        if self.tagged:
+            # There are no times to compare it with.
+            return None
         return known_local_clock(self.prog)
 
     @property
@@ -75,9 +81,38 @@ class KernelNames(StackNames):
         """``dummy``, ``failure`` and ``early`` by handle."""
         return special_handles(self.prog)
 
+    @functools.cached_property
+    def tagged(self) -> bool:
+        """
+        Whether handles are the numbers of allocation tags: where page_owner is off.
+        """
+        return not page_owner_inited(self.prog) and self.pages.page_tags is not None
+
+    def tag_numbers(self, pages: Pages) -> NDArray[np.uint32]:
+        """The handles of neighbouring pages, 0 for none, where these are tags."""
+        tags, of_pages = self.pages.tags, self.pages.page_tags
+        assert tags is not None and of_pages is not None
+        return tags.numbers(of_pages.of_pages(pages).tags)
+
+    def _place(self, handle: int) -> TagPlace | None:
+        """Where the tag with a number is in the source."""
+        tags = self.pages.tags
+        address = tags.at(handle) if tags else 0
+        return tags.place(address) if tags and address else None
+
+    def _site(self, handle: int) -> list[str]:
+        """All that is known of the call path: where it allocated."""
+        tags = self.pages.tags
+        if not handle or tags is None:
+            return []
+        address = tags.at(handle)
+        return [tags.site(address) if address else f"(no tag {handle:#x} is known)"]
+
     def stacks(self, handles: Iterable[int]) -> dict[int, list[str]]:
         """Return the stacks of many handles, which are read together."""
         wanted = set(handles)
+        if self.tagged:
+            return {handle: self._site(handle) for handle in wanted}
         for handle, pcs in self.depot.fetch_many(
             wanted.difference(self._stacks)
         ).items():
@@ -93,7 +128,17 @@ class KernelNames(StackNames):
         Return the innermost function that is not the allocator's own; words in
         parentheses where the stack is not of the allocation.
         """
+        if self.tagged:
+            place = self._place(handle)
+            return place.function if place else None
         return self.label(handle) or super().function(handle)
+
+    def module(self, handle: int) -> str | None:
+        """Return the module of the innermost frame that belongs to one."""
+        if self.tagged:
+            place = self._place(handle)
+            return place.modname if place else None
+        return super().module(handle)
 
     def label(self, handle: int) -> str | None:
         """
@@ -110,6 +155,8 @@ class KernelNames(StackNames):
 
     def of_page(self, column: str, number: int) -> str | None:
         """Return what a number in a column of pages stands for."""
+        if column == "vmalloc":
+            return self.target.symbolize((number,))[0] if number else None
         return self.pages.word(column, number)
 
     def faults(self) -> list[str]:

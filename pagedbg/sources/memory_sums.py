@@ -23,8 +23,9 @@ from pagedbg.sources.memory_counters import (
     ram_pages,
 )
 from pagedbg.sources.page_batches import PageBatch, PageSource
-from pagedbg.sources.page_rows import untracked
 from pagedbg.sources.page_selection import PageSelection
+from pagedbg.sources.unread_records import BY_TAGS, untracked
+from pagedbg.sources.witnesses import NOT_HELD
 from pagedbg.target.links import UNREADABLE, bounded
 
 __all__ = ("MemorySums",)
@@ -52,11 +53,12 @@ class MemorySums:
         self.counters = list(counted_kinds(session.prog))
         self._source = PageSource(session.prog, self.names.pages)
         self._selection = PageSelection(args, self.names)
+        self._held = self._unnamed = 0
 
     @property
     def tracked(self) -> bool:
-        """Whether page_owner knows who holds pages."""
-        return self._source.tracked
+        """Whether page_owner, or tags in its place, knows who holds pages."""
+        return self._source.tracked or self._source.tagged
 
     def batches(self) -> Iterator[PageBatch]:
         """Iterate over the pages that the filters choose."""
@@ -76,12 +78,13 @@ class MemorySums:
 
     def chosen_by(self, keys: Sequence[str]) -> KeySums:
         """
-        Sum up the pages of RAM by some keys; by cache or file those that have one.
+        Sum up the pages of RAM by some keys; by cache, file, area of vmalloc() or
+        holder those that have one.
         """
 
         def narrow(batch: PageBatch) -> PageBatch:
             batch = batch.take(~self._beside(batch))
-            for name in {"cache", "file"}.intersection(keys):
+            for name in {"cache", "file", "vmalloc", "holder"}.intersection(keys):
                 batch = batch.take(batch.column(name) != 0)
             return batch
 
@@ -118,12 +121,26 @@ class MemorySums:
                 stack.callback(sums.close)
                 made.append(sums)
             for batch in self.batches():
+                self._count_unnamed(batch)
                 for sums, (_, narrow) in zip(made, wanted, strict=True):
                     part = batch if narrow is None else narrow(batch)
                     if len(part):
                         sums.add(part, pages=np.ones(len(part), np.uint8))
             stack.pop_all()
         return made
+
+    def _count_unnamed(self, batch: PageBatch) -> None:
+        held = ~self.names.pages.among(batch.column("kind"), NOT_HELD)
+        self._held += int(np.count_nonzero(held))
+        self._unnamed += int(np.count_nonzero(batch.unnamed()))
+
+    def unnamed(self) -> str:
+        """Say of how many of the pages that were summed up nobody knows whose."""
+        share = 100 * self._unnamed / max(self._held, 1)
+        return (
+            f"Nobody names {self._unnamed:,} pages, {share:.1f}% of those that are"
+            " handed out (memory --by witness has who names the others)."
+        )
 
     def uncounted(self, rows: Sequence[Row]) -> list[Row]:
         """Those of sums by kind that no counter has."""
@@ -141,8 +158,16 @@ class MemorySums:
 
     def note(self) -> None:
         """Say what is not known, and what could not be read."""
-        if not self.tracked:
+        if self._source.tagged:
+            self._notes.append(BY_TAGS)
+        elif not self.tracked:
             self._notes.append(untracked(self._session.prog))
+        words = self.names.pages
+        if "holders" in vars(words) and words.holders.unread:
+            self._notes.append(
+                f"{', '.join(words.holders.unread)}: could not be read, so that some"
+                " holders are not known."
+            )
         unread = [
             *self.names.pages.decoder.kernel_uses.unread,
             *self.names.pages.reserved.unread,

@@ -6,6 +6,7 @@ page_owner has on record of them.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from pagedbg.analysis.keys import PAGE_COLUMNS
 from pagedbg.mm.page_array import Detail, Pages
 from pagedbg.mm.page_ext import PageExtRanges
-from pagedbg.mm.page_owner import page_owner_inited
+from pagedbg.mm.page_owner import page_owner_inited, special_handles
 from pagedbg.mm.page_owner_bulk import (
     in_state,
     page_owner_dtype,
@@ -24,10 +25,19 @@ from pagedbg.mm.page_owner_bulk import (
     page_owners_of_pfns,
     read_page_owners,
 )
+from pagedbg.mm.page_tags import TaggedPages, untagged
 from pagedbg.mm.pageblock_flags import migratetype_of_pfns, pageblock_order
 from pagedbg.schema.blocks import Blocks
 from pagedbg.schema.owner_record import ALLOCATED
 from pagedbg.sources.page_words import PageWords
+from pagedbg.sources.witnesses import (
+    NOBODY,
+    NOT_HELD,
+    PAGE_OWNER,
+    TAG,
+    of_holders,
+    of_kinds,
+)
 
 __all__ = ("BlocksAsPages", "PageBatch", "PageSource")
 
@@ -112,6 +122,20 @@ class PageBatch:
                     own = self.column("recorded")
                     order[own] = self._record("order")[own]
                 return order
+            case "site":
+                return self._of(self._source.sites(pages).tags)
+            case "holder":
+                return self._of(self._source.words.holders.find(pages))
+            case "witness":
+                return self._witness()
+            case "vmalloc":
+                uses = self._source.words.decoder.kernel_uses
+                return self._of(uses.callers(pages.first, len(pages)))
+            case "head":
+                return self._of(self._source.sites(pages).heads)
+            case "handle" if self._source.tagged:
+                assert self._source.words.tags is not None
+                return self._source.words.tags.numbers(self.column("site"))
             case "recorded":
                 if not self._source.tracked:
                     return np.zeros(len(self), np.bool_)
@@ -119,7 +143,7 @@ class PageBatch:
                 free = self._of(pages.kind) == self._source.words.code("free")
                 return self._of(self._source.records(pages).allocated) & ~free
         if not self._source.tracked:
-            return np.zeros(len(self), np.int64)
+            return np.zeros((len(self), 2) if member == "comm" else len(self), np.int64)
         if member not in self._source.members:
             raise LookupError(f"this kernel's page_owner does not write down {member}")
         column, known = self._record(member), self.column("recorded")
@@ -128,6 +152,37 @@ class PageBatch:
         column = column.copy()
         column[~known] = 0
         return column
+
+    def _witness(self) -> NDArray[np.uint8]:
+        of_kind = of_kinds(self._source.words.decoder.kinds)
+        kind = self.column("kind")
+        witness: NDArray[np.uint8] = of_kind[kind]
+        held = self.column("holder") != 0
+        if held.any():
+            of_holder = of_holders(self._source.words.decoder.kinds)
+            witness[held] = of_holder[kind[held]]
+        if self._source.words.page_tags is not None:
+            witness[self.column("site") != 0] = TAG
+        recorded = self.column("recorded")
+        if recorded.any():
+            # One of page_owner's own stacks is no answer.
+            own = np.array(list(special_handles(self._source.prog)), np.uint32)
+            recorded = recorded & ~np.isin(self.column("handle"), own)
+        witness[recorded] = PAGE_OWNER
+        return witness
+
+    def unnamed(self) -> NDArray[np.bool_]:
+        """
+        Which pages are handed out and named by nobody. Those that do not tell
+        themselves are asked after alone: to read all records takes long.
+        """
+        words = self._source.words
+        kind = self.column("kind")
+        doubted: NDArray[np.bool_] = of_kinds(words.decoder.kinds)[kind] == NOBODY
+        doubted &= ~words.among(kind, NOT_HELD)
+        if doubted.any():
+            doubted[doubted] = self.take(doubted).column("witness") == NOBODY
+        return doubted
 
     def _record(self, member: str) -> NDArray[Any]:
         column: NDArray[Any] = self._source.records(self._pages).table[member]
@@ -140,6 +195,10 @@ class PageBatch:
         """
         kind = self._of(self._pages.kind)
         source = self._source
+        if source.tagged:
+            tail = kind == source.words.code("no references")
+            tail[tail] = self._of(source.sites(self._pages).tags)[tail] != 0
+            return np.where(tail, np.uint8(source.words.code("kernel")), kind)
         if not source.tracked:
             return kind
         doubted = np.flatnonzero(kind == source.words.code("no references"))
@@ -179,6 +238,19 @@ class PageSource:
             self.members = tuple(page_owner_dtype(prog).names or ())
         self._records: _Records | None = None
         self._ranges: PageExtRanges | None = None
+        self._sites: tuple[Pages, TaggedPages] | None = None
+
+    @functools.cached_property
+    def tagged(self) -> bool:
+        """Whether allocation tags say who holds pages: where page_owner is off."""
+        return not self.tracked and self.words.page_tags is not None
+
+    def sites(self, pages: Pages) -> TaggedPages:
+        """The tags of pages, none where the kernel has no tags; the last are kept."""
+        if self._sites is None or self._sites[0] is not pages:
+            tags = self.words.page_tags
+            self._sites = pages, tags.of_pages(pages) if tags else untagged(pages)
+        return self._sites[1]
 
     def records(self, pages: Pages) -> _Records:
         """
@@ -278,7 +350,7 @@ class BlocksAsPages:
 
     def column(self, member: str) -> NDArray[Any]:
         """Return a member of each block."""
-        if member not in PAGE_COLUMNS:
+        if member in self._blocks.members or member not in PAGE_COLUMNS:
             return self._blocks.column(member)
         if member.startswith("pageblock"):
             return self._source().of_pageblock(member, self._blocks.pfn)

@@ -18,6 +18,7 @@ from drgn.helpers.linux.slab import slab_object_info
 from pagedbg.mm.page_owner_bulk import page_owner_states, read_page_owners
 from pagedbg.mm.page_state import PageState, page_states
 from pagedbg.mm.rmap import page_mappings
+from pagedbg.mm.slab_track import slab_alloc_track
 from pagedbg.schema.owner_record import ALLOCATED, FREED, GREATEST_ORDER
 from pagedbg.schema.table import Row
 from pagedbg.session import Session
@@ -57,6 +58,8 @@ class SlabObject(NamedTuple):
     offset: int | None
     allocated: bool | None
     why_unknown: str | None
+    pid: int | None = None
+    stack: list[str] | None = None
 
 
 class PageMapping(NamedTuple):
@@ -165,7 +168,15 @@ def _object(session: Session, place: Place) -> SlabObject | None:
     if not found.address:
         # CONFIG_SLOB
         return SlabObject(None, None, None, "this kernel does not write objects down")
-    return SlabObject(found.address, virt - found.address, found.allocated, None)
+    drawn = SlabObject(found.address, virt - found.address, found.allocated, None)
+    try:
+        track = slab_alloc_track(found.slab_cache, found.address)
+        if track is None or found.allocated is False:
+            return drawn
+        stack = session.target.symbolize(track.pcs)
+    except UNREADABLE:
+        return drawn
+    return drawn._replace(pid=track.pid, stack=stack)
 
 
 def _mappings(

@@ -20,9 +20,9 @@ from pagedbg.session import Session
 from pagedbg.sources.kernel_names import KernelNames
 from pagedbg.sources.map_source import OF_PAGES, OF_RECORDS, MapSource
 from pagedbg.sources.page_batches import PageBatch, PageSource
-from pagedbg.sources.page_rows import untracked
 from pagedbg.sources.page_selection import PageSelection
 from pagedbg.sources.pageblock_pages import overlapped, pageblock_parts
+from pagedbg.sources.unread_records import untracked
 
 __all__ = ("KernelMap",)
 

@@ -12,7 +12,7 @@ from drgn.helpers.linux.mm import pfn_to_virt
 
 from pagedbg.mm.migrate import decode_migrate_reason, decode_migratetype
 from pagedbg.mm.page_flags import decode_page_flags
-from pagedbg.mm.page_owner import page_owner_compiled, page_owner_inited
+from pagedbg.mm.page_owner import page_owner_inited
 from pagedbg.mm.page_owner_bulk import page_owner_states, read_page_owners
 from pagedbg.mm.page_state import ABSENT, PageState, page_states
 from pagedbg.mm.pageblock_flags import (
@@ -24,11 +24,15 @@ from pagedbg.mm.reserved import REASONS
 from pagedbg.schema.owner_record import ALLOCATED, FREED, NEVER
 from pagedbg.session import Session
 from pagedbg.sources.kernel_names import KernelNames
+from pagedbg.sources.unread_records import untracked
+from pagedbg.sources.witnesses import PAGE_OWNER, TAG, WITNESSES, of_kind
 from pagedbg.target.links import UNREADABLE
 
 _STATES = {NEVER: "never", FREED: "freed", ALLOCATED: "allocated"}
 
 _PAGES_PER_BATCH = 4096
+
+_AREA = WITNESSES.index("vm_struct")
 
 # Kinds of pages that are in a file.
 _FILE_KINDS = ("file", "shmem", "block device", "hugetlb")
@@ -88,16 +92,10 @@ class PageRow(NamedTuple):
     free_age_ns: int | None
     module: str | None
     function: str | None
-
-
-def untracked(prog: Program) -> str:
-    """Say that a kernel does not track page owners, and why."""
-    why = (
-        "page_owner=on is not on its command line"
-        if page_owner_compiled(prog)
-        else "it was built without CONFIG_PAGE_OWNER"
-    )
-    return f"The kernel does not track page owners: {why} (doctor says more)."
+    site: str | None
+    vmalloc: str | None
+    holder: str | None
+    witness: str | None
 
 
 class PageRows:
@@ -174,6 +172,8 @@ class PageRows:
         nodes = lookup.nodes(pfns)
         blocks = migratetype_of_pfns(prog, pfns).tolist()
         reasons = self._reasons(states)
+        sites, holders = self._sites(first, end), self._holders(states)
+        callers = self._callers(states)
         rows: list[PageRow] = []
         for i, (state, record) in enumerate(zip(states, records, strict=True)):
             known = state.kind not in ABSENT
@@ -267,9 +267,51 @@ class PageRows:
                     free_age_ns=self._age(free_ts),
                     module=modules.get(handle),
                     function=functions.get(handle),
+                    site=sites.get(state.pfn),
+                    vmalloc=lookup.of_page("vmalloc", callers.get(state.pfn, 0)),
+                    holder=holders.get(state.pfn),
+                    witness=_witness(
+                        kind,
+                        owner.get("state") == ALLOCATED
+                        and handle not in lookup.special,
+                        sites.get(state.pfn),
+                        holders.get(state.pfn),
+                    ),
                 )
             )
         return rows
+
+    def _sites(self, start: int, end: int) -> dict[int, str | None]:
+        """Which line of the source allocated each page, by the kernel's tags."""
+        words = self.lookup.pages
+        found: dict[int, str | None] = {}
+        if words.page_tags is not None:
+            for pages in words.decoder.pieces(start, end):
+                tags = words.page_tags.of_pages(pages).tags.tolist()
+                for pfn, tag in enumerate(tags, pages.first):
+                    found[pfn] = words.word("site", tag)
+        return found
+
+    def _holders(self, states: Sequence[PageState]) -> dict[int, str | None]:
+        """Whom the kernel's structures name as the holder of each page."""
+        words = self.lookup.pages
+        found: dict[int, str | None] = {}
+        for kind in words.holders.KINDS:
+            pfns = np.array([s.pfn for s in states if s.kind == kind], np.int64)
+            if len(pfns):
+                numbers = words.holders.of_kind(kind, pfns).tolist()
+                names = map(words.holders.name, numbers)
+                found.update(zip(pfns.tolist(), names, strict=True))
+        return found
+
+    def _callers(self, states: Sequence[PageState]) -> dict[int, int]:
+        """Who asked vmalloc() for pages."""
+        pfns = [state.pfn for state in states if of_kind(state.kind) == _AREA]
+        if not pfns:
+            return {}
+        uses = self.lookup.pages.decoder.kernel_uses
+        callers = uses.callers(pfns[0], pfns[-1] + 1 - pfns[0]).tolist()
+        return dict(enumerate(callers, pfns[0]))
 
     def _reasons(self, states: Sequence[PageState]) -> dict[int, str]:
         """Why pages are reserved of which the machine's memory map has only RAM."""
@@ -323,6 +365,17 @@ def _direct_map(prog: Program) -> int | None:
         return int(pfn_to_virt(prog, 0).value_())
     except UNREADABLE:
         return None
+
+
+def _witness(
+    kind: str, recorded: bool, site: str | None, holder: str | None
+) -> str | None:
+    """What says whose a page is."""
+    if recorded:
+        return WITNESSES[PAGE_OWNER]
+    if site is not None:
+        return WITNESSES[TAG]
+    return WITNESSES[of_kind(kind, holder is not None)] or None
 
 
 def _kind(

@@ -11,8 +11,10 @@ from pagedbg.sources.page_batches import PageBatch
 
 __all__ = ("PageSelection",)
 
-# Filters that only the record of an allocation can answer.
-_OF_RECORDS = ("gfp", "pid", "comm", "migratetype", "stack", "module", "age")
+# Filters that only the record of an allocation can answer; those of stacks its tag can,
+# too.
+_OF_STACKS = ("stack", "module")
+_OF_RECORDS = ("gfp", "pid", "comm", "migratetype", "age", *_OF_STACKS)
 
 
 class PageSelection:
@@ -27,11 +29,14 @@ class PageSelection:
     """Whether any asks for the record of an allocation."""
 
     def __init__(self, args: argparse.Namespace, names: KernelNames) -> None:
-        self.of_records = any(getattr(args, name) for name in _OF_RECORDS)
+        asked = {name for name in _OF_RECORDS if getattr(args, name)}
+        self.of_records = bool(asked)
+        self._tags_do = names.tagged and asked <= set(_OF_STACKS)
         self._selection = Selection(args, names)
 
     def __call__(self, batch: PageBatch) -> PageBatch:
         """The pages that pass."""
         if self.of_records:
-            batch = batch.take(batch.column("recorded"))
+            known = batch.column("handle") != 0 if self._tags_do else None
+            batch = batch.take(batch.column("recorded") if known is None else known)
         return batch.take(self._selection(batch))

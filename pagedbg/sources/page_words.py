@@ -13,11 +13,16 @@ import numpy as np
 from drgn import Program
 from numpy.typing import NDArray
 
+from pagedbg.mm.alloc_tag import AllocTags, mem_alloc_profiling_enabled
 from pagedbg.mm.migrate import decode_migratetype
 from pagedbg.mm.page_array import Detail, PageDecoder, Pages
+from pagedbg.mm.page_holders import PageHolders
 from pagedbg.mm.page_kinds import ABSENT
+from pagedbg.mm.page_tags import PageTags
 from pagedbg.mm.pageblock_flags import NO_MIGRATETYPE
 from pagedbg.mm.reserved import REASONS, ReservedMemory
+from pagedbg.sources.witnesses import WITNESSES
+from pagedbg.target.links import UNREADABLE
 
 __all__ = ("IN_SWAP", "ON_CPU_LISTS", "PageWords")
 
@@ -40,6 +45,29 @@ class PageWords:
         """Why memory is reserved."""
         return ReservedMemory(self._prog, self.decoder.names)
 
+    @functools.cached_property
+    def tags(self) -> AllocTags | None:
+        """The kernel's allocation tags; None if it has none, or none that is read."""
+        if not mem_alloc_profiling_enabled(self._prog):
+            return None
+        try:
+            return AllocTags(self._prog)
+        except UNREADABLE:
+            return None
+
+    @functools.cached_property
+    def page_tags(self) -> PageTags | None:
+        """Which of them each page has; None if that cannot be read."""
+        try:
+            return PageTags(self._prog, self.tags) if self.tags else None
+        except UNREADABLE:
+            return None
+
+    @functools.cached_property
+    def holders(self) -> PageHolders:
+        """Whom the kernel's structures name."""
+        return PageHolders(self._prog, lambda: self.decoder.kernel_uses)
+
     def word(self, column: str, number: int) -> str | None:
         """
         Return what a number stands for, None for nothing and for what is not known.
@@ -58,6 +86,12 @@ class PageWords:
                 return names.file_name(number) if number else None
             case "memcg":
                 return names.memcg(number)
+            case "holder":
+                return self.holders.name(number)
+            case "witness":
+                return WITNESSES[number] or None
+            case "site":
+                return self.tags.site(number) if self.tags and number else None
             case "pageblock_type":
                 if number == NO_MIGRATETYPE:
                     return None

@@ -7,7 +7,7 @@ memory map at a time.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,8 @@ __all__ = (
     "pageblock_parts",
     "zone_pages",
 )
+
+_Tags = Callable[[Pages], NDArray[np.uint32]]
 
 _NOT_HELD = (Mobility.FREE, Mobility.PCP, Mobility.ABSENT)
 _SPOILT = (Mobility.UNKNOWN, Mobility.ABSENT)
@@ -127,6 +129,7 @@ def pageblock_parts(
     end_pfn: int | None = None,
     numbers: Sequence[str] | None = None,
     as_free: str | None = None,
+    tags: _Tags | None = None,
 ) -> Iterator[PageblockPart]:
     """
     Read the blocks of some orders in some zones.
@@ -140,9 +143,10 @@ def pageblock_parts(
         :func:`pagedbg.analysis.pageblock_holders.numbers_of` says; None if nobody asks
         for owners
     :param as_free: a kind of pages that count as free
+    :param tags: what returns the handle of each page where these are allocation tags
     """
     mobility, zones = PageMobility(prog), zone_spans(prog)
-    ranges = None if numbers is None else PageExtRanges(prog)
+    ranges = None if numbers is None or tags is not None else PageExtRanges(prog)
     size = 1 << max(orders)
     start, end = start_pfn & -size, None
     if end_pfn is not None:
@@ -156,7 +160,11 @@ def pageblock_parts(
         if as_free is not None:
             kinds = mobility.decoder.kinds
             found[pages.kind == kinds.index(as_free)] = Mobility.FREE
-        owners = None if ranges is None else _Owners(prog, pages, numbers or (), ranges)
+        owners = None
+        if ranges is not None:
+            owners = _Owners.recorded(prog, pages, numbers or (), ranges)
+        elif numbers is not None and tags is not None:
+            owners = _Owners.tagged(pages, numbers, tags(pages))
         for order in orders:
             yield _part(number, span, order, pages, found, owners)
 
@@ -200,21 +208,43 @@ def overlapped(zones: Sequence[ZoneSpan], span: ZoneSpan) -> bool:
 class _Owners:
     """The records of some pages: which are on record, and the numbers of their keys."""
 
-    def __init__(
-        self,
-        prog: Program,
-        pages: Pages,
-        numbers: Sequence[str],
-        ranges: PageExtRanges,
-    ) -> None:
-        first, count = pages.first, len(pages)
-        members = page_owner_dtype(prog).names or ()
+    def __init__(self, count: int, numbers: Sequence[str]) -> None:
         self.allocated = np.zeros(count, np.bool_)
         self.unread = np.zeros(count, np.bool_)
         self.columns: dict[str, NDArray[Any]] = {}
         for name in numbers:
             kind = np.uint64 if name.startswith("comm_") else np.uint32
             self.columns[name] = np.zeros(count, kind)
+
+    @classmethod
+    def tagged(
+        cls, pages: Pages, numbers: Sequence[str], handles: NDArray[np.uint32]
+    ) -> _Owners:
+        """What allocation tags know, which is where pages were allocated."""
+        made = cls(len(pages), numbers)
+        made.allocated = handles != 0
+        if "handle" in made.columns:
+            made.columns["handle"] = handles
+        return made
+
+    @classmethod
+    def recorded(
+        cls,
+        prog: Program,
+        pages: Pages,
+        numbers: Sequence[str],
+        ranges: PageExtRanges,
+    ) -> _Owners:
+        """What page_owner knows."""
+        first, count = pages.first, len(pages)
+        made = cls(count, numbers)
+        made._read(prog, pages, first, count, ranges)
+        return made
+
+    def _read(
+        self, prog: Program, pages: Pages, first: int, count: int, ranges: PageExtRanges
+    ) -> None:
+        members = page_owner_dtype(prog).names or ()
         for pfn, records, known in read_page_owners(prog, first, first + count, ranges):
             here = slice(pfn - first, pfn - first + len(records))
             self.allocated[here] = in_state(prog, records, ALLOCATED) & known

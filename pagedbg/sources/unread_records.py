@@ -3,7 +3,26 @@
 
 from __future__ import annotations
 
+from drgn import Program
+
+from pagedbg.mm.page_owner import page_owner_compiled
 from pagedbg.target.dump_header import DumpFile
+
+BY_TAGS = (
+    "page_owner is off: who holds pages is what allocation tags say, which know the"
+    " line of the source and not the call path, the process or the time."
+)
+"""Where tags stand in for records."""
+
+
+def untracked(prog: Program) -> str:
+    """Say that a kernel does not track page owners, and why."""
+    why = (
+        "page_owner=on is not on its command line"
+        if page_owner_compiled(prog)
+        else "it was built without CONFIG_PAGE_OWNER"
+    )
+    return f"The kernel does not track page owners: {why} (doctor says more)."
 
 
 def unread_records(dump: DumpFile | None, unread: int, damaged: int) -> list[str]:

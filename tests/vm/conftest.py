@@ -55,6 +55,7 @@ swapon $swap
 ask pools $FORKED --format jsonl -e 'memory --section pools' -e '!cat /proc/swaps'
 ask events $FORKED --format jsonl -e '!cat /proc/vmstat' -e 'memory --section events' -e '!cat /proc/vmstat'
 ask slab $FORKED --format jsonl -e '!cat /proc/slabinfo' -e 'memory --by cache' -e '!cat /proc/slabinfo'
+ask vmalloc $FORKED --format jsonl -e '!cat /proc/vmallocinfo' -e 'memory --by vmalloc' -e '!cat /proc/vmallocinfo'
 ask report $FORKED report $OUT/report.html
 
 # Symbols hidden even from root.

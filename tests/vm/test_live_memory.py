@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,33 @@ def test_what_is_used_live_is_what_meminfo_says(live: Live) -> None:
     reserved = kinds["reserved"] - outside + 1
     total = sum(kinds.values()) - outside - reserved
     assert abs(total - meminfo(after, "MemTotal")) < 200
+
+
+def test_who_asked_vmalloc_is_whom_vmallocinfo_names(live: Live) -> None:
+    answer = live.answers["vmalloc"]
+    assert answer.status == 0, answer.stderr
+    before, rows, after = rows_between(answer.stdout)
+
+    def vmallocinfo(text: str) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for line in text.splitlines():
+            # The address, hashed or not; size, caller, pages and what it is.
+            match = re.match(r"0x\S+ +\d+ (\S+(?: \[\S+\])?) pages=(\d+) vmalloc", line)
+            if match:
+                found[match[1]] += int(match[2])
+        return found
+
+    first, second = vmallocinfo(before), vmallocinfo(after)
+    ours = {row["vmalloc"]: row["pages"] for row in rows}
+    still = {caller for caller in first if first[caller] == second[caller]}
+    assert len(still) > 5
+    wrong = {
+        caller: (ours.get(caller), first[caller])
+        for caller in still
+        if ours.get(caller) != first[caller]
+    }
+    # Of the stack of a task that came and went in between.
+    assert len(wrong) <= 1, wrong
 
 
 def test_caches_live_have_the_objects_that_slabinfo_says(live: Live) -> None:

@@ -1,0 +1,343 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+Who holds pages in a booted kernel without page_owner: allocation tags against
+/proc/allocinfo, in the running guest and in the dump that it ended as, and what other
+structures of the kernel name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from booted import CONSOLES, PAGEDBG, PATIENCE, Answer, dump, guest, kernels, pagedbg
+
+KERNEL = "6.12-tags"
+
+# Of the lines of the source, those at which more or less was allocated when we looked
+# than right before and after: for the process that asked the kernel, say.
+MOVED = 0.1
+
+# What pagedbg says between two times that the kernel does.
+ASKED = (
+    "!cat /proc/allocinfo; echo ===",
+    "owners --by site --format jsonl",
+    "!echo ===; cat /proc/allocinfo",
+)
+
+Counters = dict[str, tuple[int, int]]
+"""Bytes and calls by site."""
+
+
+def allocinfo(text: str) -> Counters:
+    """What the kernel says, with sites as pagedbg writes them."""
+    found: Counters = {}
+    for line in text.splitlines():
+        match = re.fullmatch(
+            r" *(-?\d+) +(\d+) (\S+:\d+)( \[\S+\])? func:(\S+) ?", line
+        )
+        if match is None:
+            assert line.startswith(("allocinfo - version", "#")), line
+            continue
+        size, calls, place, module, function = match.groups()
+        site = f"{place} {function}{module or ''}"
+        before = found.get(site, (0, 0))
+        found[site] = before[0] + int(size), before[1] + int(calls)
+    return found
+
+
+def still(before: str, after: str) -> Counters:
+    """The lines of the source at which nothing happened in between."""
+    first, second = allocinfo(before), allocinfo(after)
+    return {site: sums for site, sums in first.items() if second.get(site) == sums}
+
+
+def rows_of(answer: Answer) -> list[dict[str, Any]]:
+    assert answer.status == 0, answer.stderr
+    return [json.loads(line) for line in answer.stdout.splitlines()]
+
+
+def counters_of(rows: list[dict[str, Any]]) -> Counters:
+    return {row["site"]: (row["tag_bytes"], row["tag_calls"]) for row in rows}
+
+
+@dataclasses.dataclass(frozen=True)
+class Tagged:
+    """A guest's dump, and what was said in it before."""
+
+    core: Path
+    live: str
+    allocinfo: tuple[str, str]
+    blocks: dict[str, tuple[int, int, int]]
+    others: dict[str, list[int]]
+    """Page frames of a page pool and of an area, and how many others have."""
+
+    def ask(self, *arguments: str) -> Answer:
+        """Ask the dump."""
+        return pagedbg("--no-pager", "-c", self.core, *arguments)
+
+    def rows(self, *commands: str) -> list[dict[str, Any]]:
+        asked = [word for command in commands for word in ("-e", command)]
+        return rows_of(self.ask("--format", "jsonl", *asked))
+
+
+@pytest.fixture(scope="module")
+def tagged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tagged]:
+    """A guest with blocks of a module, and with pages that a gone one has left."""
+    out = tmp_path_factory.mktemp("tags")
+    kernel = kernels.build(KERNEL, say=print)
+    CONSOLES.mkdir(parents=True, exist_ok=True)
+    with guest.Guest(
+        kernel,
+        memory="384M",
+        page_owner=False,
+        append="cma=16M slub_debug=U,pagedbg_objects",
+        console=CONSOLES / "tags",
+    ) as machine:
+
+        def sh(script: str) -> str:
+            return machine.run(["sh", "-c", script], timeout=PATIENCE).check().text
+
+        sh(f"""
+            insmod {guest.blocks_module(kernel)}
+            insmod {guest.holders_module(kernel)}
+            echo 32 >/sys/kernel/debug/cma/reserved/alloc
+            insmod {guest.leaky_module(kernel)}
+            echo rx 7 >/proc/leaky
+            rmmod leaky
+        """)
+        asked = [word for command in ASKED for word in ("-e", command)]
+        live = machine.run([PAGEDBG, *asked], timeout=PATIENCE).check().text
+        held = [line.split() for line in sh("cat /proc/pagedbg_blocks").splitlines()]
+        others = sh("""
+            cat /proc/pagedbg_holders
+            echo cma $(cat /sys/kernel/debug/cma/reserved/used)
+            cd /sys/kernel/debug/slab/pagedbg_objects
+            echo traces $(grep -c pagedbg_object alloc_traces)
+            echo tables $(awk '/VmPTE/ { print $2 / 4 }' /proc/1/status)
+        """)
+        said = sh("cat /proc/allocinfo; echo ===; cat /proc/allocinfo").split("===\n")
+        core = dump.dump(machine, out / "vmcore", timeout=PATIENCE).core
+    yield Tagged(
+        core,
+        live,
+        (said[0], said[1]),
+        {name: (int(order), int(pfn), int(pages)) for name, order, pfn, pages in held},
+        _numbers(others),
+    )
+
+
+def _numbers(text: str) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for line in text.splitlines():
+        word, number = line.split()
+        found.setdefault(word, []).append(int(number))
+    return found
+
+
+@pytest.fixture(scope="module")
+def sites(tagged: Tagged) -> list[dict[str, Any]]:
+    """What the dump says of each line of the source."""
+    return tagged.rows("owners --by site")
+
+
+def same(ours: Counters, theirs: Counters) -> None:
+    """Lines at which nothing happened have the same counters, but for some."""
+    assert len(theirs) > 1000
+    counted = {site: sums for site, sums in theirs.items() if any(sums)}
+    assert len(counted) > 200
+    wrong = {
+        site: (ours.get(site), sums)
+        for site, sums in counted.items()
+        if ours.get(site) != sums
+    }
+    assert len(wrong) <= MOVED * len(counted), wrong
+
+
+def test_live_counters_are_those_of_allocinfo(tagged: Tagged) -> None:
+    before, ours, after = tagged.live.split("===\n")
+    rows = [json.loads(line) for line in ours.splitlines()]
+    same(counters_of(rows), still(before, after))
+
+
+def test_counters_in_the_dump_are_those_of_allocinfo(
+    tagged: Tagged, sites: list[dict[str, Any]]
+) -> None:
+    same(counters_of(sites), still(*tagged.allocinfo))
+
+
+def test_pages_are_exactly_as_many_as_their_counters_say(
+    sites: list[dict[str, Any]],
+) -> None:
+    """Of each line that allocates pages, which its counter has and nothing else."""
+    wrong: dict[str, Any] = {}
+    exact = 0
+    for row in sites:
+        site, pages, calls = row["site"], row["pages"], row["tag_calls"]
+        # One has given a half back behind the kernel's back, and nobody counts for a
+        # module that is gone.
+        if not pages or "half_freed" in site or "leaky_rx_refill" in site:
+            continue
+        # What vmalloc() describes an area with is counted where the area is.
+        objects = calls - row["blocks"]
+        beside = row["tag_bytes"] - 4096 * pages
+        exact += not objects
+        if not (beside == 0 if objects <= 0 else 0 < beside <= 4096 * objects):
+            wrong[site] = (pages, row["tag_bytes"], row["blocks"], calls)
+    assert exact > 30
+    assert wrong == {}
+
+
+def test_slab_objects_are_counted_where_they_have_no_pages_of_their_own(
+    sites: list[dict[str, Any]],
+) -> None:
+    of_objects = [row for row in sites if row["tag_calls"] and not row["pages"]]
+    assert len(of_objects) > 100
+    assert all(row["blocks"] == row["bytes"] == 0 for row in of_objects)
+
+
+def test_each_block_of_the_module_is_allocated_where_its_function_is(
+    tagged: Tagged,
+) -> None:
+    held = {name: pfn for name, (_, pfn, pages) in tagged.blocks.items() if pages}
+    rows = tagged.rows(*(f"inspect pfn {pfn}" for pfn in held.values()))
+    found = [row["site"] for row in rows]
+    assert len(found) > 5
+    for name, site in zip(held, found, strict=True):
+        assert re.fullmatch(
+            rf"\S*blocks\.c:\d+ pagedbg_alloc_{name} \[pagedbg_blocks\]", site
+        ), (name, site)
+
+
+def test_every_page_of_a_block_without_gfp_comp_has_its_line(tagged: Tagged) -> None:
+    order, pfn, pages = tagged.blocks["order3"]
+    assert (order, pages) == (3, 8)
+    rows = tagged.rows(f"inspect pfn {pfn}+8")
+    assert len(rows) == 8 and len({row["site"] for row in rows}) == 1
+    (block,) = tagged.rows(f"owners --pfns {pfn}+8 --no-stack")
+    assert (block["pfn"], block["order"], block["pages"]) == (pfn, 3, 8)
+    assert block["site"] == rows[0]["site"]
+    assert block["comm"] is block["pid"] is block["gfp"] is block["ts_ns"] is None
+
+
+def test_who_holds_pages_is_said_by_every_command(tagged: Tagged) -> None:
+    def pages(command: str) -> int:
+        rows = tagged.rows(command)
+        return sum(row["pages"] for row in rows if row["module"] == "pagedbg_blocks")
+
+    held = pages("owners --by module")
+    assert held > 512
+    assert pages("memory --by module") == held
+    assert pages("blocks --by module") == held
+    by_stack = tagged.rows("owners --module pagedbg_blocks --by stack")
+    assert sum(row["pages"] for row in by_stack) == held
+    known = {row["stack"][0] for row in tagged.rows("stacks")}
+    assert {row["stack"][0] for row in by_stack} <= known
+    unaccounted = tagged.rows("memory --section unaccounted")
+    assert any(row["module"] == "pagedbg_blocks" for row in unaccounted)
+
+
+def test_a_module_that_is_gone_is_said_to_be(
+    tagged: Tagged, sites: list[dict[str, Any]]
+) -> None:
+    left = [
+        row
+        for row in sites
+        if "leaky_rx_refill" in row["site"] or "a module that is gone" in row["site"]
+    ]
+    assert sum(row["pages"] for row in left) == 7
+
+
+def test_what_tags_do_not_know_is_said(tagged: Tagged) -> None:
+    answer = tagged.ask("-e", "owners --by comm")
+    assert answer.status == 1 or answer.status == 2
+    assert "page_owner is off, and allocation tags have no comm" in answer.stderr
+    answer = tagged.ask("-e", "owners --by site --top 1")
+    assert "page_owner is off: who holds pages is what allocation tags say" in (
+        answer.stdout + answer.stderr
+    )
+
+
+def test_a_snapshot_keeps_it_and_two_of_them_are_compared(
+    tagged: Tagged, tmp_path: Path
+) -> None:
+    monday, tuesday = tmp_path / "monday", tmp_path / "tuesday"
+    for path in (monday, tuesday):
+        answer = tagged.ask("-e", f"snapshot save --full {path}")
+        assert answer.status == 0, answer.stderr
+    asked = ("--no-pager", "--snapshot", monday, "--format", "jsonl", "-e")
+    for key in ("site", "function"):
+        kept = rows_of(pagedbg(*asked, f"owners --by {key}"))
+        held = tagged.rows(f"owners --by {key}")
+        assert len(kept) > 20
+        assert {row[key]: row["pages"] for row in kept} == {
+            row[key]: row["pages"] for row in held if row["pages"]
+        }
+    answer = pagedbg("--no-pager", "-e", f"diff {monday} {tuesday} --by function")
+    assert answer.status == 0, answer.stderr
+
+
+# ---- what other structures name ----
+
+
+def test_pages_of_a_page_pool_are_its_devices(tagged: Tagged) -> None:
+    pfns = tagged.others["pool"]
+    assert len(pfns) == 5
+    for page in tagged.rows(*(f"inspect pfn {pfn}" for pfn in pfns)):
+        assert re.fullmatch(r"page pool \d+ of lo", page["holder"])
+        assert (page["kind"], page["witness"]) == ("page pool", "tag")
+        assert "page_pool.c:" in page["site"]
+
+
+def test_pages_of_vmalloc_are_their_callers(tagged: Tagged) -> None:
+    pfns = tagged.others["vmalloc"]
+    assert len(pfns) == 7
+    for page in tagged.rows(*(f"inspect pfn {pfn}" for pfn in pfns)):
+        assert re.fullmatch(
+            r"pagedbg_vmalloc\+0x\w+/0x\w+ \[pagedbg_holders\]", page["vmalloc"]
+        )
+
+
+def test_what_was_taken_out_of_a_cma_area_is_its(tagged: Tagged) -> None:
+    rows = tagged.rows("memory --by holder")
+    (area,) = (row["pages"] for row in rows if row["holder"] == "CMA area reserved")
+    assert [area] == tagged.others["cma"] == [32]
+
+
+def test_an_object_of_a_cache_that_is_told_to_says_who_allocated_it(
+    tagged: Tagged,
+) -> None:
+    (address,), (traces,) = tagged.others["object"], tagged.others["traces"]
+    assert traces > 0
+    (page,) = tagged.rows(f"inspect virt {address:#x}")
+    found = page["object"]
+    assert (found["address"], found["allocated"]) == (f"{address:#x}", True)
+    assert any(
+        re.fullmatch(r"pagedbg_object\+0x\w+/0x\w+ \[pagedbg_holders\]", frame)
+        for frame in found["stack"]
+    )
+    (row,) = (r for r in tagged.rows("doctor") if r["capability"] == "slab tracks")
+    assert (row["state"], row["detail"]) == ("yes", "of pagedbg_objects")
+
+
+def test_page_tables_are_as_many_as_their_process_has(tagged: Tagged) -> None:
+    rows = tagged.rows("memory --by holder")
+    (tables,) = (
+        row["pages"]
+        for row in rows
+        if re.fullmatch(r"page tables of \S+ \(pid 1\)", row["holder"])
+    )
+    # The uppermost ones are neither counted nor marked.
+    assert tagged.others["tables"] == [tables]
+
+
+def test_less_than_two_pages_of_a_hundred_have_no_name(tagged: Tagged) -> None:
+    answer = tagged.ask("-e", "memory")
+    assert answer.status == 0, answer.stderr
+    share = re.search(r"Nobody names ([\d,]+) pages, ([\d.]+)% of", answer.stdout)
+    assert share and float(share[2]) < 2
