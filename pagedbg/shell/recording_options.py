@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
-from pagedbg.capture.backends.bpf import BPF
+from pagedbg.capture.backends import bpf_file_system
+from pagedbg.capture.backends.bpf import BPF, check_stays
+from pagedbg.capture.backends.bpf_programs import TRACEPOINT
 from pagedbg.capture.backends.kmod import KMOD
 from pagedbg.capture.kernel_description import names_of
 from pagedbg.capture.recording.recording import Plan
@@ -164,7 +167,10 @@ def plan_of(session: Session, args: argparse.Namespace, filter_: EventFilter) ->
             " or with kprobes alone (kprobe)"
         )
     backends = tuple(_ALSO_NEEDS)
-    if args.backend != "auto":
+    if not page_owner_inited(session.prog):
+        _check_without_page_owner(session, args)
+        backends = (BPF,)
+    elif args.backend != "auto":
         backends = (args.backend,)
     elif args.attach != "auto":
         backends = (BPF,)
@@ -187,6 +193,49 @@ def plan_of(session: Session, args: argparse.Namespace, filter_: EventFilter) ->
         args.attach,
         backends,
         unusable,
+    )
+
+
+def _check_without_page_owner(session: Session, args: argparse.Namespace) -> None:
+    """:raises PagedbgError: if what is asked for needs page_owner"""
+    require(session, "tracepoints")
+    option = (
+        "--backend kmod"
+        if args.backend == KMOD
+        else f"--attach {args.attach}"
+        if args.attach not in ("auto", TRACEPOINT)
+        else ""
+    )
+    if option:
+        raise PagedbgError(
+            f"{option} needs page_owner: where it is off, BPF alone records, from"
+            f" tracepoints. Leave {option.partition(' ')[0]} out."
+        )
+
+
+def to_stay(plan: Plan) -> tuple[Plan, str]:
+    """
+    A plan for what is to go on when pagedbg has ended, and a sentence about what was
+    done for that, if anything.
+
+    :raises PagedbgError: if it would end
+    """
+    if BPF not in plan.backends or BPF in plan.unusable:
+        return plan, ""
+    check_stays(plan.attach)
+    try:
+        mounted = bpf_file_system.mount()
+    except PagedbgError as error:
+        if len(plan.backends) == 1:
+            raise
+        return dataclasses.replace(
+            plan, unusable={**plan.unusable, BPF: str(error)}
+        ), ""
+    return plan, (
+        f"A BPF file system was mounted at {bpf_file_system.PLACE}, in which the"
+        " programs stay."
+        if mounted
+        else ""
     )
 
 

@@ -22,6 +22,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pagedbg.capture.backends import bpf_file_system
 from pagedbg.capture.backends.backend import (
     Backend,
     check_header,
@@ -52,8 +53,17 @@ from pagedbg.schema.freezing import FreezeOn
 _STACK_DEPTH = 127
 
 
-PINS = Path("/sys/fs/bpf/pagedbg")
+PINS = bpf_file_system.PLACE / "pagedbg"
 """Where programs are kept that are to stay attached when this process has ended."""
+
+
+def check_stays(attach: str) -> None:
+    """:raises PagedbgError: if what is attached in this way ends with this process"""
+    if attach == KPROBE:
+        raise PagedbgError(
+            "kprobes of BPF end with who attached them, so they cannot be left:"
+            " leave --attach out, or give --backend kmod"
+        )
 
 
 class BpfBackend(Backend):
@@ -177,11 +187,7 @@ class BpfBackend(Backend):
 
         :raises PagedbgError: if that cannot be; nothing is pinned then
         """
-        if self.attach == KPROBE:
-            raise PagedbgError(
-                "kprobes of BPF end with who attached them, so they cannot be left:"
-                " leave --attach out, or give --backend kmod"
-            )
+        check_stays(self.attach)
         try:
             PINS.mkdir(mode=0o700)
             self._pinned = True
@@ -195,8 +201,7 @@ class BpfBackend(Backend):
                 self._pin(name.replace(".", "_"), link.descriptor)
         except OSError as error:
             raise PagedbgError(
-                f"{PINS}: {error.strerror} (it has to be a BPF file system: mount -t"
-                f" bpf bpf {PINS.parent})"
+                f"{PINS}: {error.strerror} (it has to be in a BPF file system)"
             ) from None
 
     def _pin(self, name: str, descriptor: int) -> None:

@@ -76,13 +76,11 @@ def _ways(
     asked: dict[str, Any],
 ) -> list[tuple[capture_meta.Backend, capture_meta.Attach]]:
     if not asked["kernel"]["page_owner"]:
-        if asked["attach"] not in ("auto", TRACEPOINT) or BPF not in asked["backends"]:
-            raise PagedbgError(
-                "page_owner is off, so that there are only tracepoints: leave --attach"
-                " and --backend out"
-            )
         return [(BPF, TRACEPOINT)]
-    by_itself: list[capture_meta.Attach] = [COMBINED, TRAMPOLINE, KPROBE]
+    by_itself: list[capture_meta.Attach] = [COMBINED, TRAMPOLINE]
+    if not asked["flight"]:
+        # It would end with us.
+        by_itself.append(KPROBE)
     ways: dict[capture_meta.Backend, list[capture_meta.Attach]] = {
         BPF: by_itself if asked["attach"] == "auto" else [asked["attach"]],
         KMOD: [KPROBE if asked["attach"] == KPROBE else MODULE],

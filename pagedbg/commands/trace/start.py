@@ -13,7 +13,14 @@ from pagedbg.schema.freezing import UNFROZEN, parse_freeze_on
 from pagedbg.session import Session
 from pagedbg.shell.begin_recording import begin, check_none_runs
 from pagedbg.shell.command import argument, command
-from pagedbg.shell.recording_options import HELD, LIMITS, NEEDS, OUTPUT, plan_of
+from pagedbg.shell.recording_options import (
+    HELD,
+    LIMITS,
+    NEEDS,
+    OUTPUT,
+    plan_of,
+    to_stay,
+)
 from pagedbg.sources.capture_notes import hooks
 
 
@@ -32,7 +39,7 @@ BPF programs record it, or --backend kmod, a kernel module, where BPF or bcc are
 be had: it is built for this kernel if need be, loaded, and unloaded at the end. It
 attaches with tracepoints and misses nothing; --attach kprobe takes all from kprobes, as
 the original project's module does, for nearly twice the cost. Where page_owner is off,
-BPF takes allocations and frees from tracepoints, with stacks of their own.
+BPF alone records: allocations and frees from tracepoints, with stacks of their own.
 
 BPF attaches to the tracepoints of allocations and frees. What compaction allocates, and
 contiguous ranges (CMA, gigantic pages), pass no tracepoint: kprobes where the kernel's
@@ -107,10 +114,12 @@ def trace_start(session: Session, args: argparse.Namespace) -> None:
                 "--flight writes nothing: give --output to trace attach, and leave"
                 " --ring, --held and --duration out"
             )
+        plan, done = to_stay(plan)
         until = f" or {args.freeze_on}" if args.freeze_on.reasons else ""
         print(
             f"Recording {describe(session.filter)} in the rings of the kernel until"
             f" trace attach{until}. {hooks(Recording.leave(session.target, plan))}"
+            f"{' ' if done else ''}{done}"
         )
         return
     begin(session, plan)
