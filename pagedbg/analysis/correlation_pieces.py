@@ -36,6 +36,12 @@ Says which allocations are asked for, given an array with the members of
 :data:`pagedbg.schema.allocation.ALLOCATION` that the event of each fills in.
 """
 
+Looked = Callable[[NDArray[Any]], None]
+"""
+Corrects what is said of allocations in an array of
+:data:`pagedbg.schema.allocation.ALLOCATION`.
+"""
+
 # What a correlation needs to know of an event.
 _MEMBERS = frozenset(
     [
@@ -84,14 +90,18 @@ class PiecewiseCorrelation:
         choose: Choose | None = None,
         *,
         sums: bool = True,
+        looked: Looked | None = None,
     ) -> None:
         """
         :param pages: what is on record of pages; None where there is nothing to compare
             with
+        :param looked: what corrects the states of allocations by their pages, where
+            nothing is on record
         :param sums: whether ``choose`` can choose among sums of what was freed, too: it
             looks at nothing but order, flags and stack
         """
         self._capture, self._pages, self._choose = capture, pages, choose
+        self._looked = looked
         summary = capture.summary
         evidence = evidence or Evidence()
         self._evidence = dataclasses.replace(
@@ -217,6 +227,8 @@ class PiecewiseCorrelation:
     def _correlated(self, events: NDArray[Any]) -> NDArray[Any]:
         found = correlate(events, self._pages, self._evidence, self._choose)
         rows = found.allocations
+        if self._looked is not None:
+            self._looked(rows)
         self.states += np.bincount(rows["state"], minlength=len(STATES))
         self.targets += found.targets
         self.contradicted += int(np.count_nonzero(rows["contradiction"]))

@@ -208,7 +208,9 @@ class _Query:
             evidence,
             None if chosen.takes_all else lambda rows: chosen(Records(rows)),
             sums=not self._of_each,
+            looked=against.held,
         )
+        self._held = against.held
         self._notes = [against.words, *what_is_missing(capture), *said]
         self._states = (
             _HELD if args.leaked else ("freed",) if args.lifetimes else args.state
@@ -262,6 +264,7 @@ class _Query:
                 chosen = chosen[chosen["freed_ns"] >= 0]
             yield chosen
         self._notes.insert(0, self._found.counted)
+        self._notes += self._held.notes if self._held is not None else []
         if wrong := self._found.contradicted:
             self._notes.append(
                 f"The kernel's records contradict the capture of {wrong} allocations:"

@@ -43,6 +43,7 @@ from pagedbg.sources.block_rows import BlockBatch, BlockDrawer
 from pagedbg.sources.capabilities import capabilities_of
 from pagedbg.sources.capture_blocks import CaptureStackNames, capture_blocks
 from pagedbg.sources.capture_names import what_is_missing
+from pagedbg.sources.held_pages import HeldPages
 from pagedbg.sources.kernel_names import KernelNames
 from pagedbg.sources.memory_counters import ram_pages
 from pagedbg.sources.page_batches import BlocksAsPages, PageSource
@@ -182,12 +183,14 @@ class _Query:
                 self._notes.append(BY_TAGS)
         else:
             self._names = CaptureStackNames(session, capture)
-            self._captured = capture_blocks(capture)
+            held = HeldPages(session.prog)
+            self._captured = capture_blocks(capture, held)
             self._notes += [
                 (
                     "page_owner is off: this is what was allocated since the trace"
                     " began, and not freed."
                 ),
+                *held.notes,
                 *what_is_missing(capture),
             ]
         self._selection = Selection(args, self._names)

@@ -17,14 +17,18 @@ from pagedbg.schema.allocation import LIVE
 from pagedbg.schema.blocks import Blocks
 from pagedbg.session import Session
 from pagedbg.sources.capture_names import CaptureNames
+from pagedbg.sources.held_pages import HeldPages
 from pagedbg.sources.kernel_names import KernelNames
 
 
-def capture_blocks(capture: Capture) -> Blocks:
+def capture_blocks(capture: Capture, held: HeldPages) -> Blocks:
     """
     The allocations of a capture that were not seen to be freed, as blocks of pages.
+
+    :param held: what the pages say themselves
     """
-    allocations = np.concatenate(list(PiecewiseCorrelation(capture).rows(freed=False)))
+    found = PiecewiseCorrelation(capture, looked=held)
+    allocations = np.concatenate(list(found.rows(freed=False)))
     live = allocations[allocations["state"] == LIVE]
     return Blocks(
         live["pfn"].copy(),

@@ -27,6 +27,7 @@ from pagedbg.schema.event_record import (
 from pagedbg.schema.loss import INCOMPLETE, LossKind
 from pagedbg.schema.owner_record import PAGE_RECORD
 from pagedbg.session import Session
+from pagedbg.sources.held_pages import HeldPages
 from pagedbg.sources.same_boot import check_same_boot, same_boot
 
 _KINDS = frozenset({SET, RESET, COPY, SPLIT})
@@ -46,12 +47,13 @@ _OF_ANY_KIND = {
 class Comparison(NamedTuple):
     """
     The records of pages, as of when they are, and whether the capture goes on up to
-    then.
+    then. Where there are no records, what the pages say themselves.
     """
 
     pages: Pages | None
     words: str
     current: bool = False
+    held: HeldPages | None = None
 
 
 def comparison(session: Session, capture: Capture) -> Comparison:
@@ -77,7 +79,9 @@ def comparison(session: Session, capture: Capture) -> Comparison:
         return Comparison(
             None,
             "There is no page_owner here to compare with: live means that no free was"
-            " seen.",
+            " seen, and that the pages are neither free"
+            f" {'now' if target.live else f'in {target.name}'} nor in larger blocks.",
+            held=None if capture.page_owner else HeldPages(session.prog),
         )
 
     def pages(pfns: NDArray[np.uint64]) -> NDArray[Any]:

@@ -90,7 +90,7 @@ def _write_trace(session: Session, capture: Capture, path: str) -> None:
     names = names_by_kernel(session, capture)
     against = comparison(session, capture)
     evidence, said = evidence_of(capture, against.current)
-    found = PiecewiseCorrelation(capture, against.pages, evidence)
+    found = PiecewiseCorrelation(capture, against.pages, evidence, looked=against.held)
     events = CapturedInstants(names)
     with (
         whole_file(path) as file,
