@@ -3,6 +3,7 @@
 # make deb      make a Debian package for the release that this runs on, in build/deb, and have lintian look at it (a few minutes)
 # make dkms     have DKMS build, sign and install the kernel module, now and for later kernels
 # make test     all tests; builds the kernels they boot if the cache has none (50 minutes, once)
+# make test-all the same, and what the others ask of more kernels: Debian's own (0.5 GB are downloaded, once)
 # make check    the tests that boot no kernel, but for the longest (a minute and a half)
 # make test-fleet the questions of a fleet on Spark (PySpark, 450 MB, and Java are installed, once)
 # make versions those again, out of an installed wheel: on an old Python with old libraries, on a new one with new ones (3 minutes)
@@ -13,7 +14,7 @@ PREFIX := /usr/local
 # A process for each CPU: tests/schedule.py.
 PYTEST := $(VENV)/bin/pytest -n auto --durations 10
 
-.PHONY: run install uninstall deb dkms test check test-fleet versions lint kernels roots clean
+.PHONY: run install uninstall deb dkms test test-all check test-fleet versions lint kernels roots clean
 
 run: $(VENV)/.run
 	@contrib/run $(VENV)/bin/pagedbg
@@ -41,6 +42,10 @@ uninstall:
 	cd $(PREFIX)/share && rm -f bash-completion/completions/pagedbg zsh/site-functions/_pagedbg fish/vendor_completions.d/pagedbg.fish
 
 test: lint kernels roots
+	$(PYTEST) -m 'not rare'
+
+test-all: lint kernels roots
+	contrib/lab/lab build stock-6.1 stock-newest stock-6.12-rt
 	$(PYTEST)
 
 check: lint

@@ -23,6 +23,7 @@ SECONDS = {
     "test_kmod": 30,
     "test_kmod[6.12]": 200,
     "test_globals": 5,
+    "test_stock": 100,
     "test_what_needs_no_guest_passes_out_of_an_installed_wheel": 200,
     "test_root": 65,
     "test_a_capture_survives_a_power_cut_up_to_its_last_seconds": 45,

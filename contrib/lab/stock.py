@@ -29,7 +29,7 @@ RECIPE = 1
 MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay", "qemu_fw_cfg")
 
 # Packages that a kernel's image and headers are spread over.
-_PARTS = r"linux-(?:binary|modules|headers|kbuild)-[^\s,]+"
+_PARTS = r"linux-(?:base|binary|modules|headers|kbuild)-[^\s,]+"
 
 # In the initramfs there is nothing but busybox and the modules. What the kernel was
 # told last of the root file system counts, as for the kernel itself.
@@ -116,11 +116,16 @@ def fetch(name: str, *, say: Callable[[str], None]) -> StockKernel:
 
     :raises LabError: if Debian has no such kernel, or it cannot be downloaded
     """
+    series, _, flavour = name.removeprefix(STOCK).partition("-")
+    if flavour == "cloud":
+        raise LabError(
+            "Debian's cloud kernels have no 9p, by which a guest of the lab has this"
+            f" machine's files: take stock-{series}."
+        )
     kernels.install(["busybox-static", "cpio", "kmod", "xz-utils"], say=say)
     archive = Archive()
     say("asking Debian which kernels there are")
     archive.update()
-    series, _, flavour = name.removeprefix(STOCK).partition("-")
     offered = {
         (of, release): version
         for of, flavoured, release, version in _images(archive)

@@ -21,6 +21,7 @@ from unittest import mock
 
 import guest
 import kernels
+from stock import StockKernel
 
 from pagedbg.capture.backends import bpf_programs, hooks, kmod_build
 from pagedbg.capture.backends.bpf_programs import (
@@ -72,7 +73,12 @@ def module(kernel: kernels.Kernel) -> Path:
 
 @functools.cache
 def prepare(kernel: kernels.Kernel) -> None:
-    """Have all that may be wanted in a guest of this kernel."""
+    """
+    Have all that may be wanted in a guest of this kernel. In one of Debian's own it is
+    built there.
+    """
+    if isinstance(kernel, StockKernel):
+        return
     with kernels.locked(CACHE / ".lock"):
         module(kernel)
         if kernel.variant:

@@ -7,6 +7,8 @@ set -eu
 [ -z "${LAB_BLOCKS-}" ] || insmod "$LAB_BLOCKS"
 
 # Page cache with a journal behind it: 9p, the root, caches nothing.
+# Debian's own kernels have both as modules.
+modprobe -qa loop ext4 || :
 mkdir -p /run/disk
 truncate -s 24M /run/disk.img
 mkfs.ext4 -q /run/disk.img

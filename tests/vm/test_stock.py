@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+Debian's own kernels, which have no page_owner: what answers there does, what does not
+says what can be had in its place.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from booted import OUT, PAGEDBG, PATIENCE, boot, dump, kernels, pagedbg
+
+# The first of them is asked in every run, the others by `make test-all`.
+KERNELS = (
+    "stock-6.12",
+    *(
+        pytest.param(kernel, marks=pytest.mark.rare)
+        for kernel in ("stock-6.1", "stock-newest", "stock-6.12-rt")
+    ),
+)
+
+# Huge pages come and go where nobody else wants blocks of their order. The last command
+# fails, and a script ends there.
+SCRIPT = f"""
+status --format json -o {OUT}/status
+doctor --format json -o {OUT}/doctor
+memory --format json -o {OUT}/memory
+explain order 4
+blocks --top 3
+map --cell 16M
+trace set --orders 0:20,9
+trace start --output {OUT}/capture
+!echo 6 >/proc/sys/vm/nr_hugepages; cat /proc/sys/vm/nr_hugepages >{OUT}/held
+owners --orders 9 --by function --format json -o {OUT}/owners
+correlate --orders 9 --leaked --by function --format json -o {OUT}/leaked
+trace stop
+!echo 0 >/proc/sys/vm/nr_hugepages
+correlate --orders 9 --by function,state --format json -o {OUT}/later
+trace start --backend kmod
+"""
+NO_THP = "echo never >/sys/kernel/mm/transparent_hugepage/enabled"
+
+
+class Asked:
+    """What pagedbg said on a kernel, and the dump that it ended as."""
+
+    def __init__(self, out: Path, status: int, stdout: str, stderr: str) -> None:
+        self.out, self.status = out, status
+        self.stdout, self.stderr = stdout, stderr
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """A table that it has written."""
+        found: list[dict[str, Any]] = json.loads((self.out / name).read_text())
+        return found
+
+
+@pytest.fixture(scope="module", params=KERNELS)
+def asked(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Asked]:
+    """One guest of a kernel, asked for all that the tests look at."""
+    try:
+        kernels.build(request.param, say=print)
+    except kernels.LabError as error:
+        pytest.skip(f"no {request.param} here: {error}")
+    out = tmp_path_factory.mktemp("stock")
+    with boot(request.param, "asked", memory="640M", rw=[out]) as machine:
+        machine.sh(NO_THP)
+        done = machine.run([PAGEDBG, "--no-pager"], stdin=SCRIPT.encode())
+        machine.run(["cp", "-r", f"{OUT}/.", out]).check()
+        dump.dump(machine.guest, out / "vmcore", timeout=PATIENCE)
+    yield Asked(out, done.status, done.text, done.stderr.decode())
+
+
+def test_it_is_said_what_a_kernel_without_page_owner_can_have(asked: Asked) -> None:
+    (status,) = asked.rows("status")
+    assert not status["page_owner"]
+    doctor = {row["capability"]: row for row in asked.rows("doctor")}
+    assert doctor["tracepoints"]["state"] == "yes"
+    assert doctor["page_owner"]["state"] == "no"
+    remedy = doctor["page_owner"]["remedy"]
+    assert "trace start" in remedy
+    assert "memory, blocks, explain and map" in remedy
+    assert "page_owner=on" not in remedy
+    assert asked.status == 1
+    assert "--backend kmod needs page_owner" in asked.stderr.splitlines()[-1]
+    assert "Traceback" not in asked.stderr
+
+
+def test_memory_and_explain_answer_without_page_owner(asked: Asked) -> None:
+    assert sum(row["pages"] or 0 for row in asked.rows("memory")) > 0
+    assert "order 4" in asked.stdout
+
+
+def test_owners_and_correlate_answer_from_tracepoints(asked: Asked) -> None:
+    held = int((asked.out / "held").read_text())
+    assert held > 0
+    for name in ("owners", "leaked"):
+        blocks = [row for row in asked.rows(name) if hugetlb(row)]
+        assert sum(row["blocks"] for row in blocks) == held, name
+
+
+def test_what_was_freed_unseen_is_not_live(asked: Asked) -> None:
+    states = {row["state"] for row in asked.rows("later") if hugetlb(row)}
+    assert "live" not in states
+    assert states <= {"freed", "reused"}
+    assert "were not seen to be freed" in asked.stderr
+
+
+def test_its_dump_opens(asked: Asked) -> None:
+    core = asked.out / "vmcore"
+    done = pagedbg("-c", core, "-e", "status", "-e", "memory", "-e", "blocks --top 3")
+    assert done.status == 0, done.stderr
+    assert "built without CONFIG_PAGE_OWNER" in done.stdout
+    assert "trace start" not in done.stdout
+    owners = pagedbg("-c", core, "-e", "owners")
+    assert owners.status == 1
+    assert "memory, blocks, explain and map" in owners.stderr
+    assert "page_owner=on" not in owners.stderr
+
+
+def hugetlb(row: dict[str, Any]) -> bool:
+    """Whether a row is of huge pages of hugetlbfs."""
+    return "huge" in str(row["function"])
