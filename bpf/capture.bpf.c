@@ -200,7 +200,7 @@ static __always_inline int on_tracepoint(u32 event, void *ctx, u64 page, u32 ord
 		 * Of a free it is not known whose page it was: whoever reads the records leaves out
 		 * those without an allocation.
 		 */
-		if (!wanted(at.f, pfn, &o))
+		if (!wanted(at.f, pfn, &o) || is_own(at.f, at.c, event, order, &o))
 			return 0;
 		o.known = true;
 		o.ts_nsec = bpf_ktime_get_ns();

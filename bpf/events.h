@@ -63,15 +63,27 @@ static __always_inline void describe_current(u32 *pid, u32 *tgid, u64 *comm);
 
 #include "participation.h"
 
-/* Everything but events, orders and participation. */
+/*
+ * Whether what was asked for is of pagedbg's own, and left out. A set is counted: it was seen, and
+ * would have been recorded.
+ */
+static __always_inline bool is_own(struct pagedbg_filter *f, struct pagedbg_cpu *c, u32 event,
+				   u32 order, struct owner *o)
+{
+	if (!o->tgid || (o->tgid != f->own[0] && o->tgid != f->own[1] && o->tgid != f->own[2] &&
+			 o->tgid != f->own[3]))
+		return false;
+	if (event == PAGEDBG_SET)
+		count(&c->seen[PAGEDBG_OWN_SETS][order % PAGEDBG_ORDERS]);
+	return true;
+}
+
+/* Everything but events, orders, participation, and whose it is. */
 static __always_inline bool wanted(struct pagedbg_filter *f, u64 pfn, struct owner *o)
 {
 	bool found;
 	u32 i;
 
-	if (o->tgid && (o->tgid == f->own[0] || o->tgid == f->own[1] || o->tgid == f->own[2] ||
-			o->tgid == f->own[3]))
-		return false;
 	if (!f->more)
 		return true;
 	if ((o->gfp_mask & f->gfp_mask) != f->gfp_mask)
@@ -208,7 +220,7 @@ static __always_inline void on_event_for(struct pagedbg_header *h, struct pagedb
 	if (!in && !whole)
 		return;
 	/* What nobody wants takes no room in the table of splits, either. */
-	if (!wanted(f, pfn, &o))
+	if (!wanted(f, pfn, &o) || is_own(f, c, event, order, &o))
 		return;
 	if (whole)
 		keep_split(h, f, c, order, new_order, pfn, &o, in);

@@ -32,6 +32,9 @@ enum pagedbg_event {
 	PAGEDBG_EVENTS, /* one more than the last */
 };
 
+/* In `seen`, in the place of an event: allocations of pagedbg's own, which are left out. */
+#define PAGEDBG_OWN_SETS 0
+
 /* page_owner allocated the page itself, for the stack of another allocation that is going on */
 #define PAGEDBG_NESTED 0x01
 /* the page's own record could not be read: what comes from it is zero */

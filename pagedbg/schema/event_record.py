@@ -61,6 +61,12 @@ stand in for it.
 
 EVENTS = len(EVENT_KINDS) + 1
 
+OWN_SETS = 0
+"""
+In ``seen``, in the place of an event: allocations of pagedbg's own processes that would
+have been recorded, but are left out.
+"""
+
 USUAL_WORDS = tuple(kind.word for kind in EVENT_KINDS if kind.number != READ)
 """
 What is recorded unless something else is asked for: all but ``read``, of which one look

@@ -56,6 +56,15 @@ RECORDED = SchemaColumn(
     unit="events",
     meaning="How many events were recorded; by order only those of allocations.",
 )
+OWN = SchemaColumn(
+    name="own",
+    kind="int",
+    unit="allocations",
+    meaning=(
+        "How many of those seen would have been recorded, but are of pagedbg's own"
+        " processes, which are left out."
+    ),
+)
 DIRECTORY = SchemaColumn(
     name="directory",
     meaning="The directory of the capture.",
@@ -303,7 +312,10 @@ BY_ORDER = (
     columns.ORDER,
     SEEN,
     RECORDED,
-    sum_columns.SHARE,
+    OWN,
+    sum_columns.SHARE.meaning_here(
+        "What was recorded, or is pagedbg's own, out of what was seen."
+    ),
 )
 """A row an order of which something was seen: ``trace status``, in ``orders``."""
 

@@ -127,11 +127,11 @@ def test_the_status_of_a_trace_has_as_values_what_text_says(pagedbg: Run) -> Non
     assert f"are from {first:.9f} s to {last:.9f} s" in said
     for function in row["functions"]:
         assert function.partition(": ")[2] in said
-    table = re.findall(r"^ +(\d+) +(\d+) +(\d+) +([\d.]+)%$", said, re.M)
+    table = re.findall(r"^ +(\d+) +(\d+) +(\d+) +(\d+) +[\d.]+%$", said, re.M)
     assert [
-        (str(each["order"]), str(each["seen"]), str(each["recorded"]))
+        tuple(str(each[name]) for name in ("order", "seen", "recorded", "own"))
         for each in row["orders"]
-    ] == [each[:3] for each in table]
+    ] == table
     assert (row["state"], row["losses"]) == ("recovered", [])
     events = pagedbg.json("trace show", "--no-stack", core=SAMPLE)
     times = [each["time_ns"] for each in events if each["time_ns"]]

@@ -37,6 +37,7 @@ trace start --output {OUT}/capture
 !echo 6 >/proc/sys/vm/nr_hugepages; cat /proc/sys/vm/nr_hugepages >{OUT}/held
 owners --orders 9 --by function --format json -o {OUT}/owners
 correlate --orders 9 --leaked --by function --format json -o {OUT}/leaked
+trace status --format json -o {OUT}/trace
 trace stop
 !echo 0 >/proc/sys/vm/nr_hugepages
 correlate --orders 9 --by function,state --format json -o {OUT}/later
@@ -102,6 +103,14 @@ def test_owners_and_correlate_answer_from_tracepoints(asked: Asked) -> None:
     for name in ("owners", "leaked"):
         blocks = [row for row in asked.rows(name) if hugetlb(row)]
         assert sum(row["blocks"] for row in blocks) == held, name
+
+
+def test_own_allocations_are_counted_apart(asked: Asked) -> None:
+    (trace,) = asked.rows("trace")
+    orders = {row["order"]: row for row in trace["orders"]}
+    assert orders[0]["own"] > 0
+    assert orders[9]["recorded"] + orders[9]["own"] == orders[9]["seen"]
+    assert orders[9]["share"] == 100
 
 
 def test_what_was_freed_unseen_is_not_live(asked: Asked) -> None:

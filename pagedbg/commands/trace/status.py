@@ -31,9 +31,10 @@ from pagedbg.sources.frozen_notes import FrozenRings, frozen_capture, frozen_her
 @command(
     "trace status",
     long_description="""
-For each order: how many allocations were seen, how many of them recorded, and their
-share. Then what else there is to know: what is attached, how, since when, and how many
-events were lost. For programs all of this is one row.
+For each order: how many allocations were seen, how many of them recorded, how many left
+out since they are of pagedbg's own processes, and the share of both. Then what else
+there is to know: what is attached, how, since when, and how many events were lost. For
+programs all of this is one row.
 
 Rings that --freeze-on of trace start has stopped record nothing more, and it is said
 what has stopped them; what was seen counts on.
@@ -66,11 +67,12 @@ def trace_status(session: Session, args: argparse.Namespace) -> Table:
 def _orders(capture: Capture) -> list[Row]:
     counts = capture.meta.counts
     return [
-        (order, count, kept, 100 * kept / count)
-        for order, (count, kept) in enumerate(
+        (order, count, kept, own, 100 * (kept + own) / count)
+        for order, (count, kept, own) in enumerate(
             zip(
                 counts.seen[event_record.SET],
                 counts.recorded_by[event_record.SET],
+                counts.seen[event_record.OWN_SETS],
                 strict=True,
             )
         )
