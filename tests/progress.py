@@ -59,6 +59,14 @@ class Progress:
             self._expected += seconds_of(group)
             self._taken += time.monotonic() - since
 
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """What has failed is said at once: the rest may take an hour."""
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        if report.failed and terminal:
+            *_, last = report.longreprtext.strip().splitlines() or [""]
+            terminal.ensure_newline()
+            terminal.write_line(f"{report.nodeid}: {report.when} failed: {last}")
+
     def pytest_sessionfinish(self) -> None:
         """All tests have ended."""
         self._over.set()

@@ -77,8 +77,6 @@ def special_handles(prog: Program) -> dict[int, str]:
     page_owner itself), ``failure`` (the stack depot was full) and ``early`` (allocated
     before page_owner was ready).
     """
-    if not page_owner_compiled(prog):
-        return {}
     names = ("dummy", "failure", "early")
     try:
         handles = [int(prog[f"{name}_handle"].value_()) for name in names]

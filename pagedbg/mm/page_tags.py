@@ -34,6 +34,9 @@ __all__ = ("PageTags", "TaggedPages", "untagged")
 _EMPTY = 1
 _ID_FIRST = 2
 
+# How many gigantic pages may go on in a piece of the memory map, and more.
+_MOST_BEFORE = 64
+
 
 class TaggedPages(NamedTuple):
     """The tags of neighbouring pages; every array has an element a page."""
@@ -103,7 +106,8 @@ class PageTags:
         inside = (heads >= start) & (heads < start + len(noted))
         found = np.zeros(len(heads), np.uint64)
         found[inside] = noted[heads[inside] - start]
-        for head in np.unique(heads[~inside]).tolist():
+        # Where there are more, the memory is damaged.
+        for head in np.unique(heads[~inside])[:_MOST_BEFORE].tolist():
             found[heads == head] = self._noted(head, head + 1)[0]
         return found
 

@@ -203,15 +203,17 @@ def test_a_dump_is_asked_nothing_that_only_a_running_kernel_could_answer(
         "kallsyms",
         "kallsyms_all",
         "page_owner",
+        "allocation tags",
+        "slab tracks",
         "complete dump",
     ]
-    assert len(capabilities) == 5
+    assert len(capabilities) == 7
     for name in ("root", "bcc", "kernel headers", "nonsense"):
         with pytest.raises(KeyError):
             capabilities[name]
     assert {name: capability.state for name, capability in capabilities.items()} == {
         **dict.fromkeys(capabilities, True),
-        "complete dump": False,
+        **dict.fromkeys(("allocation tags", "slab tracks", "complete dump"), False),
     }
 
 
@@ -240,7 +242,7 @@ def test_doctor_names_each_thing_and_what_to_do_about_it(
         c.name: "yes" if c.state else "no" for c in capabilities_of(sample).values()
     }
     text = pagedbg("-c", ORDINARY, "doctor").stdout.splitlines()
-    assert [line[:2] for line in text if line[:2].strip()] == ["ok"] * 4 + ["NO"]
+    assert [line[:2] for line in text if line[:2].strip()] == ["ok"] * 4 + ["NO"] * 3
     assert any("without it:" in line for line in text)
     assert any("to get it:" in line and "makedumpfile" in line for line in text)
 
