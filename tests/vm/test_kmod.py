@@ -181,7 +181,9 @@ def test_without_page_owner_it_says_so() -> None:
         )
         done = machine.run([PAGEDBG, "-e", "trace start --backend kmod"])
         assert done.status == 1
-        assert "page_owner is off" in done.stderr.decode()
+        assert (
+            "--backend kmod needs page_owner: where it is off" in done.stderr.decode()
+        )
         assert len(done.stderr.decode().splitlines()) == 1
 
 
