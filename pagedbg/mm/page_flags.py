@@ -114,7 +114,12 @@ class _Tables:
         self, kind: str | None, second: bool, writeback: bool
     ) -> tuple[tuple[int, str], ...]:
         meant = {}
-        for each in _MEANT_IN_SECOND if second else _MEANT.get(kind or "", ()):
+        names = _MEANT.get(kind or "", ())
+        if second:
+            # Of what a process maps by itself each page has a flag of its own.
+            own = {"PG_anon_exclusive"}.intersection(names)
+            names = (*_MEANT_IN_SECOND, *own)
+        for each in names:
             # PG_reclaim of a page that is being written is not PG_readahead.
             if each == "PG_readahead" and writeback:
                 continue

@@ -160,26 +160,27 @@ def _open_dump(path: str) -> Target:
 def _program(fd: int, dump: DumpFile) -> Program:
     """Have drgn open a dump; the descriptor is drgn's from here on."""
     text = None
-    if dump.memory is not None:
-        text = find_vmcoreinfo(
-            dump, fd, lambda text: _opened_by_drgn(os.dup(fd), dump, text)
-        )
-        if text is None:
-            os.close(fd)
-            raise TargetError(
-                f"{dump.path} has no vmcoreinfo, and none is in its memory: it is not"
-                " known which Linux it is of. QEMU writes it into a dump where it was"
-                " started with -device vmcoreinfo and the guest has loaded qemu_fw_cfg"
-                " (`modprobe qemu_fw_cfg`) before."
-            )
     try:
-        prog = _opened_by_drgn(fd, dump, text)
+        if dump.memory is not None:
+            text = find_vmcoreinfo(
+                dump, fd, lambda text: _opened_by_drgn(os.dup(fd), dump, text)
+            )
+        found = dump.memory is None or text is not None
+        prog = _opened_by_drgn(fd, dump, text) if found else None
     except OSError as error:
         raise TargetError(
             f"{dump.path} cannot be read: {error.strerror or error}."
         ) from None
     except Exception as error:
         raise TargetError(f"{dump.path} is damaged or cut short: {error}.") from None
+    if prog is None:
+        os.close(fd)
+        raise TargetError(
+            f"{dump.path} has no vmcoreinfo, and none is in its memory: it is not"
+            " known which Linux it is of. QEMU writes it into a dump where it was"
+            " started with -device vmcoreinfo and the guest has loaded qemu_fw_cfg"
+            " (`modprobe qemu_fw_cfg`) before."
+        )
     if not prog.flags & ProgramFlags.IS_LINUX_KERNEL:
         raise TargetError(
             f"{dump.path} is not a dump of a Linux kernel: it has no vmcoreinfo."

@@ -205,7 +205,7 @@ def captures(saved: Path, directory: Path) -> dict[str, Path]:
     """
     meta = json.loads((saved / "meta.json").read_text())
     # No name was asked for on that machine.
-    meta["filters"][-1]["filter"].update(gfp=["x"], zone=["x"], comm=["x"])
+    meta["filters"][-1]["filter"].update(gfp=["x"], zone=["x"], comm=["x"], events=None)
     numbers = itertools.count()
 
     def attack(_: str) -> str:

@@ -106,7 +106,7 @@ def test_a_row_that_is_missing_is_noticed(
     pagedbg: Run, snapshots: Path, lake: Path
 ) -> None:
     shutil.copy(
-        snapshots / "00000-0" / "free.parquet",
+        snapshots / "00000-0" / "zones.parquet",
         snapshots / "00000-0" / "memory.parquet",
     )
     done = pagedbg("fleet", "add", lake, snapshots / "00000-0")

@@ -56,8 +56,8 @@ LINES = (
     " detail, flags_mask, compound_head, compound_order, pgoff, file_offset,"
     " pageblock_pfn, pageblock_order, record, handle_kind, free_handle_kind,"
     " free_age_ns, age_ns, migrate_reason, free_ts_ns, free_handle, free_stack,"
-    " free_pid, free_tgid) FROM pages WHERE pfn BETWEEN 4096 AND 8191"
-    " AND state = 'allocated' ORDER BY pfn\"",
+    " free_pid, free_tgid, vmalloc, holder, witness) FROM pages"
+    " WHERE pfn BETWEEN 4096 AND 8191 AND state = 'allocated' ORDER BY pfn\"",
     "stacks",
     'sql "SELECT comm, sum(pages) FROM blocks GROUP BY 1 ORDER BY ALL"',
     'sql "SELECT module, count(*) FROM blocks JOIN stacks USING (handle) GROUP BY 1'

@@ -133,6 +133,9 @@ def test_the_object_at_an_address(ask: Ask, sample: Target) -> None:
         "offset": address - found.address,
         "allocated": True,
         "why_unknown": None,
+        # The cache writes down nobody.
+        "pid": None,
+        "stack": None,
     }
     assert one(ask, f"pfn {row['pfn']}")["object"] is None
 

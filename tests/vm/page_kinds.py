@@ -21,7 +21,7 @@ from pagedbg.target.opening import open_target
 PROC = ("kpageflags", "kpagecount", "kpagecgroup")
 
 # How often it is looked again, if a process was started meanwhile.
-LOOKS = 20
+LOOKS = 200
 
 # malloc.h
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4

@@ -335,6 +335,7 @@ def test_flags_mean_what_the_pages_are_used_for(live: Live) -> None:
     for state in second:
         assert names(state) <= {
             *("has_hwpoisoned", "large_rmappable", "partially_mapped", "double_map"),
+            *(["anon_exclusive"] if state.kind == "anon" else []),
         }, state
 
 
