@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pagedbg.analysis.trend import Trend
+from pagedbg.capture.lake import few
 from pagedbg.errors import PagedbgError
 from pagedbg.schema.snapshot_columns import OWNER_KEYS, TREND
 from pagedbg.schema.table import Column, Row, Table
@@ -62,9 +63,11 @@ does not matter.
 def trend(session: Session, args: argparse.Namespace) -> Table:
     """Run the command."""
     refuse_no_stack(args)
-    notes: list[str] = []
+    unread: list[str] = []
     db = session.db.cursor()
-    found = in_boots(find_snapshots(args.directories, notes), notes)
+    listed = find_snapshots(args.directories, unread)
+    notes = few(unread)
+    found = in_boots(listed, notes)
     series = store_series(db, found, args.by, args, notes)
     if len(series) < 2:
         count = "one snapshot tells" if series else "no snapshot is there, which tells"

@@ -236,14 +236,12 @@ class _Owners:
         ranges: PageExtRanges,
     ) -> _Owners:
         """What page_owner knows."""
-        first, count = pages.first, len(pages)
-        made = cls(count, numbers)
-        made._read(prog, pages, first, count, ranges)
+        made = cls(len(pages), numbers)
+        made._read(prog, pages, ranges)
         return made
 
-    def _read(
-        self, prog: Program, pages: Pages, first: int, count: int, ranges: PageExtRanges
-    ) -> None:
+    def _read(self, prog: Program, pages: Pages, ranges: PageExtRanges) -> None:
+        first, count = pages.first, len(pages)
         members = page_owner_dtype(prog).names or ()
         for pfn, records, known in read_page_owners(prog, first, first + count, ranges):
             here = slice(pfn - first, pfn - first + len(records))

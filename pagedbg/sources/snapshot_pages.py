@@ -40,12 +40,12 @@ block of their ``order`` that begins at ``head``.
 
 
 def store_runs(
-    db: duckdb.DuckDBPyConnection, snapshot: Snapshot, where: str = "true"
+    db: duckdb.DuckDBPyConnection, snapshot: Snapshot, where: str | None = None
 ) -> None:
     """
     Have a table ``runs`` of what a snapshot knows of pages, with signed numbers.
 
-    :param where: in SQL, which of them
+    :param where: in SQL, which of them; None for all
     :raises SnapshotError: if the snapshot lacks it, or it is damaged
     """
     store(db, snapshot, "pages", PAGE_RUNS, "kept_runs", where)

@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 # Files that are open at once: a process may have 1,024.
 _TOGETHER = 64
 
-# Of how many snapshots it is said why they cannot be read.
-_MOST_SAID = 5
-
 
 class Listed(NamedTuple):
     """A snapshot that was found: where, what it says, and how large its files are."""
@@ -46,14 +43,10 @@ def find_snapshots(paths: Iterable[Path], notes: list[str]) -> list[Listed]:
     Find snapshots, the earliest first, those of an unknown time last.
 
     :param paths: snapshots, and directories of some
-    :param notes: takes sentences on those that cannot be read
+    :param notes: takes a sentence on each that cannot be read
     :raises PagedbgError: if a path is none of these
     """
-    unread: list[str] = []
-    found = [each for path in paths for each in _found(path, unread)]
-    notes += unread[:_MOST_SAID]
-    if len(unread) > _MOST_SAID:
-        notes.append(f"{len(unread) - _MOST_SAID:,} others cannot be read either.")
+    found = [each for path in paths for each in _found(path, notes)]
     found.sort(
         key=lambda one: (
             one.meta.taken is None,

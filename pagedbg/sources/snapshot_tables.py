@@ -30,13 +30,13 @@ def store(
     relation: str,
     columns: Sequence[Column],
     into: str,
-    where: str = "true",
+    where: str | None = None,
 ) -> None:
     """
     Put a relation of a snapshot into a temporary table of a database.
 
     :param columns: which columns, of the kinds that they have to be of
-    :param where: in SQL, which of its rows
+    :param where: in SQL, which of its rows; None for all
     :raises SnapshotError: if the snapshot lacks it, or it is damaged
     """
     store_together(db, [snapshot], relation, columns, into, where)
@@ -162,14 +162,14 @@ def store_together(
     relation: str,
     columns: Sequence[Column],
     into: str,
-    where: str = "true",
+    where: str | None = None,
 ) -> None:
     """
     Put a relation of several snapshots into one temporary table of a database, with a
     column ``place`` for which of them a row is of.
 
     :param columns: which columns, of the kinds that they have to be of
-    :param where: in SQL, which of its rows
+    :param where: in SQL, which of its rows; None for all
     :raises SnapshotError: if one of them lacks it, or it is damaged. Which of several,
         only those tell that are given alone.
     """
@@ -181,16 +181,17 @@ def store_together(
     of = "list_position($paths, filename) - 1 AS place"
     with _opened(snapshots, relation) as paths:
         db.execute(
-            f"CREATE OR REPLACE TEMP TABLE {into} AS SELECT {made}, {of}"
-            f" FROM {rows} WHERE {where} LIMIT {most}",
+            f"CREATE OR REPLACE TEMP TABLE {into} AS SELECT {made}, {of} FROM {rows}"
+            f" WHERE {where or 'true'} LIMIT {most}",
             {"paths": paths},
         )
-        counts = dict(
-            db.execute(
-                f"SELECT {of}, count(*) FROM {rows} GROUP BY place",
-                {"paths": paths},
-            ).fetchall()
-        )
+        if where is None:
+            counted = db.execute(f"SELECT place, count(*) FROM {into} GROUP BY place")
+        else:
+            counted = db.execute(
+                f"SELECT {of}, count(*) FROM {rows} GROUP BY place", {"paths": paths}
+            )
+        counts = dict(counted.fetchall())
     for place, snapshot in enumerate(snapshots):
         _check_count(snapshot, relation, counts.get(place, 0))
 

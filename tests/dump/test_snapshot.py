@@ -348,7 +348,7 @@ def test_of_many_that_were_copied_in_part_a_few_are_named(
     assert done.stdout.splitlines() == [
         "There is no snapshot.",
         *(f"{beside / str(number)} {damaged}" for number in range(5)),
-        "3 others cannot be read either.",
+        "So it is with 3 more.",
     ]
 
 

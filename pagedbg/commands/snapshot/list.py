@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from pagedbg.capture.lake import few
 from pagedbg.schema.snapshot_columns import SNAPSHOTS
 from pagedbg.schema.table import Row, Table
 from pagedbg.session import Session
@@ -36,7 +37,7 @@ def snapshot_list(session: Session, args: argparse.Namespace) -> Table:
     """Run the command."""
     notes: list[str] = []
     rows = [_row(each) for each in find_snapshots(args.directories, notes)]
-    return Table.of(SNAPSHOTS, rows, notes=notes, empty="There is no snapshot.")
+    return Table.of(SNAPSHOTS, rows, notes=few(notes), empty="There is no snapshot.")
 
 
 def _row(found: Listed) -> Row:
