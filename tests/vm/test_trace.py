@@ -355,8 +355,8 @@ def test_what_is_held_is_kept_as_a_whole_recording_tells_it(
     # Where an emulated clock stands still, some cannot be told apart.
     unknown = states.get("unknown", 0)
     assert ("pagedbg_churn", 6, HELD_PAIRS + 5 - unknown) in sums
-    # Segments are kept no more: how many of them depends on when they were drained, for a
-    # full one stays until two more rounds have ended.
+    # Segments are kept no more: how many of them depends on when they were drained, for
+    # a full one stays until two more rounds have ended.
     assert held.held is not None
     folded = held.held.head.summary.records
     assert folded >= FULL_HELD
