@@ -101,7 +101,12 @@ static __always_inline u64 *known_root(u32 nr)
 
 BPF_STACK_TRACE(pagedbg_stack, STACKS);
 
-#include "no_owner.h"
+static __always_inline u32 stack_id(void *ctx)
+{
+	return pagedbg_stack.get_stackid(ctx, 0);
+}
+
+#include "kmem.h"
 
 #endif
 
@@ -177,37 +182,11 @@ static __always_inline int on_read_entry(void)
 
 static __always_inline int on_tracepoint(u32 event, void *ctx, u64 page, u32 order, u32 gfp)
 {
-	struct owner o = {};
 	struct here at;
-	u64 pfn, id;
 
 	/* mm_page_alloc tells of failures, too. */
-	if (!page || !find_here(&at))
-		return 0;
-	count(&at.c->seen[event][order % PAGEDBG_ORDERS]);
-	if (!(at.f->events & (1 << event)))
-		return 0;
-	pfn = page_to_pfn(at.h, page);
-	if (pagedbg_hash(pfn) >= at.f->threshold[order % PAGEDBG_ORDERS])
-		return 0;
-	if (event == PAGEDBG_SET) {
-		id = bpf_get_current_pid_tgid();
-		o.pid = id;
-		o.tgid = id >> 32;
-		o.gfp_mask = gfp;
-		bpf_get_current_comm(o.comm, sizeof(o.comm));
-		/*
-		 * Of a free it is not known whose page it was: whoever reads the records leaves out
-		 * those without an allocation.
-		 */
-		if (!wanted(at.f, pfn, &o) || is_own(at.f, at.c, event, order, &o))
-			return 0;
-		o.known = true;
-		o.ts_nsec = bpf_ktime_get_ns();
-		o.handle = pagedbg_stack.get_stackid(ctx, 0);
-	}
-	record(at.h, at.c, at.cpu, event, order, 0, pfn, 0, &o,
-	       PAGEDBG_NO_RECORD | PAGEDBG_TRACEPOINT);
+	if (page && find_here(&at))
+		on_kmem(&at, event, page_to_pfn(at.h, page), order, gfp, ctx);
 	return 0;
 }
 

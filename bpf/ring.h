@@ -40,8 +40,8 @@ enum pagedbg_event {
 /* the page's own record could not be read: what comes from it is zero */
 #define PAGEDBG_NO_RECORD 0x02
 /*
- * from kmem tracepoints: there is no page_owner, handle is a BPF stack id or ~0, and ts_nsec is
- * CLOCK_MONOTONIC
+ * from kmem tracepoints: there is no page_owner, handle is a BPF stack id, or the place of a struct
+ * pagedbg_stack, or ~0, and ts_nsec is CLOCK_MONOTONIC
  */
 #define PAGEDBG_TRACEPOINT 0x04
 
@@ -158,6 +158,18 @@ struct pagedbg_filters {
 	struct pagedbg_freeze freeze; /* in dumps of former modules, which had two filters, zero */
 };
 
+#define PAGEDBG_STACK_DEPTH 31
+
+/*
+ * A stack of the module's own, where there is no page_owner: innermost first, and 0 behind the last.
+ */
+struct pagedbg_stack {
+	__u64 key; /* 0: nothing is here; PAGEDBG_STACK_KEY() once all of it is */
+	__u64 pc[PAGEDBG_STACK_DEPTH];
+};
+
+#define PAGEDBG_STACK_KEY(hash, depth) ((__u64)(hash) << 8 | (depth))
+
 /*
  * How the rings are found and read. `active` chooses one of two filters: the other one is free to
  * be written. With PAGEDBG_FROZEN it is one that wants nothing, of all CPUs at once, and the rest of
@@ -181,7 +193,7 @@ struct pagedbg_header {
 	__u64 filters_at; /* struct pagedbg_filters, */
 	__u64 cpus_at;	  /* a struct pagedbg_cpu for each CPU, one every */
 	__u64 cpu_stride;
-	__u64 slots_at; /* and the rings, one behind the other */
+	__u64 slots_at; /* and the rings, one behind the other; then, from the next page, stacks */
 	/* allocations in the table of splits: while there are none, nobody looks there */
 	__u64 splits;
 	/*

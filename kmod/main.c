@@ -32,13 +32,15 @@ static char *hooks = "tracepoint";
 module_param(hooks, charp, 0400);
 MODULE_PARM_DESC(
 	hooks,
-	"what allocations and frees are heard from: tracepoint (the default; kprobe where that cannot be) or kprobe, as the original project's module does");
+	"what allocations and frees are heard from: tracepoint (the default; kprobe where that cannot be), kprobe, as the original project's module does, or kmem, where page_owner is off: tracepoints alone");
 
 static char *freeze_on;
 module_param(freeze_on, charp, 0400);
 MODULE_PARM_DESC(
 	freeze_on,
 	"what stops the rings: failure or any-failure, an allocation that the kernel complains of, or with __GFP_NOWARN, too, both with :ORDER if none smaller counts; oom; panic-only (the default)");
+
+struct pagedbg_layout pagedbg_layout;
 
 static unsigned int given;
 static unsigned int layout[sizeof(pagedbg_layout) / sizeof(unsigned int)];
@@ -58,14 +60,31 @@ MODULE_PARM_DESC(
 	missed,
 	"how many events no probe could run for, or found no room to wait (only to be read)");
 
+/* Without page_owner, allocations and frees are all that is heard of. */
+static bool kmem;
+
 static int get_functions(char *buffer, const struct kernel_param *unused)
 {
-	return pagedbg_functions(buffer);
+	return kmem ? scnprintf(buffer, PAGE_SIZE, "reset mm_page_free\nset mm_page_alloc\n") :
+		      pagedbg_functions(buffer);
 }
 
 static const struct kernel_param_ops functions_ops = { .get = get_functions };
 module_param_cb(functions, &functions_ops, NULL, 0400);
 MODULE_PARM_DESC(functions, "what each event is taken from (only to be read)");
+
+static int begin_recording(bool kprobes)
+{
+	return kmem ? pagedbg_begin_kmem() : pagedbg_register_probes(kprobes);
+}
+
+static void end_recording(void)
+{
+	if (kmem)
+		pagedbg_end_kmem();
+	else
+		pagedbg_unregister_probes();
+}
 
 static int __init pagedbg_init(void)
 {
@@ -74,26 +93,29 @@ static int __init pagedbg_init(void)
 
 	BUILD_BUG_ON(sizeof(struct pagedbg_record) != 128);
 	BUILD_BUG_ON(PAGEDBG_COMM != TASK_COMM_LEN);
-	if (!kprobes && strcmp(hooks, "tracepoint")) {
-		pr_err("hooks= takes tracepoint or kprobe\n");
+	kmem = !strcmp(hooks, "kmem");
+	if (!kprobes && !kmem && strcmp(hooks, "tracepoint")) {
+		pr_err("hooks= takes tracepoint, kprobe or kmem\n");
 		return -EINVAL;
 	}
-	memcpy(&pagedbg_layout, layout, sizeof(layout));
-	error = pagedbg_check_layout(given);
-	if (error)
-		return error;
-	error = pagedbg_make_rings(ring_slots);
+	if (!kmem) {
+		memcpy(&pagedbg_layout, layout, sizeof(layout));
+		error = pagedbg_check_layout(given);
+		if (error)
+			return error;
+	}
+	error = pagedbg_make_rings(ring_slots, kmem);
 	if (error)
 		return error;
 	error = pagedbg_init_filter(orders, events);
 	if (error)
 		goto free_rings;
-	error = pagedbg_register_probes(kprobes);
+	error = begin_recording(kprobes);
 	if (error)
 		goto free_rings;
 	error = pagedbg_begin_freezing(freeze_on);
 	if (error)
-		goto unregister_probes;
+		goto end_recording;
 	error = pagedbg_make_page_order();
 	if (error) {
 		pr_err("/proc/page_order cannot be made\n");
@@ -111,8 +133,8 @@ remove_page_order:
 	pagedbg_remove_page_order();
 end_freezing:
 	pagedbg_end_freezing();
-unregister_probes:
-	pagedbg_unregister_probes();
+end_recording:
+	end_recording();
 free_rings:
 	pagedbg_free_rings();
 	return error;
@@ -123,7 +145,7 @@ static void __exit pagedbg_exit(void)
 	pagedbg_remove_device();
 	pagedbg_remove_page_order();
 	pagedbg_end_freezing();
-	pagedbg_unregister_probes();
+	end_recording();
 	pagedbg_free_rings();
 }
 

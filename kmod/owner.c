@@ -19,9 +19,7 @@
 
 #include "pagedbg.h"
 
-struct pagedbg_layout pagedbg_layout;
-
-#if defined(CONFIG_PAGE_OWNER) && defined(CONFIG_SPARSEMEM)
+#ifdef CONFIG_SPARSEMEM
 
 #define GREATEST_SIZE 512
 
@@ -226,7 +224,7 @@ int pagedbg_check_layout(unsigned int given)
 
 int pagedbg_check_layout(unsigned int given)
 {
-	pr_err("this kernel has no page_owner (CONFIG_PAGE_OWNER) or keeps it otherwise (CONFIG_SPARSEMEM)\n");
+	pr_err("this kernel keeps no page_owner by sections of memory (CONFIG_SPARSEMEM)\n");
 	return -EOPNOTSUPP;
 }
 

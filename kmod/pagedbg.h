@@ -6,6 +6,7 @@
 #include <linux/mm.h>
 #include <linux/mmzone.h>
 #include <linux/percpu.h>
+#include <linux/printk.h>
 #include <linux/types.h>
 
 #include "ring.h"
@@ -34,7 +35,15 @@ struct pagedbg_layout {
 
 extern struct pagedbg_layout pagedbg_layout;
 
+#ifdef CONFIG_PAGE_OWNER
 int pagedbg_check_layout(unsigned int given);
+#else
+static inline int pagedbg_check_layout(unsigned int given)
+{
+	pr_err("this kernel has no page_owner (CONFIG_PAGE_OWNER): hooks=kmem records without\n");
+	return -EOPNOTSUPP;
+}
+#endif
 
 /*
  * mm/page_ext.c: lookup_page_ext(), get_entry(). Whoever asks has the page: its section is not
@@ -74,7 +83,7 @@ struct pagedbg_place {
 
 DECLARE_PER_CPU(struct pagedbg_place, pagedbg_place);
 
-int pagedbg_make_rings(unsigned int slots);
+int pagedbg_make_rings(unsigned int slots, bool stacks);
 void pagedbg_free_rings(void);
 int pagedbg_make_device(void);
 void pagedbg_remove_device(void);
@@ -86,8 +95,27 @@ int pagedbg_set_filter(struct pagedbg_filter *filter);
 int pagedbg_make_page_order(void);
 void pagedbg_remove_page_order(void);
 
+/* ---- tracepoints.c: those of allocations and frees ---- */
+
+typedef void (*pagedbg_alloc_probe)(void *unused, struct page *page, unsigned int order, gfp_t gfp,
+				    int migratetype);
+typedef void (*pagedbg_free_probe)(void *unused, struct page *page, unsigned int order);
+
+int pagedbg_register_tracepoints(pagedbg_alloc_probe on_alloc, pagedbg_free_probe on_free);
+void pagedbg_unregister_tracepoints(void);
+
+/* ---- kmem.c, stacks.c: what is recorded where page_owner is off ---- */
+
+extern struct pagedbg_stack *pagedbg_stacks; /* behind the rings */
+extern unsigned int pagedbg_stack_count;     /* a power of two */
+
+u32 pagedbg_stack_id(void);
+int pagedbg_begin_kmem(void);
+void pagedbg_end_kmem(void);
+
 /* ---- record.c: what is done with events, and with allocations that have begun ---- */
 
+#ifdef CONFIG_PAGE_OWNER
 void pagedbg_allocating(struct page *page, u32 order);
 void pagedbg_allocated(struct page *page);
 void pagedbg_freeing(struct page *page, u32 order);
@@ -98,6 +126,11 @@ void pagedbg_settle(void);
 void pagedbg_begin_settling(void);
 void pagedbg_end_settling(void);
 unsigned long pagedbg_unplaced_events(void);
+#else
+static inline void pagedbg_settle(void)
+{
+}
+#endif
 
 /* ---- freeze.c: what stops the rings ---- */
 
@@ -106,9 +139,30 @@ void pagedbg_end_freezing(void);
 
 /* ---- probes.c: what events are heard from ---- */
 
+#ifdef CONFIG_PAGE_OWNER
 int pagedbg_register_probes(bool kprobes);
 void pagedbg_unregister_probes(void);
 unsigned long pagedbg_missed(void);
 int pagedbg_functions(char *buffer);
+#else
+static inline int pagedbg_register_probes(bool kprobes)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline void pagedbg_unregister_probes(void)
+{
+}
+
+static inline unsigned long pagedbg_missed(void)
+{
+	return 0;
+}
+
+static inline int pagedbg_functions(char *buffer)
+{
+	return 0;
+}
+#endif
 
 #endif

@@ -13,8 +13,6 @@
 #include <linux/log2.h>
 #include <linux/printk.h>
 #include <linux/string.h>
-#include <linux/tracepoint.h>
-#include <trace/events/kmem.h>
 
 #include "pagedbg.h"
 
@@ -29,7 +27,7 @@ static __always_inline struct page *page_argument(struct pt_regs *regs, int n)
 
 /* ---- tracepoints and ftrace ---- */
 
-#if defined(CONFIG_TRACEPOINTS) && defined(CONFIG_DYNAMIC_FTRACE_WITH_ARGS)
+#ifdef CONFIG_DYNAMIC_FTRACE_WITH_ARGS
 
 #ifdef HAVE_FTRACE_ARGUMENTS
 #define traced_argument(fregs, n) ftrace_regs_get_argument(fregs, n)
@@ -61,16 +59,7 @@ static void notrace on_free(void *unused, struct page *page, unsigned int order)
 NOKPROBE_SYMBOL(on_free);
 
 static struct ftrace_ops set_ops = { .func = on_set };
-static struct tracepoint *mm_page_alloc, *mm_page_free;
 static bool tracing;
-
-static void find_tracepoint(struct tracepoint *tracepoint, void *unused)
-{
-	if (!strcmp(tracepoint->name, "mm_page_alloc"))
-		mm_page_alloc = tracepoint;
-	if (!strcmp(tracepoint->name, "mm_page_free"))
-		mm_page_free = tracepoint;
-}
 
 /*
  * Trace __set_page_owner(), and nothing else. It is given by its address, which a probe that is
@@ -91,36 +80,22 @@ static int trace_only_set(void)
 
 static int begin_tracing(void)
 {
-	int error;
+	int error = trace_only_set();
 
-	check_trace_callback_type_mm_page_alloc(on_alloc);
-	check_trace_callback_type_mm_page_free(on_free);
-	for_each_kernel_tracepoint(find_tracepoint, NULL);
-	if (!mm_page_alloc || !mm_page_free)
-		return -ENOENT;
-	error = trace_only_set();
 	if (error)
 		return error;
-	/* Frees first: of no allocation that was seen may the free be missed. */
-	error = tracepoint_probe_register(mm_page_free, on_free, NULL);
+	error = pagedbg_register_tracepoints(on_alloc, on_free);
 	if (error)
 		goto free_filter;
-	error = tracepoint_probe_register(mm_page_alloc, on_alloc, NULL);
-	if (error)
-		goto unregister_free;
 	error = register_ftrace_function(&set_ops);
 	if (error)
-		goto unregister_alloc;
+		goto unregister_tracepoints;
 	pagedbg_begin_settling();
 	tracing = true;
 	return 0;
 
-unregister_alloc:
-	tracepoint_probe_unregister(mm_page_alloc, on_alloc, NULL);
-unregister_free:
-	tracepoint_probe_unregister(mm_page_free, on_free, NULL);
-	/* Until nobody is in them any more */
-	tracepoint_synchronize_unregister();
+unregister_tracepoints:
+	pagedbg_unregister_tracepoints();
 free_filter:
 	ftrace_free_filter(&set_ops);
 	return error;
@@ -132,10 +107,7 @@ static void end_tracing(void)
 		return;
 	tracing = false;
 	unregister_ftrace_function(&set_ops);
-	tracepoint_probe_unregister(mm_page_alloc, on_alloc, NULL);
-	tracepoint_probe_unregister(mm_page_free, on_free, NULL);
-	/* The rings are freed next: until nobody is in them any more. */
-	tracepoint_synchronize_unregister();
+	pagedbg_unregister_tracepoints();
 	pagedbg_end_settling();
 	ftrace_free_filter(&set_ops);
 }

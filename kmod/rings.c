@@ -38,6 +38,11 @@ struct pagedbg_header *pagedbg_rings;
 struct pagedbg_filters *pagedbg_filters;
 DEFINE_PER_CPU(struct pagedbg_place, pagedbg_place);
 
+/* Of stacks there are so many, and less only where memory is short. */
+#define MOST_STACKS   16384ULL
+#define FEWEST_STACKS (PAGE_SIZE / sizeof(struct pagedbg_stack))
+#define STACK_PARTS   128
+
 /* Counters of one CPU share no cache line with another's. */
 #define CPU_STRIDE ALIGN(sizeof(struct pagedbg_cpu), 64)
 
@@ -55,13 +60,22 @@ static unsigned long default_slots(u64 machine)
 	return max(min(slots, slots_in(div_u64(machine, DEFAULT_PARTS))), FEWEST_SLOTS);
 }
 
+/* A power of two of them, which fill whole pages. */
+static unsigned long stacks_in(u64 memory)
+{
+	u64 fit = div_u64(memory, sizeof(struct pagedbg_stack));
+
+	return rounddown_pow_of_two(clamp(fit, (u64)FEWEST_STACKS, MOST_STACKS));
+}
+
 /**
  * pagedbg_make_rings - Allocate the rings of all CPUs
  * @slots: records of a CPU, a power of two, or 0 for as many as are reasonable
+ * @stacks: whether there is a table of stacks behind them
  *
  * Return: 0; -EINVAL if there cannot be so many; -ENOMEM
  */
-int pagedbg_make_rings(unsigned int slots)
+int pagedbg_make_rings(unsigned int slots, bool stacks)
 {
 	size_t filters_at = ALIGN(sizeof(*pagedbg_rings), 64);
 	size_t cpus_at = PAGE_ALIGN(filters_at + sizeof(*pagedbg_filters));
@@ -69,8 +83,8 @@ int pagedbg_make_rings(unsigned int slots)
 	u64 machine = (u64)totalram_pages() << PAGE_SHIFT;
 	unsigned long most = slots_in(div_u64(machine, MEMORY_PARTS));
 	struct pagedbg_place *place;
+	size_t stacks_at, size;
 	unsigned int cpu;
-	size_t size;
 
 	if (!slots)
 		slots = default_slots(machine);
@@ -84,7 +98,11 @@ int pagedbg_make_rings(unsigned int slots)
 		       slots, nr_cpu_ids, most);
 		return -EINVAL;
 	}
-	size = PAGE_ALIGN(slots_at + (size_t)nr_cpu_ids * slots * sizeof(struct pagedbg_record));
+	stacks_at =
+		PAGE_ALIGN(slots_at + (size_t)nr_cpu_ids * slots * sizeof(struct pagedbg_record));
+	if (stacks)
+		pagedbg_stack_count = stacks_in(div_u64(machine, STACK_PARTS));
+	size = PAGE_ALIGN(stacks_at + pagedbg_stack_count * sizeof(struct pagedbg_stack));
 	/*
 	 * Rather none than that anything is killed for it. vmalloc_user() would not take the flags.
 	 */
@@ -96,6 +114,7 @@ int pagedbg_make_rings(unsigned int slots)
 		return -ENOMEM;
 	}
 	pagedbg_filters = (void *)pagedbg_rings + filters_at;
+	pagedbg_stacks = (void *)pagedbg_rings + stacks_at;
 	for_each_possible_cpu(cpu) {
 		place = per_cpu_ptr(&pagedbg_place, cpu);
 		place->counters = (void *)pagedbg_rings + cpus_at + cpu * CPU_STRIDE;

@@ -167,12 +167,12 @@ def plan_of(session: Session, args: argparse.Namespace, filter_: EventFilter) ->
             " or with kprobes alone (kprobe)"
         )
     backends = tuple(_ALSO_NEEDS)
-    if not page_owner_inited(session.prog):
+    with_records = page_owner_inited(session.prog)
+    if not with_records:
         _check_without_page_owner(session, args)
-        backends = (BPF,)
-    elif args.backend != "auto":
+    if args.backend != "auto":
         backends = (args.backend,)
-    elif args.attach != "auto":
+    elif args.attach != "auto" and with_records:
         backends = (BPF,)
     unusable = {}
     for backend in backends:
@@ -199,17 +199,10 @@ def plan_of(session: Session, args: argparse.Namespace, filter_: EventFilter) ->
 def _check_without_page_owner(session: Session, args: argparse.Namespace) -> None:
     """:raises PagedbgError: if what is asked for needs page_owner"""
     require(session, "tracepoints")
-    option = (
-        "--backend kmod"
-        if args.backend == KMOD
-        else f"--attach {args.attach}"
-        if args.attach not in ("auto", TRACEPOINT)
-        else ""
-    )
-    if option:
+    if args.attach not in ("auto", TRACEPOINT):
         raise PagedbgError(
-            f"{option} needs page_owner: where it is off, BPF alone records, from"
-            f" tracepoints. Leave {option.partition(' ')[0]} out."
+            f"--attach {args.attach} needs page_owner: where it is off, tracepoints are"
+            " what is recorded from. Leave --attach out."
         )
 
 

@@ -61,12 +61,14 @@ def held(capture: Capture) -> list[str]:
 def hooks(attached: Attached) -> str:
     """A sentence that says what events are taken from."""
     listed = ", ".join(attached.functions.values())
-    if attached.backend == KMOD:
+    module = attached.backend == KMOD
+    if attached.attach == TRACEPOINT and attached.functions == TRACEPOINTS:
+        by = "with the kernel module, " if module else ""
+        said = f"page_owner is off: {by}from the tracepoints {listed}."
+    elif module:
         said = (
             f"The kernel module listens to {listed}, {_MODULE_WAYS[attached.attach]}."
         )
-    elif attached.attach == TRACEPOINT and attached.functions == TRACEPOINTS:
-        said = f"page_owner is off: from the tracepoints {listed}."
     else:
         said = f"Attached to {listed}, {_WAYS[attached.attach]}."
     failed = "".join(f" {name}: {why}." for name, why in attached.failed.items())

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pagedbg.capture.backends.bpf_image import sources
-from pagedbg.schema import event_record, filter_record
+from pagedbg.schema import event_record, filter_record, stack_record
 from pagedbg.schema.filter_words import participation_hash
 from pagedbg.schema.former_rings import FORMER, FORMER_HEADER, header_of
 
@@ -31,6 +31,7 @@ STRUCTURES = {
     "pagedbg_freeze": event_record.FREEZE,
     "pagedbg_filters": filter_record.FILTERS,
     "pagedbg_header": event_record.HEADER,
+    "pagedbg_stack": stack_record.STACK,
 }
 
 BPF = Path(sources())
@@ -66,6 +67,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
             "COMMS",
             "OWN",
             "SPLIT_ORDERS",
+            "STACK_DEPTH",
         )
     ]
     constants += [
@@ -136,6 +138,7 @@ def test_the_constants_are_the_headers(compiled: dict[str, int]) -> None:
         assert getattr(event_record, name) == compiled[f"PAGEDBG_{name}"], name
     for name in ("RANGES", "PIDS", "COMMS", "OWN"):
         assert getattr(filter_record, name) == compiled[f"PAGEDBG_{name}"], name
+    assert compiled["PAGEDBG_STACK_DEPTH"] == stack_record.STACK_DEPTH
     for number, name in event_record.EVENT_NAMES.items():
         assert number == compiled[f"PAGEDBG_{name.replace(' ', '_').upper()}"], name
 

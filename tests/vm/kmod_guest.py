@@ -37,7 +37,7 @@ PAGE_ORDER, DEVICE = "/proc/page_order", "/dev/pagedbg"
 CHURN = Path("/proc/pagedbg_churn")
 ENABLED = "/sys/kernel/tracing/enabled_functions"
 
-WAYS = ("tracepoint", "kprobe")
+WAYS = ("tracepoint", "kprobe", "kmem")
 
 # What is read out of the kernel for the first scenario, for those that follow: it takes
 # seconds.

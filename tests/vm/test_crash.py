@@ -466,7 +466,8 @@ def test_a_dump_has_the_rings_that_an_oom_kill_has_frozen(died: Died, of: str) -
 WITHOUT_PAGE_OWNER = f"""
 set -e
 insmod $LAB_CHURN
-$PAGEDBG record --orders 6 -o $OUT/capture -- \
+$PAGEDBG record --backend kmod --orders 6 -o $OUT/kmod -- \
+    $PAGEDBG record --backend bpf --orders 6 -o $OUT/bpf -- \
     sh -c 'echo alloc 6 4 >{CHURN}; echo pairs 6 10 >{CHURN}; cp {CHURN} $OUT/held; exec sleep 100000' >$OUT/said 2>&1 </dev/null &
 until [ -s $OUT/held ]; do
     kill -0 $! || {{ cat $OUT/said; exit 1; }}
@@ -484,7 +485,7 @@ def test_without_page_owner_the_dump_has_the_stacks_of_the_tracepoints(
         "died without page_owner",
         tmp_path,
         WITHOUT_PAGE_OWNER,
-        memory="512M",
+        memory="768M",
         page_owner=False,
     )
     core = tmp_path / "vmcore"
@@ -493,18 +494,13 @@ def test_without_page_owner_the_dump_has_the_stacks_of_the_tracepoints(
         for line in (tmp_path / "held").read_text().splitlines()
         if not line.startswith("#")
     }
-    answer = pagedbg(
-        "-c",
-        core,
-        "owners",
-        "--orders",
-        "6",
-        "--module",
-        "pagedbg_churn",
-        "--format",
-        "jsonl",
-    )
-    assert answer.status == 0, answer.stderr
-    rows = [json.loads(line) for line in answer.stdout.splitlines()]
-    assert {row["pfn"] for row in rows} == held
-    assert all("pagedbg_churn_alloc" in str(row["stack"]) for row in rows)
+    found = pagedbg("-c", core, "trace", "recover", "--format", "json")
+    assert {row["backend"] for row in json.loads(found.stdout)} == set(BACKENDS)
+    for number in (1, 2):
+        out = tmp_path / f"owners-{number}"
+        owners = f"owners --orders 6 --module pagedbg_churn --format jsonl -o {out}"
+        answer = pagedbg("-c", core, "-e", f"trace recover {number}", "-e", owners)
+        assert answer.status == 0, answer.stderr
+        rows = [json.loads(line) for line in out.read_text().splitlines()]
+        assert {row["pfn"] for row in rows} == held
+        assert all("pagedbg_churn_alloc" in str(row["stack"]) for row in rows)

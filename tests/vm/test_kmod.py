@@ -16,13 +16,15 @@ from typing import Any
 import forkserver
 import numpy as np
 import pytest
-from booted import ATTACHED, KERNELS, OUT, PAGEDBG, Machine, boot
+from booted import ATTACHED, KERNELS, OUT, PAGEDBG, Machine, boot, pagedbg
 from prebuilt import module
 
 from pagedbg.capture.directory import Capture
 from pagedbg.schema import event_record
+from pagedbg.schema.event_record import TRACEPOINTS
 
 BACKENDS = ("kmod", "bpf")
+WAYS = ("tracepoint", "kprobe", "kmem")
 GUEST = Path(__file__).with_name("kmod_guest.py")
 COMPLAINTS = (
     r"WARNING:|BUG:|Oops|RIP: 0010:|possible recursive|unsafe locking|KASAN|sleeping"
@@ -130,6 +132,7 @@ def test_its_memory_is_only_to_be_read_and_holds_it(kmod: Kmod) -> None:
     [
         ("tracepoint", {"set": "__set_page_owner", "reset": "mm_page_free"}),
         ("kprobe", {"set": "__set_page_owner", "reset": "__reset_page_owner"}),
+        ("kmem", TRACEPOINTS),
     ],
 )
 def test_in_each_way_every_allocation_and_free_is_recorded_once(
@@ -158,11 +161,12 @@ def test_reads_of_page_owners_text_are_recorded_only_where_that_is_asked_for(
         assert told[name]["recorded"].count(event_record.READ) == recorded
 
 
-@pytest.mark.parametrize("way", ["tracepoint", "kprobe"])
+@pytest.mark.parametrize("way", WAYS)
 def test_it_can_be_loaded_and_unloaded_again_and_again_while_pages_come_and_go(
     kmod: Kmod, way: str
 ) -> None:
-    times = 500 if kmod.machine.kernel.series == "6.12" else 25
+    often = kmod.machine.kernel.series == "6.12" and way != "kmem"
+    times = 500 if often else 25
     told = kmod.scenario("storm", way, times)
     assert told["wrong"] == []
     assert told["recorded"] > 0
@@ -170,21 +174,58 @@ def test_it_can_be_loaded_and_unloaded_again_and_again_while_pages_come_and_go(
     assert told["stacks"] is None or told["stacks"] < times // 2
 
 
-def test_without_page_owner_it_says_so() -> None:
+# Nested, so that both record the same.
+WITHOUT_RECORDS = (
+    f"{PAGEDBG} record --backend kmod --orders 6 --comm sh -o {OUT}/kmod -- {PAGEDBG}"
+    f" record --backend bpf --orders 6 --comm sh -o {OUT}/bpf -- sh -c '"
+    "echo alloc 6 4 >/proc/pagedbg_churn; echo pairs 6 10 >/proc/pagedbg_churn;"
+    f" cp /proc/pagedbg_churn {OUT}/held'"
+)
+
+
+def test_without_page_owner_both_back_ends_record_the_same(tmp_path: Path) -> None:
     with boot(
-        "6.12", "kmod without page_owner", memory="512M", page_owner=False
+        "6.12",
+        "kmod without page_owner",
+        memory="640M",
+        page_owner=False,
+        out=tmp_path,
     ) as machine:
         done = machine.run(["insmod", module(machine.kernel)])
         assert b"Operation not supported" in done.stderr
         assert "pagedbg: page_owner is off: boot with page_owner=on" in machine.sh(
             "dmesg"
         )
-        done = machine.run([PAGEDBG, "-e", "trace start --backend kmod"])
+        done = machine.run(
+            [PAGEDBG, "-e", "trace start --backend kmod --attach kprobe"]
+        )
         assert done.status == 1
-        assert (
-            "--backend kmod needs page_owner: where it is off" in done.stderr.decode()
+        assert "--attach kprobe needs page_owner: where it is off" in (
+            done.stderr.decode()
         )
         assert len(done.stderr.decode().splitlines()) == 1
+        kmod = Kmod(machine)
+        said = machine.sh(f"{WITHOUT_RECORDS} 2>&1")
+        assert "page_owner is off: with the kernel module, from the tracepoints" in said
+        kmod.check_log()
+    held = [
+        int(line.split()[0])
+        for line in (tmp_path / "held").read_text().splitlines()
+        if not line.startswith("#")
+    ]
+    told = []
+    for backend in BACKENDS:
+        words = "--capture", tmp_path / backend, "trace", "show", "--format", "jsonl"
+        shown = pagedbg(*words)
+        rows = [json.loads(line) for line in shown.stdout.splitlines()]
+        told.append([(row["event"], row["pfn"], row["stack"]) for row in rows])
+    assert told[0] == told[1]
+    sets = [(pfn, stack) for event, pfn, stack in told[0] if event == "set"]
+    assert len(told[0]) == 24
+    assert [pfn for pfn, _ in sets[:4]] == held
+    # The kernel's own function is innermost, and nothing of what has recorded it.
+    assert {stack[0].partition("+")[0] for _, stack in sets} == {"__alloc_pages_noprof"}
+    assert all("[pagedbg_churn]" in str(stack) for _, stack in sets)
 
 
 FLIGHT = """
@@ -269,7 +310,7 @@ def test_a_kernel_that_watches_it_has_nothing_to_complain_of() -> None:
         kmod = Kmod(machine)
         assert kmod.scenario("table")["unloaded"] == "ok"
         assert kmod.scenario("device")["unloaded"] == "ok"
-        for way in ("tracepoint", "kprobe"):
+        for way in WAYS:
             assert kmod.scenario("storm", way, 20)["wrong"] == []
         # Each allocation fails once that the module makes, or the kernel for it: none
         # may leave anything behind, nor have more functions call it than it means.

@@ -41,7 +41,7 @@ trace status --format json -o {OUT}/trace
 trace stop
 !echo 0 >/proc/sys/vm/nr_hugepages
 correlate --orders 9 --by function,state --format json -o {OUT}/later
-trace start --backend kmod
+trace start --attach kprobe
 """
 NO_THP = "echo never >/sys/kernel/mm/transparent_hugepage/enabled"
 
@@ -88,7 +88,7 @@ def test_it_is_said_what_a_kernel_without_page_owner_can_have(asked: Asked) -> N
     assert "memory, blocks, explain and map" in remedy
     assert "page_owner=on" not in remedy
     assert asked.status == 1
-    assert "--backend kmod needs page_owner" in asked.stderr.splitlines()[-1]
+    assert "--attach kprobe needs page_owner" in asked.stderr.splitlines()[-1]
     assert "Traceback" not in asked.stderr
 
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from pagedbg import trust
 from pagedbg.capture.backends.backend import Backend, check_header, check_heard
-from pagedbg.capture.backends.bpf_programs import KPROBE
+from pagedbg.capture.backends.bpf_programs import KPROBE, TRACEPOINT
 from pagedbg.capture.backends.kmod_build import NAME, module_file
 from pagedbg.errors import PagedbgError
 from pagedbg.schema.capture_meta import KMOD, MODULE, Attach
@@ -39,6 +39,7 @@ from pagedbg.schema.event_record import (
 )
 from pagedbg.schema.filter_record import FILTERS
 from pagedbg.schema.freezing import FreezeOn
+from pagedbg.schema.stack_record import STACK, addresses_of, stacks_behind
 
 DEVICE, PARAMETERS = Path("/dev/pagedbg"), Path("/sys/module/pagedbg/parameters")
 
@@ -62,6 +63,9 @@ _LAYOUT = (
     ),
     "TAIL_TIMES",
 )
+
+# Its parameter hooks=.
+_HOOKS: dict[Attach, str] = {MODULE: "tracepoint", KPROBE: "kprobe", TRACEPOINT: "kmem"}
 
 # How often unloading is tried again while somebody looks at the device, at intervals of
 # a tenth of a second.
@@ -92,7 +96,7 @@ class KmodBackend(Backend):
             for event in functions
             if (word := KINDS_BY_NAME[event].word) in names
         }
-        self.attach = MODULE if names["reset"] == TRACEPOINTS["reset"] else KPROBE
+        self.attach = _attach_of(names)
         self.failed = {
             event: "the module has no probe there"
             for event in functions
@@ -116,7 +120,8 @@ class KmodBackend(Backend):
 
         :param functions: what each event should be taken from
         :param attach: ``module`` for tracepoints and ftrace, where the kernel has all
-            of them, or ``kprobe`` for kprobes alone
+            of them, ``kprobe`` for kprobes alone, or ``tracepoint`` for tracepoints
+            alone, where page_owner is off
         :param constants: what the module is told of page_owner, see
             :mod:`pagedbg.capture.backends.hooks`
         :param filter_: an element of :data:`~pagedbg.schema.filter_record.FILTER`, in
@@ -130,14 +135,17 @@ class KmodBackend(Backend):
                 " ended: trace attach takes it over"
             )
         check_heard(attach)
-        numbers = [*(constants[name] for name in _LAYOUT), addresses["dummy_handle"]]
+        told = []
+        if attach != TRACEPOINT:
+            numbers = *(constants[name] for name in _LAYOUT), addresses["dummy_handle"]
+            told = [f"layout={','.join(map(str, numbers))}"]
         _insmod(
             module_file(),
             "events=none",
-            f"hooks={'kprobe' if attach == KPROBE else 'tracepoint'}",
+            f"hooks={_HOOKS[attach]}",
             f"ring_slots={slots}",
             f"freeze_on={freeze_on}",
-            f"layout={','.join(map(str, numbers))}",
+            *told,
         )
         try:
             self = cls(functions)
@@ -186,6 +194,9 @@ class KmodBackend(Backend):
         self._make_rings(
             np.frombuffer(memory, RECORD, cpus * slots, int(header["slots_at"])), slots
         )
+        self._stacks = np.frombuffer(
+            memory, STACK, *stacks_behind(header, mmap.PAGESIZE)
+        )
 
     # ---- what the recorder asks ----
 
@@ -210,8 +221,13 @@ class KmodBackend(Backend):
         return int(_parameter("missed"))
 
     def stack(self, number: int) -> list[int]:
-        """Nothing: all stacks are in the kernel's depot."""
-        return []
+        """
+        The return addresses of a stack in the module's table, innermost first; empty if
+        it is not there.
+        """
+        if number >= len(self._stacks):
+            return []
+        return addresses_of(self._stacks[number])
 
     def detach(self) -> None:
         """
@@ -225,9 +241,15 @@ class KmodBackend(Backend):
         """Unload the module; nobody may hold its rings any more."""
         self.rings, self._cpus = [], np.zeros(0, CPU)
         self._header, self._filters = np.zeros(0, HEADER), np.zeros(0, FILTERS)
-        self._freeze = np.zeros(0, FREEZE)
+        self._freeze, self._stacks = np.zeros(0, FREEZE), np.zeros(0, STACK)
         os.close(self._descriptor)
         _rmmod()
+
+
+def _attach_of(names: Mapping[str, str]) -> Attach:
+    if names["set"] == TRACEPOINTS["set"]:
+        return TRACEPOINT
+    return MODULE if names["reset"] == TRACEPOINTS["reset"] else KPROBE
 
 
 def _open() -> int:

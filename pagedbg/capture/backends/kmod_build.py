@@ -21,7 +21,14 @@ from pagedbg.errors import PagedbgError
 NAME = "pagedbg"
 
 # What the module shares with the BPF programs.
-_SHARED = ("ring.h", "events.h", "participation.h", "freeze.h")
+_SHARED = (
+    "ring.h",
+    "events.h",
+    "participation.h",
+    "freeze.h",
+    "no_owner.h",
+    "kmem.h",
+)
 
 # Compiling under emulation takes its time.
 _PATIENCE = 900

@@ -76,7 +76,7 @@ def _ways(
     asked: dict[str, Any],
 ) -> list[tuple[capture_meta.Backend, capture_meta.Attach]]:
     if not asked["kernel"]["page_owner"]:
-        return [(BPF, TRACEPOINT)]
+        return [(backend, TRACEPOINT) for backend in asked["backends"]]
     by_itself: list[capture_meta.Attach] = [COMBINED, TRAMPOLINE]
     if not asked["flight"]:
         # It would end with us.

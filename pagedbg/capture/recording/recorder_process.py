@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 from numpy.typing import NDArray
 
-from pagedbg.capture.backends.kmod import KMOD, MODULE
+from pagedbg.capture.backends.kmod import KMOD
 from pagedbg.capture.recording import flight_recorder
 from pagedbg.capture.recording.attaching import adopt, attach, leave
 from pagedbg.capture.recording.channel import Channel
@@ -104,7 +104,9 @@ class Recorder:
             raise
         if self._backend.name == KMOD:
             # If this process is killed, the module stays.
-            flight_recorder.note(KMOD, MODULE, self._writer.meta.filters[-1].filter)
+            flight_recorder.note(
+                KMOD, self._backend.attach, self._writer.meta.filters[-1].filter
+            )
         self._stacks.begin(
             None if asked["kernel"]["page_owner"] else self._backend.stack
         )

@@ -17,14 +17,16 @@ from drgn.helpers.linux.list import hlist_for_each_entry, list_for_each_entry
 from drgn.helpers.linux.mm import for_each_vmap_area
 from drgn.helpers.linux.module import for_each_module
 
-from pagedbg.capture.backends.bpf_programs import KPROBE
+from pagedbg.capture.backends.bpf_programs import KPROBE, TRACEPOINT
 from pagedbg.capture.backends.hooks import find_hooks
 from pagedbg.capture.recovery.recovered_rings import RecoveredRecorder
 from pagedbg.errors import PagedbgError
+from pagedbg.mm.bulk_read import read_array
 from pagedbg.schema import event_record
 from pagedbg.schema.capture_meta import KMOD, MODULE
 from pagedbg.schema.event_record import CPU, HEADER, RECORD, TRACEPOINTS
 from pagedbg.schema.filter_record import FILTER, FILTERS
+from pagedbg.schema.stack_record import STACK, addresses_of, stacks_behind
 from pagedbg.target.links import UNREADABLE, bounded
 from pagedbg.target.symbols import module_symbols
 
@@ -45,6 +47,9 @@ class _Module(RecoveredRecorder):
         super().__init__(target.prog, address)
         self._base = address
         self._check()
+        if self._stacks:
+            self.attach, self.functions, self.missed = TRACEPOINT, dict(TRACEPOINTS), 0
+            return
         self.functions, self.missed = _probes(target)
         self.attach = (
             MODULE if self.functions.get("reset") == TRACEPOINTS["reset"] else KPROBE
@@ -57,7 +62,10 @@ class _Module(RecoveredRecorder):
         # Modules that had only two filters had them in the same page.
         cpus_at = _aligned(filters_at + FILTERS.itemsize, page)
         slots_at = _aligned(cpus_at + self.cpus * stride, page)
-        size = _aligned(slots_at + self.cpus * self.slots * RECORD.itemsize, page)
+        self._stacks, self._stacks_at = stacks_behind(self.header, page)
+        # A power of two of them, or none.
+        stacks = self._stacks & -self._stacks
+        size = self._stacks_at + stacks * STACK.itemsize
         names = ("size", "filters_at", "cpus_at", "cpu_stride", "slots_at")
         if tuple(int(self.header[name]) for name in names) != (
             size,
@@ -75,6 +83,17 @@ class _Module(RecoveredRecorder):
             RECORD: ("slots_at", RECORD.itemsize),
         }[what]
         return self._base + int(self.header[at]), stride
+
+    def stack(self, number: int) -> list[int]:
+        """
+        The return addresses of a stack in its table, innermost first; empty if it is
+        not there.
+        """
+        if number >= self._stacks:
+            return []
+        address = self._base + self._stacks_at + number * STACK.itemsize
+        found, known = read_array(self.prog, address, 1, STACK)
+        return addresses_of(found[0]) if known.all() else []
 
 
 def _aligned(size: int, to: int) -> int:

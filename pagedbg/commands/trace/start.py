@@ -39,7 +39,7 @@ BPF programs record it, or --backend kmod, a kernel module, where BPF or bcc are
 be had: it is built for this kernel if need be, loaded, and unloaded at the end. It
 attaches with tracepoints and misses nothing; --attach kprobe takes all from kprobes, as
 the original project's module does, for nearly twice the cost. Where page_owner is off,
-BPF alone records: allocations and frees from tracepoints, with stacks of their own.
+both record allocations and frees from tracepoints, with stacks of their own.
 
 BPF attaches to the tracepoints of allocations and frees. What compaction allocates, and
 contiguous ranges (CMA, gigantic pages), pass no tracepoint: kprobes where the kernel's
