@@ -28,6 +28,7 @@ from pagedbg.sources.capture_names import what_is_missing
 from pagedbg.sources.capture_notes import size
 from pagedbg.sources.free_memory import zone_rows
 from pagedbg.sources.recorder_rows import recorder_rows
+from pagedbg.sources.witness_probes import WITNESS_PROBES
 from pagedbg.target.links import UNREADABLE
 
 if TYPE_CHECKING:
@@ -198,8 +199,8 @@ def _lines(session: Session, values: dict[str, Any]) -> Iterator[tuple[str, str]
 
 def _spare(name: str, capabilities: Mapping[str, Capability]) -> bool:
     """Whether nobody misses it: it is for one question, or stands in for page_owner."""
-    return name == "slab tracks" or (
-        name == "allocation tags" and capabilities["page_owner"].state
+    return name in WITNESS_PROBES and (
+        name != "allocation tags" or capabilities["page_owner"].state
     )
 
 

@@ -20,14 +20,7 @@ from weakref import WeakKeyDictionary
 
 from pagedbg import trust
 from pagedbg.mm.page_owner import page_owner_compiled, page_owner_inited
-from pagedbg.sources.witness_probes import (
-    NO_TAGS,
-    NO_TRACKS,
-    TAGS,
-    TRACKS,
-    has_tags,
-    has_tracks,
-)
+from pagedbg.sources.witness_probes import WITNESS_PROBES
 from pagedbg.target.dump_header import USER_DATA
 from pagedbg.target.links import UNREADABLE
 from pagedbg.target.switches import FTRACE, KPROBES, Switch, is_off
@@ -182,7 +175,10 @@ def _page_owner_remedy(target: Target) -> str:
         " tell"
     )
     if page_owner_compiled(target.prog):
-        boot = "Boot with page_owner=on on the kernel's command line"
+        boot = (
+            "Boot with page_owner=on on the kernel's command line: some 64 bytes a"
+            " page, and each allocation and each free walks its stack"
+        )
         return f"{boot}; {record}" if target.live else boot
     kernel = (
         "who holds all the rest says a kernel with CONFIG_PAGE_OWNER=y (Fedora,"
@@ -207,8 +203,8 @@ def _page_owner(target: Target) -> tuple[bool, str]:
     )
 
 
-_probe("allocation tags", cost=NO_TAGS, remedy=TAGS)(has_tags)
-_probe("slab tracks", cost=NO_TRACKS, remedy=TRACKS)(has_tracks)
+for _name, _witness in WITNESS_PROBES.items():
+    _probe(_name, cost=_witness.cost, remedy=_witness.remedy)(_witness.ask)
 
 
 def _complete_remedy(target: Target) -> str:

@@ -1,35 +1,40 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
 What else than page_owner can say whose pages are: the questions that ``doctor`` asks.
+None of them walks a list of pages.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from drgn import Architecture
 
 from pagedbg.mm.alloc_tag import alloc_tags_compiled, mem_alloc_profiling_enabled
+from pagedbg.mm.bulk_read import number
 from pagedbg.mm.slab_track import tracked_caches
 
 if TYPE_CHECKING:
     from pagedbg.target.target import Target
 
-__all__ = ("NO_TAGS", "NO_TRACKS", "TAGS", "TRACKS", "has_tags", "has_tracks")
+__all__ = ("WITNESS_PROBES", "WitnessProbe")
 
-NO_TAGS = "owners --by site has nothing to list; page_owner knows more, and costs more"
-TAGS = (
-    "Boot a kernel with CONFIG_MEM_ALLOC_PROFILING=y (6.10 and later) with"
-    " sysctl.vm.mem_profiling=1 on its command line: 8 bytes a page, and some percent"
-    " of each allocation's time"
-)
-NO_TRACKS = "inspect virt does not say who allocated a slab object"
-TRACKS = (
-    "Boot with slub_debug=U, or slub_debug=U,NAME for one cache; it takes 64 bytes an"
-    " object, and each allocation walks its stack"
-)
+# MAX_CMA_AREAS is 2 to the power of 10 at most.
+_MOST_AREAS = 1 << 10
 
 
-def has_tags(target: Target) -> tuple[bool, str]:
-    """Whether allocations are tagged, and what was found."""
+class WitnessProbe(NamedTuple):
+    """A question: whether the target has a witness, and what was found."""
+
+    ask: Callable[[Target], tuple[bool, str]]
+    cost: str
+    """What does not work without it."""
+    remedy: str
+    """How it is turned on, and what it costs then."""
+
+
+def _tags(target: Target) -> tuple[bool, str]:
     if not alloc_tags_compiled(target.prog):
         return False, "this kernel was built without CONFIG_MEM_ALLOC_PROFILING"
     return (
@@ -39,10 +44,101 @@ def has_tags(target: Target) -> tuple[bool, str]:
     )
 
 
-def has_tracks(target: Target) -> tuple[bool, str]:
-    """Whether slab caches write down who allocates their objects, and which do."""
+def _tracks(target: Target) -> tuple[bool, str]:
     caches = tracked_caches(target.prog)
     if not caches:
         return False, "no slab cache writes down who allocates its objects"
     more = f" and {len(caches) - 3} more" if len(caches) > 3 else ""
     return True, f"of {', '.join(caches[:3])}{more}"
+
+
+def _areas_of_vmalloc(target: Target) -> tuple[bool, str]:
+    # Before Linux kernel commit d093602919ad ("mm: vmalloc: remove global
+    # vmap_area_root rb-tree") (in v6.9) there is one list of them.
+    return (
+        (True, "each has who called vmalloc() for it")
+        if target.has_symbol("vmap_nodes") or target.has_symbol("vmap_area_list")
+        else (False, "their lists are not found")
+    )
+
+
+def _stacks(target: Target) -> tuple[bool, str]:
+    return (
+        (True, "each task has its own")
+        if target.prog.type("struct task_struct").has_member("stack_vm_area")
+        else (False, "this kernel was built without CONFIG_VMAP_STACK")
+    )
+
+
+def _page_tables(target: Target) -> tuple[bool, str]:
+    platform = target.prog.platform
+    return (
+        (True, "each process leads to its own")
+        if platform is not None and platform.arch == Architecture.X86_64
+        else (False, "those of this architecture are not known")
+    )
+
+
+def _page_pools(target: Target) -> tuple[bool, str]:
+    return (
+        (True, "each of their pages leads to its pool, and to the device")
+        if target.has_symbol("page_pool_create")
+        and target.prog.type("struct page").has_member("pp")
+        else (False, "this kernel was built without CONFIG_PAGE_POOL")
+    )
+
+
+def _cma(target: Target) -> tuple[bool, str]:
+    try:
+        count = number(target.prog, "cma_area_count", _MOST_AREAS)
+    except LookupError:
+        return False, "this kernel was built without CONFIG_CMA"
+    return (
+        (True, f"{count}, each with which of its pages are taken")
+        if count
+        else (False, "no memory is set apart for any")
+    )
+
+
+WITNESS_PROBES = {
+    "allocation tags": WitnessProbe(
+        _tags,
+        "owners --by site has nothing to list; page_owner knows more, and costs more",
+        "Boot a kernel with CONFIG_MEM_ALLOC_PROFILING=y (6.10 and later) with"
+        " sysctl.vm.mem_profiling=1 on its command line: 8 bytes a page, and some"
+        " percent of each allocation's time",
+    ),
+    "slab tracks": WitnessProbe(
+        _tracks,
+        "inspect virt does not say who allocated a slab object",
+        "Boot with slub_debug=U, or slub_debug=U,NAME for one cache; it takes 64 bytes"
+        " an object, and each allocation walks its stack",
+    ),
+    "vmalloc areas": WitnessProbe(
+        _areas_of_vmalloc,
+        "memory --by vmalloc has nothing to list",
+        "They cost nothing: give the kernel's vmlinux with -s",
+    ),
+    "kernel stacks": WitnessProbe(
+        _stacks,
+        "pages of a task's stack do not say whose",
+        "Build the kernel with CONFIG_VMAP_STACK=y; a fork takes a little longer",
+    ),
+    "page tables": WitnessProbe(
+        _page_tables,
+        "page tables do not say of which process they are",
+        "They cost nothing; pagedbg walks those of x86-64",
+    ),
+    "page pools": WitnessProbe(
+        _page_pools,
+        "network buffers do not say of which device they are",
+        "They cost nothing: drivers that use them have CONFIG_PAGE_POOL=y selected",
+    ),
+    "CMA areas": WitnessProbe(
+        _cma,
+        "no page is said to be taken out of one",
+        "Where devices need contiguous memory, boot with cma=SIZE: other users of that"
+        " memory are moved away when a device asks",
+    ),
+}
+"""By their names; those that nobody turns on are there or are not."""
