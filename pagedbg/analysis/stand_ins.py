@@ -26,7 +26,7 @@ _COLUMNS: dict[str, str] = {
 }
 """Columns that hold nothing but such a name."""
 
-_OF_THE_KERNEL = ("module", "function", "owners")
+_OF_THE_KERNEL = ("module", "function", "owners", "site", "vmalloc")
 """Columns with the kernel's own names, of which no process is one."""
 
 _WORDS = frozenset(

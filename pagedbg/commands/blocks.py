@@ -188,6 +188,7 @@ class _Query:
             numbers=numbers,
             as_free=OWN if self._args.no_self else None,
             tags=self._names.tag_numbers if self._names.tagged else None,
+            sites=self._names.tags_of,
         ):
             self._unknown += int(part.counts[:, Mobility.UNKNOWN].sum())
             self._unread += part.unread
@@ -253,9 +254,11 @@ class _Query:
 
     def check_keys(self) -> None:
         """Refuse what nobody knows here to sum up by."""
+        if "site" in self._args.by:
+            require(self._session, "allocation tags")
         if not self._names.tagged:
             require(self._session, "page_owner")
-        elif unknown := set(numbers_of(self._args.by)) - {"handle"}:
+        elif unknown := set(numbers_of(self._args.by)) - {"handle", "site"}:
             raise UsageError(
                 f"--by {min(unknown)}: page_owner is off, and allocation tags do not"
                 " know it"

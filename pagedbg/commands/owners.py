@@ -132,7 +132,8 @@ def owners(session: Session, args: argparse.Namespace) -> Table:
         query = _Query(session, args)
     else:
         require(session, "page_owner")
-    if "site" in (args.by or ()):
+    if args.by == ["site"]:
+        # Beside other keys it is empty: owner_sums has all of them.
         require(session, "allocation tags")
     if args.by:
         refuse_no_stack(args)

@@ -104,6 +104,7 @@ PAGEBLOCK_KEYS = (
     columns.FUNCTION,
     columns.STACK,
     columns.MODULE,
+    columns.SITE.ranked(1),
     columns.COMM,
     columns.STACK_ID,
     columns.STACK_SHAPE,

@@ -130,6 +130,7 @@ OWNER_SUMS = (
     columns.KIND,
     columns.MEMCG,
     columns.COMM,
+    columns.SITE.ranked(1),
     block_columns.AGE,
     sum_columns.BLOCKS,
     columns.PAGES,

@@ -24,6 +24,7 @@ from pagedbg.mm.migrate import decode_migratetype, migratetype_names
 from pagedbg.mm.mmzone import node_of_pfns, zone_of_pfns
 from pagedbg.mm.page_array import Pages
 from pagedbg.mm.page_owner import page_owner_inited, special_handles
+from pagedbg.mm.page_tags import untagged
 from pagedbg.mm.sched_clock import known_local_clock
 from pagedbg.mm.stackdepot import StackDepot
 from pagedbg.session import Session
@@ -90,9 +91,14 @@ class KernelNames(StackNames):
 
     def tag_numbers(self, pages: Pages) -> NDArray[np.uint32]:
         """The handles of neighbouring pages, 0 for none, where these are tags."""
-        tags, of_pages = self.pages.tags, self.pages.page_tags
-        assert tags is not None and of_pages is not None
-        return tags.numbers(of_pages.of_pages(pages).tags)
+        tags = self.pages.tags
+        assert tags is not None
+        return tags.numbers(self.tags_of(pages))
+
+    def tags_of(self, pages: Pages) -> NDArray[np.uint64]:
+        """The allocation tags of neighbouring pages, 0 for none."""
+        of_pages = self.pages.page_tags
+        return (of_pages.of_pages(pages) if of_pages else untagged(pages)).tags
 
     def _place(self, handle: int) -> TagPlace | None:
         """Where the tag with a number is in the source."""

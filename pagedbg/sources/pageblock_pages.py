@@ -37,6 +37,7 @@ __all__ = (
 )
 
 _Tags = Callable[[Pages], NDArray[np.uint32]]
+_Sites = Callable[[Pages], NDArray[np.uint64]]
 
 _NOT_HELD = (Mobility.FREE, Mobility.PCP, Mobility.ABSENT)
 _SPOILT = (Mobility.UNKNOWN, Mobility.ABSENT)
@@ -130,6 +131,7 @@ def pageblock_parts(
     numbers: Sequence[str] | None = None,
     as_free: str | None = None,
     tags: _Tags | None = None,
+    sites: _Sites | None = None,
 ) -> Iterator[PageblockPart]:
     """
     Read the blocks of some orders in some zones.
@@ -144,6 +146,7 @@ def pageblock_parts(
         for owners
     :param as_free: a kind of pages that count as free
     :param tags: what returns the handle of each page where these are allocation tags
+    :param sites: what returns the tag of each page, asked if ``site`` is in ``numbers``
     """
     mobility, zones = PageMobility(prog), zone_spans(prog)
     ranges = None if numbers is None or tags is not None else PageExtRanges(prog)
@@ -165,6 +168,8 @@ def pageblock_parts(
             owners = _Owners.recorded(prog, pages, numbers or (), ranges)
         elif numbers is not None and tags is not None:
             owners = _Owners.tagged(pages, numbers, tags(pages))
+        if owners is not None and sites is not None and "site" in owners.columns:
+            owners.columns["site"] = sites(pages)
         for order in orders:
             yield _part(number, span, order, pages, found, owners)
 
@@ -213,7 +218,8 @@ class _Owners:
         self.unread = np.zeros(count, np.bool_)
         self.columns: dict[str, NDArray[Any]] = {}
         for name in numbers:
-            kind = np.uint64 if name.startswith("comm_") else np.uint32
+            of_words = name.startswith("comm_") or name == "site"
+            kind = np.uint64 if of_words else np.uint32
             self.columns[name] = np.zeros(count, kind)
 
     @classmethod

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pagedbg.analysis.query import cell_value
-from pagedbg.analysis.stored_rows import as_known, listed, sql_type
+from pagedbg.analysis.stored_rows import as_known, listed
 from pagedbg.capture.files import META
 from pagedbg.capture.snapshot_directory import Snapshot, SnapshotError, parquet_name
 from pagedbg.schema.table import Column, Row
@@ -168,21 +168,23 @@ def store_together(
     Put a relation of several snapshots into one temporary table of a database, with a
     column ``place`` for which of them a row is of.
 
-    :param columns: which columns, of the kinds that they have to be of
+    :param columns: which columns, of the kinds that they have to be of; NULL where an
+        older pagedbg has not written them
     :param where: in SQL, which of its rows; None for all
     :raises SnapshotError: if one of them lacks it, or it is damaged. Which of several,
         only those tell that are given alone.
     """
-    made = ", ".join(
-        f'"{column.name}"::{sql_type(column)} AS "{column.name}"' for column in columns
-    )
+    names = listed(column.name for column in columns)
     most = sum(snapshot.rows(relation) for snapshot in snapshots) + 1
-    rows = "read_parquet($paths, hive_partitioning = false, filename = true)"
+    rows = (
+        "read_parquet($paths, hive_partitioning = false, filename = true,"
+        " union_by_name = true)"
+    )
     of = "list_position($paths, filename) - 1 AS place"
     with _opened(snapshots, relation) as paths:
         db.execute(
-            f"CREATE OR REPLACE TEMP TABLE {into} AS SELECT {made}, {of} FROM {rows}"
-            f" WHERE {where or 'true'} LIMIT {most}",
+            f"CREATE OR REPLACE TEMP TABLE {into} AS SELECT {names}, {of}"
+            f" FROM ({as_known(rows, columns)}) WHERE {where or 'true'} LIMIT {most}",
             {"paths": paths},
         )
         if where is None:

@@ -109,8 +109,8 @@ def test_status_says_what_the_snapshot_holds(
         (
             "owners --by comm,file",
             "owners: a snapshot does not hold sums by file: it has order, comm, stack,"
-            " stack_id, stack_shape, module, function, gfp, gfp_mask, migratetype,"
-            " zone, node, age, kind, memcg.",
+            " stack_id, stack_shape, module, function, site, gfp, gfp_mask,"
+            " migratetype, zone, node, age, kind, memcg.",
         ),
         (
             "owners --state any --by comm",

@@ -234,6 +234,10 @@ def test_who_holds_pages_is_said_by_every_command(tagged: Tagged) -> None:
     assert held > 512
     assert pages("memory --by module") == held
     assert pages("blocks --by module") == held
+    of_sites = tagged.rows("blocks --by module,site")
+    assert held == sum(
+        row["pages"] for row in of_sites if "[pagedbg_blocks]" in (row["site"] or "")
+    )
     by_stack = tagged.rows("owners --module pagedbg_blocks --by stack")
     assert sum(row["pages"] for row in by_stack) == held
     known = {row["stack"][0] for row in tagged.rows("stacks")}
@@ -266,20 +270,21 @@ def test_what_tags_do_not_know_is_said(tagged: Tagged) -> None:
 def test_a_snapshot_keeps_it_and_two_of_them_are_compared(
     tagged: Tagged, tmp_path: Path
 ) -> None:
-    monday, tuesday = tmp_path / "monday", tmp_path / "tuesday"
-    for path in (monday, tuesday):
-        answer = tagged.ask("-e", f"snapshot save --full {path}")
-        assert answer.status == 0, answer.stderr
-    asked = ("--no-pager", "--snapshot", monday, "--format", "jsonl", "-e")
-    for key in ("site", "function"):
-        kept = rows_of(pagedbg(*asked, f"owners --by {key}"))
-        held = tagged.rows(f"owners --by {key}")
-        assert len(kept) > 20
-        assert {row[key]: row["pages"] for row in kept} == {
-            row[key]: row["pages"] for row in held if row["pages"]
-        }
-    answer = tagged.ask("-e", f"diff {monday} {tuesday} --by function")
+    full, plain = tmp_path / "full", tmp_path / "plain"
+    answer = tagged.ask(
+        *("-e", f"snapshot save --full {full}", "-e", f"snapshot save {plain}")
+    )
     assert answer.status == 0, answer.stderr
+    for key in ("site", "function"):
+        held = {row[key]: row["pages"] for row in tagged.rows(f"owners --by {key}")}
+        held = {name: pages for name, pages in held.items() if pages}
+        assert len(held) > 20
+        for path in (full, plain):
+            asked = ("--no-pager", "--snapshot", path, "--format", "jsonl", "-e")
+            kept = rows_of(pagedbg(*asked, f"owners --by {key}"))
+            assert {row[key]: row["pages"] for row in kept} == held
+            # Nobody holds more, or less.
+            assert tagged.rows(f"diff {path} --section owners --by {key}") == []
 
 
 # ---- what other structures name ----
@@ -321,8 +326,22 @@ def test_an_object_of_a_cache_that_is_told_to_says_who_allocated_it(
         re.fullmatch(r"pagedbg_object\+0x\w+/0x\w+ \[pagedbg_holders\]", frame)
         for frame in found["stack"]
     )
-    (row,) = (r for r in tagged.rows("doctor") if r["capability"] == "slab tracks")
-    assert (row["state"], row["detail"]) == ("yes", "of pagedbg_objects")
+
+
+def test_doctor_has_each_witness(tagged: Tagged) -> None:
+    rows = {row["capability"]: row for row in tagged.rows("doctor")}
+    found = {
+        name: rows[name]["detail"]
+        for name in ("slab tracks", "CMA areas")
+        if rows[name]["state"] == "yes"
+    }
+    assert found == {
+        "slab tracks": "of pagedbg_objects",
+        "CMA areas": "1, each with which of its pages are taken",
+    }
+    for name in ("vmalloc areas", "kernel stacks", "page tables", "page pools"):
+        assert rows[name]["state"] == "yes", rows[name]
+    assert "a page" in rows["page_owner"]["remedy"]
 
 
 def test_page_tables_are_as_many_as_their_process_has(tagged: Tagged) -> None:
