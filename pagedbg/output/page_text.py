@@ -72,6 +72,8 @@ def page_lines(facts: PageFacts, live: bool) -> Iterator[str]:
         yield line("vmalloc by", printable(page.vmalloc))
     if page.site is not None:
         yield line("allocated at", printable(page.site))
+    for doubt in page.doubts or ():
+        yield line("but", printable(doubt))
     yield ""
     yield from _owner(facts, live)
     if facts.history is not None:
@@ -173,7 +175,7 @@ def _owner(facts: PageFacts, live: bool) -> Iterator[str]:
         else f"{seconds(page.ts_ns)}, {age(page.age_ns)}"
     )
     yield line("when", when)
-    if page.migrate_reason:
+    if page.migrate_reason and not allocated:
         yield line("migrated", f"last because of {page.migrate_reason}")
     yield from _stack(page.handle, page.handle_kind, page.stack)
     if page.free_handle:

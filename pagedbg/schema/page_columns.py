@@ -149,6 +149,15 @@ EVENTS = SchemaColumn(
     kind="rows",
     meaning="The last of these events.",
 )
+DOUBTS = SchemaColumn(
+    name="doubts",
+    kind="list",
+    meaning=(
+        "What is to be said against who has allocated the page: that its contents were"
+        " moved here or read back from swap, or that page_owner and the allocation tag"
+        " do not name the same."
+    ),
+)
 LOSSES = SchemaColumn(
     name="losses",
     kind="rows",
@@ -208,6 +217,7 @@ PAGES = (
     columns.VMALLOC,
     columns.HOLDER,
     columns.WITNESS,
+    DOUBTS,
 )
 """A row a page: ``inspect``."""
 

@@ -100,11 +100,13 @@ class KernelNames(StackNames):
         of_pages = self.pages.page_tags
         return (of_pages.of_pages(pages) if of_pages else untagged(pages)).tags
 
+    def place_of(self, tag: int) -> TagPlace | None:
+        """Where a tag is in the source; None for none, or if its module is gone."""
+        return self.pages.tags.place(tag) if self.pages.tags and tag else None
+
     def _place(self, handle: int) -> TagPlace | None:
         """Where the tag with a number is in the source."""
-        tags = self.pages.tags
-        address = tags.at(handle) if tags else 0
-        return tags.place(address) if tags and address else None
+        return self.place_of(self.pages.tags.at(handle) if self.pages.tags else 0)
 
     def _site(self, handle: int) -> list[str]:
         """All that is known of the call path: where it allocated."""

@@ -24,15 +24,14 @@ from pagedbg.mm.reserved import REASONS
 from pagedbg.schema.owner_record import ALLOCATED, FREED, NEVER
 from pagedbg.session import Session
 from pagedbg.sources.kernel_names import KernelNames
+from pagedbg.sources.owner_doubts import owner_doubts
+from pagedbg.sources.page_origins import callers_of, holders_of, tags_of, witness_of
 from pagedbg.sources.unread_records import untracked
-from pagedbg.sources.witnesses import PAGE_OWNER, TAG, WITNESSES, of_kind
 from pagedbg.target.links import UNREADABLE
 
 _STATES = {NEVER: "never", FREED: "freed", ALLOCATED: "allocated"}
 
 _PAGES_PER_BATCH = 4096
-
-_AREA = WITNESSES.index("vm_struct")
 
 # Kinds of pages that are in a file.
 _FILE_KINDS = ("file", "shmem", "block device", "hugetlb")
@@ -96,6 +95,7 @@ class PageRow(NamedTuple):
     vmalloc: str | None
     holder: str | None
     witness: str | None
+    doubts: list[str] | None
 
 
 class PageRows:
@@ -172,8 +172,8 @@ class PageRows:
         nodes = lookup.nodes(pfns)
         blocks = migratetype_of_pfns(prog, pfns).tolist()
         reasons = self._reasons(states)
-        sites, holders = self._sites(first, end), self._holders(states)
-        callers = self._callers(states)
+        tags, holders = tags_of(lookup, first, end), holders_of(lookup, states)
+        callers = callers_of(lookup, states)
         rows: list[PageRow] = []
         for i, (state, record) in enumerate(zip(states, records, strict=True)):
             known = state.kind not in ABSENT
@@ -193,6 +193,13 @@ class PageRows:
             mask, ts, handle = of("gfp_mask"), of("ts_nsec"), of("handle")
             free_handle = of("free_handle") or None
             free_ts = of("free_ts_nsec") or None
+            migrated = (
+                decode_migrate_reason(prog, owner["last_migrate_reason"])
+                if recorded
+                else None
+            )
+            tag, holder = tags.get(state.pfn, 0), holders.get(state.pfn)
+            named = owner.get("state") == ALLOCATED and handle not in lookup.special
             rows.append(
                 PageRow(
                     pfn=state.pfn,
@@ -235,11 +242,7 @@ class PageRows:
                     free_stack=stacks.get(free_handle) if free_handle else None,
                     free_pid=of("free_pid") if free_handle else None,
                     free_tgid=of("free_tgid") if free_handle else None,
-                    migrate_reason=(
-                        decode_migrate_reason(prog, owner["last_migrate_reason"])
-                        if recorded
-                        else None
-                    ),
+                    migrate_reason=migrated,
                     age_ns=self._age(ts),
                     virt=(
                         self._virt0 + (state.pfn << self._shift)
@@ -267,51 +270,23 @@ class PageRows:
                     free_age_ns=self._age(free_ts),
                     module=modules.get(handle),
                     function=functions.get(handle),
-                    site=sites.get(state.pfn),
+                    site=lookup.of_page("site", tag),
                     vmalloc=lookup.of_page("vmalloc", callers.get(state.pfn, 0)),
-                    holder=holders.get(state.pfn),
-                    witness=_witness(
-                        kind,
-                        owner.get("state") == ALLOCATED
-                        and handle not in lookup.special,
-                        sites.get(state.pfn),
-                        holders.get(state.pfn),
-                    ),
+                    holder=holder,
+                    witness=witness_of(kind, named, bool(tag), holder),
+                    doubts=list(
+                        owner_doubts(
+                            kind,
+                            (stacks.get(handle) or ()) if named else (),
+                            lookup.place_of(tag),
+                            migrated if named else None,
+                            lookup.target.has_symbol,
+                        )
+                    )
+                    or None,
                 )
             )
         return rows
-
-    def _sites(self, start: int, end: int) -> dict[int, str | None]:
-        """Which line of the source allocated each page, by the kernel's tags."""
-        words = self.lookup.pages
-        found: dict[int, str | None] = {}
-        if words.page_tags is not None:
-            for pages in words.decoder.pieces(start, end):
-                tags = words.page_tags.of_pages(pages).tags.tolist()
-                for pfn, tag in enumerate(tags, pages.first):
-                    found[pfn] = words.word("site", tag)
-        return found
-
-    def _holders(self, states: Sequence[PageState]) -> dict[int, str | None]:
-        """Whom the kernel's structures name as the holder of each page."""
-        words = self.lookup.pages
-        found: dict[int, str | None] = {}
-        for kind in words.holders.KINDS:
-            pfns = np.array([s.pfn for s in states if s.kind == kind], np.int64)
-            if len(pfns):
-                numbers = words.holders.of_kind(kind, pfns).tolist()
-                names = map(words.holders.name, numbers)
-                found.update(zip(pfns.tolist(), names, strict=True))
-        return found
-
-    def _callers(self, states: Sequence[PageState]) -> dict[int, int]:
-        """Who asked vmalloc() for pages."""
-        pfns = [state.pfn for state in states if of_kind(state.kind) == _AREA]
-        if not pfns:
-            return {}
-        uses = self.lookup.pages.decoder.kernel_uses
-        callers = uses.callers(pfns[0], pfns[-1] + 1 - pfns[0]).tolist()
-        return dict(enumerate(callers, pfns[0]))
 
     def _reasons(self, states: Sequence[PageState]) -> dict[int, str]:
         """Why pages are reserved of which the machine's memory map has only RAM."""
@@ -365,17 +340,6 @@ def _direct_map(prog: Program) -> int | None:
         return int(pfn_to_virt(prog, 0).value_())
     except UNREADABLE:
         return None
-
-
-def _witness(
-    kind: str, recorded: bool, site: str | None, holder: str | None
-) -> str | None:
-    """What says whose a page is."""
-    if recorded:
-        return WITNESSES[PAGE_OWNER]
-    if site is not None:
-        return WITNESSES[TAG]
-    return WITNESSES[of_kind(kind, holder is not None)] or None
 
 
 def _kind(

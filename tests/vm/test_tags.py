@@ -10,12 +10,23 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from booted import CONSOLES, PAGEDBG, PATIENCE, Answer, dump, guest, kernels, pagedbg
+from booted import (
+    CONSOLES,
+    OUT,
+    PAGEDBG,
+    PATIENCE,
+    Answer,
+    dump,
+    guest,
+    kernels,
+    pagedbg,
+)
 
 KERNEL = "6.12-tags"
 
@@ -120,7 +131,7 @@ def tagged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tagged]:
             cd /sys/kernel/debug/slab/pagedbg_objects
             echo traces $(grep -c pagedbg_object alloc_traces)
             echo tables $(awk '/VmPTE/ { print $2 / 4 }' /proc/1/status)
-        """)
+        """) + sh(USER_PAGES)
         said = sh("cat /proc/allocinfo; echo ===; cat /proc/allocinfo").split("===\n")
         core = dump.dump(machine, out / "vmcore", timeout=PATIENCE).core
     yield Tagged(
@@ -130,6 +141,33 @@ def tagged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tagged]:
         {name: (int(order), int(pfn), int(pages)) for name, order, pfn, pages in held},
         _numbers(others),
     )
+
+
+USER_PAGES = f"""
+    mkdir -p {OUT}
+    truncate -s 8M /run/swap.img
+    swap=$(losetup --find --show /run/swap.img)
+    mkswap $swap >/dev/null
+    swapon $swap
+    {sys.executable} -I {Path(__file__).with_name("user_pages.py")} {OUT}/user </dev/null >{OUT}/said 2>&1 &
+    until [ -s {OUT}/user ]; do kill -0 $! || {{ cat {OUT}/said >&2; exit 1; }}; sleep 0.1; done
+    cat {OUT}/user
+"""  # noqa: E501
+
+
+@pytest.fixture(scope="module")
+def owned(tmp_path_factory: pytest.TempPathFactory) -> Tagged:
+    """What a guest that has both, tags and page_owner, ended as."""
+    out = tmp_path_factory.mktemp("owned")
+    kernel = kernels.build(KERNEL, say=print)
+    with guest.Guest(kernel, memory="384M", console=CONSOLES / "owned") as machine:
+        script = f"insmod {guest.holders_module(kernel)}; cat /proc/pagedbg_holders"
+        said = [
+            machine.run(["sh", "-ec", each], timeout=PATIENCE).check().text
+            for each in (script, USER_PAGES)
+        ]
+        core = dump.dump(machine, out / "vmcore", timeout=PATIENCE).core
+    return Tagged(core, "", ("", ""), {}, _numbers("".join(said)))
 
 
 def _numbers(text: str) -> dict[str, list[int]]:
@@ -360,3 +398,53 @@ def test_less_than_two_pages_of_a_hundred_have_no_name(tagged: Tagged) -> None:
     assert answer.status == 0, answer.stderr
     share = re.search(r"Nobody names ([\d,]+) pages, ([\d.]+)% of", answer.stdout)
     assert share and float(share[2]) < 2
+
+
+# ---- what is to be said against an owner on record ----
+
+
+def doubts(dumped: Tagged, how: str) -> list[tuple[str, str]]:
+    """What is said of pages that are held in a way, with what names their holder."""
+    pages = dumped.rows(*(f"inspect pfn {pfn}" for pfn in dumped.others[how]))
+    return [(page["witness"], "; ".join(page["doubts"] or ())) for page in pages]
+
+
+def test_who_had_a_page_before_it_was_moved_or_in_swap_is_not_on_record(
+    owned: Tagged, tagged: Tagged
+) -> None:
+    moved = doubts(owned, "moved")
+    assert len(moved) == 4
+    assert all(
+        witness == "page_owner" and said.startswith("the page was moved here (memory_")
+        for witness, said in moved
+    )
+    for dumped, witness in ((owned, "page_owner"), (tagged, "tag")):
+        swapped = doubts(dumped, "swapped")
+        assert len(swapped) == 4
+        assert {each for each, _ in swapped} == {witness}
+        assert all(said.startswith("the page was read back") for _, said in swapped)
+
+
+def test_where_page_owner_and_the_tag_disagree_both_are_shown(owned: Tagged) -> None:
+    (pfn,) = owned.others["table"]
+    (page,) = owned.rows(f"inspect pfn {pfn}")
+    assert "pagedbg_table [pagedbg_holders]" in page["site"]
+    assert any(frame.startswith("rht_deferred_worker+") for frame in page["stack"])
+    assert page["doubts"] == [
+        "page_owner's call path does not have pagedbg_table, which the allocation tag"
+        " names"
+    ]
+    assert (
+        f"but           {page['doubts'][0]}"
+        in owned.ask("-e", f"inspect pfn {pfn}").stdout
+    )
+
+
+def test_nothing_is_said_where_the_compiler_has_inlined_what_a_tag_names(
+    owned: Tagged,
+) -> None:
+    rows = owned.rows("inspect pfn 0x1000-0x5fff")
+    both = [row for row in rows if row["site"] and row["witness"] == "page_owner"]
+    assert len(both) > 1000
+    wrong = [row for row in both if "call path" in "; ".join(row["doubts"] or ())]
+    assert {row["function"] for row in wrong} <= {"bucket_table_alloc"}

@@ -5,12 +5,16 @@
  *
  *	pool	pages of a page_pool of the loopback device
  *	vmalloc	pages that pagedbg_vmalloc() has got from vmalloc()
- *	object	the address of an object of the slab cache pagedbg_objects
+ *	object	the address of one of the objects of the slab cache pagedbg_objects
+ *	table	a page of a hash table that has grown: a worker has allocated it, and its tag is that of
+ *		pagedbg_table(), which made the table
  */
+#include <linux/delay.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/netdevice.h>
 #include <linux/proc_fs.h>
+#include <linux/rhashtable.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
@@ -19,12 +23,30 @@
 
 #define POOL_PAGES    5
 #define VMALLOC_PAGES 7
+#define OBJECTS	      40
+#define ENTRIES	      800 /* more than three quarters of the buckets that are there at first */
+#define BUCKETS	      1024
 
 static struct page_pool *pool;
 static struct page *pooled[POOL_PAGES];
 static void *area;
 static struct kmem_cache *objects;
-static void *object;
+static void *held[OBJECTS];
+
+struct entry {
+	u32 key;
+	struct rhash_head node;
+};
+
+static const struct rhashtable_params table_params = {
+	.min_size = BUCKETS,
+	.key_len = sizeof(u32),
+	.key_offset = offsetof(struct entry, key),
+	.head_offset = offsetof(struct entry, node),
+};
+
+static struct rhashtable table;
+static struct entry *entries;
 
 static noinline void *pagedbg_vmalloc(void)
 {
@@ -36,6 +58,39 @@ static noinline void *pagedbg_object(void)
 	return kmem_cache_alloc(objects, GFP_KERNEL);
 }
 
+static struct bucket_table *buckets(void)
+{
+	return rcu_dereference_raw(table.tbl);
+}
+
+/* Returns once the table has grown. */
+static noinline int pagedbg_table(void)
+{
+	unsigned int i;
+	int error;
+
+	entries = kvcalloc(ENTRIES, sizeof(*entries), GFP_KERNEL);
+	if (!entries)
+		return -ENOMEM;
+	error = rhashtable_init(&table, &table_params);
+	if (error) {
+		kvfree(entries);
+		entries = NULL;
+		return error;
+	}
+	for (i = 0; i < ENTRIES; i++) {
+		entries[i].key = i;
+		error = rhashtable_insert_fast(&table, &entries[i].node, table_params);
+		if (error)
+			return error;
+	}
+	for (i = 0; i < 10000 && buckets()->size == BUCKETS; i++) {
+		flush_work(&table.run_work);
+		msleep(1);
+	}
+	return buckets()->size == BUCKETS ? -ENOMEM : 0;
+}
+
 static int holders_show(struct seq_file *m, void *v)
 {
 	unsigned int i;
@@ -44,7 +99,10 @@ static int holders_show(struct seq_file *m, void *v)
 		seq_printf(m, "pool %lu\n", page_to_pfn(pooled[i]));
 	for (i = 0; i < VMALLOC_PAGES; i++)
 		seq_printf(m, "vmalloc %lu\n", vmalloc_to_pfn(area + i * PAGE_SIZE));
-	seq_printf(m, "object %lu\n", (unsigned long)object);
+	seq_printf(m, "object %lu\n", (unsigned long)held[0]);
+	seq_printf(m, "table %lu\n",
+		   is_vmalloc_addr(buckets()) ? vmalloc_to_pfn(buckets()) :
+						page_to_pfn(virt_to_page(buckets())));
 	return 0;
 }
 
@@ -57,9 +115,13 @@ static void let_go(void)
 			page_pool_put_full_page(pool, pooled[i], false);
 	page_pool_destroy(pool);
 	vfree(area);
-	if (object)
-		kmem_cache_free(objects, object);
+	for (i = 0; i < OBJECTS; i++)
+		if (held[i])
+			kmem_cache_free(objects, held[i]);
 	kmem_cache_destroy(objects);
+	if (entries)
+		rhashtable_free_and_destroy(&table, NULL, NULL);
+	kvfree(entries);
 }
 
 static int __init holders_init(void)
@@ -78,8 +140,12 @@ static int __init holders_init(void)
 	objects = kmem_cache_create("pagedbg_objects", 200, 0, 0, NULL);
 	if (!area || !objects)
 		goto free;
-	object = pagedbg_object();
-	if (!object)
+	for (i = 0; i < OBJECTS; i++) {
+		held[i] = pagedbg_object();
+		if (!held[i])
+			goto free;
+	}
+	if (pagedbg_table())
 		goto free;
 	for (i = 0; i < POOL_PAGES; i++) {
 		pooled[i] = page_pool_alloc_pages(pool, GFP_KERNEL);
