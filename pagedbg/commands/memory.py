@@ -10,7 +10,7 @@ from contextlib import closing
 from typing import Any
 
 from pagedbg.analysis.keys import KeySums
-from pagedbg.errors import UsageError
+from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.schema.block_columns import BLOCK_KEYS, BLOCK_SUMS
 from pagedbg.schema.memory_columns import (
     HEALTH,
@@ -20,6 +20,7 @@ from pagedbg.schema.memory_columns import (
     MEMORY_SUMS,
     POOLS,
     PROCESSES,
+    SLAB_SUMS,
     UNACCOUNTED,
 )
 from pagedbg.schema.sum_columns import BLOCKS
@@ -43,10 +44,11 @@ from pagedbg.sources.memory_events import event_rows
 from pagedbg.sources.memory_health import health_rows
 from pagedbg.sources.memory_pools import largest_rows, pool_rows, process_rows
 from pagedbg.sources.memory_sums import MemorySums
+from pagedbg.sources.slab_sums import SlabSums
 
 _SECTIONS = (
     *("kinds", "unaccounted", "pools", "largest", "health", "processes"),
-    "events",
+    *("events", "objects"),
 )
 
 _KINDS = ("kind", "detail")
@@ -128,6 +130,10 @@ that a CPU keeps for the next task are in no counter.
         ("memory --kind 'page table' --by comm --top 5", "whose page tables they are"),
         ("memory --section largest", "the largest block that can be had by zone"),
         ("memory --section health --format json", "the checks for a script"),
+        (
+            "memory --section objects --top 5",
+            "which lines of the source hold the most slab objects",
+        ),
         ("memory --section events", "how often memory was reclaimed and compacted"),
     ),
     table=True,
@@ -240,6 +246,8 @@ class _Query:
             case "events":
                 rows = event_rows(prog, self._notes)
                 return self._listed(MEMORY_EVENTS, rows, empty="None is known.")
+            case "objects":
+                return self._objects()
             case "processes":
                 return self._listed(PROCESSES, process_rows(prog, self._notes))
         return self.kinds()
@@ -288,6 +296,25 @@ class _Query:
 
     def _pools(self) -> list[Row]:
         return pool_rows(self._session.prog, self._notes)
+
+    def _objects(self) -> Table:
+        found = SlabSums(self._session, self._notes)
+        if not found.known:
+            raise PagedbgError(
+                "nobody writes down who allocates slab objects: it takes allocation"
+                " tags, or slub_debug=U (doctor says what they cost)."
+            )
+        table = self._listed(SLAB_SUMS, found.rows(), empty="There is none.")
+        # For people what allocated them stands below, be it a line or a call path.
+        table.text = Table.of(
+            (SLAB_SUMS[0], *SLAB_SUMS[3:], SLAB_SUMS[2]),
+            [
+                (cache, *sums, stack if site is None else [site])
+                for rows in table.batches
+                for cache, site, stack, *sums in rows
+            ],
+        )
+        return table
 
     def _health(self) -> Table:
         (sums,) = self._sums.by((_KINDS, None))

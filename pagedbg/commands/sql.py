@@ -61,6 +61,7 @@ _LINES: dict[str, Sequence[str] | Callable[[Session, Used], Sequence[str]]] = {
     "stack_names": _sums(STACK_NAMES),
     "memory": ("memory", "--section", "kinds"),
     "unaccounted": ("memory", "--section", "unaccounted"),
+    "slab_sums": ("memory", "--section", "objects"),
     "pools": ("memory", "--section", "pools"),
     "largest": ("memory", "--section", "largest"),
     "processes": ("memory", "--section", "processes"),

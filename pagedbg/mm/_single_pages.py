@@ -26,7 +26,7 @@ __all__ = ("SinglePages",)
 _ANON = 0x1
 
 # The kinds of PageNames.file_kind() of which no more is asked.
-_FILES = ("file", "block device")
+_FILES = ("file", "block device", "secretmem")
 
 
 class SinglePages:

@@ -19,7 +19,13 @@ from drgn.helpers.linux.cpumask import for_each_possible_cpu
 from drgn.helpers.linux.idr import idr_for_each
 from numpy.typing import NDArray
 
-from pagedbg.mm.bulk_read import byte_order, offset_of, read_array, record_dtype
+from pagedbg.mm.bulk_read import (
+    byte_order,
+    offset_of,
+    read_array,
+    read_words,
+    record_dtype,
+)
 from pagedbg.target.links import UNREADABLE, Damaged, limited
 
 __all__ = (
@@ -32,10 +38,6 @@ __all__ = (
 
 # No kernel with all its modules has a tenth of it.
 _MOST_TAGS = 1 << 18
-
-# Counters that lie no further apart, in bytes, are read with what lies between them.
-_NEAR = 1 << 12
-_MOST_AT_ONCE = 4 << 20
 
 # No source has as many lines, and no path or function as long a name.
 _MOST_LINES = 1 << 20
@@ -209,8 +211,8 @@ class AllocTags:
         known = np.ones(len(self), np.bool_)
         pointers = self._tags["counters"].astype(np.uint64)
         for offset in _per_cpu_offsets(self._prog):
-            values, read = _scattered(self._prog, pointers + np.uint64(offset))
-            sums += values
+            values, read = read_words(self._prog, pointers + np.uint64(offset), 2)
+            sums += values.view(np.int64)
             known &= read
         return TagCounters(sums[:, 0], sums[:, 1], known)
 
@@ -254,33 +256,3 @@ def _per_cpu_offsets(prog: Program) -> list[int]:
         # CONFIG_SMP=n
         return [0]
     return [offsets[cpu].value_() for cpu in for_each_possible_cpu(prog)]
-
-
-def _scattered(
-    prog: Program, addresses: NDArray[np.uint64]
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """
-    Read two 64-bit numbers at each address, those that lie near each other together.
-
-    :return: a row for each address, and whether it could be read (else it is 0)
-    """
-    found = np.zeros((len(addresses), 2), np.int64)
-    read = np.zeros(len(addresses), np.bool_)
-    order = np.argsort(addresses, kind="stable")
-    inside = addresses[order]
-    edges = np.flatnonzero(
-        (np.diff(inside) > np.uint64(_NEAR))
-        | (np.diff(inside // np.uint64(_MOST_AT_ONCE)) > 0)
-    )
-    numbers = np.dtype(f"{byte_order(prog)}i8")
-    for run in np.split(order, edges + 1):
-        if not len(run):
-            continue
-        first = addresses[run[0]]
-        places = ((addresses[run] - first) // np.uint64(8)).astype(np.int64)
-        values, known = read_array(prog, int(first), int(places[-1]) + 2, numbers)
-        for i in (0, 1):
-            found[run, i] = values[places + i]
-        read[run] = known[places] & known[places + 1]
-    found[~read] = 0
-    return found, read

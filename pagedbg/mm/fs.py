@@ -12,12 +12,12 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator
 
-from drgn import FaultError, Object, TypeKind, container_of
+from drgn import FaultError, Object, Program, TypeKind, container_of
 from drgn.helpers.linux.block import part_name
 from drgn.helpers.linux.fs import d_path
 
 from pagedbg.mm.bulk_read import c_string
-from pagedbg.target.links import bounded, limited
+from pagedbg.target.links import UNREADABLE, bounded, limited
 
 __all__ = ("address_space_kind", "address_space_name", "inode_name")
 
@@ -27,17 +27,38 @@ def address_space_kind(mapping: Object) -> str:
     Say what the page cache of an address space belongs to.
 
     :param mapping: ``struct address_space *``
-    :return: ``file``, ``block device`` or ``swap cache``, empty if this is no address
-        space.
+    :return: ``file``, ``block device``, ``secretmem`` or ``swap cache``, empty if this
+        is no address space.
     """
     host = mapping.host.read_()
     if not host:
         return "swap cache"
     # Something else may be kept in page->mapping: an inode's i_mapping leads back,
     # mostly to itself.
-    if not host.i_mapping or not host.i_sb:
+    sb = host.i_sb.value_()
+    if not host.i_mapping or not sb:
         return ""
+    if sb == _secretmem_sb(mapping.prog_):
+        return "secretmem"
     return "block device" if stat.S_ISBLK(host.i_mode.value_()) else "file"
+
+
+def _secretmem_sb(prog: Program) -> int | None:
+    """The address of the file system of memfd_secret(); None if there is none."""
+    try:
+        return prog.cache["pagedbg_secretmem_sb"]  # type: ignore[no-any-return]
+    except KeyError:
+        pass
+    found = None
+    try:
+        # mm/secretmem.c; it is there from the start, or never.
+        at = prog.symbol("secretmem_mnt").address
+        mount = Object(prog, "struct vfsmount *", address=at).read_()
+        found = mount.mnt_sb.value_()
+    except UNREADABLE:
+        pass
+    prog.cache["pagedbg_secretmem_sb"] = found
+    return found
 
 
 def address_space_name(mapping: Object) -> str | None:

@@ -36,6 +36,7 @@ _MEANT = {
     "shmem": ("PG_swapcache",),
     "file": _CACHED,
     "block device": _CACHED,
+    "secretmem": _CACHED,
     "movable": _MOVABLE,
     "zsmalloc": _MOVABLE,
     "offline": _MOVABLE,

@@ -4,7 +4,8 @@ Holders of pages
 ----------------
 
 Whom the kernel's own structures name: the task whose stack a page is, the process whose
-page table, the device whose page pool, the CMA area that it was taken out of.
+page table, the device whose page pool, the DMA buffer that it is part of, the CMA area
+that it was taken out of.
 """
 
 from __future__ import annotations
@@ -28,14 +29,15 @@ from pagedbg.mm.bulk_read import (
     record_dtype,
 )
 from pagedbg.mm.cma import for_each_cma_area
+from pagedbg.mm.dma_buf import for_each_dma_buf
 from pagedbg.mm.page_array import Pages
 from pagedbg.mm.page_tables import page_table_pfns
 from pagedbg.target.links import UNREADABLE, bounded
 
 __all__ = ("PageHolders",)
 
-# Pages, and the name of who holds them.
-_Found = tuple[NDArray[np.int64], str]
+# Pages, the name of who holds them, and whose structure it is that says so.
+_Found = tuple[NDArray[np.int64], str, str]
 
 
 class PageHolders:
@@ -47,7 +49,7 @@ class PageHolders:
     :param uses: returns what the kernel uses its pages for
     """
 
-    KINDS = ("kernel stack", "page table", "page pool", "kernel")
+    KINDS = ("kernel stack", "page table", "page pool", "kernel", "shmem", "hugetlb")
     """The kinds of pages that have a holder."""
 
     def __init__(self, prog: Program, uses: Callable[[], KernelUses]) -> None:
@@ -55,6 +57,8 @@ class PageHolders:
         self._uses = uses
         self.unread: list[str] = []
         self._names = [""]
+        self.structures = [""]
+        """By the number of a holder, the structure that names it."""
         self._pools: dict[int, int] = {}
         self._known: dict[str, tuple[NDArray[np.int64], NDArray[np.uint32]]] = {}
 
@@ -93,17 +97,24 @@ class PageHolders:
         what, walk = {
             "kernel stack": ("the list of tasks", self._stacks),
             "page table": ("page tables", self._page_tables),
-            "kernel": ("CMA areas", self._areas),
+            "kernel": ("CMA areas", self._of_devices),
+            "shmem": ("DMA buffers", self._dma_bufs),
+            "hugetlb": ("DMA buffers", self._dma_bufs),
         }[kind]
         parts, numbers = [np.zeros(0, np.int64)], [0]
         try:
-            for pfns, name in walk():
+            for pfns, name, structure in walk():
                 parts.append(pfns)
-                numbers.append(len(self._names))
-                self._names.append(name)
+                numbers.append(self._numbered(name, structure))
         except UNREADABLE:
             self.unread.append(what)
         return _sorted(parts, numbers)
+
+    def _numbered(self, name: str, structure: str) -> int:
+        """The number of a new holder."""
+        self._names.append(name)
+        self.structures.append(structure)
+        return len(self._names) - 1
 
     def name(self, number: int) -> str | None:
         """Return the name of a holder; None for 0."""
@@ -127,7 +138,7 @@ class PageHolders:
         for task, name in self._tasks:
             pfns = uses.stack_pfns(task.stack.value_())
             if pfns is not None:
-                yield pfns, f"stack of {name}"
+                yield pfns, f"stack of {name}", "task_struct"
 
     def _page_tables(self) -> Iterator[_Found]:
         """The page tables of each process once, and of the kernel."""
@@ -143,12 +154,28 @@ class PageHolders:
                     if "some page tables" not in self.unread:
                         self.unread.append("some page tables")
                     continue
-                yield tables, f"page tables of {name}"
+                yield tables, f"page tables of {name}", "mm_struct"
 
-    def _areas(self) -> Iterator[_Found]:
-        """What was allocated out of CMA areas."""
+    def _of_devices(self) -> Iterator[_Found]:
+        """What is part of DMA buffers, else what was allocated out of CMA areas."""
+        yield from self._dma_bufs()
         for area in for_each_cma_area(self._prog):
-            yield area.used_pfns(), f"CMA area {area.name}"
+            yield area.used_pfns(), f"CMA area {area.name}", "cma"
+
+    def _dma_bufs(self) -> Iterator[_Found]:
+        yield from self._buffers
+
+    @functools.cached_property
+    def _buffers(self) -> list[_Found]:
+        """DMA buffers; those up to one that cannot be read."""
+        found: list[_Found] = []
+        buffers = for_each_dma_buf(self._prog)
+        try:
+            # What has come before an error stays in.
+            found.extend((each.pfns, each.name, "dma_buf") for each in buffers)
+        except UNREADABLE:
+            self.unread.append("DMA buffers")
+        return found
 
     def _page_pools(self, pfns: NDArray[np.int64]) -> NDArray[np.uint64]:
         """The ``struct page_pool *`` of pages that have one (``page->pp``)."""
@@ -168,8 +195,8 @@ class PageHolders:
     def _pool(self, pointer: int) -> int:
         """The number of a page pool as a holder."""
         if pointer not in self._pools:
-            self._pools[pointer] = len(self._names)
-            self._names.append(_pool_name(self._prog, pointer))
+            name = _pool_name(self._prog, pointer)
+            self._pools[pointer] = self._numbered(name, "page_pool")
         return self._pools[pointer]
 
 

@@ -31,6 +31,7 @@ KINDS = {
     "file": "page cache of a file",
     "shmem": "shared memory or tmpfs",
     "block device": "page cache of a block device",
+    "secretmem": "memory that the kernel does not map (memfd_secret())",
     "hugetlb": "a huge page of hugetlbfs",
     "page table": "a page table",
     "page pool": "a network receive buffer (page_pool)",

@@ -18,7 +18,13 @@ from pagedbg.mm.bulk_read import number
 from pagedbg.mm.stackdepot import stack_depot_fetch
 from pagedbg.target.links import UNREADABLE, bounded
 
-__all__ = ("SlabTrack", "slab_alloc_track", "tracked_caches")
+__all__ = (
+    "SlabTrack",
+    "slab_alloc_track",
+    "stores_user",
+    "track_offset",
+    "tracked_caches",
+)
 
 # Before Linux kernel commit cc61eb851461 ("mm, slab: use an enum to define SLAB_ cache
 # creation flags") (in v6.9).
@@ -41,12 +47,10 @@ def slab_alloc_track(cache: Object, address: int) -> SlabTrack | None:
     :param address: where the object is
     """
     prog = cache.prog_
-    if not _stores_user(cache):
+    if not stores_user(cache):
         return None
-    # get_info_end(): the free pointer may lie behind the object.
-    inside, pointer = cache.inuse.value_(), sizeof(prog.type("void *"))
-    end = inside + (pointer if cache.offset.value_() >= inside else 0)
-    track = cast("struct track *", Object(prog, "unsigned long", address + end))
+    at = address + track_offset(cache)
+    track = cast("struct track *", Object(prog, "unsigned long", at))
     kind = track.type_.type
     if kind.has_member("handle") and track.handle:
         # Since Linux kernel commit 5cf909c553e9 ("mm/slub: use stackdepot to save stack
@@ -65,11 +69,28 @@ def tracked_caches(prog: Program) -> list[str]:
     return [
         cache.name.string_().decode("utf-8", "backslashreplace")
         for cache in bounded(for_each_slab_cache(prog))
-        if _stores_user(cache)
+        if stores_user(cache)
     ]
 
 
-def _stores_user(cache: Object) -> bool:
+def track_offset(cache: Object) -> int:
+    """
+    Return how far behind an object's beginning it is written down who allocated it.
+
+    :param cache: ``struct kmem_cache *``
+    """
+    # get_info_end(): the free pointer may lie behind the object.
+    inside: int = cache.inuse.value_()
+    pointer = sizeof(cache.prog_.type("void *"))
+    return inside + (pointer if cache.offset.value_() >= inside else 0)
+
+
+def stores_user(cache: Object) -> bool:
+    """
+    Return whether a cache writes down who allocates its objects.
+
+    :param cache: ``struct kmem_cache *``
+    """
     prog = cache.prog_
     try:
         mask = 1 << number(prog, "_SLAB_STORE_USER", 31)

@@ -155,6 +155,19 @@ A row a kind, module and function that holds pages which no counter has: ``memor
 --section unaccounted``.
 """
 
+SLAB_SUMS = (
+    CACHE.meaning_here("The slab cache of the objects."),
+    columns.SITE.ranked(1),
+    columns.STACK,
+    OBJECTS.meaning_here("How many objects were allocated there, and are in use."),
+    sum_columns.BYTES.meaning_here("How much they take."),
+    columns.WITNESS.ranked(2),
+)
+"""
+A row a slab cache and the line of the source or the call path that allocates its
+objects: ``memory --section objects``.
+"""
+
 POOLS = (
     POOL,
     NAME,

@@ -43,6 +43,7 @@ RELATIONS: dict[str, tuple[SchemaColumn, ...]] = {
     "memory": memory_columns.MEMORY,
     "memory_sums": memory_columns.MEMORY_SUMS,
     "unaccounted": memory_columns.UNACCOUNTED,
+    "slab_sums": memory_columns.SLAB_SUMS,
     "pools": memory_columns.POOLS,
     "largest": memory_columns.LARGEST,
     "processes": memory_columns.PROCESSES,

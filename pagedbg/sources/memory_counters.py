@@ -95,7 +95,7 @@ _COUNTERS = (
     ),
     _Counter(
         "NR_FILE_PAGES - NR_SHMEM - NR_SWAPCACHE",
-        (("file", None), ("block device", None)),
+        (("file", None), ("block device", None), ("secretmem", None)),
         lambda prog, values: (
             values["NR_FILE_PAGES"] - values["NR_SHMEM"] - values.get("NR_SWAPCACHE", 0)
         ),

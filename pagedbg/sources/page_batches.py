@@ -157,10 +157,11 @@ class PageBatch:
         of_kind = of_kinds(self._source.words.decoder.kinds)
         kind = self.column("kind")
         witness: NDArray[np.uint8] = of_kind[kind]
-        held = self.column("holder") != 0
+        holder = self.column("holder")
+        held = holder != 0
         if held.any():
-            of_holder = of_holders(self._source.words.decoder.kinds)
-            witness[held] = of_holder[kind[held]]
+            of_holder = of_holders(self._source.words.holders.structures)
+            witness[held] = of_holder[holder[held]]
         if self._source.words.page_tags is not None:
             witness[self.column("site") != 0] = TAG
         recorded = self.column("recorded")

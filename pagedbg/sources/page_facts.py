@@ -42,6 +42,7 @@ _MAPPED_KINDS = (
     "file",
     "shmem",
     "block device",
+    "secretmem",
     "hugetlb",
     "swap cache",
 )

@@ -27,19 +27,15 @@ def tags_of(names: KernelNames, start: int, end: int) -> dict[int, int]:
     return found
 
 
-def holders_of(
-    names: KernelNames, states: Sequence[PageState]
-) -> dict[int, str | None]:
-    """Whom the kernel's structures name as the holder of each page, by page frame."""
+def holders_of(names: KernelNames, states: Sequence[PageState]) -> dict[int, int]:
+    """The number of whom the kernel's structures name as the holder of each page."""
     holders = names.pages.holders
-    found: dict[int, str | None] = {}
+    found: dict[int, int] = {}
     for kind in holders.KINDS:
         pfns = np.array([s.pfn for s in states if s.kind == kind], np.int64)
         if len(pfns):
             numbers = holders.of_kind(kind, pfns).tolist()
-            found.update(
-                zip(pfns.tolist(), map(holders.name, numbers), strict=True),
-            )
+            found.update(zip(pfns.tolist(), numbers, strict=True))
     return found
 
 
@@ -54,7 +50,7 @@ def callers_of(names: KernelNames, states: Sequence[PageState]) -> dict[int, int
 
 
 def witness_of(
-    kind: str, recorded: bool, tagged: bool, holder: str | None
+    names: KernelNames, kind: str, recorded: bool, tagged: bool, holder: int
 ) -> str | None:
     """
     What says whose a page is.
@@ -66,4 +62,6 @@ def witness_of(
         return WITNESSES[PAGE_OWNER]
     if tagged:
         return WITNESSES[TAG]
-    return WITNESSES[of_kind(kind, holder is not None)] or None
+    if holder:
+        return names.pages.holders.structures[holder]
+    return WITNESSES[of_kind(kind)] or None

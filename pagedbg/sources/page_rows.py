@@ -34,7 +34,7 @@ _STATES = {NEVER: "never", FREED: "freed", ALLOCATED: "allocated"}
 _PAGES_PER_BATCH = 4096
 
 # Kinds of pages that are in a file.
-_FILE_KINDS = ("file", "shmem", "block device", "hugetlb")
+_FILE_KINDS = ("file", "shmem", "block device", "secretmem", "hugetlb")
 
 _Record = dict[str, Any] | str
 
@@ -198,7 +198,7 @@ class PageRows:
                 if recorded
                 else None
             )
-            tag, holder = tags.get(state.pfn, 0), holders.get(state.pfn)
+            tag, holder = tags.get(state.pfn, 0), holders.get(state.pfn, 0)
             named = owner.get("state") == ALLOCATED and handle not in lookup.special
             rows.append(
                 PageRow(
@@ -272,8 +272,8 @@ class PageRows:
                     function=functions.get(handle),
                     site=lookup.of_page("site", tag),
                     vmalloc=lookup.of_page("vmalloc", callers.get(state.pfn, 0)),
-                    holder=holder,
-                    witness=witness_of(kind, named, bool(tag), holder),
+                    holder=lookup.of_page("holder", holder) if holder else None,
+                    witness=witness_of(lookup, kind, named, bool(tag), holder),
                     doubts=list(
                         owner_doubts(
                             kind,

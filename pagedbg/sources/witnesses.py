@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pagedbg.mm.page_kinds import ABSENT
 
 __all__ = (
-    *("NOBODY", "NOT_HELD", "PAGE_OWNER", "TAG", "WITNESSES"),
+    *("NOBODY", "NOT_HELD", "PAGE_OWNER", "SLAB_TRACK", "TAG", "WITNESSES"),
     *("of_holders", "of_kind", "of_kinds"),
 )
 
@@ -27,6 +27,7 @@ _OF_KIND = {
     "file": "address_space",
     "shmem": "address_space",
     "block device": "address_space",
+    "secretmem": "address_space",
     "hugetlb": "hstate",
     "vmalloc": "vm_struct",
     "kernel stack": "vm_struct",
@@ -38,42 +39,42 @@ _OF_KIND = {
 }
 """What names the holder of a page of a kind, if nothing else does."""
 
-_OF_HOLDER = {
-    "kernel stack": "task_struct",
-    "page table": "mm_struct",
-    "page pool": "page_pool",
-    "kernel": "cma",
-}
-"""Whose structure it is that names the holder of a page of a kind."""
+_OF_HOLDERS = ("task_struct", "mm_struct", "page_pool", "dma_buf", "cma")
+"""Whose structure it may be that names the holder of a page."""
 
 WITNESSES = (
     *("", "page_owner", "tag"),
-    *dict.fromkeys((*_OF_KIND.values(), *_OF_HOLDER.values())),
+    *dict.fromkeys((*_OF_KIND.values(), *_OF_HOLDERS)),
+    "track",
 )
-"""By number: nobody, page_owner, an allocation tag, and structures by their type."""
+"""
+By number: nobody, page_owner, an allocation tag, and structures by their type; of slab
+objects their struct track.
+"""
 
 NOBODY, PAGE_OWNER, TAG = range(3)
+SLAB_TRACK = len(WITNESSES) - 1
 
 
-def of_kind(kind: str, held: bool = False) -> int:
-    """
-    The number of what names a page of a kind.
-
-    :param held: whether :class:`pagedbg.mm.page_holders.PageHolders` has its holder
-    """
-    return WITNESSES.index((_OF_HOLDER if held else _OF_KIND).get(kind, ""))
+def of_kind(kind: str) -> int:
+    """The number of what names a page of a kind."""
+    return WITNESSES.index(_OF_KIND.get(kind, ""))
 
 
 def of_kinds(kinds: Sequence[str]) -> NDArray[np.uint8]:
     """The same of all kinds, by their codes."""
-    return _of_kinds(tuple(kinds), False)
+    return _of_kinds(tuple(kinds))
 
 
-def of_holders(kinds: Sequence[str]) -> NDArray[np.uint8]:
-    """The same where the holder is known, by the codes of kinds."""
-    return _of_kinds(tuple(kinds), True)
+def of_holders(structures: Sequence[str]) -> NDArray[np.uint8]:
+    """
+    The numbers of what names holders.
+
+    :param structures: :attr:`pagedbg.mm.page_holders.PageHolders.structures`
+    """
+    return np.array([WITNESSES.index(each) for each in structures], np.uint8)
 
 
 @functools.cache
-def _of_kinds(kinds: tuple[str, ...], held: bool) -> NDArray[np.uint8]:
-    return np.array([of_kind(kind, held) for kind in kinds], np.uint8)
+def _of_kinds(kinds: tuple[str, ...]) -> NDArray[np.uint8]:
+    return np.array([of_kind(kind) for kind in kinds], np.uint8)

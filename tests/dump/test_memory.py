@@ -319,6 +319,7 @@ def test_each_part_is_there_for_programs(ask: Ask) -> None:
         ("memory --section pools --by kind", "--section is a part of the screen"),
         ("memory --section health --comm x", "--comm chooses among pages"),
         ("memory --section nothing", "invalid choice"),
+        ("memory --section objects", "it takes allocation tags, or slub_debug=U"),
     ],
 )
 def test_what_was_mistyped_is_said_in_a_sentence(

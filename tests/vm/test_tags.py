@@ -130,6 +130,7 @@ def tagged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tagged]:
             echo cma $(cat /sys/kernel/debug/cma/reserved/used)
             cd /sys/kernel/debug/slab/pagedbg_objects
             echo traces $(grep -c pagedbg_object alloc_traces)
+            awk '/ age=/ { print "allocated " $1 }' alloc_traces
             echo tables $(awk '/VmPTE/ { print $2 / 4 }' /proc/1/status)
         """) + sh(USER_PAGES)
         said = sh("cat /proc/allocinfo; echo ===; cat /proc/allocinfo").split("===\n")
@@ -152,6 +153,7 @@ USER_PAGES = f"""
     {sys.executable} -I {Path(__file__).with_name("user_pages.py")} {OUT}/user </dev/null >{OUT}/said 2>&1 &
     until [ -s {OUT}/user ]; do kill -0 $! || {{ cat {OUT}/said >&2; exit 1; }}; sleep 0.1; done
     cat {OUT}/user
+    awk '$5 ~ /^(system|udmabuf)$/ {{ print "buffer-" $5, $1 / 4096 }}' /sys/kernel/debug/dma_buf/bufinfo
 """  # noqa: E501
 
 
@@ -237,6 +239,44 @@ def test_slab_objects_are_counted_where_they_have_no_pages_of_their_own(
     of_objects = [row for row in sites if row["tag_calls"] and not row["pages"]]
     assert len(of_objects) > 100
     assert all(row["blocks"] == row["bytes"] == 0 for row in of_objects)
+
+
+def test_slab_objects_are_those_that_the_counters_have(
+    tagged: Tagged, sites: list[dict[str, Any]]
+) -> None:
+    """Of each line: what is no page of its own is an object."""
+    found: dict[str, tuple[int, int]] = {}
+    for row in tagged.rows("memory --section objects"):
+        if row["witness"] == "tag":
+            objects, size = found.get(row["site"], (0, 0))
+            found[row["site"]] = objects + row["objects"], size + row["bytes"]
+    counted = {
+        row["site"]: (
+            row["tag_calls"] - row["blocks"],
+            row["tag_bytes"] - 4096 * row["pages"],
+        )
+        for row in sites
+        # One has given pages back behind the kernel's back.
+        if row["tag_calls"] and "half_freed" not in row["site"]
+    }
+    counted = {site: sums for site, sums in counted.items() if any(sums)}
+    assert len(counted) > 300
+    assert found == counted
+
+
+def test_objects_by_call_path_are_as_many_as_the_kernel_says(tagged: Tagged) -> None:
+    rows = tagged.rows("memory --section objects")
+    tracked = [row for row in rows if row["witness"] == "track"]
+    assert {row["cache"] for row in tracked} == {"pagedbg_objects"}
+    # The first words of debugfs' lines are how many.
+    assert sorted(row["objects"] for row in tracked) == sorted(
+        tagged.others["allocated"]
+    )
+    assert sum(row["objects"] for row in tracked) == 39
+    assert all(
+        any(frame.startswith("pagedbg_object+") for frame in row["stack"])
+        for row in tracked
+    )
 
 
 def test_each_block_of_the_module_is_allocated_where_its_function_is(
@@ -350,6 +390,33 @@ def test_what_was_taken_out_of_a_cma_area_is_its(tagged: Tagged) -> None:
     rows = tagged.rows("memory --by holder")
     (area,) = (row["pages"] for row in rows if row["holder"] == "CMA area reserved")
     assert [area] == tagged.others["cma"] == [32]
+
+
+def test_memory_of_dma_buffers_is_theirs(tagged: Tagged) -> None:
+    rows = tagged.rows("memory --by holder,kind")
+    found = {row["holder"]: (row["kind"], row["pages"]) for row in rows}
+    for exporter, kind in (("udmabuf", "shmem"), ("system", "kernel")):
+        (held,) = (
+            sums
+            for holder, sums in found.items()
+            if re.fullmatch(rf"DMA buffer \d+ of {exporter}", holder)
+        )
+        assert [held] == [
+            (kind, pages) for pages in tagged.others[f"buffer-{exporter}"]
+        ]
+    pages = tagged.rows(*(f"inspect pfn {pfn}" for pfn in tagged.others["udmabuf"]))
+    assert len(pages) == 4
+    assert all(page["holder"].endswith(" of udmabuf") for page in pages)
+
+
+def test_secret_memory_is_said_to_be(tagged: Tagged) -> None:
+    pfns = tagged.others["secret"]
+    pages = tagged.rows(*(f"inspect pfn {pfn}" for pfn in pfns))
+    assert len(pages) == 4
+    assert {page["kind"] for page in pages} == {"secretmem"}
+    assert all("secretmem" in page["detail"] for page in pages)
+    (row,) = tagged.rows("memory --kind secretmem --by kind")
+    assert row["pages"] == 4
 
 
 def test_an_object_of_a_cache_that_is_told_to_says_who_allocated_it(

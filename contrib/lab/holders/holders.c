@@ -145,6 +145,9 @@ static int __init holders_init(void)
 		if (!held[i])
 			goto free;
 	}
+	/* One that was freed among others. */
+	kmem_cache_free(objects, held[OBJECTS / 2]);
+	held[OBJECTS / 2] = NULL;
 	if (pagedbg_table())
 		goto free;
 	for (i = 0; i < POOL_PAGES; i++) {
