@@ -4,8 +4,8 @@ Holders of pages
 ----------------
 
 Whom the kernel's own structures name: the task whose stack a page is, the process whose
-page table, the device whose page pool, the DMA buffer that it is part of, the CMA area
-that it was taken out of.
+page table, the device whose page pool, the DMA buffer that it is part of, the balloon
+that it is in, the CMA area that it was taken out of.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from pagedbg.mm._kernel_use import KernelUses
 from pagedbg.mm._page_layout import page_layout
+from pagedbg.mm._page_words import MAPPING_FLAGS
 from pagedbg.mm.bulk_read import (
     byte_order,
     offset_of,
@@ -49,7 +50,10 @@ class PageHolders:
     :param uses: returns what the kernel uses its pages for
     """
 
-    KINDS = ("kernel stack", "page table", "page pool", "kernel", "shmem", "hugetlb")
+    KINDS = (
+        *("kernel stack", "page table", "page pool", "kernel", "shmem", "hugetlb"),
+        "offline",
+    )
     """The kinds of pages that have a holder."""
 
     def __init__(self, prog: Program, uses: Callable[[], KernelUses]) -> None:
@@ -82,6 +86,9 @@ class PageHolders:
             pointers = self._page_pools(pfns)
             for pointer in np.unique(pointers).tolist():
                 found[pointers == pointer] = self._pool(pointer)
+            return found
+        if kind == "offline":
+            found[self._in_balloon(pfns)] = self._balloon
             return found
         if kind not in self._known:
             self._known[kind] = self._walk(kind)
@@ -177,20 +184,47 @@ class PageHolders:
             self.unread.append("DMA buffers")
         return found
 
-    def _page_pools(self, pfns: NDArray[np.int64]) -> NDArray[np.uint64]:
-        """The ``struct page_pool *`` of pages that have one (``page->pp``)."""
-        prog, layout = self._prog, page_layout(self._prog)
+    def _in_balloon(self, pfns: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """
+        Which pages were given back to the hypervisor: ``balloon_page_insert()`` in
+        ``include/linux/balloon_compaction.h`` has them moved by ``balloon_mops``.
+        """
         try:
-            at = offset_of(prog.type("struct page"), "pp")
+            ops = self._prog.symbol("balloon_mops").address
+        except LookupError:
+            # CONFIG_BALLOON_COMPACTION=n
+            return np.zeros(len(pfns), np.bool_)
+        mapping = self._words("mapping", pfns)
+        found: NDArray[np.bool_] = mapping & ~np.uint64(MAPPING_FLAGS) == np.uint64(ops)
+        return found
+
+    @functools.cached_property
+    def _balloon(self) -> int:
+        """The number of the balloon as a holder."""
+        return self._numbered("balloon", "balloon_dev_info")
+
+    def _page_pools(self, pfns: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """The ``struct page_pool *`` of pages that have one."""
+        try:
+            return self._words("pp", pfns)
         except LookupError:
             return np.zeros(len(pfns), np.uint64)
-        dtype = record_dtype({"pp": (f"{byte_order(prog)}u8", at)}, layout.size)
+
+    def _words(self, member: str, pfns: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """
+        A word of ``struct page`` of some pages, 0 where it cannot be read.
+
+        :raises LookupError: if there is none of that name
+        """
+        prog, layout = self._prog, page_layout(self._prog)
+        at = offset_of(prog.type("struct page"), member)
+        dtype = record_dtype({member: (f"{byte_order(prog)}u8", at)}, layout.size)
         first, last = int(pfns[0]), int(pfns[-1])
         records, _ = read_array(
             prog, layout.page0 + layout.size * first, last + 1 - first, dtype
         )
-        pools: NDArray[Any] = records["pp"][pfns - first].astype(np.uint64)
-        return pools
+        words: NDArray[Any] = records[member][pfns - first].astype(np.uint64)
+        return words
 
     def _pool(self, pointer: int) -> int:
         """The number of a page pool as a holder."""

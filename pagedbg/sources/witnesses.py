@@ -39,7 +39,10 @@ _OF_KIND = {
 }
 """What names the holder of a page of a kind, if nothing else does."""
 
-_OF_HOLDERS = ("task_struct", "mm_struct", "page_pool", "dma_buf", "cma")
+_OF_HOLDERS = (
+    *("task_struct", "mm_struct", "page_pool", "dma_buf", "balloon_dev_info"),
+    "cma",
+)
 """Whose structure it may be that names the holder of a page."""
 
 WITNESSES = (

@@ -11,6 +11,7 @@ import dataclasses
 import json
 import re
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,9 @@ KERNEL = "6.12-tags"
 # Of the lines of the source, those at which more or less was allocated when we looked
 # than right before and after: for the process that asked the kernel, say.
 MOVED = 0.2
+
+# How many pages a guest is asked to give back.
+BALLOON = 1024
 
 # What pagedbg says between two times that the kernel does.
 ASKED = (
@@ -162,7 +166,16 @@ def owned(tmp_path_factory: pytest.TempPathFactory) -> Tagged:
     """What a guest that has both, tags and page_owner, ended as."""
     out = tmp_path_factory.mktemp("owned")
     kernel = kernels.build(KERNEL, say=print)
-    with guest.Guest(kernel, memory="384M", console=CONSOLES / "owned") as machine:
+    with guest.Guest(
+        kernel,
+        memory="384M",
+        qemu_opts=["-device", "virtio-balloon-pci"],
+        console=CONSOLES / "owned",
+    ) as machine:
+        wanted = (384 << 20) - 4096 * BALLOON
+        machine.qmp("balloon", value=wanted)
+        while machine.qmp("query-balloon")["actual"] != wanted:
+            time.sleep(0.1)
         script = f"insmod {guest.holders_module(kernel)}; cat /proc/pagedbg_holders"
         said = [
             machine.run(["sh", "-ec", each], timeout=PATIENCE).check().text
@@ -407,6 +420,13 @@ def test_memory_of_dma_buffers_is_theirs(tagged: Tagged) -> None:
     pages = tagged.rows(*(f"inspect pfn {pfn}" for pfn in tagged.others["udmabuf"]))
     assert len(pages) == 4
     assert all(page["holder"].endswith(" of udmabuf") for page in pages)
+
+
+def test_what_was_given_back_to_the_hypervisor_is_in_the_balloon(
+    owned: Tagged,
+) -> None:
+    rows = owned.rows("memory --by holder,kind --kind offline")
+    assert [(row["holder"], row["pages"]) for row in rows] == [("balloon", BALLOON)]
 
 
 def test_secret_memory_is_said_to_be(tagged: Tagged) -> None:
