@@ -12,6 +12,7 @@ import contextlib
 import contextvars
 import os
 import pickle
+import select
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +20,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from pagedbg.errors import PagedbgError
 
-__all__ = ("in_processes",)
+__all__ = ("Meanwhile", "in_processes")
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
@@ -65,6 +66,56 @@ def in_processes(
             yield result if done else work(task)
 
 
+class Meanwhile:
+    """
+    Work that another process does while this one goes on. Ctrl-C does not end it.
+
+    :param work: changes nothing that is looked at later
+    """
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        _reap()
+        with _unsignalled():
+            self._worker = _Worker(lambda _: work(), (None,), (), signal.SIG_IGN)
+
+    @property
+    def done(self) -> bool:
+        """Whether the result is there."""
+        return self._worker.answers
+
+    def result(self) -> Any:
+        """
+        Wait for the result.
+
+        :return: None if the work has failed
+        :raises PagedbgError: if somebody has killed the process
+        """
+        try:
+            return self._worker.take()[1]
+        finally:
+            self._worker.end()
+
+    def end(self) -> None:
+        """
+        End it, whatever it does, and do not wait for that: it may hang in the kernel.
+        """
+        if pid := self._worker.kill():
+            _ENDED.add(pid)
+        _reap()
+
+
+# Processes that may not have ended yet.
+_ENDED: set[int] = set()
+
+
+def _reap() -> None:
+    for pid in [*_ENDED]:
+        with contextlib.suppress(ChildProcessError):
+            if os.waitpid(pid, os.WNOHANG) == (0, 0):
+                continue
+        _ENDED.discard(pid)
+
+
 @contextlib.contextmanager
 def _unsignalled() -> Iterator[None]:
     """Have what would end the process wait."""
@@ -85,6 +136,7 @@ class _Worker:
         work: Callable[[Any], Any],
         tasks: Sequence[Any],
         others: Sequence[_Worker],
+        on_ctrl_c: signal.Handlers = signal.SIG_DFL,
     ) -> None:
         reading, writing = os.pipe()
         self._pid = os.fork()
@@ -93,12 +145,19 @@ class _Worker:
                 os.close(reading)
                 for other in others:
                     other._results.close()
-                _labour(work, tasks, writing)
+                _labour(work, tasks, writing, on_ctrl_c)
             finally:
                 # Nothing of what the first process has open is ended here.
                 os._exit(0)
         os.close(writing)
         self._results = open(reading, "rb")  # noqa: SIM115 - end() closes it
+
+    @property
+    def answers(self) -> bool:
+        """Whether there is a result to take, or the process is gone."""
+        poll = select.poll()
+        poll.register(self._results, select.POLLIN)
+        return bool(poll.poll(0))
 
     def take(self) -> tuple[bool, Any]:
         """
@@ -122,20 +181,31 @@ class _Worker:
             ) from None
         return found
 
-    def end(self) -> None:
-        """End the process, whatever it does."""
+    def kill(self) -> int:
+        """Kill the process; return its number, 0 if it has ended."""
         self._results.close()
         if self._pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)
+        return self._pid
+
+    def end(self) -> None:
+        """End the process, whatever it does."""
+        if self.kill():
             os.waitpid(self._pid, 0)
             self._pid = 0
 
 
-def _labour(work: Callable[[Any], Any], tasks: Sequence[Any], writing: int) -> None:
-    """What the process does; Ctrl-C ends it without a word."""
+def _labour(
+    work: Callable[[Any], Any],
+    tasks: Sequence[Any],
+    writing: int,
+    on_ctrl_c: signal.Handlers,
+) -> None:
+    """What the process does; what ends it does so without a word."""
     for number in _ENDING:
         signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, on_ctrl_c)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
     os.nice(_NICE)
     with contextlib.suppress(BrokenPipeError), open(writing, "wb") as results:

@@ -48,7 +48,7 @@ _OWNERS = 3
 _FOR_ORDER = ("gfp", "migratetype", "zone", "node", "by", "top")
 
 
-@values("WHAT")
+@values("WHAT", read=True)
 def _what(session: Session) -> Sequence[str]:
     reports = failures_of(session.prog, [])
     return ["order", *(str(number) for number in range(1, len(reports) + 1))]

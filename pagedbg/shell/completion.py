@@ -14,9 +14,18 @@ import itertools
 import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 
 from drgn.commands import argument, unquote_shell_word
+from prompt_toolkit.application import get_app
+from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.completion import (
     CompleteEvent,
     Completer,
@@ -31,30 +40,18 @@ from prompt_toolkit.formatted_text import AnyFormattedText
 
 from pagedbg.output.lines import last_command, open_quote
 from pagedbg.session import Session
+from pagedbg.shell.background_values import BackgroundValues, NotYet
 from pagedbg.shell.command import NAMESPACE
-from pagedbg.shell.option_values import PATTERNS, VALUES
-from pagedbg.shell.parser import flat_arguments
+from pagedbg.shell.option_values import VALUES
+from pagedbg.shell.parser import flat_arguments, is_option, takes_value
 from pagedbg.shell.registry import COMMANDS, GROUPS, command_of
 from pagedbg.shell.table_options import PAGE_KEY_WORDS, SORTABLE, ByParser
 
 TOKEN = re.compile(
     r"""\s+|[0-9]*[<>]+|\||(?:\\.?|"(?:\\.|[^"])*"?|'[^']*'?|[^\s<>|"'\\])+"""
 )
-_VALUELESS_ACTIONS = frozenset(
-    {
-        "store_true",
-        "store_false",
-        "store_const",
-        "append_const",
-        "count",
-        "help",
-        "version",
-    }
-)
 # What stands for a value that is a file, or a directory.
 PATHS = frozenset(("FILE", "CORE", "DIR", "SYMBOLS", "KEYFILE", "LAKE", "OLD", "NEW"))
-# What has a meaning in a list of patterns.
-_SYNTAX = frozenset(",[*?")
 
 
 @dataclasses.dataclass
@@ -96,68 +93,72 @@ def _place(text: str) -> _Place:
     return _Place(words, word, file, shell)
 
 
-def _takes_value(arg: argument) -> bool:
-    return (
-        arg.kwargs.get("action") not in _VALUELESS_ACTIONS
-        and arg.kwargs.get("nargs") != 0
-    )
-
-
-def _is_option(arg: argument) -> bool:
-    return str(arg.args[0]).startswith("-")
-
-
 def _unquoted(word: str) -> str:
     """What a word says, be it unfinished."""
     return unquote_shell_word(word + open_quote(word))
-
-
-def _offered(name: str, patterns: bool) -> str | None:
-    """
-    A name as it may be written where several can stand; None if it cannot.
-
-    :param patterns: whether ``?`` matches any character there, so that it can stand for
-        one that nobody can type
-    """
-    last = len(name) - 1
-    odd = [
-        not c.isprintable()
-        or c in _SYNTAX
-        or (c == " " and i in (0, last))
-        or (c == "-" and i == 0 and not name[1:].isdigit())
-        for i, c in enumerate(name)
-    ]
-    if not any(odd):
-        return name or None
-    return (
-        "".join("?" if no else c for c, no in zip(name, odd, strict=True))
-        if patterns
-        else None
-    )
 
 
 class LineCompleter(Completer):
     """
     Complete a line of our prompt.
 
-    Values that come from the target are read when they are first asked for and kept
-    until :meth:`forget`; always in the calling thread, since a drgn program belongs to
-    one.
+    ``values`` are what had to be read for that. The prompt does not wait until it has
+    been, :meth:`get_completions` does.
     """
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._kept: dict[str, Mapping[str, str]] = {}
+        self.values = BackgroundValues(session)
         self._paths, self._programs = PathCompleter(), ExecutableCompleter()
-
-    def forget(self) -> None:
-        """Forget what was read from the target."""
-        self._kept.clear()
+        self._given_up: CompleteEvent | None = None
 
     def get_completions(
         self, document: Document, complete_event: CompleteEvent
     ) -> Iterable[Completion]:
         """Iterate over what may stand at the cursor."""
+        while True:
+            try:
+                yield from [*self._found(document, complete_event)]
+                return
+            except NotYet as missing:
+                self.values.wait(missing.what)
+
+    async def get_completions_async(
+        self, document: Document, complete_event: CompleteEvent
+    ) -> AsyncGenerator[Completion, None]:
+        """
+        Iterate over what may stand at the cursor, once it is known. If something else
+        is typed meanwhile, nothing may.
+        """
+        buffer = get_app().current_buffer
+        # It is asked for once more with what was typed then.
+        while complete_event is not self._given_up:
+            try:
+                found = [*self._found(document, complete_event)]
+            except NotYet as missing:
+                get_app().invalidate()
+                if not await self._arrival(missing.what, buffer, document):
+                    self._given_up = complete_event
+                continue
+            for each in found:
+                yield each
+            return
+
+    async def _arrival(self, what: Hashable, buffer: Buffer, wanted: Document) -> bool:
+        """Wait for what is being read, and return whether it is still wanted."""
+        arrived = False
+        try:
+            while buffer.document == wanted and not arrived:
+                arrived = await self.values.arrival(what)
+        finally:
+            # What the target has is known for later, what a directory has is not.
+            if not arrived and what not in VALUES:
+                self.values.drop(what)
+        return arrived
+
+    def _found(
+        self, document: Document, complete_event: CompleteEvent
+    ) -> Iterator[Completion]:
         text = last_command(document.text_before_cursor).lstrip()
         if text.startswith("#"):
             return
@@ -179,13 +180,13 @@ class LineCompleter(Completer):
         command = NAMESPACE.get(name)
         arguments = list(flat_arguments(command.arguments))
         options = {
-            name: arg for arg in arguments if _is_option(arg) for name in arg.args
+            name: arg for arg in arguments if is_option(arg) for name in arg.args
         }
         before = place.words[len(name.split()) :]
         option, equals, value = place.word.partition("=")
         if equals and option in options:
             yield from self._values(options[option], value, place, event)
-        elif before and before[-1] in options and _takes_value(options[before[-1]]):
+        elif before and before[-1] in options and takes_value(options[before[-1]]):
             yield from self._values(options[before[-1]], place.word, place, event)
         else:
             positional = _positional(arguments, options, before)
@@ -225,7 +226,7 @@ class LineCompleter(Completer):
         what is said of each.
         """
         if "--sort" in arg.args:
-            return _sortable(before.split())
+            return sortable(before.split())
         if isinstance(parser := arg.kwargs.get("type"), ByParser):
             return {
                 word: _meanings().get(PAGE_KEY_WORDS.get(word, word), "")
@@ -233,24 +234,7 @@ class LineCompleter(Completer):
             }
         for key in (*arg.args, before, str(arg.kwargs.get("metavar"))):
             if key in VALUES:
-                if key not in self._kept:
-                    try:
-                        found = VALUES[key](self._session)
-                        said = found if isinstance(found, Mapping) else {}
-                        offered = {
-                            _offered(name, key in PATTERNS): said.get(name, "")
-                            for name in found
-                        }
-                        self._kept[key] = {
-                            name: words
-                            for name, words in offered.items()
-                            if name is not None
-                        }
-                    except Exception:
-                        # Completion has nobody to complain to: the command itself will
-                        # say what is wrong.
-                        self._kept[key] = {}
-                return self._kept[key]
+                return self.values.of(key)
         return {}
 
     def _files(
@@ -259,20 +243,27 @@ class LineCompleter(Completer):
         begun = os.path.expanduser(_unquoted(word))
         if not begun.isprintable():
             return
+        # Nobody keeps what is in a directory: it may be another moment later.
+        what = (completer, begun)
+        found: Sequence[tuple[str, AnyFormattedText]] | None = self.values.get(
+            what,
+            lambda: [
+                (begun + each.text, each.display)
+                for each in completer.get_completions(Document(begun), event)
+            ],
+        )
+        self.values.drop(what)
         # A program may be in several directories of $PATH.
-        there = set()
-        for found in completer.get_completions(Document(begun), event):
-            path = begun + found.text
-            if path.isprintable() and path not in there:
-                there.add(path)
+        for path, drawn in dict(found or ()).items():
+            if path.isprintable():
                 yield Completion(
                     shlex.quote(f"./{path}" if path.startswith("-") else path),
                     start_position=-len(word),
-                    display=found.display,
+                    display=drawn,
                 )
 
 
-def _sortable(words: Sequence[str]) -> Mapping[str, str]:
+def sortable(words: Sequence[str]) -> Mapping[str, str]:
     """The columns that a command's rows have, behind the words that were typed."""
     name = command_of(words)
     rows, sums = SORTABLE.get(name, ((), ()))
@@ -329,11 +320,11 @@ def _positional(
         if skip:
             skip = False
         elif word in options:
-            skip = _takes_value(options[word])
+            skip = takes_value(options[word])
         elif not word.startswith("-"):
             count += 1
     for arg in arguments:
-        if _is_option(arg):
+        if is_option(arg):
             continue
         if count == 0 or arg.kwargs.get("nargs") in ("*", "+", "..."):
             return arg
@@ -347,7 +338,7 @@ def _options_left(
     """Return the long options that were not given yet, with their help."""
     left = {}
     for arg in arguments:
-        if _is_option(arg) and (
+        if is_option(arg) and (
             arg.kwargs.get("action") == "append" or not set(arg.args) & set(before)
         ):
             left[arg.args[-1]] = str(arg.kwargs.get("help") or "")

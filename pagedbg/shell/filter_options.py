@@ -148,17 +148,17 @@ def _kinds(session: Session) -> Mapping[str, str]:
     return KINDS
 
 
-@values("--zone", patterns=True)
+@values("--zone", patterns=True, read=True)
 def _zones(session: Session) -> Sequence[str]:
     return zone_names(session.prog)
 
 
-@values("--migratetype", patterns=True)
+@values("--migratetype", patterns=True, read=True)
 def _migratetypes(session: Session) -> Sequence[str]:
     return migratetype_names(session.prog)
 
 
-@values("--gfp")
+@values("--gfp", read=True)
 def _gfp_flags(session: Session) -> Mapping[str, str]:
     masks = {name: mask for mask, name in gfpflag_names(session.prog)}
     return {name: f"{masks[name]:#x}" for name in sorted(masks)}

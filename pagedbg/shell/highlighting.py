@@ -14,9 +14,10 @@ from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.lexers import Lexer
 
 from pagedbg.output.lines import last_command, open_quote
+from pagedbg.shell.background_values import BackgroundValues
 from pagedbg.shell.command import NAMESPACE
 from pagedbg.shell.completion import TOKEN
-from pagedbg.shell.parser import Parser
+from pagedbg.shell.line_check import wrong_words
 from pagedbg.shell.registry import COMMANDS, GROUPS, command_of
 
 __all__ = ("LineLexer",)
@@ -27,13 +28,16 @@ _SHELL, _WRONG = "ansimagenta", "ansired underline"
 
 class LineLexer(Lexer):
     """
-    Colours a line of our prompt.
+    Colours a line of our prompt. It reads nothing: what it has to know of the target is
+    read afterwards, and the line is drawn again then.
 
     :param aliases: the user's own words for commands
+    :param values: what is known of the target
     """
 
-    def __init__(self, aliases: Collection[str]) -> None:
+    def __init__(self, aliases: Collection[str], values: BackgroundValues) -> None:
         self._aliases = aliases
+        self._values = values
 
     def lex_document(self, document: Document) -> Callable[[int], StyleAndTextTuples]:
         """Return what gives a line with its colours."""
@@ -52,55 +56,73 @@ class LineLexer(Lexer):
         if text.lstrip().startswith(("!", "#")):
             yield _SHELL, text
             return
-        words: list[str] = []
-        shell = file = False
-        at = 0
-        for match in TOKEN.finditer(text):
-            token = match.group()
-            yield from _plain(text[at : match.start()])
-            at = match.end()
-            typing = at == len(text)
-            if token.isspace():
-                yield "", token
-                continue
-            if shell or token == "|" or token[-1] in "<>":
-                shell, file = shell or token == "|", token[-1] in "<>"
-                yield _SHELL, token
-                continue
-            if file:
-                file = False
-                yield _VALUE, token
-                continue
-            words.append(unquote_shell_word(token + open_quote(token)))
-            name = command_of(words)
-            if len(words) == 1 or (len(words) == 2 and words[0] in GROUPS):
-                known = name in COMMANDS or words[0] in self._aliases
-                known |= len(words) == 1 and words[0] in GROUPS
-                yield _of(token, _COMMAND, known or typing)
-            elif token.startswith("-") and name in COMMANDS:
-                known = typing or _is_known(words, NAMESPACE.get(name).parser)
-                yield _of(token, _OPTION, known)
-            else:
-                yield ("" if token[0] not in "'\"" else _VALUE), token
-        yield from _plain(text[at:])
+        parts = [*_parts(text)]
+        places = [i for i, (style, _) in enumerate(parts) if style is None]
+        words = [_said(parts[i][1]) for i in places]
+        # The last word may not be all yet.
+        typing = bool(places) and places[-1] == len(parts) - 1
+        wrong = {places[i] for i in self._wrong(words, typing)}
+        named = places[: len(command_of(words).split())] if words else []
+        for i, (style, part) in enumerate(parts):
+            if i in wrong:
+                style = _WRONG
+            elif i in named:
+                style = _COMMAND
+            elif style is None:
+                style = (
+                    _OPTION
+                    if part.startswith("-")
+                    else _VALUE
+                    if part[0] in "'\""
+                    else ""
+                )
+            yield style, part
+
+    def _wrong(self, words: Sequence[str], typing: bool) -> Iterator[int]:
+        """The places of wrong words."""
+        complete = words[:-1] if typing else words
+        if not complete or complete[0] in self._aliases:
+            return
+        name = command_of(complete)
+        if name in COMMANDS:
+            begins = len(name.split())
+            found = wrong_words(NAMESPACE.get(name), words[begins:], self._values.known)
+            for number in found:
+                if begins + number < len(complete):
+                    yield begins + number
+        elif complete[0] not in GROUPS:
+            yield 0
+        elif len(complete) > 1:
+            yield 1
 
 
-def _is_known(words: Sequence[str], parser: Parser) -> bool:
+def _parts(text: str) -> Iterator[tuple[str | None, str]]:
     """
-    Whether the last word, which begins with a dash, is an option or its beginning, a
-    number, or what the option before it is given: ``--sort -pages``.
+    Take a command apart: what is the shell's has its style, a blank none, and a word of
+    the command None.
     """
-    *_, before, word = words
-    if word[1:2].isdigit() or word == "--":
-        return True
-    option = word.partition("=")[0]
-    return (before in parser.options() and not word.startswith("--")) or any(
-        each.startswith(option) for each in parser.options()
-    )
+    shell = file = False
+    at = 0
+    for match in TOKEN.finditer(text):
+        token = match.group()
+        yield from _plain(text[at : match.start()])
+        at = match.end()
+        if token.isspace():
+            yield "", token
+        elif shell or token == "|" or token[-1] in "<>":
+            shell, file = shell or token == "|", token[-1] in "<>"
+            yield _SHELL, token
+        elif file:
+            file = False
+            yield _VALUE, token
+        else:
+            yield None, token
+    yield from _plain(text[at:])
 
 
-def _of(token: str, style: str, known: bool) -> tuple[str, str]:
-    return (style if known else _WRONG), token
+def _said(token: str) -> str:
+    """What a word says, be it unfinished."""
+    return unquote_shell_word(token + open_quote(token))
 
 
 def _plain(text: str) -> Iterator[tuple[str, str]]:

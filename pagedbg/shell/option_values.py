@@ -4,10 +4,10 @@ What the values of options may be, for completion.
 
 :data:`VALUES` maps an option (``--zone``) or the metavar of a positional (``COMMAND``)
 or the words before it (``set format``) to a function that lists its values on a
-session's target. It is called when Tab is pressed there, from the thread that owns the
-target, and its answer is kept; if it fails, nothing is offered. An argument with
-``choices`` needs no entry; a value may be a comma-separated list. A command file adds
-what only it knows::
+session. It is called when Tab is pressed there; if it fails, nothing is offered. One
+that reads the target says so: another process calls it then, so that nobody waits, and
+its answer is kept. An argument with ``choices`` needs no entry; a value may be a
+comma-separated list. A command file adds what only it knows::
 
     from pagedbg.shell.option_values import values
 
@@ -36,6 +36,9 @@ VALUES: dict[str, ValuesFunc] = {}
 # Nobody waits longer for Tab, in seconds.
 _MOMENT = 0.3
 
+READ: set[str] = set()
+"""Options whose values are read from the target."""
+
 PATTERNS: set[str] = set()
 """
 Options whose values are patterns: there a name that nobody can type is offered with
@@ -43,10 +46,14 @@ Options whose values are patterns: there a name that nobody can type is offered 
 """
 
 
-def values(*options: str, patterns: bool = False) -> Callable[[ValuesFunc], ValuesFunc]:
+def values(
+    *options: str, patterns: bool = False, read: bool = False
+) -> Callable[[ValuesFunc], ValuesFunc]:
     """
-    Declare a function that lists the values of options; :param patterns: whether they
-    are matched as in a shell.
+    Declare a function that lists the values of options.
+
+    :param patterns: whether they are matched as in a shell
+    :param read: whether they are read from the target, which may take long
     """
 
     def decorator(func: ValuesFunc) -> ValuesFunc:
@@ -54,6 +61,8 @@ def values(*options: str, patterns: bool = False) -> Callable[[ValuesFunc], Valu
             VALUES[option] = func
         if patterns:
             PATTERNS.update(options)
+        if read:
+            READ.update(options)
         return func
 
     return decorator
@@ -65,7 +74,7 @@ def commands(session: Session) -> Sequence[str]:
     return list(dict.fromkeys(word for name in COMMANDS for word in name.split()))
 
 
-@values("--comm", patterns=True)
+@values("--comm", patterns=True, read=True)
 def comms(session: Session) -> Mapping[str, str]:
     """
     The names of the target's tasks, as many as can be read, and of those that have
@@ -99,7 +108,7 @@ def _holders(session: Session) -> Iterator[str]:
             return
 
 
-@values("--module", patterns=True)
+@values("--module", patterns=True, read=True)
 def modules(session: Session) -> Sequence[str]:
     """The names of modules that are loaded, as many as can be read."""
     from drgn.helpers.linux.module import for_each_module
@@ -107,7 +116,7 @@ def modules(session: Session) -> Sequence[str]:
     return _read_names(for_each_module(session.prog), "name")
 
 
-@values("--node")
+@values("--node", read=True)
 def nodes(session: Session) -> Sequence[str]:
     """The numbers of memory nodes."""
     from drgn.helpers.linux.nodemask import for_each_online_node
@@ -115,7 +124,7 @@ def nodes(session: Session) -> Sequence[str]:
     return [str(node) for node in for_each_online_node(session.prog)]
 
 
-@values("--memcg", patterns=True)
+@values("--memcg", patterns=True, read=True)
 def memcgs(session: Session) -> Sequence[str]:
     """The paths of memory cgroups, as many as can be read."""
     from drgn import container_of

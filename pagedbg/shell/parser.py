@@ -25,6 +25,19 @@ __all__ = ("Argument", "HelpRequested", "Parser", "flat_arguments")
 Argument = argument | argument_group | mutually_exclusive_group
 
 
+_VALUELESS_ACTIONS = frozenset(
+    {
+        "store_true",
+        "store_false",
+        "store_const",
+        "append_const",
+        "count",
+        "help",
+        "version",
+    }
+)
+
+
 def flat_arguments(arguments: Iterable[Argument]) -> Iterator[argument]:
     """Iterate over arguments with the groups taken apart."""
     for arg in arguments:
@@ -32,6 +45,19 @@ def flat_arguments(arguments: Iterable[Argument]) -> Iterator[argument]:
             yield from flat_arguments(arg.arguments)
         else:
             yield arg
+
+
+def is_option(arg: argument) -> bool:
+    """Whether an argument is an option, and not told by its place."""
+    return str(arg.args[0]).startswith("-")
+
+
+def takes_value(arg: argument) -> bool:
+    """Whether an option is followed by a value."""
+    return (
+        arg.kwargs.get("action") not in _VALUELESS_ACTIONS
+        and arg.kwargs.get("nargs") != 0
+    )
 
 
 class HelpRequested(Exception):

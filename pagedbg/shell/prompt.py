@@ -55,10 +55,14 @@ def run_prompt(session: Session, start: Sequence[str] = ()) -> int:
     return 0
 
 
-def _reader(session: Session, interrupts: Interrupts) -> ReadLine:
+def _reader(
+    session: Session, interrupts: Interrupts, ending: contextlib.ExitStack
+) -> ReadLine:
     """
     Return what reads a line: EOFError means leave, KeyboardInterrupt means drop the
     line.
+
+    :param ending: gets what is to be ended when no more lines are read
     """
     if os.environ.get("TERM", "dumb") == "dumb" or not (
         sys.stdin.isatty() and sys.stdout.isatty()
@@ -66,12 +70,12 @@ def _reader(session: Session, interrupts: Interrupts) -> ReadLine:
         typed: list[str] = []
         session.typed = lambda: typed
         return functools.partial(_plain_line, interrupts, typed)
-    return _prompt_toolkit_line(session)
+    return _prompt_toolkit_line(session, ending)
 
 
 def _loop(session: Session, start: Sequence[str]) -> None:
-    with Interrupts() as interrupts:
-        read_line = _reader(session, interrupts)
+    with Interrupts() as interrupts, contextlib.ExitStack() as ending:
+        read_line = _reader(session, interrupts, ending)
         waiting = list(start)
         while True:
             try:
@@ -120,7 +124,7 @@ def _plain_line(interrupts: Interrupts, typed: list[str]) -> str:
         raise
 
 
-def _prompt_toolkit_line(session: Session) -> ReadLine:
+def _prompt_toolkit_line(session: Session, ending: contextlib.ExitStack) -> ReadLine:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.application import get_app
     from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
@@ -133,6 +137,8 @@ def _prompt_toolkit_line(session: Session) -> ReadLine:
     from pagedbg.shell.recording_line import RecordingLine
 
     completer = LineCompleter(session)
+    values = completer.values
+    ending.callback(values.forget)
     recording = RecordingLine(session)
     bindings, pasted = _paste_bindings()
     page_owner = _page_owner(session)
@@ -146,19 +152,27 @@ def _prompt_toolkit_line(session: Session) -> ReadLine:
         # Not before what only the window's width has broken.
         prompt_continuation=lambda width, number, wrapped: "" if wrapped else _MORE,
         completer=completer,
-        lexer=LineLexer(session.aliases),
+        lexer=LineLexer(session.aliases, values),
         complete_while_typing=False,
         auto_suggest=AutoSuggestFromHistory(),
         enable_history_search=True,
         enable_suspend=True,
         bottom_toolbar=lambda: _bottom_line(
             printable(session.subject),
-            f"{recording()}{page_owner}{_guest(session)}",
+            f"{recording()}{page_owner}{_guest(session)}"
+            f"{' · reading…' if values.reading else ''}",
             get_app().output.get_size().columns,
         ),
         key_bindings=bindings,
         output=terminal_output(),
     )
+
+    def draw_again() -> None:
+        # What the former one has said of a line is kept.
+        prompt.lexer = LineLexer(session.aliases, values)
+        prompt.app.invalidate()
+
+    values.draw_again = draw_again
 
     def watch() -> None:
         app = get_app()
@@ -166,7 +180,7 @@ def _prompt_toolkit_line(session: Session) -> ReadLine:
 
     def read_line() -> str:
         if session.target.changes:
-            completer.forget()
+            values.forget()
         prompt.editing_mode = EditingMode[session.settings.keys.upper()]
         prompt.color_depth = ColorDepth.from_env()
         text = ""

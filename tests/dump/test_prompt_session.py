@@ -79,3 +79,11 @@ def test_tab_offers_the_zones_and_the_flags_of_this_kernel(
     terminal.send("owners --comm tai\t")
     # Drawn at once, or the last letter after the cursor was moved.
     terminal.expect(r"tai(?:\x1b\[\??[0-9;]*[A-Za-z])*l")
+
+
+def test_what_this_kernel_does_not_have_is_marked_while_it_is_typed(
+    terminal: pexpect.spawn[str],
+) -> None:
+    terminal.send("owners --zone Nromal --top")
+    # Underlined, once the zones are known.
+    terminal.expect(r"\x1b\[[0-9;]*;4mNromal")

@@ -149,6 +149,12 @@ def comms(session: Session) -> list[str]:
     return ["bash", "swapper/0", "Web Content"]
 
 
+@values("--size", read=True)
+def sizes(session: Session) -> list[str]:
+    """What somebody writes into the pipe ``SIZES``, when he does."""
+    return Path(os.environ["SIZES"]).read_text().split()
+
+
 class _SlowSession(Session):
     """A session with a recorder that takes its time to stop."""
 

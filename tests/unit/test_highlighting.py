@@ -3,15 +3,21 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
+from fake_session import fake_session
 from prompt_toolkit.document import Document
 
+from pagedbg.shell.background_values import BackgroundValues, NotYet
 from pagedbg.shell.highlighting import LineLexer
+from pagedbg.shell.option_values import VALUES
 
 
-def drawn(text: str) -> dict[str, list[str]]:
+def drawn(text: str, values: BackgroundValues | None = None) -> dict[str, list[str]]:
     """The parts of a line by their styles; nothing of it is left out."""
-    line = LineLexer({"mine"}).lex_document(Document(text))
+    values = values or BackgroundValues(fake_session())
+    line = LineLexer({"mine"}, values).lex_document(Document(text))
     parts: dict[str, list[str]] = {}
     for number, whole in enumerate(text.split("\n")):
         pieces = [(piece[0], piece[1]) for piece in line(number)]
@@ -20,6 +26,11 @@ def drawn(text: str) -> dict[str, list[str]]:
             if part.strip():
                 parts.setdefault(style, []).append(part)
     return parts
+
+
+def wrong_in(text: str, values: BackgroundValues | None = None) -> list[str]:
+    """The parts of a line that are marked as wrong."""
+    return drawn(text, values).get("ansired underline", [])
 
 
 @pytest.mark.parametrize(
@@ -42,10 +53,54 @@ def drawn(text: str) -> dict[str, list[str]]:
         ("owners --comm 'a\n--nope x' --nope y", ["--nope"]),
         ("owners >f --nope y", ["--nope"]),
         ("owners --by=comm -o f ", []),
+        ("owners --orders x --top 3", ["x"]),
+        ("owners --orders=x --top 3", ["--orders=x"]),
+        ("owners --orders 4-9,x ", ["4-9,x"]),
+        ("owners --orders x", []),
+        ("owners --age 5q --pid abc --pfns 9-1 ", ["5q", "abc", "9-1"]),
+        ("owners --stack 'a(' --by nope ", ["'a('", "nope"]),
+        ("owners --state nope --format nope ", ["nope", "nope"]),
+        ("owners --state --top 3", ["--state"]),
+        ("owners nope ", ["nope"]),
+        ("owners --ord 4 ", ["--ord"]),
+        ("owners --by comm --sort pfn ", ["pfn"]),
+        ("owners --sort -pfn ", []),
+        ("inspect page 0x10+2 ", []),
+        ("inspect pages xyz ", ["pages", "xyz"]),
+        ("trace set --orders 0:20,4 --events set,nope ", ["set,nope"]),
+        ("record -o d --duration 5q stress-ng --vm 2 ", ["5q"]),
+        ("watch -n 0 owners --by comm ", ["0"]),
+        ("help trace nope ", ["nope"]),
+        ("set formats json ", ["formats"]),
+        ("set format jsn ", ["jsn"]),
+        ("sql --schema ", []),
+        ("sql --schema nope ", ["nope"]),
+        # Nobody knows the zones of this kernel.
+        ("owners --zone nope ", []),
     ],
 )
 def test_what_is_wrong_is_marked_where_it_is(text: str, wrong: list[str]) -> None:
-    assert drawn(text).get("ansired underline", []) == wrong
+    assert wrong_in(text) == wrong
+
+
+def test_what_the_target_does_not_have_is_wrong_once_that_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for option, names in {
+        "--zone": ["DMA", "Normal"],
+        "--migratetype": ["Movable"],
+        "--gfp": {"GFP_A": "0x3", "__GFP_B": "0x4"},
+    }.items():
+        monkeypatch.setitem(VALUES, option, lambda session, names=names: names)
+    values = BackgroundValues(fake_session())
+    line = "owners --zone norm,DMA --zone 'n*' --migratetype X --gfp gfp_a,1 --gfp C "
+    assert wrong_in(line, values) == []
+    for option in ("--zone", "--migratetype", "--gfp"):
+        with contextlib.suppress(NotYet):
+            values.of(option)
+            continue
+        values.wait(option)
+    assert wrong_in(line, values) == ["norm,DMA", "X", "C"]
 
 
 def test_what_is_what_has_its_colour() -> None:

@@ -195,6 +195,5 @@ def test_a_name_that_cannot_be_typed_is_offered_as_a_pattern_where_one_can_stand
         ][:4]
 
     assert offered() == ["'q?!sh /t/x #'", "'a?b'", "'?-drgn'", "fine"]
-    monkeypatch.setattr(option_values, "PATTERNS", set())
-    monkeypatch.setattr("pagedbg.shell.completion.PATTERNS", set())
+    monkeypatch.setattr("pagedbg.shell.background_values.PATTERNS", set())
     assert offered() == ["fine"]

@@ -20,7 +20,7 @@ from pagedbg.parallel import in_processes
 PRELUDE = """
 import os, signal, sys, time
 from pagedbg.errors import PagedbgError
-from pagedbg.parallel import in_processes
+from pagedbg.parallel import Meanwhile, in_processes
 """
 
 
@@ -108,6 +108,38 @@ except ChildProcessError:
     print("none is left")
 """)
     assert (done.stderr, done.stdout) == ("", "none is left\n")
+
+
+def test_one_piece_of_work_is_done_meanwhile() -> None:
+    done = run("""
+reading, writing = os.pipe()
+asked = Meanwhile(lambda: os.read(reading, 1) * 3)
+failing = Meanwhile(lambda: {}["nothing"])
+killed = Meanwhile(lambda: os.kill(os.getpid(), signal.SIGKILL))
+dropped = Meanwhile(lambda: time.sleep(3600))
+os.kill(asked._worker._pid, signal.SIGINT)
+print(asked.done)
+os.write(writing, b"x")
+print(asked.result(), failing.result())
+try:
+    killed.result()
+except PagedbgError as error:
+    print(str(error).partition(".")[0])
+dropped.end()
+try:
+    # It is waited for here, or was already.
+    os.waitpid(dropped._worker._pid, 0)
+    os.waitpid(-1, os.WNOHANG)
+except ChildProcessError:
+    print("none is left")
+""")
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "False",
+        "b'xxx' None",
+        "one of the processes that read memory was killed by signal 9",
+        "none is left",
+    ]
 
 
 SLEEPING = """

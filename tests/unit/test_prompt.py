@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -176,6 +177,57 @@ def test_tab_completes(terminal: Terminal) -> None:
     terminal.child.expect(r"say(?:\x1b\[\??[0-9;]*[A-Za-z])*s")
     terminal.child.send(" completed\r")
     terminal.printed("completed")
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[tuple[Terminal, int]]:
+    """
+    A prompt at which sizes were asked for that nobody knows yet, and the pipe that they
+    are read from.
+    """
+    pipe = tmp_path / "sizes"
+    os.mkfifo(pipe)
+    terminal = Terminal(tmp_path, SIZES=str(pipe))
+    terminal.ready()
+    terminal.child.send("rows pfn --size \t")
+    writing = _opened_with_a_reader(pipe)
+    yield terminal, writing
+    terminal.child.close(force=True)
+
+
+def _opened_with_a_reader(pipe: Path) -> int:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            assert error.errno == errno.ENXIO
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+def test_nobody_waits_for_a_target_that_is_slow(slow: tuple[Terminal, int]) -> None:
+    terminal, writing = slow
+    terminal.child.send("4K\r")
+    terminal.expect("0x1002")
+    terminal.ready()
+    terminal.child.send("rows pfn --size 6\t")
+    os.write(writing, b"16K 64K")
+    os.close(writing)
+    # Drawn at once, or the last letter after the cursor was moved.
+    terminal.child.expect(r"4(?:\x1b\[\??[0-9;]*[A-Za-z])*K")
+    terminal.child.send("\r")
+    terminal.expect("0x1002")
+
+
+def test_leaving_ends_what_is_being_read(slow: tuple[Terminal, int]) -> None:
+    terminal, writing = slow
+    terminal.child.sendcontrol("u")
+    terminal.child.sendeof()
+    assert terminal.left() == 0
+    with pytest.raises(BrokenPipeError):
+        os.write(writing, b"4K")
+    os.close(writing)
 
 
 def test_several_pasted_lines_are_asked_about_and_run_one_by_one(
@@ -556,22 +608,24 @@ def test_file_names(text: str, tmp_path: Path) -> None:
 
 
 def test_the_target_is_asked_once_until_it_is_forgotten(
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    asked = tmp_path / "asked"
 
     def comms(session: Session) -> list[str]:
-        asked.append(session)
+        # Another process may be asked.
+        with asked.open("a") as log:
+            log.write("once")
         return ["bash"]
 
     monkeypatch.setitem(VALUES, "--comm", comms)
     completer = LineCompleter(fake_session())
     for _ in range(3):
         assert offers("rows pfn --comm b", completer) == ["rows pfn --comm bash"]
-    assert len(asked) == 1
-    completer.forget()
+    assert asked.read_text() == "once"
+    completer.values.forget()
     offers("rows pfn --comm b", completer)
-    assert len(asked) == 2
+    assert asked.read_text() == "onceonce"
 
 
 def test_a_target_that_cannot_be_read_offers_nothing(
