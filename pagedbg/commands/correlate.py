@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -26,7 +26,7 @@ from pagedbg.analysis.undrawn import UndrawnRows
 from pagedbg.capture.memory_room import lacking_room
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.output.histogram import histogram
-from pagedbg.schema.allocation import ALLOCATION, STATES
+from pagedbg.schema.allocation import ALLOCATION, STATE_WORDS, STATES
 from pagedbg.schema.allocation_columns import (
     ALLOCATION_KEYS,
     ALLOCATION_SUMS,
@@ -94,8 +94,8 @@ SORTABLE["correlate"] = without(ALLOCATIONS, "stack"), ALLOCATION_SUMS
 
 
 @values("--state")
-def _states(session: Session) -> Sequence[str]:
-    return STATES
+def _states(session: Session) -> Mapping[str, str]:
+    return STATE_WORDS
 
 
 @command(

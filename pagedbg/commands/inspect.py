@@ -42,7 +42,13 @@ others: they give a row for each page.
         argument(
             "what",
             metavar="pfn|page|phys|virt|task",
-            choices=("pfn", "page", "phys", "virt", "task"),
+            choices={
+                "pfn": "a page frame by its number",
+                "page": "by the address of its struct page",
+                "phys": "by a physical address",
+                "virt": "by an address of the kernel",
+                "task": "by a process and an address of it",
+            },
             help="what the number is",
         ),
         argument(

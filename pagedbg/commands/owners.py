@@ -54,6 +54,12 @@ from pagedbg.sources.unread_records import BY_TAGS, unread_records
 
 _STATES = {"allocated": (ALLOCATED,), "freed": (FREED,), "any": (ALLOCATED, FREED)}
 
+_STATE_WORDS = {
+    "allocated": "those that last",
+    "freed": "of pages that are free",
+    "any": "both",
+}
+
 # Sorted rows that are drawn at once: their columns are as wide as they need.
 _ROWS = 1 << 15
 
@@ -81,7 +87,7 @@ says.
         argument(
             "--state",
             metavar="STATE",
-            choices=tuple(_STATES),
+            choices=_STATE_WORDS,
             default="allocated",
             help=(
                 "records of allocations that last (allocated, the default), of freed"

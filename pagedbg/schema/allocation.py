@@ -7,12 +7,17 @@ from typing import Any
 
 import numpy as np
 
-STATES = ("live", "freed", "reused", "migrated", "split", "unknown")
-"""
-What an allocation may be: still held where it was; over; its page on record of another
-one, and not seen to be freed; held elsewhere; in pieces of which some are held; or it
-cannot be told.
-"""
+STATE_WORDS = {
+    "live": "still held where it was",
+    "freed": "over",
+    "reused": "its page is of another one, and was not seen to be freed",
+    "migrated": "held elsewhere",
+    "split": "in pieces, of which some are held",
+    "unknown": "it cannot be told",
+}
+"""What an allocation may be, with a few words on it."""
+
+STATES = tuple(STATE_WORDS)
 
 LIVE, FREED, REUSED, MIGRATED, SPLIT_UP, UNKNOWN = range(len(STATES))
 

@@ -201,8 +201,10 @@ class LineCompleter(Completer):
         if arg.kwargs.get("metavar") in PATHS:
             yield from self._files(word, self._paths, event)
         elif "choices" in arg.kwargs:
+            choices = arg.kwargs["choices"]
+            said = choices if isinstance(choices, Mapping) else {}
             yield from _matching(
-                word, dict.fromkeys(map(str, arg.kwargs["choices"]), "")
+                word, {name: said.get(name, "") for name in map(str, choices)}
             )
         else:
             # Of a list, complete its last member with those that are not in it yet. The

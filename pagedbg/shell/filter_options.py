@@ -6,15 +6,16 @@ The filter options, the same words in every command that looks at allocations.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pagedbg.mm.gfp import gfpflag_names
 from pagedbg.mm.migrate import migratetype_names
-from pagedbg.mm.mmzone import zone_names
+from pagedbg.mm.mmzone import for_each_populated_zone, zone_name, zone_names
 from pagedbg.mm.page_kinds import KINDS, OWN
 from pagedbg.schema import filter_words
 from pagedbg.schema.event_record import KINDS_BY_WORD
+from pagedbg.schema.sizes import size
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, argument_group
 from pagedbg.shell.option_values import values
@@ -149,13 +150,32 @@ def _kinds(session: Session) -> Mapping[str, str]:
 
 
 @values("--zone", patterns=True, read=True)
-def _zones(session: Session) -> Sequence[str]:
-    return zone_names(session.prog)
+def _zones(session: Session) -> Mapping[str, str]:
+    page_size = session.prog["PAGE_SIZE"].value_()
+    pages = dict.fromkeys(zone_names(session.prog), 0)
+    for zone in for_each_populated_zone(session.prog):
+        pages[zone_name(zone)] += zone.present_pages.value_()
+    return {
+        name: size(count * page_size) if count else "no pages"
+        for name, count in pages.items()
+    }
+
+
+# What the kernel means by them, in include/linux/mmzone.h.
+_MIGRATETYPES = {
+    "Unmovable": "stays where it is",
+    "Movable": "can be moved by compaction",
+    "Reclaimable": "goes when memory is short",
+    "HighAtomic": "kept for what cannot wait",
+    "CMA": "lent by a driver's area",
+    "Isolate": "nothing is allocated there now",
+}
 
 
 @values("--migratetype", patterns=True, read=True)
-def _migratetypes(session: Session) -> Sequence[str]:
-    return migratetype_names(session.prog)
+def _migratetypes(session: Session) -> Mapping[str, str]:
+    names = migratetype_names(session.prog)
+    return {name: _MIGRATETYPES.get(name, "") for name in names}
 
 
 @values("--gfp", read=True)

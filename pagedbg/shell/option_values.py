@@ -6,8 +6,9 @@ What the values of options may be, for completion.
 or the words before it (``set format``) to a function that lists its values on a
 session. It is called when Tab is pressed there; if it fails, nothing is offered. One
 that reads the target says so: another process calls it then, so that nobody waits, and
-its answer is kept. An argument with ``choices`` needs no entry; a value may be a
-comma-separated list. A command file adds what only it knows::
+its answer is kept. An argument with ``choices`` needs no entry: they may be a
+dictionary that has a few words on each. A value may be a comma-separated list. A
+command file adds what only it knows::
 
     from pagedbg.shell.option_values import values
 
@@ -22,6 +23,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from pagedbg.schema.sizes import size
 from pagedbg.session import Session
 from pagedbg.shell.registry import COMMANDS
 
@@ -82,9 +84,13 @@ def comms(session: Session) -> Mapping[str, str]:
     """
     from drgn.helpers.linux.pid import for_each_task
 
-    tasks = _read_names(for_each_task(session.prog), "comm")
+    tasks = _read(for_each_task(session.prog), _string("comm"), _pid)
     ended = sorted({*_holders(session)} - {*tasks})
-    return {**dict.fromkeys(tasks, ""), **dict.fromkeys(ended, "has ended")}
+    return {**tasks, **dict.fromkeys(ended, "has ended")}
+
+
+def _pid(task: Object) -> str:
+    return f"pid {task.pid.value_()}"
 
 
 def _holders(session: Session) -> Iterator[str]:
@@ -109,23 +115,33 @@ def _holders(session: Session) -> Iterator[str]:
 
 
 @values("--module", patterns=True, read=True)
-def modules(session: Session) -> Sequence[str]:
+def modules(session: Session) -> Mapping[str, str]:
     """The names of modules that are loaded, as many as can be read."""
-    from drgn.helpers.linux.module import for_each_module
+    from drgn.helpers.linux.module import for_each_module, module_address_regions
 
-    return _read_names(for_each_module(session.prog), "name")
+    return _read(
+        for_each_module(session.prog),
+        _string("name"),
+        lambda module: size(
+            sum(length for _, length in module_address_regions(module))
+        ),
+    )
 
 
 @values("--node", read=True)
-def nodes(session: Session) -> Sequence[str]:
+def nodes(session: Session) -> Mapping[str, str]:
     """The numbers of memory nodes."""
-    from drgn.helpers.linux.nodemask import for_each_online_node
+    from drgn.helpers.linux.mmzone import for_each_online_pgdat
 
-    return [str(node) for node in for_each_online_node(session.prog)]
+    return _read(
+        for_each_online_pgdat(session.prog),
+        lambda node: str(node.node_id.value_()),
+        lambda node: _pages(session, node.node_present_pages),
+    )
 
 
 @values("--memcg", patterns=True, read=True)
-def memcgs(session: Session) -> Sequence[str]:
+def memcgs(session: Session) -> Mapping[str, str]:
     """The paths of memory cgroups, as many as can be read."""
     from drgn import container_of
     from drgn.helpers.linux.cgroup import css_for_each_descendant_pre
@@ -133,29 +149,40 @@ def memcgs(session: Session) -> Sequence[str]:
     from pagedbg.mm.memcontrol import memcg_path
 
     root = session.prog["root_mem_cgroup"].css.address_of_()
+    every = css_for_each_descendant_pre(root)
     return _read(
-        css_for_each_descendant_pre(root),
-        lambda css: memcg_path(container_of(css, "struct mem_cgroup", "css")),
+        (container_of(css, "struct mem_cgroup", "css") for css in every),
+        memcg_path,
+        lambda memcg: _pages(session, memcg.memory.usage.counter),
     )
 
 
-def _read_names(objects: Iterable[Object], member: str) -> list[str]:
-    """What a member says, an array of characters, of objects of a list."""
-    return _read(
-        objects,
-        lambda each: each.member_(member).string_().decode(errors="backslashreplace"),
-    )
+def _pages(session: Session, count: Object) -> str:
+    """How large some pages are together."""
+    return size(count.value_() * session.prog["PAGE_SIZE"].value_())
 
 
-def _read(objects: Iterable[Object], name: Callable[[Object], str]) -> list[str]:
-    """The names of objects of a list."""
+def _string(member: str) -> Callable[[Object], str]:
+    """What a member says, an array of characters."""
+    return lambda each: each.member_(member).string_().decode(errors="backslashreplace")
+
+
+def _read(
+    objects: Iterable[Object],
+    name: Callable[[Object], str],
+    word: Callable[[Object], str],
+) -> dict[str, str]:
+    """The names of objects of a list, sorted, each with a word on the first of it."""
     import contextlib
 
     from pagedbg.target.links import UNREADABLE, bounded
 
-    names = set()
+    names: dict[str, str] = {}
     with contextlib.suppress(*UNREADABLE):
         for each in bounded(objects):
             with contextlib.suppress(*UNREADABLE):
-                names.add(name(each))
-    return sorted(names)
+                found = name(each)
+                if found not in names:
+                    names[found] = ""
+                    names[found] = word(each)
+    return dict(sorted(names.items()))

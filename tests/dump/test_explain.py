@@ -281,6 +281,21 @@ def test_what_can_be_asked_is_offered() -> None:
     assert offers("owners --node ") == ["0"]
     assert offers("explain order 4 --zone DMA") == ["DMA", "DMA32"]
 
+    def word_on(text: str) -> str:
+        event = CompleteEvent(completion_requested=True)
+        (found,) = completer.get_completions(Document(text), event)
+        return found.display_meta_text
+
+    assert re.fullmatch(r"[\d.]+ [KM]iB", word_on("owners --module leak"))
+    assert re.fullmatch(r"[\d.]+ MiB", word_on("owners --node "))
+    assert re.fullmatch(r"[\d.]+ MiB", word_on("owners --zone DMA3"))
+    assert word_on("owners --zone Mov") == "no pages"
+    assert word_on("owners --migratetype Unm") == "stays where it is"
+    assert word_on("owners --comm kthr") == "pid 2"
+    assert word_on("owners --state fr") == "of pages that are free"
+    assert word_on("correlate --state mig") == "held elsewhere"
+    assert word_on("inspect tas") == "by a process and an address of it"
+
 
 @pytest.mark.parametrize(
     ("line", "sentence"),
