@@ -8,6 +8,10 @@ from collections.abc import Iterable
 
 __all__ = ("did_you_mean", "nearest_or_all")
 
+# How alike words are, from 0 to 1, of which one may be meant by the other: timin is
+# still timing, nothing (0.62) is not.
+_ALIKE = 0.65
+
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """
@@ -15,7 +19,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     is near.
     """
     names = {name.casefold(): name for name in known}
-    near = difflib.get_close_matches(word.casefold(), names, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word.casefold(), names, n=1, cutoff=_ALIKE)
     return f"; did you mean {names[near[0]]}?" if near else ""
 
 

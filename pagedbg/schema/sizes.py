@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How sizes are written for people."""
+"""How sizes and counts are written for people."""
 
 from __future__ import annotations
 
@@ -20,3 +20,13 @@ def size(value: float) -> str:
     while value >= 1024 and power < len(units) - 1:
         value, power = value / 1024, power + 1
     return f"{value:.1f} {units[power]}"
+
+
+def several(count: int, what: str) -> str:
+    """
+    Return a number of things that have a plural with s.
+
+    >>> several(1, "page"), several(2000, "page")
+    ('1 page', '2,000 pages')
+    """
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -245,8 +245,10 @@ def _add(parser: Any, arg: Argument) -> None:
         if callable(options.get("type")) and not isinstance(options["type"], type):
             options["type"] = _quiet_type(options["type"])
         if options.get("choices"):
+            # What is a dictionary means something else to shtab.
+            options["choices"] = choices = tuple(options["choices"])
             # argparse's own sentence is not the same in Python 3.11 and 3.13.
-            options["type"] = _one_of(tuple(options["choices"]))
+            options.setdefault("type", _one_of(choices))
         parser.add_argument(*arg.args, **options)
 
 

@@ -27,6 +27,7 @@ from pagedbg.mm.page_owner import page_owner_inited, special_handles
 from pagedbg.mm.page_tags import untagged
 from pagedbg.mm.sched_clock import known_local_clock
 from pagedbg.mm.stackdepot import StackDepot
+from pagedbg.schema.sizes import several
 from pagedbg.session import Session
 from pagedbg.sources.page_words import PageWords
 from pagedbg.sources.stack_frames import StackNames
@@ -173,7 +174,7 @@ class KernelNames(StackNames):
         faults = self.depot.faults if self._stacks else {}
         return (
             [
-                f"{len(faults)} stacks could not be read; the first:"
+                f"{several(len(faults), 'stack')} could not be read; the first:"
                 f" {next(iter(faults.values()))}."
             ]
             if faults

@@ -16,6 +16,7 @@ from pagedbg.analysis.pageblock_sums import COUNTS
 from pagedbg.mm.mmzone import ZoneSpan, zone_spans
 from pagedbg.mm.page_mobility import Mobility
 from pagedbg.mm.pageblock_flags import pageblock_order
+from pagedbg.schema.sizes import several
 from pagedbg.session import Session
 from pagedbg.sources.kernel_names import KernelNames
 from pagedbg.sources.map_source import OF_PAGES, OF_RECORDS, MapSource
@@ -176,7 +177,8 @@ class KernelMap(MapSource):
             notes.append(untracked(self._prog))
         if self._pages.unread:
             notes.append(
-                f"page_owner's records of {self._pages.unread} pages could not be read."
+                f"page_owner's records of {several(self._pages.unread, 'page')} could"
+                " not be read."
             )
         if self._unknown:
             notes.append(f"Of {self._unknown} pages it is not known what they are.")

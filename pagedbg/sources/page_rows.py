@@ -22,6 +22,7 @@ from pagedbg.mm.pageblock_flags import (
 )
 from pagedbg.mm.reserved import REASONS
 from pagedbg.schema.owner_record import ALLOCATED, FREED, NEVER
+from pagedbg.schema.sizes import several
 from pagedbg.session import Session
 from pagedbg.sources.kernel_names import KernelNames
 from pagedbg.sources.owner_doubts import owner_doubts
@@ -138,7 +139,8 @@ class PageRows:
         """Add what could not be read to the notes."""
         if self.unread:
             self.notes.append(
-                f"page_owner's records of {self.unread} pages could not be read."
+                f"page_owner's records of {several(self.unread, 'page')} could not be"
+                " read."
             )
         if self.unknown:
             self.notes.append(

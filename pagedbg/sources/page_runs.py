@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pagedbg.analysis.undrawn import Undrawn, UndrawnRows, positive
 from pagedbg.schema.page_columns import PAGE_RUNS
+from pagedbg.schema.sizes import several
 from pagedbg.schema.table import Table
 from pagedbg.session import Session
 from pagedbg.sources.kernel_names import KernelNames
@@ -46,7 +47,8 @@ def page_runs(session: Session) -> Table:
             yield _rows(names, batch)
         if source.unread:
             table.notes.append(
-                f"page_owner's records of {source.unread} pages could not be read."
+                f"page_owner's records of {several(source.unread, 'page')} could not be"
+                " read."
             )
         table.notes.extend(names.faults())
 

@@ -10,6 +10,7 @@ from drgn import Program
 
 from pagedbg.mm.page_owner_bulk import page_owner_states, read_page_owners
 from pagedbg.schema.owner_record import NEVER
+from pagedbg.schema.sizes import several
 from pagedbg.schema.table import Row
 from pagedbg.sources.stack_frames import StackNames
 
@@ -31,7 +32,7 @@ def recorded_handles(prog: Program, notes: list[str]) -> list[int]:
         for member in {"handle", "free_handle"} & set(records.dtype.names or ()):
             handles.update(np.unique(used[member]).tolist())
     if unread:
-        notes.append(f"The records of {unread} pages could not be read.")
+        notes.append(f"The records of {several(unread, 'page')} could not be read.")
     return sorted(handles - {0})
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from drgn import Program
 
 from pagedbg.mm.page_owner import page_owner_compiled
+from pagedbg.schema.sizes import several
 from pagedbg.target.dump_header import DumpFile
 
 BY_TAGS = (
@@ -41,7 +42,8 @@ def unread_records(dump: DumpFile | None, unread: int, damaged: int) -> list[str
         )
     elif unread:
         notes.append(
-            f"The records of {unread} pages could not be read: they are not counted."
+            f"The records of {several(unread, 'page')} could not be read: they are not"
+            " counted."
         )
     if damaged:
         notes.append(

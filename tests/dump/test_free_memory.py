@@ -273,6 +273,6 @@ def test_a_handle_without_a_stack_is_said_to_have_none() -> None:
     assert bad[0] == 0
     (row,) = json.loads(bad[1])
     assert (row["stack"], row["stack_id"], row["function"]) == ([], None, None)
-    assert "1 stacks could not be read" in bad[2]
+    assert "1 stack could not be read" in bad[2]
     assert none[0] == 2
     assert "is not the handle of a stack" in none[2]

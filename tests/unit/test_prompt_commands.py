@@ -45,6 +45,7 @@ def test_a_setting_is_chosen_until_it_is_unset(
             "set: orders is no setting; did you mean trace set",
         ),
         ("set formt json", "set: formt: there is no such setting; did you mean"),
+        ("set nothing 1", "set: nothing: there is no such setting; choose from format"),
         ("set jobs", ""),
         ("set jobs none", "set: jobs: 'none' is not a number of processes"),
         ("unset xyzzy", "unset: xyzzy: there is no such setting; choose from"),
