@@ -22,6 +22,7 @@ from pagedbg.schema.pageblock_columns import (
 )
 from pagedbg.schema.table import Row, Table
 from pagedbg.session import Session
+from pagedbg.shell import drgn_scripts
 from pagedbg.shell.block_options import (
     chosen_zones,
     order_of_size,
@@ -133,6 +134,7 @@ to a list of the LRU may be among them.
         ("blocks --format csv > blocks.csv", "all of them for a spreadsheet"),
     ),
     table=True,
+    drgn=drgn_scripts.BLOCKS,
 )
 @command(
     "pageblocks",
@@ -140,6 +142,7 @@ to a list of the LRU may be among them.
     arguments=_ARGUMENTS,
     examples=(("pageblocks | head -n 20", "where memory is free"),),
     table=True,
+    drgn=drgn_scripts.BLOCKS,
 )
 def blocks(session: Session, args: argparse.Namespace) -> Table:
     """Run the command."""

@@ -24,6 +24,7 @@ from pagedbg.schema.explanation_columns import EXPLANATION, FAILURES
 from pagedbg.schema.pageblock_columns import PAGEBLOCK_KEYS
 from pagedbg.schema.table import Row, Table
 from pagedbg.session import Session
+from pagedbg.shell import drgn_scripts
 from pagedbg.shell.command import argument, command
 from pagedbg.shell.filter_options import ZONE
 from pagedbg.shell.option_values import values
@@ -129,6 +130,7 @@ memory policies and limits of cgroups, which only whoever allocates has.
         ("explain order 4 --by stack --format json", "the same for a script"),
     ),
     table=True,
+    drgn=drgn_scripts.EXPLAIN,
 )
 def explain(session: Session, args: argparse.Namespace) -> Table:
     """Run the command."""

@@ -9,6 +9,7 @@ from pagedbg.schema.columns import MIGRATETYPE
 from pagedbg.schema.table import Table
 from pagedbg.schema.zone_columns import FREE_AREAS
 from pagedbg.session import Session
+from pagedbg.shell import drgn_scripts
 from pagedbg.shell.command import argument, command
 from pagedbg.sources.free_memory import free_area_rows, free_list_rows
 
@@ -38,6 +39,7 @@ in there: zones says how much that is.
         ("free --format jsonl", "the same for a script"),
     ),
     table=True,
+    drgn=drgn_scripts.FREE,
 )
 def free(session: Session, args: argparse.Namespace) -> Table:
     """Run the command."""

@@ -13,13 +13,44 @@ from drgn import Program
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.mm.page_state import ABSENT, PageState, page_states
 from pagedbg.output.page_text import page_lines, range_table
+from pagedbg.schema.nearest import nearest_or_all
 from pagedbg.schema.page_columns import PAGE_FACTS, PAGES
 from pagedbg.schema.table import Table
 from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
+from pagedbg.shell.drgn_scripts import Script
 from pagedbg.sources.page_address import MOST_BEYOND, Place, find_place, parse_range
 from pagedbg.sources.page_facts import page_facts
 from pagedbg.sources.page_rows import PageRows
+
+_WHAT = {
+    "pfn": "a page frame by its number",
+    "page": "by the address of its struct page",
+    "phys": "by a physical address",
+    "virt": "by an address of the kernel",
+    "task": "by a process and an address of it",
+}
+
+# Addresses of a kernel are greater where it shares them with processes.
+_LEAST_VIRTUAL = 1 << 47
+
+
+def _parse_what(text: str) -> str:
+    if text in _WHAT:
+        return text
+    try:
+        start, _, _ = parse_range(text)
+    except UsageError:
+        raise UsageError(
+            f"invalid choice: {text!r}{nearest_or_all(text, _WHAT)}"
+        ) from None
+    may_be, words = (
+        ("an address of the kernel or that of a struct page", ("virt", "page"))
+        if start >= _LEAST_VIRTUAL
+        else ("the number of a page frame or a physical address", ("pfn", "phys"))
+    )
+    ways = " or ".join(f"inspect {word} {text}" for word in words)
+    raise UsageError(f"{text} may be {may_be}: write {ways}")
 
 
 @command(
@@ -42,13 +73,8 @@ others: they give a row for each page.
         argument(
             "what",
             metavar="pfn|page|phys|virt|task",
-            choices={
-                "pfn": "a page frame by its number",
-                "page": "by the address of its struct page",
-                "phys": "by a physical address",
-                "virt": "by an address of the kernel",
-                "task": "by a process and an address of it",
-            },
+            choices=_WHAT,
+            type=_parse_what,
             help="what the number is",
         ),
         argument(
@@ -60,11 +86,6 @@ others: they give a row for each page.
                 " of it"
             ),
         ),
-        argument(
-            "--drgn",
-            action="store_true",
-            help="print Python that does the same in drgn, instead of doing it",
-        ),
     ),
     examples=(
         ("inspect pfn 0x1200", "one page, with everything one asks next"),
@@ -75,12 +96,10 @@ others: they give a row for each page.
         ),
     ),
     table=True,
+    drgn=Script(lambda args: _code(args.what, args.where), ("what", "where")),
 )
-def inspect(session: Session, args: argparse.Namespace) -> Table | None:
+def inspect(session: Session, args: argparse.Namespace) -> Table:
     """Run the command."""
-    if args.drgn:
-        print(_code(args.what, args.where))
-        return None
     place = find_place(session.prog, args.what, args.where)
     rows = PageRows(session, [*session.target.notes, *place.notes])
     return (

@@ -26,6 +26,7 @@ from pagedbg.schema.memory_columns import (
 from pagedbg.schema.sum_columns import BLOCKS
 from pagedbg.schema.table import Column, Row, Table
 from pagedbg.session import Session
+from pagedbg.shell import drgn_scripts
 from pagedbg.shell.command import NAMESPACE, argument, command
 from pagedbg.shell.filter_options import FILTERS, KIND, MEMCG, NO_SELF
 from pagedbg.shell.needs import require
@@ -137,6 +138,7 @@ that a CPU keeps for the next task are in no counter.
         ("memory --section events", "how often memory was reclaimed and compacted"),
     ),
     table=True,
+    drgn=drgn_scripts.MEMORY,
 )
 def memory(session: Session, args: argparse.Namespace) -> Table:
     """Run the command."""

@@ -21,6 +21,7 @@ from pagedbg.schema.blocks import Blocks
 from pagedbg.schema.owner_record import ALLOCATED, FREED
 from pagedbg.schema.table import Row, Table
 from pagedbg.session import Session
+from pagedbg.shell import drgn_scripts
 from pagedbg.shell.command import argument, command
 from pagedbg.shell.filter_options import FILTERS, KIND, MEMCG, NO_SELF
 from pagedbg.shell.needs import require
@@ -123,6 +124,7 @@ says.
         ("owners --no-stack --top 3 --sort ts_ns", "the three youngest allocations"),
     ),
     table=True,
+    drgn=drgn_scripts.OWNERS,
 )
 def owners(session: Session, args: argparse.Namespace) -> Table:
     """Run the command."""

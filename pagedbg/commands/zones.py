@@ -8,6 +8,7 @@ import argparse
 from pagedbg.schema.table import Table
 from pagedbg.schema.zone_columns import ZONES
 from pagedbg.session import Session
+from pagedbg.shell import drgn_scripts
 from pagedbg.shell.command import command
 from pagedbg.sources.free_memory import zone_rows
 
@@ -31,6 +32,7 @@ much from what is on the lists of free blocks, which free counts.
         ("zones --format json", "the same for a script"),
     ),
     table=True,
+    drgn=drgn_scripts.ZONES,
 )
 def zones(session: Session, args: argparse.Namespace) -> Table:
     """Run the command."""

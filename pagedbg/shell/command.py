@@ -69,6 +69,7 @@ from pagedbg.output.progress import progress_bar
 from pagedbg.schema.settings import FORMATS
 from pagedbg.schema.table import Table
 from pagedbg.session import Session
+from pagedbg.shell.drgn_scripts import DRGN, Script, script_for
 from pagedbg.shell.failures import explain
 from pagedbg.shell.needs import require
 from pagedbg.shell.parser import Argument, HelpFormatter, HelpRequested, Parser
@@ -108,20 +109,22 @@ class Command:
         formats: Sequence[str],
         paged: bool,
         kernel: bool,
+        drgn: Script | None,
     ) -> None:
         self.name = name
         self.func = func
         self.long_description = textwrap.dedent(long_description).strip()
         self.arguments = (
-            (*arguments, output_arguments((*FORMATS, *formats)))
-            if table
-            else tuple(arguments)
+            *arguments,
+            *((DRGN,) if drgn else ()),
+            *((output_arguments((*FORMATS, *formats)),) if table else ()),
         )
         self.needs = needs
         self.examples = examples
         self.table = table
         self.paged = paged
         self.kernel = kernel
+        self.drgn = drgn
         self._description = description
 
     @functools.cached_property
@@ -193,6 +196,9 @@ class Command:
             args = self.parser.parse_line(line.words)
         except HelpRequested:
             print(self.format_help())
+            return
+        if self.drgn is not None and args.drgn:
+            print(script_for(self.drgn, args, self.parser.get_default))
             return
         if not self.table:
             self.check(session)
@@ -268,6 +274,7 @@ def command(
     formats: Sequence[str] = (),
     paged: bool = True,
     kernel: bool = True,
+    drgn: Script | None = None,
 ) -> Callable[[CommandFunc], CommandFunc]:
     """
     Declare a command; see the module's text for an example.
@@ -286,6 +293,7 @@ def command(
     :param kernel: False for a command that also works with nothing but a capture. Where
         a snapshot is open in place of a kernel, the others' tables come from
         :mod:`pagedbg.shell.snapshot_answers`.
+    :param drgn: Add ``--drgn``, which prints Python that does the same.
     """
 
     def decorator(func: CommandFunc) -> CommandFunc:
@@ -303,6 +311,7 @@ def command(
                 formats=formats,
                 paged=paged,
                 kernel=kernel,
+                drgn=drgn,
             ),
         )
         return func

@@ -291,7 +291,6 @@ def test_what_can_be_asked_is_offered() -> None:
     assert re.fullmatch(r"[\d.]+ MiB", word_on("owners --zone DMA3"))
     assert word_on("owners --zone Mov") == "no pages"
     assert word_on("owners --migratetype Unm") == "stays where it is"
-    assert word_on("owners --comm kthr") == "pid 2"
     assert word_on("owners --state fr") == "of pages that are free"
     assert word_on("correlate --state mig") == "held elsewhere"
     assert word_on("inspect tas") == "by a process and an address of it"

@@ -179,6 +179,10 @@ def test_never_allocated_is_an_answer(sample: Target, run: Run) -> None:
         ("pfn 5-1", UsageError, "empty range"),
         ("pfn 1 2", UsageError, "one too many"),
         ("frame 1", UsageError, "frame"),
+        ("0xef0", UsageError, "write inspect pfn 0xef0 or inspect phys 0xef0"),
+        ("ff00123-ff00124", UsageError, "or inspect phys ff00123-ff00124"),
+        ("ffff888001230000", UsageError, "write inspect virt ffff888001230000 or"),
+        ("pfm 1", UsageError, "did you mean pfn?"),
         ("pfn", UsageError, "NUMBER"),
     ],
 )
