@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -17,7 +18,7 @@ from pathlib import Path
 import guest
 import kernels
 from guest import CompletedGuest, Guest, LabError
-from kernels import Kernel
+from kernels import ARM64, Kernel
 from stock import StockKernel
 
 # makedumpfile's option for each format.
@@ -64,7 +65,7 @@ def dump(
     env: Mapping[str, str] | None = None,
     oracle: Path | None = None,
     raw: Path | None = None,
-    format: str = "kdump-zlib",
+    format: str | None = None,
     level: int = ZERO_AND_FREE,
     timeout: float = 300,
 ) -> Dump:
@@ -74,8 +75,16 @@ def dump(
 
     The workload's environment has the paths of the modules that it may load, and
     ``env``. It may end in a panic if the machine is one to keep then; nobody can be
-    asked any more, and of ``oracle`` there is the console alone.
+    asked any more, and of ``oracle`` there is the console alone. Of an arm64 guest,
+    the dump is the ELF with all pages.
     """
+    foreign = machine.kernel.arch == ARM64
+    format = format or ("elf" if foreign else "kdump-zlib")
+    if foreign and format != "elf":
+        raise LabError(
+            "this machine's makedumpfile knows no arm64, and kdump files that QEMU"
+            " writes of it cannot be read: --format elf."
+        )
     kernels.install(["makedumpfile", "e2fsprogs"], say=machine.say)
     if workload:
         done = run_workload(machine, workload, env=env, timeout=timeout)
@@ -102,7 +111,10 @@ def dump(
         machine.qmp("dump-guest-memory", paging=False, protocol=f"file:{elf}")
         machine.stop()
         mend_program_headers(elf)
-        filter_dump(elf, core, format=format, level=level)
+        if foreign:
+            shutil.copyfile(elf, core)
+        else:
+            filter_dump(elf, core, format=format, level=level)
         if raw:
             raw.parent.mkdir(parents=True, exist_ok=True)
             os.replace(elf, raw)

@@ -37,9 +37,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import arm64
 import kernels
 from agent import CHUNK, HEADER, PORT, pack_request
-from kernels import Kernel, LabError
+from kernels import ARM64, Kernel, LabError
 from stock import StockKernel
 
 HERE = Path(__file__).resolve().parent
@@ -207,6 +208,8 @@ class Guest:
         self.kernel = (
             kernels.build(kernel, say=say) if isinstance(kernel, str) else kernel
         )
+        if kvm and self.kernel.arch == ARM64:
+            arm64.refuse_kvm()
         self.memory, self.cpus, self.kvm = memory, cpus, kvm
         self.vmcoreinfo = vmcoreinfo
         # A kernel that has oopsed is not worth a test's trust: it stops there, and QEMU
@@ -214,7 +217,7 @@ class Guest:
         # miss the check that it works, over which the kernel would panic.
         self.append = [
             *(["page_owner=on"] if page_owner else []),
-            "no_timer_check",
+            *(["no_timer_check"] if self.kernel.arch != ARM64 else []),
             "oops=panic",
             "loglevel=5",
             *shlex.split(append),
@@ -257,7 +260,9 @@ class Guest:
                 listener(self._path("channel")) as channel,
                 listener(self._path("qmp")) as qmp,
             ):
-                if not shutil.which("qemu-system-x86_64"):
+                if self.kernel.arch == ARM64:
+                    arm64.need_qemu(say=self.say)
+                elif not shutil.which("qemu-system-x86_64"):
                     kernels.install(["qemu-system-x86"], say=self.say)
                 command = self._command()
                 with open(self._path("qemu.log"), "ab") as log:
@@ -378,9 +383,43 @@ class Guest:
         )
 
     def _command(self) -> list[str]:
-        """
-        QEMU's command line: virtme-ng's, with our channel, monitor and console in it.
-        """
+        """QEMU's command line, with our channel and monitor in it."""
+        return [
+            *(self._arm64() if self.kernel.arch == ARM64 else self._virtme()),
+            *([] if self.kvm else ACCEL),
+            *(
+                "-device",
+                "virtio-serial-pci",
+                "-device",
+                f"virtserialport,name={PORT},chardev=lab",
+            ),
+            *("-chardev", f"socket,id=lab,path={self._path('channel')}"),
+            *(
+                "-chardev",
+                f"socket,id=qmp,path={self._path('qmp')}",
+                "-mon",
+                "chardev=qmp,mode=control",
+            ),
+            *(("-device", "vmcoreinfo") if self.vmcoreinfo else ()),
+            *self.qemu_opts,
+        ]
+
+    def _arm64(self) -> list[str]:
+        return arm64.command(
+            self.kernel,
+            memory=self.memory,
+            cpus=self.cpus,
+            append=self.append,
+            rw=self.rw,
+            root_flags=ROOT_FLAGS,
+            modules=modules_directory(self.kernel),
+            agent=HERE / "agent.py",
+            scratch=Path(self._path("")),
+            say=self.say,
+        )
+
+    def _virtme(self) -> list[str]:
+        """virtme-ng's command line, with our console in it."""
         agent = ["exec", "/usr/bin/python3", "-IS", str(HERE / "agent.py")]
         overlays = [d for d in OVERLAYS if os.path.isdir(d)] + (
             [] if os.path.isdir("/lib/modules") else ["/usr"]
@@ -442,27 +481,12 @@ class Guest:
             ) from None
         return [
             *command,
-            *([] if self.kvm else ["-cpu", CPU, *ACCEL]),
-            *(
-                "-device",
-                "virtio-serial-pci",
-                "-device",
-                f"virtserialport,name={PORT},chardev=lab",
-            ),
-            *("-chardev", f"socket,id=lab,path={self._path('channel')}"),
-            *(
-                "-chardev",
-                f"socket,id=qmp,path={self._path('qmp')}",
-                "-mon",
-                "chardev=qmp,mode=control",
-            ),
-            *(("-device", "vmcoreinfo") if self.vmcoreinfo else ()),
+            *([] if self.kvm else ["-cpu", CPU]),
             *(
                 ("-initrd", str(self.kernel.initramfs))
                 if isinstance(self.kernel, StockKernel)
                 else ()
             ),
-            *self.qemu_opts,
         ]
 
     # ---- use ----
@@ -496,6 +520,8 @@ class Guest:
         keep = on_output or (lambda stream, data: kept[stream].append(data))
         status, failure, crash_kernel = 0, None, False
         ours = {k: v for k in ENVIRONMENT if (v := os.environ.get(k)) is not None}
+        if self.kernel.arch == ARM64:
+            ours["PATH"] = arm64.PATH
         environment = {**({} if self.kvm else EMULATED), **ours, **(env or {})}
         size = terminal_size() if tty else ()
         self._channel.send(
@@ -800,12 +826,15 @@ def build_module(source: Path, kernel: Kernel) -> Path:
         for p in source.iterdir()
         if p.suffix in (".c", ".h") or p.name in ("Kbuild", "Makefile")
     )
+    return build_files(source.name, files, kernel)
+
+
+def build_files(name: str, files: list[Path], kernel: Kernel) -> Path:
+    """Build the module that some files are the source of; returns where."""
     key = hashlib.sha256(
         b"\0".join(p.name.encode() + b"\0" + p.read_bytes() for p in files)
     ).hexdigest()[:8]
-    copy = (
-        kernels.cache_root() / "built" / f"{source.name}-{kernel.directory.name}-{key}"
-    )
+    copy = kernels.cache_root() / "built" / f"{name}-{kernel.directory.name}-{key}"
     with kernels.locked(copy.parent / ".lock"):
         if not (copy / ".done").exists():
             compile_module(files, kernel, copy)
@@ -823,6 +852,7 @@ def compile_module(files: list[Path], kernel: Kernel, copy: Path) -> None:
         shutil.copy2(path, copy)
     make = subprocess.run(
         ["make", "-C", str(kernel.build_directory), f"M={copy}", "modules"],
+        env=kernel.make_environment,
         capture_output=True,
         text=True,
         check=False,

@@ -15,7 +15,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -33,6 +33,12 @@ RECIPE = 1
 STOCK = "stock-"
 """What names of Debian's own kernels begin with: ``stock-6.12``, ``stock-6.12-rt``."""
 
+ARM64 = "arm64"
+"""
+The variant for another machine, which stands first in names: ``arm64-6.12``. It is
+cross-built.
+"""
+
 # Lines that make prints for one kernel; only for the estimate on the progress line.
 STEPS = 2450
 
@@ -49,6 +55,7 @@ BUILD_PACKAGES = [
     "rsync",
     "xz-utils",
 ]
+CROSS_PACKAGES = ["gcc-aarch64-linux-gnu"]
 
 # What remains of the source tree once the kernel is built: enough to build modules (the
 # list follows Kbuild's own scripts/package/install-extmod-build), the images, and
@@ -67,9 +74,9 @@ KEEP_TREES = (
     "scripts",
     "arch/x86/include",
     "arch/x86/entry/syscalls",
+    "arch/arm64/include",
     "tools/objtool/objtool",
     "tools/bpf/resolve_btfids/resolve_btfids",
-    "arch/x86/boot/bzImage",
 )
 
 
@@ -104,8 +111,19 @@ class Kernel:
     variant: str = ""
 
     @property
+    def arch(self) -> str:
+        """The kernel's own name of the machine: a directory below ``arch``."""
+        return ARM64 if self.variant == ARM64 else "x86"
+
+    @property
     def image(self) -> Path:
-        return self.directory / "arch/x86/boot/bzImage"
+        return self.directory / _image(self.arch)
+
+    @property
+    def make_environment(self) -> dict[str, str]:
+        """What make is run with, for it and for modules."""
+        cross = {"ARCH": ARM64, "CROSS_COMPILE": "aarch64-linux-gnu-"}
+        return {**os.environ, **(cross if self.arch == ARM64 else {})}
 
     @property
     def build_directory(self) -> Path:
@@ -119,6 +137,18 @@ class Kernel:
     @property
     def page_owner_sort(self) -> Path:
         return self.directory / "page_owner_sort"
+
+
+def _image(arch: str) -> str:
+    return f"arch/{arch}/boot/{'Image' if arch == ARM64 else 'bzImage'}"
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Series and variant of a kernel: ``6.12-debug`` is a variant of 6.12."""
+    if name.startswith(f"{ARM64}-"):
+        return name.removeprefix(f"{ARM64}-"), ARM64
+    series, _, variant = name.partition("-")
+    return series, variant
 
 
 def fragments(variant: str) -> list[Path]:
@@ -160,13 +190,13 @@ def find(name: str) -> Kernel | None:
     """
     The cached kernel for ``6.1``, ``6.12``, another series, or ``newest``: the newest
     that Debian had when it was last asked. ``6.12-debug`` is a variant, ``stock-6.12``
-    one of Debian's own (:mod:`stock`).
+    one of Debian's own (:mod:`stock`), ``arm64-6.12`` one for another machine.
     """
     if name.startswith(STOCK):
         import stock  # which imports this
 
         return stock.find(name)
-    series, _, variant = name.partition("-")
+    series, variant = split_name(name)
     if series == "newest":
         if not newest_file().exists():
             return None
@@ -189,11 +219,17 @@ def newest_file() -> Path:
 class Archive:
     """
     Debian suites beside the machine's own, in an apt state of the lab's own: the
-    system's stays as it is.
+    system's stays as it is. With ``architecture``, packages are another machine's.
     """
 
-    def __init__(self) -> None:
-        self.root = cache_root() / "apt"
+    def __init__(
+        self,
+        architecture: str = "",
+        suites: Mapping[str, Sequence[str]] = SUITES,
+    ) -> None:
+        self.suites = suites
+        other = architecture and f"-{architecture}"
+        self.root = cache_root() / f"apt{other}"
         self.options = [
             f"-oDir::Etc::sourcelist={self.root / 'sources.list'}",
             "-oDir::Etc::sourceparts=/dev/null",
@@ -202,6 +238,11 @@ class Archive:
             f"-oDir::State::lists={self.root / 'lists'}",
             f"-oDir::Cache={self.root / 'cache'}",
         ]
+        if architecture:
+            self.options += [
+                f"-oAPT::Architecture={architecture}",
+                f"-oAPT::Architectures={architecture}",
+            ]
 
     def mirrors(self) -> dict[str, str]:
         """
@@ -230,14 +271,14 @@ class Archive:
         return mirrors
 
     def update(self) -> None:
-        """Fetch the package lists of all :data:`SUITES`."""
+        """Fetch the package lists of all suites."""
         for part in ("lists/partial", "cache/archives/partial"):
             (self.root / part).mkdir(parents=True, exist_ok=True)
         (self.root / "sources.list").write_text(
             "".join(
                 f"deb [signed-by={KEYRING}] {uri} {suite} main\n"
                 for label, uri in self.mirrors().items()
-                for suite in SUITES[label]
+                for suite in self.suites.get(label, ())
             )
         )
         run = subprocess.run(
@@ -335,14 +376,15 @@ def build(name: str, *, say: Callable[[str], None], update: bool = False) -> Ker
         import stock  # which imports this
 
         return stock.fetch(name, say=say)
-    install(BUILD_PACKAGES, say=say)
+    series, variant = split_name(name)
+    cross = CROSS_PACKAGES if variant == ARM64 else []
+    install([*BUILD_PACKAGES, *cross], say=say)
     archive = Archive()
     say("asking Debian which kernel sources there are")
     archive.update()
     sources = archive.sources()
     newest = max(sources, key=series_key)
     newest_file().write_text(newest + "\n")
-    series, _, variant = name.partition("-")
     series = newest if series == "newest" else series
     if series not in sources:
         raise LabError(
@@ -351,13 +393,14 @@ def build(name: str, *, say: Callable[[str], None], update: bool = False) -> Ker
         )
     version = sources[series]
     directory = cache_root() / "kernels" / f"{version}-{config_key(variant)}"
+    kernel = Kernel(series, version, directory, variant)
     with locked(
         cache_root() / "kernels/.lock",
         lambda: say("another process is building: waiting for it"),
     ):
         if not (directory / ".done").exists():
-            compile_kernel(archive, series, version, variant, directory, say=say)
-    return Kernel(series, version, directory, variant)
+            compile_kernel(archive, kernel, say=say)
+    return kernel
 
 
 @contextlib.contextmanager
@@ -377,18 +420,13 @@ def locked(lock: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[N
 
 
 def compile_kernel(
-    archive: Archive,
-    series: str,
-    version: str,
-    variant: str,
-    directory: Path,
-    *,
-    say: Callable[[str], None],
+    archive: Archive, kernel: Kernel, *, say: Callable[[str], None]
 ) -> None:
     """
-    Build one kernel into ``directory``; ``.done`` is written last, so a build that was
+    Build one kernel into its directory; ``.done`` is written last, so a build that was
     cut short is begun again.
     """
+    series, version, directory = kernel.series, kernel.version, kernel.directory
     shutil.rmtree(directory, ignore_errors=True)
     tree = directory.with_name(directory.name + ".build")
     shutil.rmtree(tree, ignore_errors=True)
@@ -404,19 +442,19 @@ def compile_kernel(
         check=True,
     )
     deb.unlink()
-    configure(tree, fragments(variant))
+    configure(tree, kernel)
     log = tree / "build.log"
     started = time.monotonic()
     jobs = len(os.sched_getaffinity(0))
     environment = {
-        **os.environ,
+        **kernel.make_environment,
         "KBUILD_BUILD_TIMESTAMP": "2026-01-01",
         "KBUILD_BUILD_USER": "lab",
         "KBUILD_BUILD_HOST": "lab",
     }
     with log.open("w") as out:
         process = subprocess.Popen(
-            ["make", f"-j{jobs}", "bzImage", "modules"],
+            ["make", f"-j{jobs}", kernel.image.name, "modules"],
             cwd=tree,
             env=environment,
             stdout=subprocess.PIPE,
@@ -438,34 +476,44 @@ def compile_kernel(
             raise LabError(
                 f"Linux {version} did not build; the log is {log} and ends:\n{tail}"
             )
-    reduce_tree(tree, directory)
+    reduce_tree(tree, kernel)
     (directory / ".done").write_text(f"{series} {version}\n")
     say(f"{series}: built in {(time.monotonic() - started) / 60:.0f} min")
 
 
-def configure(tree: Path, fragments: list[Path]) -> None:
+def configure(tree: Path, kernel: Kernel) -> None:
     """
     Make ``.config`` from tinyconfig and the fragments, and check that what these ask
-    for is there.
+    for is there. Of an option in several of them, the last has the word.
     """
-    quiet = {"cwd": tree, "check": True, "stdout": subprocess.DEVNULL}
+    asked = fragments(kernel.variant)
+    quiet = {
+        "cwd": tree,
+        "check": True,
+        "stdout": subprocess.DEVNULL,
+        "env": kernel.make_environment,
+    }
     subprocess.run(["make", "-s", "tinyconfig"], **quiet)
     subprocess.run(
-        ["scripts/kconfig/merge_config.sh", "-m", ".config", *map(str, fragments)],
+        ["scripts/kconfig/merge_config.sh", "-m", ".config", *map(str, asked)],
         **quiet,
     )
     subprocess.run(["make", "-s", "olddefconfig"], **quiet)
-    known = set(kconfig_symbols(tree))
+    known = set(kconfig_symbols(tree, kernel.arch))
     config = set((tree / ".config").read_text().splitlines())
+    lines = {
+        m[1]: line
+        for line in "\n".join(path.read_text() for path in asked).splitlines()
+        if (m := re.match(r"(?:# )?CONFIG_(\w+)(?:=| is not set)", line))
+    }
     lost = [
         line
-        for line in "\n".join(path.read_text() for path in fragments).splitlines()
-        if (m := re.match(r"(?:# )?CONFIG_(\w+)(?:=| is not set)", line))
-        and m[1] in known
+        for name, line in lines.items()
+        if name in known
         # A symbol whose menu is off leaves no line at all, which is as good as "is not
         # set".
         and line not in config
-        and not (line.endswith("is not set") and f"CONFIG_{m[1]}=y" not in config)
+        and not (line.endswith("is not set") and f"CONFIG_{name}=y" not in config)
     ]
     if lost:
         raise LabError(
@@ -473,9 +521,11 @@ def configure(tree: Path, fragments: list[Path]) -> None:
         )
 
 
-def kconfig_symbols(tree: Path) -> Iterator[str]:
+def kconfig_symbols(tree: Path, arch: str) -> Iterator[str]:
+    """What can be configured of a machine's kernel."""
     for path in tree.rglob("Kconfig*"):
-        if path.is_file():
+        top, *below = path.relative_to(tree).parts
+        if path.is_file() and (top != "arch" or below[0] in (arch, "Kconfig")):
             yield from re.findall(
                 r"^\s*(?:menu)?config (\w+)",
                 path.read_text(errors="replace"),
@@ -483,11 +533,12 @@ def kconfig_symbols(tree: Path) -> Iterator[str]:
             )
 
 
-def reduce_tree(tree: Path, directory: Path) -> None:
+def reduce_tree(tree: Path, kernel: Kernel) -> None:
     """
-    Move what guests and module builds need from ``tree`` to ``directory`` and drop the
-    rest.
+    Move what guests and module builds need from ``tree`` to the kernel's directory and
+    drop the rest.
     """
+    directory = kernel.directory
     tools = tree / (
         "tools/mm" if (tree / "tools/mm/page_owner_sort.c").exists() else "tools/vm"
     )
@@ -503,9 +554,11 @@ def reduce_tree(tree: Path, directory: Path) -> None:
     )
     directory.mkdir()
     makefiles = [
-        str(p.relative_to(tree)) for p in (tree / "arch/x86").rglob("Makefile*")
+        str(p.relative_to(tree))
+        for p in (tree / "arch" / kernel.arch).rglob("Makefile*")
     ]
-    for name in (*KEEP_FILES, *KEEP_TREES, *makefiles, "page_owner_sort"):
+    image = _image(kernel.arch)
+    for name in (*KEEP_FILES, *KEEP_TREES, image, *makefiles, "page_owner_sort"):
         source, target = tree / name, directory / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():

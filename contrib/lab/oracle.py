@@ -45,7 +45,7 @@ FIELDS = (
 
 
 def open_program(core: str, vmlinux: str) -> drgn.Program:
-    prog = drgn.Program(drgn.Platform(drgn.Architecture.X86_64))
+    prog = drgn.Program()
     prog.set_core_dump(core)
     prog.load_debug_info([vmlinux])
     prog.register_symbol_finder("modules", load_module_kallsyms(prog), enable_index=0)

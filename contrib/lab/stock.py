@@ -249,8 +249,14 @@ def _make_initramfs(kernel: StockKernel) -> None:
             )
             (tree / "modules" / plain).write_bytes(data)
     (tree / "modules/order").write_text("\n".join(order) + "\n")
+    pack(tree, kernel.initramfs)
+    shutil.rmtree(tree)
+
+
+def pack(tree: Path, initramfs: Path) -> None:
+    """Make an initramfs of a directory."""
     names = sorted(str(path.relative_to(tree)) for path in tree.rglob("*"))
-    with kernel.initramfs.open("wb") as out:
+    with initramfs.open("wb") as out:
         subprocess.run(
             ["cpio", "--quiet", "-o", "-H", "newc", "-R", "0:0"],
             input="\n".join(names).encode(),
@@ -258,7 +264,6 @@ def _make_initramfs(kernel: StockKernel) -> None:
             cwd=tree,
             check=True,
         )
-    shutil.rmtree(tree)
 
 
 def _modules(kernel: StockKernel) -> Iterator[Path]:

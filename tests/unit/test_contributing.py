@@ -19,7 +19,7 @@ CODE = [
     for file in sorted((ROOT / folder).rglob("*.[pch]*"))
     if file.suffix in (".py", ".c", ".h")
 ]
-NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
+NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "nine": 9}
 
 # What only those files have that the example is in, by the title of its section.
 MARKS = {
@@ -28,6 +28,7 @@ MARKS = {
     "A filter word": r'parse_age|args\.age|"--age"',
     "A filter word that the kernel applies, too": r"\bpids\b|_read_pid",
     "A kind of event": r"PAGEDBG_DUMP|__dump_page_owner",
+    "A machine": r"aarch64|AARCH64|x86_64|X86_64|bpf_target_arm64",
 }
 
 
