@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from pagedbg.mm.bulk_read import number
 from pagedbg.target.links import Damaged
 
-__all__ = ("page_table_pfns",)
+__all__ = ("has_known_page_tables", "page_table_pfns")
 
 # Of 4 GiB, which map 2 TiB: a walk is ended there. None needs to be walked twice.
 _MOST = 1 << 20
@@ -42,6 +42,15 @@ class _Format(NamedTuple):
     top: int
     space: slice
     tables: Callable[[NDArray[np.uint64], int], NDArray[np.uint64]]
+
+
+@takes_program_or_default
+def has_known_page_tables(prog: Program) -> bool:
+    """Return whether :func:`page_table_pfns` knows those of the target's machine."""
+    return prog.platform is not None and prog.platform.arch in (
+        Architecture.X86_64,
+        Architecture.AARCH64,
+    )
 
 
 @takes_program_or_default

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from drgn import Architecture
-
 from pagedbg.mm.alloc_tag import alloc_tags_compiled, mem_alloc_profiling_enabled
 from pagedbg.mm.bulk_read import number
+from pagedbg.mm.page_tables import has_known_page_tables
 from pagedbg.mm.slab_track import tracked_caches
 
 if TYPE_CHECKING:
@@ -71,10 +70,9 @@ def _stacks(target: Target) -> tuple[bool, str]:
 
 
 def _page_tables(target: Target) -> tuple[bool, str]:
-    platform = target.prog.platform
     return (
         (True, "each process leads to its own")
-        if platform is not None and platform.arch == Architecture.X86_64
+        if has_known_page_tables(target.prog)
         else (False, "those of this architecture are not known")
     )
 
@@ -127,7 +125,7 @@ WITNESS_PROBES = {
     "page tables": WitnessProbe(
         _page_tables,
         "page tables do not say of which process they are",
-        "They cost nothing; pagedbg walks those of x86-64",
+        "They cost nothing; pagedbg walks those of x86-64 and arm64",
     ),
     "page pools": WitnessProbe(
         _page_pools,
