@@ -100,10 +100,10 @@ def _parse_keep(text: str) -> Keep:
     long_description="""
 Write who holds memory, and where it is, into a directory of Parquet files, which any
 engine reads and diff compares: what owners sums up by stack, order, GFP flags,
-migratetype, zone, node, kind, memory cgroup, program and age, the stacks, and what
-status, memory, zones, free, blocks and explain say. pagedbg --snapshot DIR answers out
-of them as of a kernel. Beside them meta.json says of which kernel they are, when, and
-what could not be read.
+migratetype, zone, node, kind, memory cgroup, program, line of the source and age, the
+stacks, and what status, memory, zones, free, blocks and explain say. pagedbg --snapshot
+DIR answers out of them as of a kernel. Beside them meta.json says of which kernel they
+are, when, and what could not be read.
 
 With --full there is a row for each block of pages that is allocated, some 10 bytes
 each, and what all pages are: owners lists blocks then, and has --pid, --age and --pfns,
