@@ -227,7 +227,7 @@ class LineCompleter(Completer):
         Return the values that an argument may have on this target, behind words, with
         what is said of each.
         """
-        if "--sort" in arg.args:
+        if {"--sort", "--columns"} & {*arg.args}:
             return sortable(before.split())
         if isinstance(parser := arg.kwargs.get("type"), ByParser):
             return {

@@ -22,6 +22,8 @@ from pagedbg.schema.settings import SETTINGS
 from pagedbg.shell.command import Command
 from pagedbg.shell.completion import sortable
 from pagedbg.shell.parser import flat_arguments, is_option, takes_value
+from pagedbg.shell.registry import command_of
+from pagedbg.shell.table_options import SORTABLE
 from pagedbg.sources.page_address import parse_range
 
 __all__ = ("wrong_words",)
@@ -56,7 +58,7 @@ def wrong_words(command: Command, words: Sequence[str], known: Known) -> Iterato
     places = [arg for arg in arguments if not is_option(arg)]
 
     def wrong(arg: argument, text: str) -> bool:
-        return not _fits(arg, text, (command.name, *words), known)
+        return not _fits(arg, text, (*command.name.split(), *words), known)
 
     waiting: int | None = None
     only_places = unknown = False
@@ -115,7 +117,10 @@ def _check(arg: argument, text: str, line: Sequence[str], known: Known) -> None:
     elif callable(arg.kwargs.get("type")):
         arg.kwargs["type"](text)
     elif name == "--sort":
-        _one_of(text.removeprefix("-"), sortable(line))
+        # A section of a screen has columns of its own.
+        sections = any(word.startswith("--section") for word in line)
+        if command_of(line) in SORTABLE and not sections:
+            _one_of(text.removeprefix("-"), sortable(line))
     elif name in ("--zone", "--migratetype"):
         if names := known(name):
             filter_words.parse_kinds(text, [*names], name)

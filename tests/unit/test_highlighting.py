@@ -10,6 +10,7 @@ from fake_session import fake_session
 from prompt_toolkit.document import Document
 
 from pagedbg.shell.background_values import BackgroundValues, NotYet
+from pagedbg.shell.command import load_commands
 from pagedbg.shell.highlighting import LineLexer
 from pagedbg.shell.option_values import VALUES
 
@@ -65,6 +66,8 @@ def wrong_in(text: str, values: BackgroundValues | None = None) -> list[str]:
         ("owners --ord 4 ", ["--ord"]),
         ("owners --by comm --sort pfn ", ["pfn"]),
         ("owners --sort -pfn ", []),
+        ("memory --section largest --sort order ", []),
+        ("fleet owners lake --sort pages ", []),
         ("inspect page 0x10+2 ", []),
         ("inspect pages xyz ", ["pages", "xyz"]),
         ("trace set --orders 0:20,4 --events set,nope ", ["set,nope"]),
@@ -81,6 +84,12 @@ def wrong_in(text: str, values: BackgroundValues | None = None) -> list[str]:
 )
 def test_what_is_wrong_is_marked_where_it_is(text: str, wrong: list[str]) -> None:
     assert wrong_in(text) == wrong
+
+
+def test_nothing_is_wrong_in_what_the_help_says() -> None:
+    for command in load_commands():
+        for line, _ in command.examples:
+            assert wrong_in(f"{line} ") == [], line
 
 
 def test_what_the_target_does_not_have_is_wrong_once_that_is_known(

@@ -526,6 +526,7 @@ def offers(text: str, completer: LineCompleter | None = None) -> list[str]:
         ("owners --by comm --sort ra", ["owners --by comm --sort ram_share"]),
         ("owners --by comm --sort pf", []),
         ("owners --sort pf", ["owners --sort pfn"]),
+        ("owners --columns pfn,com", ["owners --columns pfn,comm"]),
         ("diff --by=zone,comm --sort z", ["diff --by=zone,comm --sort zone"]),
         ("owners --gfp GFP_A|GFP_", ["owners --gfp 'GFP_A|GFP_B'"]),
         ("owners --gfp=GFP_A|B", ["owners --gfp='GFP_A|GFP_B'"]),
