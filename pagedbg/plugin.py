@@ -56,7 +56,11 @@ class _Missed:
     ) -> Type | None:
         """A drgn type finder."""
         found = self._describe(prog)
-        return found.find_type(prog, kinds, name, filename) if found else None
+        if found is None:
+            return None
+        return found.find_type(
+            prog, kinds, name, filename
+        ) or found.module_types.find_type(prog, kinds, name, filename)
 
     def find_object(
         self, prog: Program, name: str, flags: FindObjectFlags, filename: str | None

@@ -131,7 +131,7 @@ class Btf:
 
     def find(self, kinds: tuple[int, ...], name: str) -> int | None:
         """
-        Return the id of the first type of one of ``kinds`` (``BTF_KIND_*``) called
+        Return the record of the first type of one of ``kinds`` (``BTF_KIND_*``) called
         ``name``.
         """
         # drgn asks again and again, and there are some hundred thousand of them.
@@ -157,7 +157,7 @@ class Btf:
         index = self.find(_kinds_of(kinds), name)
         if index is None:
             return None
-        found = self.type(index)
+        found = self.type(self._id(index))
         return found if found.kind in kinds else None
 
     def variable_type(self, name: str) -> Type | None:
@@ -179,7 +179,7 @@ class Btf:
         hits = np.flatnonzero(names == offset)
         if not len(hits):
             return None
-        enum = self.type(int(owners[hits[0]]))
+        enum = self.type(self._id(int(owners[hits[0]])))
         for enumerator in enum.enumerators or ():
             if enumerator.name == name:
                 return Object(self._prog, enum, enumerator.value)
@@ -205,6 +205,10 @@ class Btf:
         return self._types[index]
 
     # ---- records ----
+
+    def _id(self, record: int) -> int:
+        """The id of the type that a record is of."""
+        return record
 
     def _string(self, offset: int) -> str:
         return self._strings[offset : self._strings.index(b"\0", offset)].decode()

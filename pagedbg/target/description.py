@@ -36,6 +36,7 @@ from pagedbg.target.kallsyms import (
     load_symbols,
 )
 from pagedbg.target.links import UNREADABLE, bounded
+from pagedbg.target.module_types import ModuleTypes
 from pagedbg.target.symbols import module_symbols
 
 _LIVE_BTF = Path("/sys/kernel/btf/vmlinux")
@@ -188,6 +189,14 @@ class Description:
     ) -> Type | None:
         """A drgn type finder."""
         return self.types.find_type(prog, kinds, name, filename)
+
+    @functools.cached_property
+    def module_types(self) -> ModuleTypes:
+        """
+        The types of modules, for whoever looks for one that the kernel has not. Our own
+        commands ask the kernel alone: what one of its versions lacks a module may have.
+        """
+        return ModuleTypes(self._prog, self.types)
 
     @functools.cached_property
     def find_object(self) -> GlobalFinder:

@@ -9,13 +9,34 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import struct
 import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from btf_maker import (
+    ARRAY,
+    CONST,
+    DATASEC,
+    DECL_TAG,
+    ENUM,
+    ENUM64,
+    FLOAT,
+    FUNC,
+    FUNC_PROTO,
+    FWD,
+    INT,
+    PTR,
+    RESTRICT,
+    STRUCT,
+    TYPE_TAG,
+    TYPEDEF,
+    UNION,
+    VAR,
+    VOLATILE,
+    Maker,
+)
 from drgn import (
     Architecture,
     Platform,
@@ -411,58 +432,6 @@ def test_a_type_in_a_file_is_left_to_other_finders(btf: Btf, prog: Program) -> N
 
 
 # ---- hand-made BTF ----------
-
-INT, PTR, ARRAY, STRUCT, UNION, ENUM, FWD, TYPEDEF, VOLATILE, CONST, RESTRICT = range(
-    1, 12
-)
-FUNC, FUNC_PROTO, VAR, DATASEC, FLOAT, DECL_TAG, TYPE_TAG, ENUM64 = range(12, 20)
-
-
-class Maker:
-    """Builds a BTF blob a record at a time; ids count from 1."""
-
-    def __init__(self) -> None:
-        self.strings = b"\0"
-        self.records = b""
-
-    def string(self, text: str) -> int:
-        """File a string and return its offset."""
-        at = self.strings.find(b"\0" + text.encode() + b"\0") + 1
-        if text and not at:
-            at = len(self.strings)
-            self.strings += text.encode() + b"\0"
-        return at if text else 0
-
-    def add(
-        self,
-        kind: int,
-        name: str = "",
-        size_or_type: int = 0,
-        *more: int,
-        vlen: int = 0,
-        flag: bool = False,
-    ) -> Maker:
-        """Append a record."""
-        words = (self.string(name), flag << 31 | kind << 24 | vlen, size_or_type, *more)
-        self.records += struct.pack(
-            f"<{len(words)}I", *(word & 0xFFFFFFFF for word in words)
-        )
-        return self
-
-    def blob(self, extra_header: int = 0) -> bytes:
-        """The whole."""
-        header = struct.pack(
-            "<HBBIIIII",
-            0xEB9F,
-            1,
-            0,
-            24 + extra_header,
-            0,
-            len(self.records),
-            len(self.records),
-            len(self.strings),
-        )
-        return header + bytes(extra_header) + self.records + self.strings
 
 
 def new_program() -> Program:

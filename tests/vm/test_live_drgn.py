@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from booted import Live
+from booted import Live, guest
 from drgn import Program, Type, TypeKind
 
 from pagedbg.target.globals import DECLARED
@@ -149,6 +149,20 @@ def test_crash_commands_print_what_they_print_with_debug_info(
     for name in COMMANDS:
         assert comparable(without[name]) == comparable(with_dwarf[name]), name
         assert len(without[name].splitlines()) > 1, name
+
+
+def test_a_modules_types_are_those_of_its_debug_info(
+    live: Live, tmp_path: Path
+) -> None:
+    script = tmp_path / "module.py"
+    script.write_text("print(prog.type('struct block'))\n")
+    symbols = [str(live.kernel.vmlinux), str(guest.blocks_module(live.kernel))]
+    without = drgn(live, script)
+    assert "struct page *(*alloc)(unsigned int)" in without
+    assert without == drgn(live, script, "-s", symbols[0], "-s", symbols[1])
+    # Our own commands ask the kernel alone.
+    with pytest.raises(LookupError):
+        open_target(str(live.core)).prog.type("struct block")
 
 
 def test_with_debug_info_nothing_of_ours_is_read(live: Live, tmp_path: Path) -> None:

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A module's types, which refer to the kernel's, out of BTF that is made by hand."""
+
+from __future__ import annotations
+
+import contextlib
+
+from btf_maker import ENUM, INT, PTR, STRUCT, Maker
+from drgn import Architecture, Platform, Program, Type, TypeKind, TypeKindSet
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pagedbg.target.btf import Btf
+from pagedbg.target.btf_records import BtfError
+from pagedbg.target.module_types import ModuleBtf
+
+STRUCTS = TypeKindSet([TypeKind.STRUCT])
+
+
+def kernel() -> Maker:
+    """``struct page { int flags; }``, whose member's name a module's may have, too."""
+    made = Maker()
+    made.add(INT, "int", 4, 1 << 24 | 32)  # 1
+    return made.add(STRUCT, "page", 4, made.string("flags"), 1, 0, vlen=1)  # 2
+
+
+def module() -> Maker:
+    """Its first string is a type's name; one name the kernel has, for a member."""
+    made = Maker(kernel())
+    ring = made.string("ring"), made.string("flags"), made.string("head")
+    made.add(STRUCT, "ring", 16, ring[1], 1, 0, ring[2], 4, 64, vlen=2)  # 3
+    made.add(PTR, "", 2)  # 4: struct page *
+    made.add(STRUCT, "flags", 8, made.string("of"), 4, 0, vlen=1)  # 5
+    return made.add(ENUM, "ring_state", 4, made.string("RING_FULL"), 3, vlen=1)  # 6
+
+
+class Loaded:
+    """The types of a module and of the kernel that it is in."""
+
+    def __init__(self, data: bytes) -> None:
+        self.prog = Program(Platform(Architecture.X86_64))
+        self.kernel = Btf(self.prog, kernel().blob())
+        self.module = ModuleBtf(self.prog, data, self.kernel)
+
+    def struct(self, name: str) -> Type | None:
+        return self.module.find_type(self.prog, STRUCTS, name, None)
+
+
+def test_a_type_of_a_module_has_members_of_the_kernels_types() -> None:
+    loaded = Loaded(module().blob())
+    ring = loaded.struct("ring")
+    assert ring is not None
+    assert [member.name for member in ring.members] == ["flags", "head"]
+    flags, head = (member.type for member in ring.members)
+    assert flags.type_name() == "int"
+    assert head.type_name() == "struct page *"
+    assert [member.name for member in head.type.members] == ["flags"]
+
+
+def test_a_name_that_the_kernel_has_as_a_string_is_found_as_a_type() -> None:
+    loaded = Loaded(module().blob())
+    assert loaded.kernel.find_type(loaded.prog, STRUCTS, "flags", None) is None
+    flags = loaded.struct("flags")
+    assert flags is not None
+    assert [member.name for member in flags.members] == ["of"]
+
+
+def test_its_constants_have_its_types() -> None:
+    full = Loaded(module().blob()).module.enumerator("RING_FULL")
+    assert full is not None
+    assert (full.value_(), full.type_.tag) == (3, "ring_state")
+
+
+def test_what_the_kernel_has_is_not_found_again() -> None:
+    assert Loaded(module().blob()).struct("page") is None
+    assert Loaded(module().blob()).struct("nothing") is None
+
+
+GOOD = module().blob()
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_changed_bytes_never_raise_anything_but_btf_error(
+    changes: list[tuple[int, int]],
+) -> None:
+    data = bytearray(GOOD)
+    for at, byte in changes:
+        data[at] = byte
+    with contextlib.suppress(BtfError):
+        loaded = Loaded(bytes(data))
+        for name in ("ring", "flags", "ring_state"):
+            with contextlib.suppress(BtfError):
+                found = loaded.struct(name)
+                for member in found.members if found else ():
+                    _ = member.type, member.bit_field_size
+        loaded.module.enumerator("RING_FULL")
