@@ -6,31 +6,21 @@ None of them walks a list of pages.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pagedbg.mm.alloc_tag import alloc_tags_compiled, mem_alloc_profiling_enabled
 from pagedbg.mm.bulk_read import number
 from pagedbg.mm.page_tables import has_known_page_tables
 from pagedbg.mm.slab_track import tracked_caches
+from pagedbg.sources.probes import Probe
 
 if TYPE_CHECKING:
     from pagedbg.target.target import Target
 
-__all__ = ("WITNESS_PROBES", "WitnessProbe")
+__all__ = ("WITNESS_PROBES",)
 
 # MAX_CMA_AREAS is 2 to the power of 10 at most.
 _MOST_AREAS = 1 << 10
-
-
-class WitnessProbe(NamedTuple):
-    """A question: whether the target has a witness, and what was found."""
-
-    ask: Callable[[Target], tuple[bool, str]]
-    cost: str
-    """What does not work without it."""
-    remedy: str
-    """How it is turned on, and what it costs then."""
 
 
 def _tags(target: Target) -> tuple[bool, str]:
@@ -99,40 +89,40 @@ def _cma(target: Target) -> tuple[bool, str]:
 
 
 WITNESS_PROBES = {
-    "allocation tags": WitnessProbe(
+    "allocation tags": Probe(
         _tags,
         "owners --by site has nothing to list; page_owner knows more, and costs more",
         "Boot a kernel with CONFIG_MEM_ALLOC_PROFILING=y (6.10 and later) with"
         " sysctl.vm.mem_profiling=1 on its command line: 8 bytes a page, and some"
         " percent of each allocation's time",
     ),
-    "slab tracks": WitnessProbe(
+    "slab tracks": Probe(
         _tracks,
         "inspect virt does not say who allocated a slab object",
         "Boot with slub_debug=U, or slub_debug=U,NAME for one cache; it takes 64 bytes"
         " an object, and each allocation walks its stack",
     ),
-    "vmalloc areas": WitnessProbe(
+    "vmalloc areas": Probe(
         _areas_of_vmalloc,
         "memory --by vmalloc has nothing to list",
         "They cost nothing: give the kernel's vmlinux with -s",
     ),
-    "kernel stacks": WitnessProbe(
+    "kernel stacks": Probe(
         _stacks,
         "pages of a task's stack do not say whose",
         "Build the kernel with CONFIG_VMAP_STACK=y; a fork takes a little longer",
     ),
-    "page tables": WitnessProbe(
+    "page tables": Probe(
         _page_tables,
         "page tables do not say of which process they are",
         "They cost nothing; pagedbg walks those of x86-64 and arm64",
     ),
-    "page pools": WitnessProbe(
+    "page pools": Probe(
         _page_pools,
         "network buffers do not say of which device they are",
         "They cost nothing: drivers that use them have CONFIG_PAGE_POOL=y selected",
     ),
-    "CMA areas": WitnessProbe(
+    "CMA areas": Probe(
         _cma,
         "no page is said to be taken out of one",
         "Where devices need contiguous memory, boot with cma=SIZE: other users of that"

@@ -38,7 +38,11 @@ class FakeTarget:
         self.prog = drgn.Program(drgn.host_platform)
         self.notes: list[str] = []
         off = Capability(
-            "page_owner", False, "page_owner is off.", "", "Boot with page_owner=on."
+            "page_owner",
+            False,
+            "page_owner is off.",
+            "",
+            lambda: "Boot with page_owner=on.",
         )
         KNOWN[self] = {  # type: ignore[index]
             "page_owner": off,
