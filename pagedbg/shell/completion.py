@@ -54,6 +54,10 @@ TOKEN = re.compile(
 PATHS = frozenset(("FILE", "CORE", "DIR", "SYMBOLS", "KEYFILE", "LAKE", "OLD", "NEW"))
 
 
+WATCH = "watch"
+"""The command whose last words are another of pagedbg's."""
+
+
 @dataclasses.dataclass
 class _Place:
     """
@@ -91,6 +95,25 @@ def _place(text: str) -> _Place:
         else:
             word = token
     return _Place(words, word, file, shell)
+
+
+def _inside(place: _Place) -> _Place:
+    """A place in a command that is watched, where its own name is known."""
+    if place.words[:1] != [WATCH]:
+        return place
+    following = iter(range(1, len(place.words)))
+    valued = {
+        name
+        for arg in flat_arguments(NAMESPACE.get(WATCH).arguments)
+        if is_option(arg) and takes_value(arg)
+        for name in arg.args
+    }
+    for number in following:
+        if place.words[number] in valued:
+            next(following, None)
+        elif not place.words[number].startswith("-"):
+            return dataclasses.replace(place, words=place.words[number:])
+    return place
 
 
 def _unquoted(word: str) -> str:
@@ -162,7 +185,7 @@ class LineCompleter(Completer):
         text = last_command(document.text_before_cursor).lstrip()
         if text.startswith("#"):
             return
-        place = _place(text)
+        place = _inside(_place(text))
         if place.file or (place.shell and (place.words or "/" in place.word)):
             yield from self._files(place.word, self._paths, complete_event)
         elif place.shell:

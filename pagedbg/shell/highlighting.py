@@ -15,10 +15,9 @@ from prompt_toolkit.lexers import Lexer
 
 from pagedbg.output.lines import last_command, open_quote
 from pagedbg.shell.background_values import BackgroundValues
-from pagedbg.shell.command import NAMESPACE
 from pagedbg.shell.completion import TOKEN
 from pagedbg.shell.line_check import wrong_words
-from pagedbg.shell.registry import COMMANDS, GROUPS, command_of
+from pagedbg.shell.registry import command_of
 
 __all__ = ("LineLexer",)
 
@@ -83,17 +82,9 @@ class LineLexer(Lexer):
         complete = words[:-1] if typing else words
         if not complete or complete[0] in self._aliases:
             return
-        name = command_of(complete)
-        if name in COMMANDS:
-            begins = len(name.split())
-            found = wrong_words(NAMESPACE.get(name), words[begins:], self._values.known)
-            for number in found:
-                if begins + number < len(complete):
-                    yield begins + number
-        elif complete[0] not in GROUPS:
-            yield 0
-        elif len(complete) > 1:
-            yield 1
+        for number in wrong_words(words, self._values.known):
+            if number < len(complete):
+                yield number
 
 
 def _parts(text: str) -> Iterator[tuple[str | None, str]]:

@@ -19,10 +19,10 @@ from pagedbg.schema import filter_words
 from pagedbg.schema.event_filter import read_events
 from pagedbg.schema.flag_words import parse_flags
 from pagedbg.schema.settings import SETTINGS
-from pagedbg.shell.command import Command
-from pagedbg.shell.completion import sortable
+from pagedbg.shell.command import NAMESPACE, Command
+from pagedbg.shell.completion import WATCH, sortable
 from pagedbg.shell.parser import flat_arguments, is_option, takes_value
-from pagedbg.shell.registry import command_of
+from pagedbg.shell.registry import COMMANDS, GROUPS, command_of
 from pagedbg.shell.table_options import SORTABLE
 from pagedbg.sources.page_address import parse_range
 
@@ -46,13 +46,26 @@ _READ: dict[str, Callable[[str], object]] = {
 _ONE_OF = frozenset(("COMMAND", "RELATION", "SETTING"))
 
 
-def wrong_words(command: Command, words: Sequence[str], known: Known) -> Iterator[int]:
+def wrong_words(words: Sequence[str], known: Known) -> Iterator[int]:
     """
-    Iterate over the places of the words that are wrong, of those behind a command's
-    name.
+    Iterate over the places of the words of a command that are wrong.
 
     :param known: must not read anything
     """
+    name = command_of(words)
+    if name in COMMANDS:
+        begin = len(name.split())
+        for number in _wrong_arguments(NAMESPACE.get(name), words[begin:], known):
+            yield begin + number
+    elif words[0] not in GROUPS:
+        yield 0
+    elif len(words) > 1:
+        yield 1
+
+
+def _wrong_arguments(
+    command: Command, words: Sequence[str], known: Known
+) -> Iterator[int]:
     arguments = [*flat_arguments(command.arguments)]
     options = {name: arg for arg in arguments if is_option(arg) for name in arg.args}
     places = [arg for arg in arguments if not is_option(arg)]
@@ -81,7 +94,10 @@ def wrong_words(command: Command, words: Sequence[str], known: Known) -> Iterato
             if not places:
                 yield number
             elif places[0].kwargs.get("nargs") == "...":
-                # All that follows is of another command.
+                # All that follows is of another command, pagedbg's or not.
+                if command.name == WATCH:
+                    for at in wrong_words(words[number:], known):
+                        yield number + at
                 return
             else:
                 if wrong(places[0], word):
