@@ -47,6 +47,9 @@ def owner_doubts(
             f"the page was moved here ({migrate_reason}): the record is that of the"
             " page frame that it was moved from"
         )
+    if place is None and kind not in _SWAPPABLE:
+        # As of most pages.
+        return
     functions = {base_name(_symbol(frame)) for frame in stack}
     of_tag = {base_name(place.function)} if place else set()
     if kind in _SWAPPABLE and (functions | of_tag) & _SWAP_IN:
