@@ -38,10 +38,11 @@ struct pagedbg_header *pagedbg_rings;
 struct pagedbg_filters *pagedbg_filters;
 DEFINE_PER_CPU(struct pagedbg_place, pagedbg_place);
 
-/* Of stacks there are so many, and less only where memory is short. */
+/* Of stacks there are so many; less where memory is short, or rings are to be small. */
 #define MOST_STACKS   16384ULL
 #define FEWEST_STACKS (PAGE_SIZE / sizeof(struct pagedbg_stack))
 #define STACK_PARTS   128
+#define PER_RECORD    4
 
 /* Counters of one CPU share no cache line with another's. */
 #define CPU_STRIDE ALIGN(sizeof(struct pagedbg_cpu), 64)
@@ -61,9 +62,10 @@ static unsigned long default_slots(u64 machine)
 }
 
 /* A power of two of them, which fill whole pages. */
-static unsigned long stacks_in(u64 memory)
+static unsigned long stacks_in(u64 memory, unsigned long slots)
 {
-	u64 fit = div_u64(memory, sizeof(struct pagedbg_stack));
+	u64 fit = min_t(u64, div_u64(memory, sizeof(struct pagedbg_stack)),
+			(u64)slots * nr_cpu_ids * PER_RECORD);
 
 	return rounddown_pow_of_two(clamp(fit, (u64)FEWEST_STACKS, MOST_STACKS));
 }
@@ -101,7 +103,7 @@ int pagedbg_make_rings(unsigned int slots, bool stacks)
 	stacks_at =
 		PAGE_ALIGN(slots_at + (size_t)nr_cpu_ids * slots * sizeof(struct pagedbg_record));
 	if (stacks)
-		pagedbg_stack_count = stacks_in(div_u64(machine, STACK_PARTS));
+		pagedbg_stack_count = stacks_in(div_u64(machine, STACK_PARTS), slots);
 	size = PAGE_ALIGN(stacks_at + pagedbg_stack_count * sizeof(struct pagedbg_stack));
 	/*
 	 * Rather none than that anything is killed for it. vmalloc_user() would not take the flags.
