@@ -419,9 +419,12 @@ def test_a_hail_of_ctrl_c_ends_one_command_as_one_does(
     assert terminal.left() == 130 or terminal.child.signalstatus == signal.SIGINT
 
 
+# Says so when it has some rows, and takes no more.
+READER = "(head -c 100000 >/dev/null && echo waiting && exec sleep 20)"
+
+
 @pytest.mark.parametrize(
-    "args",
-    [["-e", "rows pfn 1000000 | (echo waiting && exec sleep 20)"], ["-e", "waits"], []],
+    "args", [["-e", f"rows pfn 1000000 | {READER}"], ["-e", "waits"], []]
 )
 @pytest.mark.once
 def test_ctrl_c_does_not_keep_a_session_from_being_closed(
