@@ -22,11 +22,18 @@ import kernels
 from kernels import STOCK, Archive, Kernel, LabError
 
 # Raised when the recipe below unpacks something else than before.
-RECIPE = 1
+RECIPE = 2
 
 # What a guest needs before it has a root file system, and what tells QEMU where the
 # kernel's vmcoreinfo is; a flavour may have some of it built in.
-MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay", "qemu_fw_cfg")
+MODULES = (
+    "virtio_pci",
+    "virtio_console",
+    "9pnet_virtio",
+    "9p",
+    "overlay",
+    "qemu_fw_cfg",
+)
 
 # Packages that a kernel's image and headers are spread over.
 _PARTS = r"linux-(?:base|binary|modules|headers|kbuild)-[^\s,]+"
