@@ -162,6 +162,7 @@ struct pagedbg_filters {
 
 /*
  * A stack of the module's own, where there is no page_owner: innermost first, and 0 behind the last.
+ * The first place has none: its key is PAGEDBG_MAGIC.
  */
 struct pagedbg_stack {
 	__u64 key; /* 0: nothing is here; PAGEDBG_STACK_KEY() once all of it is */

@@ -135,6 +135,8 @@ int pagedbg_make_rings(unsigned int slots, bool stacks)
 		.cpu_stride = CPU_STRIDE,
 		.slots_at = slots_at,
 	};
+	if (stacks)
+		pagedbg_stacks->key = PAGEDBG_MAGIC;
 	/* Who finds it finds it whole. */
 	smp_store_release(&pagedbg_rings->magic, PAGEDBG_MAGIC);
 	return 0;

@@ -63,9 +63,10 @@ class _Module(RecoveredRecorder):
         cpus_at = _aligned(filters_at + FILTERS.itemsize, page)
         slots_at = _aligned(cpus_at + self.cpus * stride, page)
         self._stacks, self._stacks_at = stacks_behind(self.header, page)
-        # A power of two of them, or none.
-        stacks = self._stacks & -self._stacks
-        size = self._stacks_at + stacks * STACK.itemsize
+        size = self._stacks_at
+        # So many slots less would leave room for them.
+        if self._stacks and self._begins_like_stacks():
+            size += self._stacks * STACK.itemsize
         names = ("size", "filters_at", "cpus_at", "cpu_stride", "slots_at")
         if tuple(int(self.header[name]) for name in names) != (
             size,
@@ -83,6 +84,10 @@ class _Module(RecoveredRecorder):
             RECORD: ("slots_at", RECORD.itemsize),
         }[what]
         return self._base + int(self.header[at]), stride
+
+    def _begins_like_stacks(self) -> bool:
+        first: int = self.prog.read_u64(self._base + self._stacks_at)
+        return first == event_record.MAGIC
 
     def stack(self, number: int) -> list[int]:
         """
