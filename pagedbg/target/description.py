@@ -193,8 +193,9 @@ class Description:
     @functools.cached_property
     def module_types(self) -> ModuleTypes:
         """
-        The types of modules, for whoever looks for one that the kernel has not. Our own
-        commands ask the kernel alone: what one of its versions lacks a module may have.
+        The types of modules, for whoever looks in drgn for one that the kernel has not.
+        Where we open it, the kernel alone is asked: what one of its versions lacks, by
+        which they are told apart, a module may have.
         """
         return ModuleTypes(self._prog, self.types)
 

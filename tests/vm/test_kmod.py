@@ -244,6 +244,13 @@ def test_a_flight_recorder_records_on_with_no_pagedbg_and_is_taken_over(
     with boot("6.12", "flight", memory="768M", out=tmp_path) as machine:
         kmod = Kmod(machine)
         machine.sh("mount -t bpf bpf /sys/fs/bpf")
+        machine.run(["insmod", module(machine.kernel), "hooks=kmem"]).check()
+        refused = machine.run([PAGEDBG, "-e", "trace attach"])
+        assert refused.status == 1
+        assert "which is for where page_owner is off: rmmod pagedbg removes it" in (
+            refused.stderr.decode()
+        )
+        machine.sh("rmmod pagedbg")
         for backend in BACKENDS:
             environment = f"XDG_CACHE_HOME=/run/cache-{backend}"
             said = machine.sh(

@@ -87,6 +87,12 @@ class KmodBackend(Backend):
         try:
             self._map()
             names = dict(line.split() for line in _parameter("functions").splitlines())
+            if (names["set"] == TRACEPOINTS["set"]) != (functions == TRACEPOINTS):
+                # Its stacks are not those of page_owner's depot.
+                raise PagedbgError(
+                    "the module was loaded with hooks=kmem, which is for where"
+                    " page_owner is off: rmmod pagedbg removes it"
+                )
         except BaseException:
             # While it is open, it cannot be unloaded.
             os.close(self._descriptor)

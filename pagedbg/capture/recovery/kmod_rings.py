@@ -22,6 +22,7 @@ from pagedbg.capture.backends.hooks import find_hooks
 from pagedbg.capture.recovery.recovered_rings import RecoveredRecorder
 from pagedbg.errors import PagedbgError
 from pagedbg.mm.bulk_read import read_array
+from pagedbg.mm.page_owner import page_owner_inited
 from pagedbg.schema import event_record
 from pagedbg.schema.capture_meta import KMOD, MODULE
 from pagedbg.schema.event_record import CPU, HEADER, RECORD, TRACEPOINTS
@@ -48,6 +49,11 @@ class _Module(RecoveredRecorder):
         self._base = address
         self._check()
         if self._stacks:
+            if page_owner_inited(self.prog):
+                raise PagedbgError(
+                    "without page_owner (hooks=kmem), which was on: its stacks are not"
+                    " known from page_owner's"
+                )
             self.attach, self.functions, self.missed = TRACEPOINT, dict(TRACEPOINTS), 0
             return
         self.functions, self.missed = _probes(target)
