@@ -105,7 +105,7 @@ class Btf:
         self._building: set[int] = set()
         types, strings = sections(data)
         self._strings = strings
-        self._offsets: dict[str, int] = {}
+        self._offsets: dict[str, tuple[int, ...]] = {}
         self._ids: dict[tuple[tuple[int, ...], str], int | None] = {}
         self._words = np.frombuffer(types, "<u4")
         self._start = record_starts(types)
@@ -140,10 +140,9 @@ class Btf:
         return self._ids[kinds, name]
 
     def _find(self, kinds: tuple[int, ...], name: str) -> int | None:
-        offset = self._string_offset(name)
-        if offset is None:
+        if not (offsets := self._string_offsets(name)):
             return None
-        for index in np.flatnonzero(self._name == offset):
+        for index in np.flatnonzero(np.isin(self._name, offsets)):
             if int(self._kind[index]) in kinds:
                 return int(index)
         return None
@@ -172,11 +171,10 @@ class Btf:
 
     def enumerator(self, name: str) -> Object | None:
         """The constant called ``name``."""
-        offset = self._string_offset(name)
-        if offset is None:
+        if not (offsets := self._string_offsets(name)):
             return None
         names, owners = self._enumerator_index()
-        hits = np.flatnonzero(names == offset)
+        hits = np.flatnonzero(np.isin(names, offsets))
         if not len(hits):
             return None
         enum = self.type(self._id(int(owners[hits[0]])))
@@ -213,12 +211,14 @@ class Btf:
     def _string(self, offset: int) -> str:
         return self._strings[offset : self._strings.index(b"\0", offset)].decode()
 
-    def _string_offset(self, name: str) -> int | None:
+    def _string_offsets(self, name: str) -> tuple[int, ...]:
+        """Where a string is."""
         # libbpf's deduplication leaves each string once, so the first match is the only
         # one.
         if name not in self._offsets:
-            self._offsets[name] = self._strings.find(b"\0" + name.encode() + b"\0") + 1
-        return self._offsets[name] or None
+            at = self._strings.find(b"\0" + name.encode() + b"\0") + 1
+            self._offsets[name] = (at,) if at else ()
+        return self._offsets[name]
 
     def _enumerator_index(self) -> tuple[np.ndarray, np.ndarray]:
         if self._enumerators is None:

@@ -100,9 +100,10 @@ class ModuleBtf(Btf):
         own = offset - self._first
         return self._kernel._string(offset) if own < 0 else super()._string(own + 1)
 
-    def _string_offset(self, name: str) -> int | None:
-        # A string that the kernel's has is not there again.
-        found = self._kernel._string_offset(name)
-        if found is None and (own := super()._string_offset(name)):
-            return self._first + own - 1
-        return found
+    def _string_offsets(self, name: str) -> tuple[int, ...]:
+        # Of a module that was not built with the kernel (.BTF.base) a string may be
+        # both among the kernel's and its own.
+        own = super()._string_offsets(name)
+        return *self._kernel._string_offsets(name), *(
+            self._first + at - 1 for at in own
+        )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 
 from btf_maker import ENUM, INT, PTR, STRUCT, Maker
 from drgn import Architecture, Platform, Program, Type, TypeKind, TypeKindSet
@@ -63,6 +64,17 @@ def test_a_name_that_the_kernel_has_as_a_string_is_found_as_a_type() -> None:
     flags = loaded.struct("flags")
     assert flags is not None
     assert [member.name for member in flags.members] == ["of"]
+
+
+def test_a_name_may_be_among_the_kernels_strings_and_the_modules_own() -> None:
+    made = Maker(kernel())
+    # As of a module that was not built with the kernel.
+    own = len(kernel().strings)
+    made.strings = b"flags\0"
+    made.records = struct.pack("<6I", own, STRUCT << 24 | 1, 4, own, 1, 0)
+    flags = Loaded(made.blob()).struct("flags")
+    assert flags is not None
+    assert [member.name for member in flags.members] == ["flags"]
 
 
 def test_its_constants_have_its_types() -> None:
