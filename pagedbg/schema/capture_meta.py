@@ -9,6 +9,7 @@ checked when it is read, against the types and bounds here.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -16,7 +17,13 @@ import msgspec
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.schema import event_record
 from pagedbg.schema.event_filter import EventFilter, filter_of
-from pagedbg.schema.event_record import EVENT_NAMES, EVENTS, ORDERS, RECORD
+from pagedbg.schema.event_record import (
+    EVENT_NAMES,
+    EVENTS,
+    ORDERS,
+    RECORD,
+    TRACEPOINTS,
+)
 from pagedbg.schema.former_rings import FORMER
 from pagedbg.schema.freezing import Frozen
 from pagedbg.schema.recorded_names import Name, RecordedNames
@@ -51,6 +58,17 @@ Attach = Literal["combined", "trampoline", "kprobe", "tracepoint", "module"]
 BPF: Final = "bpf"
 KMOD: Final = "kmod"
 MODULE: Final = "module"
+
+
+def module_attach(functions: Mapping[str, str]) -> Attach:
+    """
+    How the kernel module is attached.
+
+    :param functions: the function or tracepoint that it hears of each event from
+    """
+    if functions.get("set") == TRACEPOINTS["set"]:
+        return "tracepoint"
+    return "module" if functions.get("reset") == TRACEPOINTS["reset"] else "kprobe"
 
 
 class Kernel(msgspec.Struct):

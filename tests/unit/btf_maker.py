@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import struct
 
+from hypothesis import strategies as st
+
 INT, PTR, ARRAY, STRUCT, UNION, ENUM, FWD, TYPEDEF, VOLATILE, CONST, RESTRICT = range(
     1, 12
 )
@@ -64,3 +66,20 @@ class Maker:
             len(self.strings),
         )
         return header + bytes(extra_header) + self.records + self.strings
+
+
+def changed(data: bytes) -> st.SearchStrategy[bytes]:
+    """The same with a few bytes changed."""
+    changes = st.lists(
+        st.tuples(st.integers(0, len(data) - 1), st.integers(0, 255)),
+        min_size=1,
+        max_size=8,
+    )
+    return changes.map(lambda pairs: _with(data, pairs))
+
+
+def _with(data: bytes, pairs: list[tuple[int, int]]) -> bytes:
+    made = bytearray(data)
+    for at, byte in pairs:
+        made[at] = byte
+    return bytes(made)

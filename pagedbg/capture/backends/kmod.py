@@ -28,7 +28,7 @@ from pagedbg.capture.backends.backend import Backend, check_header, check_heard
 from pagedbg.capture.backends.bpf_programs import KPROBE, TRACEPOINT
 from pagedbg.capture.backends.kmod_build import NAME, module_file
 from pagedbg.errors import PagedbgError
-from pagedbg.schema.capture_meta import KMOD, MODULE, Attach
+from pagedbg.schema.capture_meta import KMOD, MODULE, Attach, module_attach
 from pagedbg.schema.event_record import (
     CPU,
     FREEZE,
@@ -87,7 +87,8 @@ class KmodBackend(Backend):
         try:
             self._map()
             names = dict(line.split() for line in _parameter("functions").splitlines())
-            if (names["set"] == TRACEPOINTS["set"]) != (functions == TRACEPOINTS):
+            self.attach = module_attach(names)
+            if self.attach == TRACEPOINT and functions != TRACEPOINTS:
                 # Its stacks are not those of page_owner's depot.
                 raise PagedbgError(
                     "the module was loaded with hooks=kmem, which is for where"
@@ -102,7 +103,6 @@ class KmodBackend(Backend):
             for event in functions
             if (word := KINDS_BY_NAME[event].word) in names
         }
-        self.attach = _attach_of(names)
         self.failed = {
             event: "the module has no probe there"
             for event in functions
@@ -250,12 +250,6 @@ class KmodBackend(Backend):
         self._freeze, self._stacks = np.zeros(0, FREEZE), np.zeros(0, STACK)
         os.close(self._descriptor)
         _rmmod()
-
-
-def _attach_of(names: Mapping[str, str]) -> Attach:
-    if names["set"] == TRACEPOINTS["set"]:
-        return TRACEPOINT
-    return MODULE if names["reset"] == TRACEPOINTS["reset"] else KPROBE
 
 
 def _open() -> int:

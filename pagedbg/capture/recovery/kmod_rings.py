@@ -17,14 +17,13 @@ from drgn.helpers.linux.list import hlist_for_each_entry, list_for_each_entry
 from drgn.helpers.linux.mm import for_each_vmap_area
 from drgn.helpers.linux.module import for_each_module
 
-from pagedbg.capture.backends.bpf_programs import KPROBE, TRACEPOINT
 from pagedbg.capture.backends.hooks import find_hooks
 from pagedbg.capture.recovery.recovered_rings import RecoveredRecorder
 from pagedbg.errors import PagedbgError
 from pagedbg.mm.bulk_read import read_array
 from pagedbg.mm.page_owner import page_owner_inited
 from pagedbg.schema import event_record
-from pagedbg.schema.capture_meta import KMOD, MODULE
+from pagedbg.schema.capture_meta import KMOD, module_attach
 from pagedbg.schema.event_record import CPU, HEADER, RECORD, TRACEPOINTS
 from pagedbg.schema.filter_record import FILTER, FILTERS
 from pagedbg.schema.stack_record import STACK, addresses_of, stacks_behind
@@ -54,12 +53,10 @@ class _Module(RecoveredRecorder):
                     "without page_owner (hooks=kmem), which was on: its stacks are not"
                     " known from page_owner's"
                 )
-            self.attach, self.functions, self.missed = TRACEPOINT, dict(TRACEPOINTS), 0
-            return
-        self.functions, self.missed = _probes(target)
-        self.attach = (
-            MODULE if self.functions.get("reset") == TRACEPOINTS["reset"] else KPROBE
-        )
+            self.functions, self.missed = dict(TRACEPOINTS), 0
+        else:
+            self.functions, self.missed = _probes(target)
+        self.attach = module_attach(self.functions)
 
     def _check(self) -> None:
         """What ``pagedbg_make_rings()`` of ``kmod/rings.c`` computes."""
