@@ -15,8 +15,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import guest
 import kernels
+import modules
 from guest import CompletedGuest, Guest, LabError
 from kernels import ARM64, Kernel
 from stock import StockKernel
@@ -133,17 +133,17 @@ def run_workload(
     that it may load, unless the kernel is one of Debian's own, and ``env``.
     """
     machine.say(f"running {script.name}")
-    modules = {
-        "BLOCKS": guest.blocks_module,
-        "CHURN": guest.churn_module,
-        "LEAKY": guest.leaky_module,
-        "METER": guest.meter_module,
-        "CAMERA": guest.camera_module,
-        "REQUEST": guest.request_module,
+    builders = {
+        "BLOCKS": modules.blocks_module,
+        "CHURN": modules.churn_module,
+        "LEAKY": modules.leaky_module,
+        "METER": modules.meter_module,
+        "CAMERA": modules.camera_module,
+        "REQUEST": modules.request_module,
     }
     paths = {
-        f"LAB_{name}": str(module(machine.kernel))
-        for name, module in modules.items()
+        f"LAB_{name}": str(build(machine.kernel))
+        for name, build in builders.items()
         if not isinstance(machine.kernel, StockKernel)
     }
     return machine.run(

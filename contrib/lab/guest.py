@@ -7,7 +7,7 @@ Run commands inside a booted kernel of the lab.
 boots, runs and stops. Who has more to ask of one guest keeps it::
 
     with guest.Guest("6.12", memory="256M") as machine:
-        machine.run(["insmod", guest.blocks_module(machine.kernel)]).check()
+        machine.run(["insmod", modules.blocks_module(machine.kernel)]).check()
         print(machine.run(["cat", "/proc/pagedbg_blocks"]).stdout.decode())
 
 The guest's root file system is this machine's, by way of virtme-ng. What it writes is
@@ -19,41 +19,35 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import json
+import functools
 import os
-import select
 import shlex
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
-import termios
 import time
-import tty
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import arm64
 import kernels
-from agent import CHUNK, HEADER, PORT, pack_request
+import virtme
+from agent import CHUNK, PORT, pack_request
+from agent_channel import Channel
 from kernels import ARM64, Kernel, LabError
-from stock import StockKernel
+from modules import modules_directory
+from qmp import Qmp
+from terminal import resizing, terminal_size
 
 HERE = Path(__file__).resolve().parent
-VIRTME_NG = "virtme-ng==1.42"
 TIMED_OUT, CRASHED = 124, 125
 
 # Seconds until the agent has to answer; a loaded machine may take ten times what an
 # idle one does.
 BOOT_LIMIT = 300.0
-
-# Everything that QEMU can emulate; older models without five-level page tables and the
-# like boot no faster. Without "rep movsb", which it emulates a byte at a time.
-CPU = "max,-erms,-fsrm"
 
 # What QEMU 7.2 gets wrong of AVX2 leaves every fourth array out of order that NumPy
 # sorts with it, by whichever name it knows it. (A CPU that has none is no way out:
@@ -70,10 +64,6 @@ ACCEL = ("-accel", "tcg,thread=single")
 # Python a second time takes a fraction. What changes here while it runs, it does not
 # see; directories given as `rw` are mounted apart from this.
 ROOT_FLAGS = "version=9p2000.L,trans=virtio,access=any,msize=512000,cache=loose"
-
-# What a guest may write to without writing to the host; /usr only where the mount point
-# /lib/modules has to be made.
-OVERLAYS = ("/etc", "/home", "/opt", "/root", "/srv", "/tmp", "/var")
 
 # How often QEMU is asked, in seconds, whether a guest has panicked that is to be kept
 # then: it does not end.
@@ -384,8 +374,24 @@ class Guest:
 
     def _command(self) -> list[str]:
         """QEMU's command line, with our channel and monitor in it."""
+        make = (
+            arm64.command
+            if self.kernel.arch == ARM64
+            else functools.partial(virtme.command, kvm=self.kvm)
+        )
         return [
-            *(self._arm64() if self.kernel.arch == ARM64 else self._virtme()),
+            *make(
+                self.kernel,
+                memory=self.memory,
+                cpus=self.cpus,
+                append=self.append,
+                rw=self.rw,
+                root_flags=ROOT_FLAGS,
+                modules=modules_directory(self.kernel),
+                agent=HERE / "agent.py",
+                scratch=Path(self._path("")),
+                say=self.say,
+            ),
             *([] if self.kvm else ACCEL),
             *(
                 "-device",
@@ -402,91 +408,6 @@ class Guest:
             ),
             *(("-device", "vmcoreinfo") if self.vmcoreinfo else ()),
             *self.qemu_opts,
-        ]
-
-    def _arm64(self) -> list[str]:
-        return arm64.command(
-            self.kernel,
-            memory=self.memory,
-            cpus=self.cpus,
-            append=self.append,
-            rw=self.rw,
-            root_flags=ROOT_FLAGS,
-            modules=modules_directory(self.kernel),
-            agent=HERE / "agent.py",
-            scratch=Path(self._path("")),
-            say=self.say,
-        )
-
-    def _virtme(self) -> list[str]:
-        """virtme-ng's command line, with our console in it."""
-        agent = ["exec", "/usr/bin/python3", "-IS", str(HERE / "agent.py")]
-        overlays = [d for d in OVERLAYS if os.path.isdir(d)] + (
-            [] if os.path.isdir("/lib/modules") else ["/usr"]
-        )
-        virtme = subprocess.run(
-            [
-                *(
-                    *virtme_run(say=self.say),
-                    "--dry-run",
-                    "--show-command",
-                    "--script-sh",
-                    shlex.join(agent),
-                ),
-                *(
-                    *(
-                        ("--kimg", str(self.kernel.image))
-                        if isinstance(self.kernel, StockKernel)
-                        else ("--kdir", str(self.kernel.directory))
-                    ),
-                    "--mods",
-                    "none",
-                    "--force-9p",
-                    "--name",
-                    "lab",
-                ),
-                *(
-                    "--memory",
-                    self.memory,
-                    "--cpus",
-                    str(self.cpus),
-                    *([] if self.kvm else ["--disable-kvm"]),
-                ),
-                *(f"--overlay-rwdir={d}" for d in overlays),
-                *(f"--rwdir={d}" for d in self.rw),
-                f"--kopt=PATH={idle_commands()}",
-                *("--kopt", f"virtme_link_mods={modules_directory(self.kernel)}"),
-                f"--kopt=rootflags={ROOT_FLAGS}",
-                *(f"--kopt={a}" for a in self.append),
-            ],
-            stdin=subprocess.DEVNULL,
-            check=False,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "TMPDIR": self._path("")},
-        )
-        if virtme.returncode:
-            raise LabError(
-                f"virtme-ng failed: {(virtme.stderr or virtme.stdout).strip()[-500:]}"
-            )
-        command = shlex.split(virtme.stdout.splitlines()[-1])
-        try:
-            command[command.index("file,id=console,path=/dev/null")] = (
-                f"file,id=console,path={self._path('console')}"
-            )
-        except ValueError:
-            raise LabError(
-                f"this virtme-ng makes another command line than {VIRTME_NG} does:"
-                " install that one."
-            ) from None
-        return [
-            *command,
-            *([] if self.kvm else ["-cpu", CPU]),
-            *(
-                ("-initrd", str(self.kernel.initramfs))
-                if isinstance(self.kernel, StockKernel)
-                else ()
-            ),
         ]
 
     # ---- use ----
@@ -576,290 +497,9 @@ class Guest:
         )
 
 
-class Channel:
-    """
-    Frames to and from the agent; writing never waits for the guest, so neither side can
-    block the other.
-    """
-
-    def __init__(self, connection: socket.socket) -> None:
-        connection.setblocking(False)
-        self.connection = connection
-        self.received = bytearray()
-        self.unsent = bytearray()
-        self.stdin: int | None = None  # a descriptor whose bytes go to the command
-        self.closed = False
-
-    def send(self, kind: bytes, data: bytes = b"") -> None:
-        self.unsent += HEADER.pack(kind, len(data)) + data
-
-    def close(self) -> None:
-        self.closed = True
-        self.connection.close()
-
-    def exchange(self, timeout: float | None) -> list[tuple[bytes, bytes]]:
-        """
-        Wait until something can be moved, move it, and return the frames that are
-        complete.
-        """
-        # One more chunk of the command's input only when the last has gone.
-        source = [self.stdin] if self.stdin is not None and not self.unsent else []
-        readable, writable, _ = select.select(
-            [self.connection, *source],
-            [self.connection] if self.unsent else [],
-            [],
-            timeout,
-        )
-        with contextlib.suppress(BlockingIOError):
-            if writable:
-                del self.unsent[: self.connection.send(self.unsent)]
-        if self.stdin is not None and self.stdin in readable:
-            self.send(b"i", data := os.read(self.stdin, CHUNK))
-            self.stdin = self.stdin if data else None
-        if self.connection in readable:
-            try:
-                data = self.connection.recv(1 << 20)
-            except ConnectionError:
-                data = b""
-            self.closed = not data
-            self.received += data
-        return list(self._complete())
-
-    def _complete(self) -> Iterator[tuple[bytes, bytes]]:
-        while len(self.received) >= HEADER.size:
-            kind, length = HEADER.unpack_from(self.received)
-            end = HEADER.size + length
-            if len(self.received) < end:
-                return
-            yield kind, bytes(self.received[HEADER.size : end])
-            del self.received[:end]
-
-
-class Qmp:
-    """QEMU's monitor."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.stream = connection.makefile("rwb")
-        connection.close()
-        self.stream.readline()  # the greeting
-        self.execute("qmp_capabilities", {})
-
-    def execute(self, command: str, arguments: dict[str, Any]) -> Any:
-        self.stream.write(
-            json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n"
-        )
-        self.stream.flush()
-        while line := self.stream.readline():
-            answer = json.loads(line)
-            if "error" in answer:
-                raise LabError(f"QEMU refused {command}: {answer['error']['desc']}")
-            if "return" in answer:
-                return answer["return"]
-        raise LabError(f"QEMU ended before it answered {command}.")
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self.stream.close()
-
-
 @contextlib.contextmanager
 def listener(path: str) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(path)
         server.listen(1)
         yield server
-
-
-# ---- the caller's terminal ----
-
-
-def terminal_size() -> tuple[int, int]:
-    """Rows and columns; of a terminal that does not know, 24 and 80."""
-    size = shutil.get_terminal_size()
-    return size.lines, size.columns
-
-
-@contextlib.contextmanager
-def resizing(channel: Channel) -> Iterator[None]:
-    """Pass changes of our terminal's size on to the guest's."""
-
-    def tell(*_: object) -> None:
-        channel.send(b"w", b"%d %d" % terminal_size())
-
-    before = signal.signal(signal.SIGWINCH, tell)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGWINCH, before)
-
-
-@contextlib.contextmanager
-def raw_terminal(fd: int) -> Iterator[None]:
-    """
-    Hand every key to the guest, whose terminal echoes and makes signals of them; and
-    give ours back as it was.
-    """
-    before = termios.tcgetattr(fd)
-    try:
-        tty.setraw(fd)
-        yield
-    finally:
-        termios.tcsetattr(fd, termios.TCSADRAIN, before)
-
-
-# ---- what a guest needs of the host ----
-
-
-def virtme_run(*, say: Callable[[str], None] = lambda _: None) -> list[str]:
-    """
-    How to start virtme-ng's ``virtme-run``: from the checkout, beside this Python, on
-    PATH, else from the lab's own environment.
-    """
-    private = kernels.cache_root() / "venv"
-    for directory in (
-        HERE.parents[1] / ".venv/bin",
-        Path(sys.executable).parent,
-        *os.get_exec_path(),
-        private / "bin",
-    ):
-        if os.access(script := Path(directory) / "virtme-run", os.X_OK):
-            return [str(script)]
-    kernels.install(["python3-venv"], say=say)
-    say("installing virtme-ng into the lab's cache")
-    install = subprocess.run(
-        f"/usr/bin/python3 -m venv {private} && {private}/bin/pip install -q"
-        f" {VIRTME_NG}",
-        shell=True,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if install.returncode:
-        raise LabError(
-            "virtme-ng could not be installed:"
-            f" {(install.stderr or install.stdout).strip().splitlines()[-1]}"
-        )
-    return [str(private / "bin/virtme-run")]
-
-
-def idle_commands() -> Path:
-    """
-    A directory to be first in the init process's PATH, with commands that do nothing.
-
-    virtme-ng's init would set up a whole system with these, which takes 2 to 20 seconds
-    under emulation and is of no use here.
-    """
-    directory = kernels.cache_root() / "idle"
-    directory.mkdir(parents=True, exist_ok=True)
-    for name in ("systemd-tmpfiles", "udevadm"):
-        if not (directory / name).is_symlink():
-            (directory / name).symlink_to(shutil.which("true") or "/bin/true")
-    return directory
-
-
-def modules_directory(kernel: Kernel) -> Path:
-    """
-    What becomes ``/lib/modules/$(uname -r)`` in the guest: a directory with a link to
-    the build directory; of Debian's own kernels, all of their modules, too.
-    """
-    if isinstance(kernel, StockKernel):
-        return kernel.modules
-    directory = kernels.cache_root() / "modules" / kernel.directory.name
-    directory.mkdir(parents=True, exist_ok=True)
-    link = directory / "build"
-    if not link.is_symlink():
-        link.symlink_to(kernel.directory)
-    return directory
-
-
-def blocks_module(kernel: Kernel) -> Path:
-    """
-    The test module ``pagedbg_blocks.ko`` for ``kernel``, built unless the cache has it.
-    """
-    return build_module(HERE / "blocks", kernel) / "pagedbg_blocks.ko"
-
-
-def churn_module(kernel: Kernel) -> Path:
-    """``pagedbg_churn.ko``, which allocates and frees on demand."""
-    return build_module(HERE / "churn", kernel) / "pagedbg_churn.ko"
-
-
-def request_module(kernel: Kernel) -> Path:
-    """``pagedbg_request.ko``, which asks for pages on demand."""
-    return build_module(HERE / "request", kernel) / "pagedbg_request.ko"
-
-
-def leaky_module(kernel: Kernel) -> Path:
-    """``leaky.ko``, a driver with a bug."""
-    return build_module(HERE / "leaky", kernel) / "leaky.ko"
-
-
-def pollute_module(kernel: Kernel) -> Path:
-    """``pagedbg_pollute.ko``, which keeps known pageblocks from being free."""
-    return build_module(HERE / "pollute", kernel) / "pagedbg_pollute.ko"
-
-
-def holders_module(kernel: Kernel) -> Path:
-    """
-    ``pagedbg_holders.ko``, whose pages structures of the kernel name the holder of.
-    """
-    return build_module(HERE / "holders", kernel) / "pagedbg_holders.ko"
-
-
-def meter_module(kernel: Kernel) -> Path:
-    """``meter.ko``, a driver that keeps a page of each program."""
-    return build_module(HERE / "order9", kernel) / "meter.ko"
-
-
-def camera_module(kernel: Kernel) -> Path:
-    """``camera.ko``, a driver that needs memory in large pieces."""
-    return build_module(HERE / "order9", kernel) / "camera.ko"
-
-
-def build_module(source: Path, kernel: Kernel) -> Path:
-    """
-    Build the module whose Kbuild is in ``source`` for ``kernel``, in a copy of its own;
-    returns the copy.
-    """
-    files = sorted(
-        p
-        for p in source.iterdir()
-        if p.suffix in (".c", ".h") or p.name in ("Kbuild", "Makefile")
-    )
-    return build_files(source.name, files, kernel)
-
-
-def build_files(name: str, files: list[Path], kernel: Kernel) -> Path:
-    """Build the module that some files are the source of; returns where."""
-    key = hashlib.sha256(
-        b"\0".join(p.name.encode() + b"\0" + p.read_bytes() for p in files)
-    ).hexdigest()[:8]
-    copy = kernels.cache_root() / "built" / f"{name}-{kernel.directory.name}-{key}"
-    with kernels.locked(copy.parent / ".lock"):
-        if not (copy / ".done").exists():
-            compile_module(files, kernel, copy)
-    return copy
-
-
-def compile_module(files: list[Path], kernel: Kernel, copy: Path) -> None:
-    """
-    Build a module in ``copy``; ``.done`` is written last, so a build that was cut short
-    is begun again.
-    """
-    shutil.rmtree(copy, ignore_errors=True)
-    copy.mkdir(parents=True)
-    for path in files:
-        shutil.copy2(path, copy)
-    make = subprocess.run(
-        ["make", "-C", str(kernel.build_directory), f"M={copy}", "modules"],
-        env=kernel.make_environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if make.returncode:
-        raise LabError(
-            f"{copy.name} was not built for"
-            f" {kernel.version}:\n{make.stderr.strip()[-2000:]}"
-        )
-    (copy / ".done").touch()

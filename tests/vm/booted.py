@@ -25,9 +25,10 @@ sys.path.insert(0, str(LAB))
 
 import crash  # noqa: E402
 import dump  # noqa: E402
-import guest  # noqa: E402
 import kernels  # noqa: E402
+import modules  # noqa: E402
 import prebuilt  # noqa: E402
+from guest import CompletedGuest, Guest  # noqa: E402
 
 __all__ = (
     "ATTACHED",
@@ -39,13 +40,14 @@ __all__ = (
     "PAGEDBG",
     "PATIENCE",
     "Answer",
+    "Guest",
     "Live",
     "Machine",
     "boot",
     "crash_in",
     "dump",
-    "guest",
     "kernels",
+    "modules",
     "pagedbg",
 )
 
@@ -120,7 +122,7 @@ class Machine:
     (:mod:`prebuilt`).
     """
 
-    def __init__(self, booted: guest.Guest) -> None:
+    def __init__(self, booted: Guest) -> None:
         self.guest = booted
         self.kernel = booted.kernel
 
@@ -130,7 +132,7 @@ class Machine:
         *,
         env: Mapping[str, str] | None = None,
         **more: Any,
-    ) -> guest.CompletedGuest:
+    ) -> CompletedGuest:
         """Run a command, for so long at most."""
         return self.guest.run(
             argv,
@@ -148,7 +150,7 @@ class Machine:
 
     def load_churn(self) -> None:
         """Load the module that allocates and frees on demand."""
-        self.run(["insmod", guest.churn_module(self.kernel)]).check()
+        self.run(["insmod", modules.churn_module(self.kernel)]).check()
 
     def serve(self, *modules: str) -> None:
         """
@@ -184,12 +186,12 @@ def boot(
     """
     Boot a kernel for the tests called ``name``, under which its console is kept. What
     is in :data:`OUT` at the end is copied to ``out``. ``options`` are those of
-    :class:`guest.Guest`.
+    :class:`Guest`.
     """
     found, console = _prepared(kernel, name)
     if out:
         options["rw"] = [out]
-    with guest.Guest(found, console=console, **options) as booted:
+    with Guest(found, console=console, **options) as booted:
         machine = Machine(booted)
         machine.sh(f"mkdir {OUT}")
         yield machine

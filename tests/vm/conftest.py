@@ -17,7 +17,7 @@ from typing import Any
 
 import forkserver
 import pytest
-from booted import KERNELS, LAB, PAGEDBG, PATIENCE, Answer, Live, boot, dump, guest
+from booted import KERNELS, LAB, PAGEDBG, PATIENCE, Answer, Live, boot, dump, modules
 from debugfs_text import parse
 from polluted import Piece
 
@@ -112,13 +112,13 @@ def live(
             )
             + SCRIPT
         )
-        blocks = str(guest.blocks_module(machine.kernel))
+        blocks = str(modules.blocks_module(machine.kernel))
         machine.run(
             ["sh", str(LAB / "workloads" / "ordinary.sh")], env={"LAB_BLOCKS": blocks}
         ).check()
         machine.serve()
         # Late, so that little of what it gives back is taken by others.
-        machine.run(["insmod", guest.pollute_module(machine.kernel)]).check()
+        machine.run(["insmod", modules.pollute_module(machine.kernel)]).check()
         machine.sh(script)
         core = dump.dump(machine.guest, out / "vmcore", timeout=PATIENCE).core
     rows = map(json.loads, (out / "owners").read_text().splitlines())

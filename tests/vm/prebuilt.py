@@ -19,8 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
-import guest
 import kernels
+import modules
+from guest import Guest
 from stock import StockKernel
 
 from pagedbg.capture.backends import bpf_programs, hooks, kmod_build
@@ -67,7 +68,7 @@ def module(kernel: kernels.Kernel) -> Path:
     if kernel.arch == kernels.ARM64:
         # Where pagedbg builds it itself, there is nothing to cross.
         sources = kmod_build.sources()
-        return guest.build_files("kmod", sources, kernel) / f"{kmod_build.NAME}.ko"
+        return modules.build_files("kmod", sources, kernel) / f"{kmod_build.NAME}.ko"
     with ours():
         return kmod_build.build(
             (kernel.directory / "include/config/kernel.release").read_text().strip(),
@@ -116,7 +117,7 @@ def described(kernel: kernels.Kernel, on: bool) -> HookedKernel:
     ).hexdigest()[:8]
     kept = CACHE / f"{kernel.directory.name}-{'on' if on else 'off'}-{digest}.json"
     if not kept.exists():
-        with guest.Guest(kernel, memory="512M", page_owner=on) as machine:
+        with Guest(kernel, memory="512M", page_owner=on) as machine:
             said = machine.run([sys.executable, DESCRIBE], timeout=300).check().text
         kept.write_text(said)
     return HookedKernel(**json.loads(kept.read_text()))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from booted import OUT, PAGEDBG, PATIENCE, boot, guest, pagedbg
+from booted import OUT, PAGEDBG, PATIENCE, boot, modules, pagedbg
 
 FRAMES = 1500
 """
@@ -64,7 +64,7 @@ def _save(each: Boot, saved: Path) -> None:
         machine.sh(f"hostname {each.host}; echo {id_} >/etc/machine-id")
         work = ":"
         if each.leaks:
-            machine.run(["insmod", guest.leaky_module(machine.kernel)]).check()
+            machine.run(["insmod", modules.leaky_module(machine.kernel)]).check()
             work = f"echo rx {FRAMES} >/proc/leaky"
         # One process, since it takes longer to start than all else.
         commands: list[str] = []

@@ -14,7 +14,7 @@ from typing import Any
 import forkserver
 import proc_text
 import pytest
-from booted import KERNELS, boot, guest
+from booted import KERNELS, boot, modules
 
 ASK = Path(__file__).with_name("ask_allocator.py")
 
@@ -29,7 +29,7 @@ def answers(request: pytest.FixtureRequest) -> list[Answer]:
     """What ask_allocator.py says in a guest."""
     append, node = NUMA.get(request.param, ("", "0"))
     with boot(request.param, "allocator", memory="512M", append=append) as machine:
-        machine.run(["insmod", guest.request_module(machine.kernel)]).check()
+        machine.run(["insmod", modules.request_module(machine.kernel)]).check()
         machine.serve()
         text = machine.run([forkserver.programs() / "python", ASK, node]).check().text
     return [json.loads(line) for line in text.splitlines()]

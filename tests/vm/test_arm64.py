@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from booted import LAB, Answer, boot, dump, guest, kernels, pagedbg
+from booted import LAB, Answer, boot, dump, kernels, modules, pagedbg
 from debugfs_text import Record, parse
 from drgn.helpers.linux.pid import for_each_task
 from prebuilt import module
@@ -101,7 +101,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     except kernels.LabError as error:
         pytest.skip(f"no arm64-6.12 here: {error}")
     with boot("arm64-6.12", "arm64", memory="512M", qemu_opts=options) as machine:
-        blocks = str(guest.blocks_module(machine.kernel))
+        blocks = str(modules.blocks_module(machine.kernel))
         machine.run(
             ["sh", LAB / "workloads" / "ordinary.sh"], env={"LAB_BLOCKS": blocks}
         ).check()

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from booted import KERNELS, OUT, PAGEDBG, Machine, boot, guest
+from booted import KERNELS, OUT, PAGEDBG, Machine, boot, modules
 
 from pagedbg.capture.directory import Capture
 from pagedbg.schema import event_record
@@ -197,7 +197,7 @@ trace stop
 """,
     )
     machine.sh(f"""
-export OUT={OUT} GIGANTIC={"1" if gigantic else ""} CHURN={guest.churn_module(machine.kernel)}
+export OUT={OUT} GIGANTIC={"1" if gigantic else ""} CHURN={modules.churn_module(machine.kernel)}
 mount -t tracefs none {TRACING} 2>/dev/null
 echo always >/sys/kernel/mm/transparent_hugepage/enabled
 {PAGEDBG} --no-pager -x $OUT/script >$OUT/printed 2>&1 || {{ cat $OUT/printed >&2; exit 1; }}

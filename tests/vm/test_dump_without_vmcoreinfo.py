@@ -7,13 +7,13 @@ import json
 import subprocess
 from pathlib import Path
 
-from booted import boot, guest, pagedbg
+from booted import boot, modules, pagedbg
 
 
 def test_its_dumps_are_opened_by_what_is_in_their_memory(tmp_path: Path) -> None:
     elf, flat, kdump = (tmp_path / name for name in ("elf", "flat", "kdump"))
     with boot("6.12", "bare", memory="256M", vmcoreinfo=False) as machine:
-        machine.run(["insmod", guest.blocks_module(machine.kernel)]).check()
+        machine.run(["insmod", modules.blocks_module(machine.kernel)]).check()
         release = machine.sh("uname -r").strip()
         lines = machine.sh("cat /proc/pagedbg_blocks").splitlines()
         machine.guest.qmp("stop")

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from booted import Live, guest
+from booted import Live, modules
 from drgn import Program, Type, TypeKind
 
 from pagedbg.target.globals import DECLARED
@@ -156,7 +156,7 @@ def test_a_modules_types_are_those_of_its_debug_info(
 ) -> None:
     script = tmp_path / "module.py"
     script.write_text("print(prog.type('struct block'))\n")
-    symbols = [str(live.kernel.vmlinux), str(guest.blocks_module(live.kernel))]
+    symbols = [str(live.kernel.vmlinux), str(modules.blocks_module(live.kernel))]
     without = drgn(live, script)
     assert "struct page *(*alloc)(unsigned int)" in without
     assert without == drgn(live, script, "-s", symbols[0], "-s", symbols[1])

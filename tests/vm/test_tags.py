@@ -23,9 +23,10 @@ from booted import (
     PAGEDBG,
     PATIENCE,
     Answer,
+    Guest,
     dump,
-    guest,
     kernels,
+    modules,
     pagedbg,
 )
 
@@ -107,7 +108,7 @@ def tagged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tagged]:
     out = tmp_path_factory.mktemp("tags")
     kernel = kernels.build(KERNEL, say=print)
     CONSOLES.mkdir(parents=True, exist_ok=True)
-    with guest.Guest(
+    with Guest(
         kernel,
         memory="384M",
         page_owner=False,
@@ -119,10 +120,10 @@ def tagged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tagged]:
             return machine.run(["sh", "-c", script], timeout=PATIENCE).check().text
 
         sh(f"""
-            insmod {guest.blocks_module(kernel)}
-            insmod {guest.holders_module(kernel)}
+            insmod {modules.blocks_module(kernel)}
+            insmod {modules.holders_module(kernel)}
             echo 32 >/sys/kernel/debug/cma/reserved/alloc
-            insmod {guest.leaky_module(kernel)}
+            insmod {modules.leaky_module(kernel)}
             echo rx 7 >/proc/leaky
             rmmod leaky
         """)
@@ -166,7 +167,7 @@ def owned(tmp_path_factory: pytest.TempPathFactory) -> Tagged:
     """What a guest that has both, tags and page_owner, ended as."""
     out = tmp_path_factory.mktemp("owned")
     kernel = kernels.build(KERNEL, say=print)
-    with guest.Guest(
+    with Guest(
         kernel,
         memory="384M",
         qemu_opts=["-device", "virtio-balloon-pci"],
@@ -176,7 +177,7 @@ def owned(tmp_path_factory: pytest.TempPathFactory) -> Tagged:
         machine.qmp("balloon", value=wanted)
         while machine.qmp("query-balloon")["actual"] != wanted:
             time.sleep(0.1)
-        script = f"insmod {guest.holders_module(kernel)}; cat /proc/pagedbg_holders"
+        script = f"insmod {modules.holders_module(kernel)}; cat /proc/pagedbg_holders"
         said = [
             machine.run(["sh", "-ec", each], timeout=PATIENCE).check().text
             for each in (script, USER_PAGES)
