@@ -25,7 +25,7 @@ from mutate import EDGES, Choice, Place, few, number, one, text, words
 from pagedbg.capture.recovery.recover import find_recorders
 from pagedbg.mm.page_ext import pfn_to_page_ext
 from pagedbg.mm.page_state import pfn_state
-from pagedbg.target.globals import GLOBALS
+from pagedbg.target.declarations import GLOBALS
 from pagedbg.target.opening import open_target
 from pagedbg.target.target import Target
 

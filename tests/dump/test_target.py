@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from drgn import FaultError, ProgramFlags
 from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms
+from drgn.helpers.linux.kernfs import kernfs_root
 from known import ORDINARY, SAMPLE, Oracle, Run
 
 from pagedbg.mm.page_owner import (
@@ -22,8 +23,9 @@ from pagedbg.mm.page_owner import (
     special_handles,
 )
 from pagedbg.sources.capabilities import capabilities_of
+from pagedbg.target.declarations import GLOBALS
 from pagedbg.target.dumpfile import recognize
-from pagedbg.target.globals import GLOBALS, UndeclaredGlobal
+from pagedbg.target.globals import UndeclaredGlobal
 from pagedbg.target.opening import open_target
 from pagedbg.target.target import Target
 
@@ -110,6 +112,18 @@ def test_a_variable_that_nobody_declared_is_refused_and_not_taken_for_missing(
             sample.prog[name]
         assert not isinstance(refusal.value, LookupError)
         assert name in str(refusal.value)
+
+
+def test_a_variable_is_found_by_its_file_where_its_name_is_ambiguous(
+    sample: Target,
+) -> None:
+    prog = sample.prog
+    root = kernfs_root(prog["sysfs_root_kn"])
+    for filename in ("mount.c", "sysfs/mount.c", "fs/sysfs/mount.c"):
+        assert prog.object("sysfs_root", filename=filename) == root
+    for filename in ("unt.c", "fs/kernfs/mount.c"):
+        with pytest.raises(LookupError):
+            prog.object("sysfs_root", filename=filename)
 
 
 def test_what_the_kernel_has_not_is_a_lookup_error(sample: Target) -> None:

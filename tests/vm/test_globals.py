@@ -13,7 +13,7 @@ import pytest
 from booted import KERNELS, kernels
 from drgn import Architecture, Platform, Program, Type, TypeKind
 
-from pagedbg.target.globals import GLOBALS
+from pagedbg.target.declarations import GLOBALS
 
 
 def shape(kind: Type) -> Any:

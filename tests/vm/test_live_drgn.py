@@ -15,7 +15,7 @@ import pytest
 from booted import Live, modules
 from drgn import Program, Type, TypeKind
 
-from pagedbg.target.globals import DECLARED
+from pagedbg.target.declarations import DECLARED
 from pagedbg.target.opening import open_target
 
 DRGN = Path(sys.executable).with_name("drgn")
