@@ -7,18 +7,14 @@
 #include <linux/gfp.h>
 #include <linux/kernel.h>
 #include <linux/kprobes.h>
-#include <linux/ktime.h>
 #include <linux/oom.h>
 #include <linux/printk.h>
-#include <linux/sched.h>
-#include <linux/sched/clock.h>
 #include <linux/string.h>
 
+#include "now.h"
 #include "pagedbg.h"
 
-#define GFP_NOWARN   ((__force u32)__GFP_NOWARN)
-#define local_nsec() local_clock()
-#define mono_nsec()  ktime_get_mono_fast_ns()
+#define GFP_NOWARN ((__force u32)__GFP_NOWARN)
 /* With who finds a reason, and reads the rest. */
 #define seal(word, value) smp_store_release(word, value)
 
@@ -28,13 +24,6 @@ static __always_inline u32 set_bits(u32 *number, u32 bits)
 	if (!(READ_ONCE(*number) & bits))
 		pagedbg_settle();
 	return atomic_fetch_or(bits, (atomic_t *)number);
-}
-
-static __always_inline void describe_current(u32 *pid, u32 *tgid, u64 comm[2])
-{
-	*pid = current->pid;
-	*tgid = current->tgid;
-	memcpy(comm, current->comm, PAGEDBG_COMM);
 }
 
 #include "freeze.h"

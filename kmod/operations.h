@@ -8,22 +8,15 @@
 
 #include <linux/atomic.h>
 #include <linux/compiler.h>
-#include <linux/ktime.h>
 #include <linux/percpu.h>
-#include <linux/sched.h>
-#include <linux/sched/clock.h>
 #include <linux/smp.h>
-#include <linux/string.h>
 #include <asm/local64.h>
 
+#include "now.h"
 #include "pagedbg.h"
 
 #define TAIL_TIMES pagedbg_layout.tail_times
 #define KEEP_LOOP
-#ifndef local_nsec
-#define local_nsec() local_clock()
-#endif
-#define mono_nsec() ktime_get_mono_fast_ns()
 /* With the reads of user space: first of a record, then of its check again. */
 #define seal(check, value)                   \
 	do {                                 \
@@ -54,13 +47,6 @@ static __always_inline u64 add(u64 *number, u64 n)
 static __always_inline struct pagedbg_record *slot(struct pagedbg_header *h, u32 cpu, u64 seq)
 {
 	return raw_cpu_read(pagedbg_place.slots) + ((seq - 1) & (h->slots - 1));
-}
-
-static __always_inline void describe_current(u32 *pid, u32 *tgid, u64 *comm)
-{
-	*pid = current->pid;
-	*tgid = current->tgid;
-	memcpy(comm, current->comm, PAGEDBG_COMM);
 }
 
 static __always_inline struct here here(void)
