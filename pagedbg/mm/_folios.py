@@ -54,7 +54,7 @@ class FolioFinder:
     ) -> Folios:
         """Find what pages are parts of."""
         layout = self._layout
-        base = layout.page0 + low * layout.size
+        base = layout.address(low)
         address = np.uint64(base) + rows.view(np.uint64) * np.uint64(layout.size)
         head = self._head_addresses(pages, rows, address)
         has_head = pages["flags"][rows] & layout.pg["head"] != 0
@@ -81,18 +81,8 @@ class FolioFinder:
             row[elsewhere] = found
             pages = np.concatenate((pages, np.frombuffer(more, layout.page)))
         first = low + rows
-        first[compound] = self._pfns(of)
+        first[compound] = self._layout.pfns(of)
         return Folios(pages, row, compound, lost, first)
-
-    def _pfns(self, addresses: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """
-        The page frame numbers that addresses of ``struct page`` would have; of one
-        below the first, which only damaged memory has, a negative one.
-        """
-        page0, size = np.uint64(self._layout.page0), np.uint64(self._layout.size)
-        above = ((addresses - page0) // size).view(np.int64)
-        below = ((page0 - addresses + size - np.uint64(1)) // size).view(np.int64)
-        return np.where(addresses >= page0, above, -below)
 
     def _head(self, address: int) -> bytes | None:
         """The first three ``struct page`` of a folio, None if they cannot be read."""

@@ -13,10 +13,11 @@ import numpy as np
 from drgn import FaultError, Program, sizeof
 from drgn.helpers.linux.kconfig import get_kconfig
 from drgn.helpers.linux.mm import pfn_to_page
+from numpy.typing import NDArray
 
-from pagedbg.mm.bulk_read import byte_order, number, offset_of, record_dtype
+from pagedbg.mm.bulk_read import byte_order, number, offset_of, read_array, record_dtype
 
-__all__ = ("PageLayout", "counts_each_page", "page_layout")
+__all__ = ("PageLayout", "counts_each_page", "page_layout", "read_pages")
 
 _FLAGS = (
     *("head", "slab", "reserved", "swapbacked", "swapcache", "hwpoison"),
@@ -56,6 +57,20 @@ class PageLayout(NamedTuple):
     The bit of each page flag ``PG_...``, 0 for one that this kernel does not have.
     """
 
+    def address(self, pfn: int) -> int:
+        """The address of a page frame's ``struct page``."""
+        return self.page0 + pfn * self.size
+
+    def pfns(self, addresses: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """
+        The page frame numbers that addresses of ``struct page`` would have; of one
+        below the first, which only damaged memory has, a negative one.
+        """
+        page0, size = np.uint64(self.page0), np.uint64(self.size)
+        above = ((addresses - page0) // size).view(np.int64)
+        below = ((page0 - addresses + size - np.uint64(1)) // size).view(np.int64)
+        return np.where(addresses >= page0, above, -below)
+
 
 def page_layout(prog: Program) -> PageLayout:
     """Return where the members lie."""
@@ -66,6 +81,20 @@ def page_layout(prog: Program) -> PageLayout:
     layout = _page_layout(prog)
     prog.cache["pagedbg_page_layout"] = layout
     return layout
+
+
+def read_pages(
+    prog: Program, first: int, count: int, dtype: np.dtype[Any] | None = None
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """
+    Read the ``struct page`` of *count* page frames from *first* on.
+
+    :param dtype: a record of a ``struct page`` (:func:`record_dtype`), instead of
+        :attr:`PageLayout.page`
+    :return: them, and which of them could be read: the others are all zero
+    """
+    layout = page_layout(prog)
+    return read_array(prog, layout.address(first), count, dtype or layout.page)
 
 
 def _page_layout(prog: Program) -> PageLayout:

@@ -68,7 +68,7 @@ class PcpLists:
         """
         if not len(rows):
             return
-        first = self._layout.page0 + low * self._layout.size
+        first = self._layout.address(low)
         self._near = first, pages["refcount"], pages["lru"]
         orders = *range(min(_COSTLY_ORDER, self._max_order) + 1), self._pageblock_order
         heads = [(low + rows >> order << order) - low for order in orders]
@@ -129,9 +129,9 @@ class PcpLists:
         assert layout.page.fields is not None
         link = pages["lru"][at].astype(np.uint64)
         page = link - np.uint64(layout.page.fields["lru"][1])
-        last = layout.page0 + self._max_pfn * layout.size
+        last = layout.address(self._max_pfn)
         own = at.view(np.uint64) * np.uint64(layout.size)
-        own += np.uint64(layout.page0 + low * layout.size)
+        own += np.uint64(layout.address(low))
         found: NDArray[np.bool_] = (
             (page >= layout.page0) & (page < last) & (page != own)
         )
@@ -150,13 +150,13 @@ class PcpLists:
         lists of ``struct per_cpu_pages``, return the CPU and the number of the list.
         """
         layout = self._layout
-        first = address = layout.page0 + pfn * layout.size
+        first = address = layout.address(pfn)
         if first in self._found:
             return self._found[first]
         fields = layout.page.fields
         assert fields is not None
         lru = fields["lru"][1]
-        last = layout.page0 + self._max_pfn * layout.size
+        last = layout.address(self._max_pfn)
         visited: set[int] = set()
         result = None
         try:

@@ -37,9 +37,8 @@ from drgn import Program
 from numpy.typing import NDArray
 
 from pagedbg.mm._buddy import find_free_blocks
-from pagedbg.mm._page_layout import page_layout
+from pagedbg.mm._page_layout import read_pages
 from pagedbg.mm._page_words import Words
-from pagedbg.mm.bulk_read import read_array
 from pagedbg.mm.page_flags import page_types
 from pagedbg.mm.pageblock_flags import max_page_order
 from pagedbg.target.links import UNREADABLE
@@ -92,13 +91,7 @@ class StaleRecords:
         # A free block is marked on its first page only: begin where the largest one
         # would.
         low = int(pfns[0]) >> self._max_order << self._max_order
-        layout = page_layout(self._prog)
-        pages, known = read_array(
-            self._prog,
-            layout.page0 + low * layout.size,
-            int(pfns[-1]) + 1 - low,
-            layout.page,
-        )
+        pages, known = read_pages(self._prog, low, int(pfns[-1]) + 1 - low)
         blocks = find_free_blocks(
             page_types(self._prog),
             Words.of(pages),

@@ -112,7 +112,7 @@ def _of_udmabuf(held: Object) -> NDArray[np.int64]:
     pages, known = read_array(
         prog, (held.folios if of_folios else held.pages).value_(), count, word
     )
-    found = _pfns_of(prog, pages)
+    found = page_layout(prog).pfns(pages.astype(np.uint64))
     if of_folios:
         offsets, read = read_array(prog, held.offsets.value_(), count, word)
         found = found + (offsets // prog["PAGE_SIZE"].value_()).astype(np.int64)
@@ -141,6 +141,7 @@ def _of_system_heap(held: Object) -> NDArray[np.int64]:
     )
     parts = [np.zeros(0, np.int64)]
     left = -(-held.len.value_() // page_size)
+    layout = page_layout(prog)
     at, seen = held.sg_table.sgl.value_(), 0
     while at and left > 0:
         entries, known = read_array(prog, at, _ENTRIES_PER_READ, dtype)
@@ -153,7 +154,7 @@ def _of_system_heap(held: Object) -> NDArray[np.int64]:
                 following = link & ~_SG_FLAGS
                 break
             pages = min(-(-length // page_size), left)
-            (first,) = _pfns_of(prog, np.array([link & ~_SG_FLAGS], np.uint64))
+            (first,) = layout.pfns(np.array([link & ~_SG_FLAGS], np.uint64))
             parts.append(np.arange(first, first + pages, dtype=np.int64))
             left -= pages
             if link & _SG_END or left <= 0:
@@ -162,12 +163,6 @@ def _of_system_heap(held: Object) -> NDArray[np.int64]:
             following = at + _ENTRIES_PER_READ * dtype.itemsize
         at = following
     return np.concatenate(parts)
-
-
-def _pfns_of(prog: Program, pages: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """The page frames of ``struct page *``."""
-    layout = page_layout(prog)
-    return (pages - np.uint64(layout.page0)).view(np.int64) // layout.size
 
 
 def _text(string: Object) -> str:

@@ -26,14 +26,13 @@ from pagedbg.mm._folios import FolioFinder
 from pagedbg.mm._kernel_use import KERNEL_USES, KernelUses
 from pagedbg.mm._later_columns import LaterColumns
 from pagedbg.mm._memmap import segments
-from pagedbg.mm._page_layout import PageLayout, page_layout
+from pagedbg.mm._page_layout import PageLayout, page_layout, read_pages
 from pagedbg.mm._page_names import PageNames
 from pagedbg.mm._page_references import extra_references
 from pagedbg.mm._page_use import Detail, Uses
 from pagedbg.mm._page_words import Words
 from pagedbg.mm._pcp_lists import PcpLists
 from pagedbg.mm._single_pages import SinglePages
-from pagedbg.mm.bulk_read import read_array
 from pagedbg.mm.mmzone import page_flags_nid, page_flags_zonenum
 from pagedbg.mm.page_flags import page_types
 from pagedbg.mm.page_kinds import KINDS
@@ -239,10 +238,8 @@ class PageDecoder:
         # A free block is marked on its first page only: begin where the largest one
         # would. And one page more, for compound_head().
         low = start >> self._max_order << self._max_order
-        layout, skip = self._layout, start - low
-        pages, known = read_array(
-            self._prog, layout.page0 + low * layout.size, end + 1 - low, layout.page
-        )
+        skip = start - low
+        pages, known = read_pages(self._prog, low, end + 1 - low)
         words = Words.of(pages[:-1])
         later = LaterColumns(start, end - start)
         result = self._absent(start, words.behind(skip), known[skip:-1], later)

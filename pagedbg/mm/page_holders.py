@@ -21,12 +21,11 @@ from drgn.helpers.linux.pid import for_each_task
 from numpy.typing import NDArray
 
 from pagedbg.mm._kernel_use import KernelUses
-from pagedbg.mm._page_layout import page_layout
+from pagedbg.mm._page_layout import page_layout, read_pages
 from pagedbg.mm._page_words import MAPPING_FLAGS
 from pagedbg.mm.bulk_read import (
     byte_order,
     offset_of,
-    read_array,
     record_dtype,
 )
 from pagedbg.mm.cma import for_each_cma_area
@@ -220,9 +219,7 @@ class PageHolders:
         at = offset_of(prog.type("struct page"), member)
         dtype = record_dtype({member: (f"{byte_order(prog)}u8", at)}, layout.size)
         first, last = int(pfns[0]), int(pfns[-1])
-        records, _ = read_array(
-            prog, layout.page0 + layout.size * first, last + 1 - first, dtype
-        )
+        records, _ = read_pages(prog, first, last + 1 - first, dtype)
         words: NDArray[Any] = records[member][pfns - first].astype(np.uint64)
         return words
 

@@ -183,7 +183,7 @@ def _states(
         code, present, detail, key, flags, refcount, mapcount, head, order, *rest = row
         mapping, pgoff, memcg_data = rest
         kind = pages.kinds[code]
-        page = layout.page0 + pfn * layout.size
+        page = layout.address(pfn)
         if not present:
             yield PageState(pfn, kind, page=None if kind in _NO_PAGE else page)
             continue

@@ -19,9 +19,9 @@ import numpy as np
 from drgn import Program
 from numpy.typing import NDArray
 
-from pagedbg.mm._page_layout import page_layout
+from pagedbg.mm._page_layout import read_pages
 from pagedbg.mm.alloc_tag import AllocTags
-from pagedbg.mm.bulk_read import byte_order, number, read_array, record_dtype
+from pagedbg.mm.bulk_read import byte_order, number, record_dtype
 from pagedbg.mm.page_array import Pages
 from pagedbg.mm.page_ext import PageExtRanges, page_ext_size, read_page_ext
 from pagedbg.mm.pageblock_flags import max_page_order
@@ -131,10 +131,7 @@ class PageTags:
         The same out of ``page->flags``, since Linux kernel commit 4835f747d335
         ("alloc_tag: support for page allocation tag compression") (in v6.13).
         """
-        layout = page_layout(self._prog)
-        pages, known = read_array(
-            self._prog, layout.page0 + layout.size * start, end - start, layout.page
-        )
+        pages, known = read_pages(self._prog, start, end - start)
         shift = np.uint64(number(self._prog, "alloc_tag_ref_offs", 63))
         mask = np.uint64(number(self._prog, "alloc_tag_ref_mask", 1 << 32))
         number_of = (pages["flags"].astype(np.uint64) >> shift & mask).astype(np.int64)

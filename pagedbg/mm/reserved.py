@@ -186,7 +186,7 @@ class ReservedMemory:
             yield start, start + number(prog, "max_pfn", 1 << 52) * layout.size
             return
         for nr in numbers:
-            start = layout.page0 + (nr << shift) * layout.size
+            start = layout.address(nr << shift)
             end = start + (layout.size << shift)
             for address in range(start & -_HUGE, end, _HUGE):
                 yield from self._mapped(max(address, start), min(address + _HUGE, end))

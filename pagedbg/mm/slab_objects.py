@@ -19,7 +19,7 @@ from drgn import Object, Program, sizeof
 from drgn.helpers.linux.mm import pfn_to_virt
 from numpy.typing import NDArray
 
-from pagedbg.mm._page_layout import page_layout
+from pagedbg.mm._page_layout import page_layout, read_pages
 from pagedbg.mm.bulk_read import (
     byte_order,
     offset_of,
@@ -77,7 +77,6 @@ class _SlabReader:
 
     def __init__(self, prog: Program) -> None:
         self._prog = prog
-        self._layout = page_layout(prog)
         slab = prog.type("struct slab")
         word = f"{byte_order(prog)}u8"
         names = [
@@ -86,7 +85,8 @@ class _SlabReader:
             if slab.has_member(name)
         ]
         self._dtype = record_dtype(
-            {name: (word, offset_of(slab, name)) for name in names}, self._layout.size
+            {name: (word, offset_of(slab, name)) for name in names},
+            page_layout(prog).size,
         )
         self._marked = slab.has_member("obj_exts_in_object")
 
@@ -101,11 +101,8 @@ class _SlabReader:
                 pfns[at], none, none.astype(np.int64), none, none, none.astype(np.bool_)
             )
         first, last = int(at[0]), int(at[-1])
-        records, known = read_array(
-            self._prog,
-            self._layout.page0 + self._layout.size * (pages.first + first),
-            last + 1 - first,
-            self._dtype,
+        records, known = read_pages(
+            self._prog, pages.first + first, last + 1 - first, self._dtype
         )
         at = at[known[at - first]]
         records = records[at - first]

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from drgn import Program, sizeof
@@ -161,6 +160,6 @@ def _pfns(prog: Program, pages: int, count: int, word: str) -> NDArray[np.int64]
     layout = page_layout(prog)
     pointers, known = read_array(prog, pages, count, np.dtype(word))
     pointers = pointers[known].astype(np.uint64)
-    pfns: NDArray[Any] = (pointers - np.uint64(layout.page0)) // np.uint64(layout.size)
-    # One that points to no struct page is a huge number.
-    return pfns[pfns < np.uint64(1 << 52)].astype(np.int64)
+    pfns = layout.pfns(pointers)
+    # One that points to no struct page is negative, or a huge number.
+    return pfns[(pfns >= 0) & (pfns < 1 << 52)]
