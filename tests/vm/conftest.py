@@ -88,6 +88,14 @@ done 3>/dev/kmsg
 ask log $FORKED log --format jsonl
 dd if=/dev/kmsg of=$OUT/kmsg bs=16k iflag=nonblock 2>/dev/null
 ask "bad log" $FORKED log --level crit --format jsonl
+
+# What has just ended is given back after RCU's grace periods: wait for some, by
+# membarrier(MEMBARRIER_CMD_GLOBAL).
+$PYTHON -c '
+import ctypes
+for _ in range(3):
+    assert ctypes.CDLL(None).syscall(324, 1, 0) == 0
+'
 """  # noqa: E501
 
 

@@ -29,7 +29,7 @@ from depot import SETTLED, stacks
 
 from pagedbg.capture.backends.hooks import describe_kernel
 from pagedbg.capture.backends.kmod import _LAYOUT as MEMBERS
-from pagedbg.schema.event_record import HEADER, RECORD, check_of
+from pagedbg.schema.event_record import CPU, HEADER, RECORD, check_of
 from pagedbg.schema.filter_record import FILTER
 from pagedbg.target.opening import open_target
 
@@ -253,20 +253,27 @@ def reads(module: Module) -> dict[str, Any]:
     return told
 
 
+def rings(descriptor: int) -> tuple[Any, bytes]:
+    """The header of the module's memory, and a copy of it all."""
+    with mmap.mmap(descriptor, mmap.PAGESIZE, prot=mmap.PROT_READ) as first:
+        header = np.frombuffer(first, HEADER, 1)[0].copy()
+    with mmap.mmap(descriptor, int(header["size"]), prot=mmap.PROT_READ) as memory:
+        return header, bytes(memory)
+
+
 def own_records() -> list[tuple[int, int]]:
     """Of this process, the events and pages in the rings, of each CPU in its order."""
     descriptor = os.open(DEVICE, os.O_RDWR)
     try:
-        with mmap.mmap(descriptor, mmap.PAGESIZE, prot=mmap.PROT_READ) as first:
-            header = np.frombuffer(first, HEADER, 1)[0].copy()
-        with mmap.mmap(descriptor, int(header["size"]), prot=mmap.PROT_READ) as memory:
-            slots = np.frombuffer(
-                memory[int(header["slots_at"]) :],
-                RECORD,
-                int(header["cpus"]) * int(header["slots"]),
-            )
+        header, memory = rings(descriptor)
     finally:
         os.close(descriptor)
+    slots = np.frombuffer(
+        memory,
+        RECORD,
+        int(header["cpus"]) * int(header["slots"]),
+        int(header["slots_at"]),
+    )
     whole = slots[(slots["check"] == check_of(slots)) & (slots["pid"] == os.getpid())]
     return [tuple(each) for each in whole[["event", "pfn"]].tolist()]
 
@@ -281,6 +288,19 @@ def busy() -> Iterator[None]:
         for each in load:
             os.kill(each, signal.SIGKILL)
             os.waitpid(each, 0)
+
+
+def written(descriptor: int) -> int:
+    """How many records the rings of all CPUs have had."""
+    header, memory = rings(descriptor)
+    counters = np.ndarray(
+        (int(header["cpus"]),),
+        CPU,
+        memory,
+        int(header["cpus_at"]),
+        (int(header["cpu_stride"]),),
+    )
+    return int(counters["head"].sum())
 
 
 def storm(module: Module, way: str, times: str) -> dict[str, Any]:
@@ -302,14 +322,10 @@ def storm(module: Module, way: str, times: str) -> dict[str, Any]:
             held = None
             if turn % 10 == 0:
                 held = module.unload()
-                with mmap.mmap(descriptor, mmap.PAGESIZE, prot=mmap.PROT_READ) as first:
-                    header = np.frombuffer(first, HEADER, 1)[0].copy()
-                with mmap.mmap(
-                    descriptor, int(header["size"]), prot=mmap.PROT_READ
-                ) as memory:
-                    recorded += int.from_bytes(
-                        memory[int(header["cpus_at"]) :][:8], "little"
-                    )
+                # What there is to record, whether or not the others run meanwhile.
+                with mmap.mmap(-1, 1 << 20) as own:
+                    own.write(bytes(1 << 20))
+                recorded += written(descriptor)
             os.close(descriptor)
             unloaded = module.unload()
             if held not in (None, "EAGAIN") or unloaded != "ok":
