@@ -33,10 +33,11 @@ from pagedbg.shell.filter_options import NODE, PFNS, ZONE
 from pagedbg.shell.needs import require
 from pagedbg.shell.table_options import (
     SORT,
-    SORTABLE,
     STACK_PICTURE,
+    TABLE_COLUMNS,
     TOP,
     ByParser,
+    TableColumns,
     more_rows,
     parse_sort,
 )
@@ -58,7 +59,11 @@ _WORST_FIRST = (("sole_pageblocks", True), ("pageblocks", True), ("pages", True)
 # More than there are migratetypes: four bits of a pageblock say which it has.
 _TYPES = 16
 
-SORTABLE["blocks"] = SORTABLE["pageblocks"] = PAGEBLOCKS[:-1], PAGEBLOCK_SUMS
+TABLE_COLUMNS["blocks"] = TABLE_COLUMNS["pageblocks"] = TableColumns(
+    PAGEBLOCKS,
+    PAGEBLOCK_SUMS,
+    instead={"--pinned": TableColumns(PINNED_PAGES)},
+)
 
 _ARGUMENTS = (
     argument(

@@ -44,9 +44,10 @@ from pagedbg.shell.option_values import values
 from pagedbg.shell.table_options import (
     NO_STACK,
     SORT,
-    SORTABLE,
     STACK_PICTURE,
+    TABLE_COLUMNS,
     TOP,
+    TableColumns,
     by_option,
     more_rows,
     parse_sort,
@@ -71,7 +72,6 @@ _SUMMED_BY = {
 _OF_EACH = ("pid", "comm", "age", "pfns", "zone", "node")
 
 _EMPTY = "No captured allocation matches."
-
 _HELD = ("live", "migrated", "split")
 
 # Rows that are drawn at once; sorted ones in columns that are as wide as they need.
@@ -90,7 +90,15 @@ def _parse_states(text: str) -> list[str]:
     return names
 
 
-SORTABLE["correlate"] = without(ALLOCATIONS, "stack"), ALLOCATION_SUMS
+TABLE_COLUMNS["correlate"] = TableColumns(
+    ALLOCATIONS,
+    ALLOCATION_SUMS,
+    instead={
+        "--histogram": TableColumns(LIFETIME_COUNTS),
+        "--lifetimes": TableColumns(sums=LIFETIMES, keys=("order",)),
+        "--leaked": TableColumns(sums=ALLOCATION_SUMS, keys=("stack",)),
+    },
+)
 
 
 @values("--state")

@@ -30,7 +30,8 @@ from pagedbg.shell.compared_sides import (
 )
 from pagedbg.shell.growth_options import GROWTH_OPTIONS, shows_stack
 from pagedbg.shell.table_options import (
-    SORTABLE,
+    TABLE_COLUMNS,
+    TableColumns,
     more_rows,
     parse_sort,
     refuse_no_stack,
@@ -38,7 +39,11 @@ from pagedbg.shell.table_options import (
 
 _SECTIONS = ("owners", "memory")
 
-SORTABLE["diff"] = (), GROWTH
+TABLE_COLUMNS["diff"] = TableColumns(
+    sums=[*GROWTH, OWNER_KEYS["stack"]],
+    keys=("stack_shape",),
+    instead={"--section": None},
+)
 
 
 @command(

@@ -34,9 +34,10 @@ from pagedbg.shell.option_values import values
 from pagedbg.shell.table_options import (
     BY,
     SORT,
-    SORTABLE,
     STACK_PICTURE,
+    TABLE_COLUMNS,
     TOP,
+    TableColumns,
     more_rows,
     parse_sort,
     sorted_rows,
@@ -69,7 +70,13 @@ _SUMS = [column for column in BLOCK_SUMS if column is not BLOCKS]
 _OF_CACHES = {column.name for column in MEMORY_SUMS if column not in _SUMS}
 
 
-SORTABLE["memory"] = MEMORY, _SUMS
+TABLE_COLUMNS["memory"] = TableColumns(
+    MEMORY,
+    MEMORY_SUMS,
+    unsorted=_OF_CACHES,
+    # Each has columns of its own.
+    instead={"--section": None},
+)
 
 
 @values("--section")

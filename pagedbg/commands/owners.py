@@ -30,9 +30,10 @@ from pagedbg.shell.table_options import (
     JOBS,
     NO_STACK,
     SORT,
-    SORTABLE,
     STACK_PICTURE,
+    TABLE_COLUMNS,
     TOP,
+    TableColumns,
     more_rows,
     parse_sort,
     refuse_no_stack,
@@ -68,7 +69,7 @@ _ROWS = 1 << 15
 _HELD = 1 << 17
 
 
-SORTABLE["owners"] = without(BLOCKS, "stack"), SITE_SUMS
+TABLE_COLUMNS["owners"] = TableColumns(BLOCKS, SITE_SUMS)
 
 
 @command(

@@ -16,7 +16,8 @@ from pagedbg.session import Session
 from pagedbg.shell.command import argument, command
 from pagedbg.shell.growth_options import GROWTH_OPTIONS, shows_stack
 from pagedbg.shell.table_options import (
-    SORTABLE,
+    TABLE_COLUMNS,
+    TableColumns,
     more_rows,
     parse_sort,
     refuse_no_stack,
@@ -28,7 +29,10 @@ from pagedbg.sources.snapshot_series import (
     store_series,
 )
 
-SORTABLE["trend"] = (), [column for column in TREND if column.kind != "series"]
+TABLE_COLUMNS["trend"] = TableColumns(
+    sums=[*TREND, OWNER_KEYS["stack"]],
+    keys=("stack_shape",),
+)
 
 
 @command(

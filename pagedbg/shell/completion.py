@@ -8,11 +8,7 @@ whatever it holds: nobody reads it again before it is run.
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import itertools
 import os
-import re
 import shlex
 from collections.abc import (
     AsyncGenerator,
@@ -23,7 +19,7 @@ from collections.abc import (
     Sequence,
 )
 
-from drgn.commands import argument, unquote_shell_word
+from drgn.commands import argument
 from prompt_toolkit.application import get_app
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.completion import (
@@ -38,87 +34,19 @@ from prompt_toolkit.completion import (
 from prompt_toolkit.document import Document
 from prompt_toolkit.formatted_text import AnyFormattedText
 
-from pagedbg.output.lines import last_command, open_quote
+from pagedbg.output.lines import last_command
 from pagedbg.session import Session
 from pagedbg.shell.background_values import BackgroundValues, NotYet
 from pagedbg.shell.command import NAMESPACE
 from pagedbg.shell.option_values import VALUES
 from pagedbg.shell.parser import flat_arguments, is_option, takes_value
 from pagedbg.shell.registry import COMMANDS, GROUPS, command_of
-from pagedbg.shell.table_options import PAGE_KEY_WORDS, SORTABLE, ByParser
+from pagedbg.shell.table_columns import columns, meanings, sortable
+from pagedbg.shell.table_options import PAGE_KEY_WORDS, ByParser
+from pagedbg.shell.typed_words import TypedPlace, behind, place_of, unquoted
 
-TOKEN = re.compile(
-    r"""\s+|[0-9]*[<>]+|\||(?:\\.?|"(?:\\.|[^"])*"?|'[^']*'?|[^\s<>|"'\\])+"""
-)
 # What stands for a value that is a file, or a directory.
 PATHS = frozenset(("FILE", "CORE", "DIR", "SYMBOLS", "KEYFILE", "LAKE", "OLD", "NEW"))
-
-
-WATCH = "watch"
-"""The command whose last words are another of pagedbg's."""
-
-
-@dataclasses.dataclass
-class _Place:
-    """
-    Where the cursor is: behind ``words``, in the unfinished ``word``, which is a file's
-    name if ``file``. All of it is the shell's if ``shell``.
-    """
-
-    words: list[str]
-    word: str
-    file: bool = False
-    shell: bool = False
-
-
-def _place(text: str) -> _Place:
-    """Take the text before the cursor apart; of a pipeline, its last part."""
-    words: list[str] = []
-    word, file, shell = "", False, text.startswith("!")
-    for match in TOKEN.finditer(text, shell):
-        token = match.group()
-        if token == "|" and word and (words[-1:] == ["--gfp"] or "--gfp=" in word):
-            # Between flags: what is offered is in quotes.
-            word += token
-        elif word.endswith("|") and not token.isspace():
-            word += token
-        elif token == "|" or word.endswith("|"):
-            words, word, file, shell = [], "", False, True
-        elif token.isspace():
-            if word and not file:
-                words.append(unquote_shell_word(word))
-            if word:
-                file = False
-            word = ""
-        elif token[-1] in "<>":
-            word, file = "", True
-        else:
-            word = token
-    return _Place(words, word, file, shell)
-
-
-def _inside(place: _Place) -> _Place:
-    """A place in a command that is watched, where its own name is known."""
-    if place.words[:1] != [WATCH]:
-        return place
-    following = iter(range(1, len(place.words)))
-    valued = {
-        name
-        for arg in flat_arguments(NAMESPACE.get(WATCH).arguments)
-        if is_option(arg) and takes_value(arg)
-        for name in arg.args
-    }
-    for number in following:
-        if place.words[number] in valued:
-            next(following, None)
-        elif not place.words[number].startswith("-"):
-            return dataclasses.replace(place, words=place.words[number:])
-    return place
-
-
-def _unquoted(word: str) -> str:
-    """What a word says, be it unfinished."""
-    return unquote_shell_word(word + open_quote(word))
 
 
 class LineCompleter(Completer):
@@ -185,7 +113,7 @@ class LineCompleter(Completer):
         text = last_command(document.text_before_cursor).lstrip()
         if text.startswith("#"):
             return
-        place = _inside(_place(text))
+        place = behind(place_of(text))
         if place.file or (place.shell and (place.words or "/" in place.word)):
             yield from self._files(place.word, self._paths, complete_event)
         elif place.shell:
@@ -198,7 +126,9 @@ class LineCompleter(Completer):
             own = {**_first_words(), **self._session.aliases}
             yield from _commands(place.words, place.word, own)
 
-    def _arguments(self, place: _Place, event: CompleteEvent) -> Iterator[Completion]:
+    def _arguments(
+        self, place: TypedPlace, event: CompleteEvent
+    ) -> Iterator[Completion]:
         name = command_of(place.words)
         command = NAMESPACE.get(name)
         arguments = list(flat_arguments(command.arguments))
@@ -219,7 +149,7 @@ class LineCompleter(Completer):
                 yield from _matching(place.word, _options_left(arguments, before))
 
     def _values(
-        self, arg: argument, word: str, place: _Place, event: CompleteEvent
+        self, arg: argument, word: str, place: TypedPlace, event: CompleteEvent
     ) -> Iterator[Completion]:
         if arg.kwargs.get("metavar") in PATHS:
             yield from self._files(word, self._paths, event)
@@ -233,9 +163,11 @@ class LineCompleter(Completer):
             # Of a list, complete its last member with those that are not in it yet. The
             # word is written anew, since it may have been quoted, or has to be now.
             sign = "|" if "--gfp" in arg.args else ","
-            before, comma, member = _unquoted(word).rpartition(sign)
+            before, comma, member = unquoted(word).rpartition(sign)
             there = before.split(sign)
             known = self._known(arg, " ".join(place.words))
+            if "--columns" in arg.args and member.startswith("-"):
+                known = {f"-{name}": meaning for name, meaning in known.items()}
             left = [name for name in known if name not in there]
             for name, drawn in _those_like(member, left):
                 yield Completion(
@@ -250,11 +182,13 @@ class LineCompleter(Completer):
         Return the values that an argument may have on this target, behind words, with
         what is said of each.
         """
-        if {"--sort", "--columns"} & {*arg.args}:
-            return sortable(before.split())
+        if "--sort" in arg.args:
+            return sortable(before.split()) or {}
+        if "--columns" in arg.args:
+            return columns(before.split()) or {}
         if isinstance(parser := arg.kwargs.get("type"), ByParser):
             return {
-                word: _meanings().get(PAGE_KEY_WORDS.get(word, word), "")
+                word: meanings().get(PAGE_KEY_WORDS.get(word, word), "")
                 for word in parser.words
             }
         for key in (*arg.args, before, str(arg.kwargs.get("metavar"))):
@@ -265,7 +199,7 @@ class LineCompleter(Completer):
     def _files(
         self, word: str, completer: PathCompleter, event: CompleteEvent
     ) -> Iterator[Completion]:
-        begun = os.path.expanduser(_unquoted(word))
+        begun = os.path.expanduser(unquoted(word))
         if not begun.isprintable():
             return
         # Nobody keeps what is in a directory: it may be another moment later.
@@ -286,30 +220,6 @@ class LineCompleter(Completer):
                     start_position=-len(word),
                     display=drawn,
                 )
-
-
-def sortable(words: Sequence[str]) -> Mapping[str, str]:
-    """The columns that a command's rows have, behind the words that were typed."""
-    name = command_of(words)
-    rows, sums = SORTABLE.get(name, ((), ()))
-    by = NAMESPACE.get(name).parser.get_default("by")
-    for word, following in itertools.zip_longest(words, words[1:]):
-        if word == "--by" and following is not None:
-            by = following.split(",")
-        elif word.startswith("--by="):
-            by = word.removeprefix("--by=").split(",")
-    keys = [PAGE_KEY_WORDS.get(key, key) for key in by or ()]
-    names = [*keys, *(column.name for column in (sums if by else rows))]
-    return {name: _meanings().get(name, "") for name in names}
-
-
-@functools.cache
-def _meanings() -> dict[str, str]:
-    """What columns are, by their names."""
-    from pagedbg.schema.relations import RELATIONS
-
-    every = (column for columns in RELATIONS.values() for column in columns)
-    return {column.name: column.meaning.rstrip(".") for column in every}
 
 
 def _commands(

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 
-from drgn.commands import unquote_shell_word
 from prompt_toolkit.document import Document
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.lexers import Lexer
 
-from pagedbg.output.lines import last_command, open_quote
+from pagedbg.output.lines import last_command
 from pagedbg.shell.background_values import BackgroundValues
-from pagedbg.shell.completion import TOKEN
 from pagedbg.shell.line_check import wrong_words
 from pagedbg.shell.registry import command_of
+from pagedbg.shell.typed_words import TOKEN, unquoted
 
 __all__ = ("LineLexer",)
 
@@ -57,7 +56,7 @@ class LineLexer(Lexer):
             return
         parts = [*_parts(text)]
         places = [i for i, (style, _) in enumerate(parts) if style is None]
-        words = [_said(parts[i][1]) for i in places]
+        words = [unquoted(parts[i][1]) for i in places]
         # The last word may not be all yet.
         typing = bool(places) and places[-1] == len(parts) - 1
         wrong = {places[i] for i in self._wrong(words, typing)}
@@ -109,11 +108,6 @@ def _parts(text: str) -> Iterator[tuple[str | None, str]]:
         else:
             yield None, token
     yield from _plain(text[at:])
-
-
-def _said(token: str) -> str:
-    """What a word says, be it unfinished."""
-    return unquote_shell_word(token + open_quote(token))
 
 
 def _plain(text: str) -> Iterator[tuple[str, str]]:

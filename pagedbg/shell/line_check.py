@@ -20,10 +20,11 @@ from pagedbg.schema.event_filter import read_events
 from pagedbg.schema.flag_words import parse_flags
 from pagedbg.schema.settings import SETTINGS
 from pagedbg.shell.command import NAMESPACE, Command
-from pagedbg.shell.completion import WATCH, sortable
 from pagedbg.shell.parser import flat_arguments, is_option, takes_value
 from pagedbg.shell.registry import COMMANDS, GROUPS, command_of
-from pagedbg.shell.table_options import SORTABLE
+from pagedbg.shell.table_columns import columns, meanings, sortable
+from pagedbg.shell.table_options import parse_columns
+from pagedbg.shell.typed_words import HOLDING, command_words
 from pagedbg.sources.page_address import parse_range
 
 __all__ = ("wrong_words",)
@@ -95,8 +96,8 @@ def _wrong_arguments(
                 yield number
             elif places[0].kwargs.get("nargs") == "...":
                 # All that follows is of another command, pagedbg's or not.
-                if command.name == WATCH:
-                    for at in wrong_words(words[number:], known):
+                if command.name in HOLDING:
+                    for at in _wrong_held(words[number:], known):
                         yield number + at
                 return
             else:
@@ -116,6 +117,15 @@ def _wrong_arguments(
             yield number
 
 
+def _wrong_held(words: Sequence[str], known: Known) -> Iterator[int]:
+    """The places of wrong words in a command that another one holds."""
+    if len(words) > 1 or words[0].isidentifier():
+        yield from wrong_words(words, known)
+    elif inner := command_words(words[0]):
+        # A whole line, in quotes.
+        yield from [0] if any(True for _ in wrong_words(inner, known)) else []
+
+
 def _fits(arg: argument, text: str, line: Sequence[str], known: Known) -> bool:
     """Whether a value may be taken."""
     try:
@@ -130,13 +140,17 @@ def _check(arg: argument, text: str, line: Sequence[str], known: Known) -> None:
     name, stands_for = str(arg.args[0]), str(arg.kwargs.get("metavar"))
     if "choices" in arg.kwargs:
         _one_of(text, arg.kwargs["choices"])
+    elif name == "--columns":
+        there = columns(line) or meanings()
+        for column in parse_columns(text):
+            # Those of a query are what it says.
+            if command_of(line) != "sql":
+                _one_of(column.removeprefix("-"), there)
     elif callable(arg.kwargs.get("type")):
         arg.kwargs["type"](text)
     elif name == "--sort":
-        # A section of a screen has columns of its own.
-        sections = any(word.startswith("--section") for word in line)
-        if command_of(line) in SORTABLE and not sections:
-            _one_of(text.removeprefix("-"), sortable(line))
+        if those := sortable(line):
+            _one_of(text.removeprefix("-"), those)
     elif name in ("--zone", "--migratetype"):
         if names := known(name):
             filter_words.parse_kinds(text, [*names], name)

@@ -6,7 +6,8 @@ What ``--by``, ``--top`` and ``--sort`` say, for commands that list rows or sum 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection, Iterable, Sequence
+import dataclasses
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from drgn.commands import argument, argument_group
 
@@ -61,10 +62,25 @@ def by_option(keys: Sequence[str]) -> argument:
     return option
 
 
-SORTABLE: dict[str, tuple[Sequence[Column], Sequence[Column]]] = {}
+@dataclasses.dataclass(frozen=True)
+class TableColumns:
+    """
+    The columns that a command's table has. ``rows`` are those of what it lists. Where
+    it sums that up, by the ``keys`` if there is no ``--by``, ``sums`` are those that
+    follow the keys. ``--sort`` takes none of the names in ``unsorted``. With an option
+    of ``instead`` the table is another one, or one of which nothing is known here.
+    """
+
+    rows: Sequence[Column] = ()
+    sums: Sequence[Column] = ()
+    keys: Sequence[str] = ()
+    unsorted: Collection[str] = ()
+    instead: Mapping[str, TableColumns | None] = dataclasses.field(default_factory=dict)
+
+
+TABLE_COLUMNS: dict[str, TableColumns] = {}
 """
-By command, the columns of its rows and, where they are told apart by ``--by``, those
-that follow the keys: what ``--sort`` can be by, for completion.
+By command, the columns of its table: what ``--sort`` and ``--columns`` can name.
 """
 
 
