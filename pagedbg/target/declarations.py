@@ -161,6 +161,7 @@ GLOBALS = {
     "total_nr_irqs": "unsigned int",
     "total_swap_pages": "long",
     "uid_cachep": "struct kmem_cache *",
+    "uprobes_tree": "struct rb_root",
     "userspace_init_fs": "struct fs_struct *",
     "vermagic": "const char []",
     "vm_committed_as": "struct percpu_counter",

@@ -21,6 +21,7 @@ from drgn import (
     ProgramFlags,
     Symbol,
     SymbolIndex,
+    SymbolKind,
     Type,
     TypeKindSet,
 )
@@ -162,14 +163,34 @@ class Description:
         A drgn symbol finder. Modules' symbols are found by address: to look for each
         name that the kernel has not in all modules would be slow.
         """
-        index = self.symbols
         if address is not None:
             start, end = self._image
             # Offsets of per-CPU variables are symbols, too, and small numbers.
             if not start <= address < end:
-                index = self._modules
-        found: Sequence[Symbol] = index(prog, name, address, one)
-        return found
+                in_modules: Sequence[Symbol] = self._modules(prog, name, address, one)
+                return in_modules
+        found: Sequence[Symbol] = self.symbols(prog, name, address, one)
+        if name is None and address is None:
+            # All of them: it would take as long as to open a dump.
+            return found
+        return [self._of_its_kind(symbol) for symbol in found]
+
+    def _of_its_kind(self, symbol: Symbol) -> Symbol:
+        """
+        A symbol as a variable, if it is one: where .data has some code, as in 7.3, all
+        that is in it is on the list as a function ("T").
+        """
+        start, end = self._data
+        if symbol.kind != SymbolKind.FUNC or not start <= symbol.address < end:
+            return symbol
+        return Symbol(
+            symbol.name, symbol.address, symbol.size, symbol.binding, SymbolKind.OBJECT
+        )
+
+    @functools.cached_property
+    def _data(self) -> tuple[int, int]:
+        """Where .data lies."""
+        return self._address("_sdata") or 0, self._address("_edata") or 0
 
     @functools.cached_property
     def _image(self) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from booted import Live, modules
-from drgn import Program, Type, TypeKind
+from drgn import Program, SymbolKind, Type, TypeKind
 
 from pagedbg.target.declarations import DECLARED
 from pagedbg.target.opening import open_target
@@ -115,6 +115,7 @@ def test_variables_have_the_types_that_debug_info_gives_them(
             continue
         ours = prog[name]
         assert ours.address_ == variable.address_, name
+        assert prog.symbol(name).kind == SymbolKind.OBJECT, name
         kind = ours.type_
         if kind.kind == TypeKind.ARRAY and kind.length is None:
             assert exactly(kind.type) == exactly(variable.type_.type), name
