@@ -278,7 +278,7 @@ def test_recovered_events_are_shown_as_captured_ones_are(
             theirs = {**theirs, **{name: row[name] for name in of_stack}}
         if backend == "bpf":
             # Its clock is converted by what other events tell, of which fewer are left.
-            assert abs((row["time_ns"] or 0) - (theirs["time_ns"] or 0)) < 10**7
+            assert abs((row["time_ns"] or 0) - (theirs["time_ns"] or 0)) < 10**8
             theirs = {**theirs, "time_ns": row["time_ns"]}
         assert row == theirs
 
@@ -418,8 +418,9 @@ def test_a_failed_allocation_freezes_the_rings_and_is_told_with_its_report(
     report = next(each for each in reversed(reports) if each["order"] == 9)
     for status in (left, attached):
         (frozen,) = status["frozen"]
-        # local_clock() is known to within a tick, where only the other clock tells.
-        assert abs(frozen.pop("time_ns") - report["time_ns"]) < 10**8
+        # local_clock() is known to within a tick, where only the other clock tells; and
+        # an emulated machine may stand still before it prints.
+        assert abs(frozen.pop("time_ns") - report["time_ns"]) < 10**9
         assert frozen == {
             name: report[name]
             for name in ("failure", "order", "gfp", "pid", "comm", "report")

@@ -348,8 +348,9 @@ def test_what_is_held_is_kept_as_a_whole_recording_tells_it(
         )
         (lasted,) = [row for row in sums if row["module"] == "pagedbg_churn"]
         lasting.append((lasted["min"], lasted["max"]))
-    # Each recorder has its own time of a free, one after the other.
-    assert np.abs(np.subtract(*lasting)).max() < 10**8
+    # Each recorder has its own time of a free, one after the other: an emulated machine
+    # may stand still in between.
+    assert np.abs(np.subtract(*lasting)).max() < 2 * 10**9
     assert told[0] == told[1]
     alive, states, sums = told[0]
     # Where an emulated clock stands still, some cannot be told apart.
