@@ -13,7 +13,7 @@ import datetime
 import hashlib
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,14 +25,11 @@ from pagedbg.capture.snapshot_directory import (
     parquet_name,
 )
 from pagedbg.capture.unfinished import is_left, remove_left
-from pagedbg.errors import PagedbgError
+from pagedbg.errors import PagedbgError, few
 from pagedbg.schema.snapshot_meta import MOST_BYTES, SnapshotMeta
 
 INDEX = "snapshots"
 """The relation of a compacted day that says which snapshots it has."""
-
-# Sentences of one kind that are said.
-_FEW = 5
 
 _DATE = re.compile(r"date=(\d{4}-\d\d-\d\d)")
 _HOST = re.compile(r"host=([A-Za-z0-9][A-Za-z0-9._-]{0,252})")
@@ -215,15 +212,6 @@ def remove_left_of(host: Path) -> None:
     """
     for path in host.glob(_UNFINISHED):
         remove_left(path)
-
-
-def few(sentences: Iterable[str]) -> list[str]:
-    """Sentences of one kind, and one on all that are too many to be said."""
-    found = sorted(
-        each if each.endswith("?") else f"{each.rstrip('.')}." for each in sentences
-    )
-    more = len(found) - _FEW
-    return found[:_FEW] + ([f"So it is with {more:,} more."] if more > 0 else [])
 
 
 def _entries(path: Path, notes: list[str]) -> list[Path]:

@@ -22,13 +22,9 @@ from pagedbg.schema.snapshot_columns import OWNER_KEYS, OWNER_SUMS, STACK_NAMES
 from pagedbg.schema.table import Column, Row, Table
 from pagedbg.session import Session
 from pagedbg.shell.command import NAMESPACE, argument, command
+from pagedbg.shell.given_name import could_be_name
 from pagedbg.shell.option_values import values
-from pagedbg.shell.saved_queries import (
-    could_be_name,
-    forget_query,
-    save_query,
-    saved_queries,
-)
+from pagedbg.shell.saved_queries import forget_query, save_query, saved_queries
 from pagedbg.shell.snapshot_answers import LAST_PFN
 
 

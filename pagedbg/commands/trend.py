@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pagedbg.analysis.trend import Trend
-from pagedbg.capture.lake import few
-from pagedbg.errors import PagedbgError
+from pagedbg.errors import PagedbgError, few
 from pagedbg.schema.snapshot_columns import OWNER_KEYS, TREND
 from pagedbg.schema.table import Column, Row, Table
 from pagedbg.session import Session

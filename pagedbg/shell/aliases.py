@@ -7,11 +7,11 @@ import re
 
 from pagedbg.errors import UsageError
 from pagedbg.session import Session
+from pagedbg.shell.given_name import could_be_name
 from pagedbg.shell.registry import COMMANDS, GROUPS
 
 __all__ = ("expanded", "name_alias")
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _FIRST_WORD = re.compile(r"[\w-]+(?=\s|$)")
 
 
@@ -21,7 +21,7 @@ def name_alias(session: Session, name: str, line: str) -> None:
 
     :raises UsageError: if it cannot
     """
-    if _NAME.fullmatch(name) is None:
+    if not could_be_name(name):
         raise UsageError(
             "it is no name: that has letters, digits, - and _, and begins with a letter"
         )

@@ -14,16 +14,11 @@ from collections.abc import Iterable, Iterator
 from pagedbg.errors import PagedbgError, UsageError
 from pagedbg.output.whole_file import whole_file
 from pagedbg.shell.config_file import QUERIES, parsed, read_file
+from pagedbg.shell.given_name import could_be_name
 
-__all__ = ("could_be_name", "forget_query", "save_query", "saved_queries")
+__all__ = ("forget_query", "save_query", "saved_queries")
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _HEADER = re.compile(r"\s*\[\s*queries\s*\]\s*(#.*)?\n")
-
-
-def could_be_name(text: str) -> bool:
-    """Whether a query may have a text for its name."""
-    return _NAME.fullmatch(text) is not None
 
 
 def saved_queries(config: str | None) -> dict[str, str]:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from pagedbg.analysis import fleet_questions
 from pagedbg.analysis.fleet_questions import STACKS, Asked
 from pagedbg.analysis.stored_rows import listed, sql_type
-from pagedbg.capture.lake import Compacted, Lake, few
+from pagedbg.capture.lake import Compacted, Lake
 from pagedbg.capture.snapshot_directory import parquet_name
-from pagedbg.errors import PagedbgError, UsageError
+from pagedbg.errors import PagedbgError, UsageError, few
 from pagedbg.schema.filter_words import parse_names
 from pagedbg.schema.fleet_columns import LAKE_SNAPSHOTS
 from pagedbg.schema.snapshot_columns import OWNER_SUMS, STACK_NAMES

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING
 
-from pagedbg.capture.lake import few
+from pagedbg.errors import few
 from pagedbg.sources.lake_index import TABLE
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from contextlib import closing, nullcontext
 from pathlib import Path
 
 from pagedbg.analysis.stand_ins import StandIns
-from pagedbg.capture.lake import Lake, few
-from pagedbg.errors import PagedbgError
+from pagedbg.capture.lake import Lake
+from pagedbg.errors import PagedbgError, few
 from pagedbg.output.printable import printable
 from pagedbg.progress import measured
 from pagedbg.session import Session

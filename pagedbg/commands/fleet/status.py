@@ -6,7 +6,8 @@ from __future__ import annotations
 import argparse
 from contextlib import closing
 
-from pagedbg.capture.lake import Lake, few, left_of
+from pagedbg.capture.lake import Lake, left_of
+from pagedbg.errors import few
 from pagedbg.schema.fleet_columns import LAKE_DAYS
 from pagedbg.schema.table import Table
 from pagedbg.session import Session

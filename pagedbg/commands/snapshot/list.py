@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pagedbg.capture.lake import few
+from pagedbg.errors import few
 from pagedbg.schema.snapshot_columns import SNAPSHOTS
 from pagedbg.schema.table import Row, Table
 from pagedbg.session import Session
