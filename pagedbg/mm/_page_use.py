@@ -21,6 +21,7 @@ from pagedbg.mm._page_names import PageNames, zero_pfns
 from pagedbg.mm._page_words import MAPPING_FLAGS, PP_MASK, PP_SIGNATURE
 from pagedbg.mm.mmzone import page_flags_zonenum
 from pagedbg.mm.page_flags import PageTypes
+from pagedbg.mm.zsmalloc import zsmalloc_mapping
 from pagedbg.schema.owner_record import GREATEST_ORDER
 
 __all__ = ("Detail", "Use", "Uses")
@@ -137,6 +138,7 @@ class Uses:
             self._device_zone: int = prog["ZONE_DEVICE"].value_()
         except LookupError:
             self._device_zone = -1
+        self._zsmalloc = np.uint64(zsmalloc_mapping(prog))
 
     def is_device(self, flags: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Whether ``page->flags`` are of pages in ZONE_DEVICE."""
@@ -223,6 +225,7 @@ class Uses:
             detail[also], key[also] = Detail.PART_AND_SWAP, private[also]
         swap = decide(in_swap & (refcount > 0), "swap cache", Detail.SWAP)
         key[swap] = private[swap]
+        decide(mapping == self._zsmalloc, "zsmalloc")
         decide(low == _MAPPING_MOVABLE, "movable")
         for name, mask in self._files(open_, mapping, refcount):
             if name == "file":

@@ -28,7 +28,7 @@ from pagedbg.mm.bulk_read import (
 )
 from pagedbg.target.links import Damaged, bounded
 
-__all__ = ("DmaBuf", "for_each_dma_buf")
+__all__ = ("DmaBuf", "for_each_dma_buf", "has_dma_buf_list")
 
 # Where they are listed, of which a kernel has one. All are, or begin with, a struct
 # list_head.
@@ -73,6 +73,11 @@ def for_each_dma_buf(prog: Program) -> Iterator[DmaBuf]:
         if buffer.name:
             name += f" ({_text(buffer.name)})"
         yield DmaBuf(name, _pfns(buffer))
+
+
+def has_dma_buf_list(prog: Program) -> bool:
+    """Return whether a kernel lists its DMA buffers."""
+    return _list(prog) is not None
 
 
 def _list(prog: Program) -> Object | None:

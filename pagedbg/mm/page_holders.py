@@ -4,15 +4,15 @@ Holders of pages
 ----------------
 
 Whom the kernel's own structures name: the task whose stack a page is, the process whose
-page table, the device whose page pool, the DMA buffer that it is part of, the balloon
-that it is in, the CMA area that it was taken out of.
+page table, the device whose page pool, the DMA buffer or the pool of compressed memory
+that it is part of, the balloon that it is in, the CMA area that it was taken out of.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from drgn import Object, Program
@@ -21,17 +21,13 @@ from drgn.helpers.linux.pid import for_each_task
 from numpy.typing import NDArray
 
 from pagedbg.mm._kernel_use import KernelUses
-from pagedbg.mm._page_layout import page_layout, read_pages
-from pagedbg.mm._page_words import MAPPING_FLAGS
-from pagedbg.mm.bulk_read import (
-    byte_order,
-    offset_of,
-    record_dtype,
-)
+from pagedbg.mm._page_members import page_members
+from pagedbg.mm.balloon import in_balloon
 from pagedbg.mm.cma import for_each_cma_area
 from pagedbg.mm.dma_buf import for_each_dma_buf
 from pagedbg.mm.page_array import Pages
 from pagedbg.mm.page_tables import page_table_pfns
+from pagedbg.mm.zsmalloc import zs_pool_name, zs_pools
 from pagedbg.target.links import UNREADABLE, bounded
 
 __all__ = ("PageHolders",)
@@ -51,7 +47,7 @@ class PageHolders:
 
     KINDS = (
         *("kernel stack", "page table", "page pool", "kernel", "shmem", "hugetlb"),
-        "offline",
+        *("zsmalloc", "offline"),
     )
     """The kinds of pages that have a holder."""
 
@@ -62,7 +58,7 @@ class PageHolders:
         self._names = [""]
         self.structures = [""]
         """By the number of a holder, the structure that names it."""
-        self._pools: dict[int, int] = {}
+        self._pools: dict[tuple[str, int], int] = {}
         self._known: dict[str, tuple[NDArray[np.int64], NDArray[np.uint32]]] = {}
 
     def find(self, pages: Pages) -> NDArray[np.uint32]:
@@ -81,13 +77,13 @@ class PageHolders:
         :param pfns: their page frames, in order
         """
         found = np.zeros(len(pfns), np.uint32)
-        if kind == "page pool":
-            pointers = self._page_pools(pfns)
-            for pointer in np.unique(pointers).tolist():
-                found[pointers == pointer] = self._pool(pointer)
+        if kind in _POOLS:
+            pointers = self._pointers(kind, pfns)
+            for pointer in np.unique(pointers[pointers != 0]).tolist():
+                found[pointers == pointer] = self._pool(kind, pointer)
             return found
         if kind == "offline":
-            found[self._in_balloon(pfns)] = self._balloon
+            found[in_balloon(self._prog, pfns)] = self._balloon
             return found
         if kind not in self._known:
             self._known[kind] = self._walk(kind)
@@ -183,52 +179,26 @@ class PageHolders:
             self.unread.append("DMA buffers")
         return found
 
-    def _in_balloon(self, pfns: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """
-        Which pages were given back to the hypervisor: ``balloon_page_insert()`` in
-        ``include/linux/balloon_compaction.h`` has them moved by ``balloon_mops``.
-        """
-        try:
-            ops = self._prog.symbol("balloon_mops").address
-        except LookupError:
-            # CONFIG_BALLOON_COMPACTION=n
-            return np.zeros(len(pfns), np.bool_)
-        mapping = self._words("mapping", pfns)
-        found: NDArray[np.bool_] = mapping & ~np.uint64(MAPPING_FLAGS) == np.uint64(ops)
-        return found
-
     @functools.cached_property
     def _balloon(self) -> int:
         """The number of the balloon as a holder."""
         return self._numbered("balloon", "balloon_dev_info")
 
-    def _page_pools(self, pfns: NDArray[np.int64]) -> NDArray[np.uint64]:
-        """The ``struct page_pool *`` of pages that have one."""
+    def _pointers(self, kind: str, pfns: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """The pools that pages of a kind lead to, 0 for none."""
         try:
-            return self._words("pp", pfns)
+            return _POOLS[kind].of(self._prog, pfns)
         except LookupError:
             return np.zeros(len(pfns), np.uint64)
 
-    def _words(self, member: str, pfns: NDArray[np.int64]) -> NDArray[np.uint64]:
-        """
-        A word of ``struct page`` of some pages, 0 where it cannot be read.
-
-        :raises LookupError: if there is none of that name
-        """
-        prog, layout = self._prog, page_layout(self._prog)
-        at = offset_of(prog.type("struct page"), member)
-        dtype = record_dtype({member: (f"{byte_order(prog)}u8", at)}, layout.size)
-        first, last = int(pfns[0]), int(pfns[-1])
-        records, _ = read_pages(prog, first, last + 1 - first, dtype)
-        words: NDArray[Any] = records[member][pfns - first].astype(np.uint64)
-        return words
-
-    def _pool(self, pointer: int) -> int:
-        """The number of a page pool as a holder."""
-        if pointer not in self._pools:
-            name = _pool_name(self._prog, pointer)
-            self._pools[pointer] = self._numbered(name, "page_pool")
-        return self._pools[pointer]
+    def _pool(self, kind: str, pointer: int) -> int:
+        """The number of a pool as a holder."""
+        if (kind, pointer) not in self._pools:
+            structure, name = _POOLS[kind].structure, _POOLS[kind].name
+            self._pools[kind, pointer] = self._numbered(
+                name(self._prog, pointer), structure
+            )
+        return self._pools[kind, pointer]
 
 
 def _sorted(
@@ -241,7 +211,12 @@ def _sorted(
     return pfns[order], whose[order]
 
 
-def _pool_name(prog: Program, pointer: int) -> str:
+def _page_pools(prog: Program, pfns: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """The ``struct page_pool *`` of pages that have one."""
+    return page_members(prog, "pp", pfns)
+
+
+def _page_pool_name(prog: Program, pointer: int) -> str:
     """What a page pool is called."""
     name = f"page pool at {pointer:#x}"
     try:
@@ -257,6 +232,29 @@ def _pool_name(prog: Program, pointer: int) -> str:
     except UNREADABLE:
         pass
     return name
+
+
+def _zs_pool_name(prog: Program, pointer: int) -> str:
+    """What a pool of compressed memory is called."""
+    try:
+        name = zs_pool_name(prog, pointer)
+    except UNREADABLE:
+        return f"zsmalloc pool at {pointer:#x}"
+    return f"zsmalloc pool {name}"
+
+
+class _Pools(NamedTuple):
+    """Pools, to which each page of a kind leads."""
+
+    structure: str
+    of: Callable[[Program, NDArray[np.int64]], NDArray[np.uint64]]
+    name: Callable[[Program, int], str]
+
+
+_POOLS = {
+    "page pool": _Pools("page_pool", _page_pools, _page_pool_name),
+    "zsmalloc": _Pools("zs_pool", zs_pools, _zs_pool_name),
+}
 
 
 def _text(name: bytes) -> str:

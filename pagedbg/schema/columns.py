@@ -287,7 +287,8 @@ HOLDER = SchemaColumn(
     rank=6,
     meaning=(
         "Whom the kernel's own structures name: the task of a stack, the process of a"
-        " page table, the device of a page pool, the CMA area."
+        " page table, the device of a page pool, the pool of compressed memory, the"
+        " DMA buffer, the balloon, the CMA area."
     ),
 )
 WITNESS = SchemaColumn(

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from pagedbg.mm.alloc_tag import alloc_tags_compiled, mem_alloc_profiling_enabled
 from pagedbg.mm.bulk_read import number
+from pagedbg.mm.dma_buf import has_dma_buf_list
 from pagedbg.mm.page_tables import has_known_page_tables
 from pagedbg.mm.slab_track import tracked_caches
+from pagedbg.mm.zsmalloc import has_zs_pools
 from pagedbg.sources.probes import Probe
 
 if TYPE_CHECKING:
@@ -76,6 +78,30 @@ def _page_pools(target: Target) -> tuple[bool, str]:
     )
 
 
+def _zs_pools(target: Target) -> tuple[bool, str]:
+    return (
+        (True, "each page of compressed memory leads to its own")
+        if has_zs_pools(target.prog)
+        else (False, "neither this kernel nor a module that is loaded has any")
+    )
+
+
+def _dma_bufs(target: Target) -> tuple[bool, str]:
+    return (
+        (True, "those of udmabuf and of the system heap have their pages")
+        if has_dma_buf_list(target.prog)
+        else (False, "this kernel lists none")
+    )
+
+
+def _balloon(target: Target) -> tuple[bool, str]:
+    return (
+        (True, "what a driver has given back is marked")
+        if target.has_symbol("balloon_mops")
+        else (False, "no page is marked as being in one")
+    )
+
+
 def _cma(target: Target) -> tuple[bool, str]:
     try:
         count = number(target.prog, "cma_area_count", _MOST_AREAS)
@@ -121,6 +147,24 @@ WITNESS_PROBES = {
         _page_pools,
         "network buffers do not say of which device they are",
         "They cost nothing: drivers that use them have CONFIG_PAGE_POOL=y selected",
+    ),
+    "zsmalloc pools": Probe(
+        _zs_pools,
+        "compressed memory does not say of which zram device or of zswap it is",
+        "They cost nothing: who needs them loads zsmalloc; where it is a module, the"
+        " kernel has to be built with CONFIG_DEBUG_INFO_BTF_MODULES=y",
+    ),
+    "DMA buffers": Probe(
+        _dma_bufs,
+        "memory that devices share is not said to be in one",
+        "They cost nothing: drivers have CONFIG_DMA_SHARED_BUFFER=y selected, and"
+        " CONFIG_DEBUG_FS=y has them listed",
+    ),
+    "balloon": Probe(
+        _balloon,
+        "what was given back to the hypervisor is only said to be offline",
+        "Build the kernel with CONFIG_BALLOON_COMPACTION=y (in 7.x"
+        " CONFIG_BALLOON_MIGRATION=y); a page takes no more for it",
     ),
     "CMA areas": Probe(
         _cma,

@@ -41,7 +41,7 @@ _OF_KIND = {
 
 _OF_HOLDERS = (
     *("task_struct", "mm_struct", "page_pool", "dma_buf", "balloon_dev_info"),
-    "cma",
+    *("zs_pool", "cma"),
 )
 """Whose structure it may be that names the holder of a page."""
 

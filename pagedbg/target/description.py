@@ -23,6 +23,7 @@ from drgn import (
     SymbolIndex,
     SymbolKind,
     Type,
+    TypeKind,
     TypeKindSet,
 )
 from drgn.helpers.linux.module import for_each_module
@@ -268,3 +269,24 @@ def has_debug_info(prog: Program) -> bool:
         return True
     finally:
         prog.set_enabled_type_finders(enabled)
+
+
+def module_struct(prog: Program, name: str) -> Type:
+    """
+    Return a structure of the kernel's, or else of one of its modules.
+
+    :param name: without ``struct``
+    :raises LookupError: if none of them has one of this name
+    """
+    try:
+        return prog.type(f"struct {name}")
+    except LookupError:
+        pass
+    try:
+        types = Description.of(prog).module_types
+    except NoDescription as error:
+        raise LookupError(str(error)) from None
+    found = types.find_type(prog, TypeKindSet({TypeKind.STRUCT}), name, None)
+    if found is None:
+        raise LookupError(f"there is no struct {name}")
+    return found

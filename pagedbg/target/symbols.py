@@ -202,6 +202,14 @@ def module_symbols(module: Object) -> list[Symbol]:
     return module_kallsyms(module)
 
 
+def symbols_of_module(prog: Program, name: bytes) -> dict[str, int] | None:
+    """The addresses of a module's symbols, by name; None if it is not loaded."""
+    for module in bounded(for_each_module(prog)):
+        if module.name.string_() == name:
+            return {each.name: each.address for each in module_symbols(module)}
+    return None
+
+
 def _module_tables(prog: Program) -> Iterable[SymbolTable]:
     for module in bounded(for_each_module(prog)):
         name = module.name.string_().decode()

@@ -12,6 +12,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ __all__ = (
     "boot",
     "crash_in",
     "dump",
+    "give_back",
     "kernels",
     "modules",
     "pagedbg",
@@ -197,6 +199,18 @@ def boot(
         yield machine
         if out:
             machine.run(["cp", "-r", f"{OUT}/.", out]).check()
+
+
+def give_back(machine: Guest, memory: int, pages: int) -> None:
+    """
+    Have a guest with a virtio balloon put pages into it, and wait until it has.
+
+    :param memory: how many bytes it has
+    """
+    wanted = memory - 4096 * pages
+    machine.qmp("balloon", value=wanted)
+    while machine.qmp("query-balloon")["actual"] != wanted:
+        time.sleep(0.1)
 
 
 def crash_in(kernel: str, name: str, out: Path, script: str, **options: Any) -> None:

@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from booted import OUT, PAGEDBG, PATIENCE, boot, dump, kernels, pagedbg
+from booted import (
+    OUT,
+    PAGEDBG,
+    PATIENCE,
+    boot,
+    dump,
+    give_back,
+    kernels,
+    pagedbg,
+)
 
 # The first of them is asked in every run, the others by `make test-all`.
 KERNELS = (
@@ -51,6 +60,16 @@ owners --orders 9 --by function --format json -o {OUT}/by-module
 trace stop
 """
 REFUSED = "trace start --attach kprobe\n"
+# What zram keeps of a file whose text can be made smaller by a quarter, and how many
+# pages a guest is asked to give back.
+COMPRESSED = """
+modprobe zram
+echo 16M >/sys/block/zram0/disksize
+head -c 3M /dev/urandom | base64 >/dev/zram0
+sync
+"""
+BALLOON = 1024
+MEMORY = 640 << 20
 # A real-time kernel has none.
 THP = "/sys/kernel/mm/transparent_hugepage/enabled"
 NO_THP = f"test ! -e {THP} || echo never >{THP}"
@@ -79,10 +98,20 @@ def asked(
     except kernels.LabError as error:
         pytest.skip(f"no {request.param} here: {error}")
     out = tmp_path_factory.mktemp("stock")
-    with boot(request.param, "asked", memory="640M", rw=[out]) as machine:
+    with boot(
+        request.param,
+        "asked",
+        memory=f"{MEMORY >> 20}M",
+        rw=[out],
+        qemu_opts=["-device", "virtio-balloon-pci"],
+    ) as machine:
         machine.sh(NO_THP)
         script = SCRIPT + WITH_MODULE * (request.param == BUILT_HERE) + REFUSED
         done = machine.run([PAGEDBG, "--no-pager"], stdin=script.encode())
+        machine.sh(COMPRESSED)
+        machine.sh("modprobe virtio_balloon")
+        give_back(machine.guest, MEMORY, BALLOON)
+        machine.sh(f"cat /sys/block/zram0/mm_stat >{OUT}/zram")
         machine.run(["cp", "-r", f"{OUT}/.", out]).check()
         dump.dump(machine.guest, out / "vmcore", timeout=PATIENCE)
     yield Asked(out, done.status, done.text, done.stderr.decode())
@@ -138,6 +167,20 @@ def test_what_was_freed_unseen_is_not_live(asked: Asked) -> None:
     assert "live" not in states
     assert states <= {"freed", "reused"}
     assert "were not seen to be freed" in asked.stderr
+
+
+def test_what_zram_and_a_balloon_hold_is_theirs(asked: Asked) -> None:
+    done = pagedbg(
+        *("--no-pager", "-c", asked.out / "vmcore", "--format", "jsonl"),
+        *("-e", "memory --by holder,kind,witness"),
+    )
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    found = {row["holder"]: (row["kind"], row["witness"], row["pages"]) for row in rows}
+    assert found["balloon"] == ("offline", "balloon_dev_info", BALLOON)
+    # mem_used_total
+    used = int((asked.out / "zram").read_text().split()[2])
+    assert used > 2 << 20
+    assert found["zsmalloc pool zram0"] == ("zsmalloc", "zs_pool", used // 4096)
 
 
 def test_its_dump_opens(asked: Asked) -> None:

@@ -15,7 +15,6 @@ import numpy as np
 from drgn import FaultError, Object, Program, container_of
 from drgn.helpers.linux.list import hlist_for_each_entry, list_for_each_entry
 from drgn.helpers.linux.mm import for_each_vmap_area
-from drgn.helpers.linux.module import for_each_module
 
 from pagedbg.capture.backends.hooks import find_hooks
 from pagedbg.capture.recovery.recovered_rings import RecoveredRecorder
@@ -28,11 +27,13 @@ from pagedbg.schema.event_record import CPU, HEADER, RECORD, TRACEPOINTS
 from pagedbg.schema.filter_record import FILTER, FILTERS
 from pagedbg.schema.stack_record import STACK, addresses_of, stacks_behind
 from pagedbg.target.links import UNREADABLE, bounded
-from pagedbg.target.symbols import module_symbols
+from pagedbg.target.symbols import symbols_of_module
 
 if TYPE_CHECKING:
     from pagedbg.target.target import Target
 
+
+_NAME = b"pagedbg"
 
 # Nobody has so many probes on one tracepoint.
 _MOST_PROBES = 64
@@ -110,7 +111,7 @@ def _aligned(size: int, to: int) -> int:
 
 def find_module(target: Target, said: list[str]) -> Iterator[Any]:
     try:
-        symbols = _symbols(target.prog)
+        symbols = symbols_of_module(target.prog, _NAME)
         if symbols is None:
             return
         address = target.prog.read_u64(symbols["pagedbg_rings"])
@@ -121,14 +122,6 @@ def find_module(target: Target, said: list[str]) -> Iterator[Any]:
         return
     if address:
         yield functools.partial(_module_at, target, address)
-
-
-def _symbols(prog: Program) -> dict[str, int] | None:
-    """The module's symbols, by name; None if it is not loaded."""
-    for module in bounded(for_each_module(prog)):
-        if module.name.string_() == b"pagedbg":
-            return {each.name: each.address for each in module_symbols(module)}
-    return None
 
 
 def _module_at(target: Target, address: int) -> _Module:
@@ -192,7 +185,7 @@ def _waiting(prog: Program) -> int:
     without a place, and those whose record was not written when the machine died, or
     not looked for yet.
     """
-    symbols = _symbols(prog) or {}
+    symbols = symbols_of_module(prog, _NAME) or {}
     waiting = 0
     for name, count in (("pagedbg_pending", 4096), ("pagedbg_displaced", 64)):
         # A module that had only kprobes has none of them.
