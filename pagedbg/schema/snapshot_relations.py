@@ -14,6 +14,7 @@ from pagedbg.schema.memory_columns import (
     LARGEST,
     MEMORY,
     POOLS,
+    SLAB_SUMS,
     UNACCOUNTED,
 )
 from pagedbg.schema.page_columns import PAGE_RUNS
@@ -27,6 +28,7 @@ SNAPSHOT_RELATIONS: Mapping[str, Sequence[SchemaColumn]] = {
     "kernel": KERNEL,
     "memory": MEMORY,
     "unaccounted": UNACCOUNTED,
+    "slab_sums": SLAB_SUMS,
     "pools": POOLS,
     "largest": LARGEST,
     "health": HEALTH,

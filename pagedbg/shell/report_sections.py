@@ -22,6 +22,7 @@ from pagedbg.schema.explanation_columns import each_explained
 from pagedbg.schema.sizes import size
 from pagedbg.schema.table import Table
 from pagedbg.shell.report_answers import Answer, Answers, listing
+from pagedbg.sources.slab_sums import SlabSums
 from pagedbg.target.links import UNREADABLE
 
 __all__ = ("explanation", "machine", "map_of", "memory", "owners", "suspect_of")
@@ -137,6 +138,7 @@ def memory(answers: Answers) -> Section:
         for heading, part in answer.parts:
             listings.append(listing(heading.rstrip(":"), part.columns, part.rows))
         findings += _unusual(answer.parts)
+        listings += _objects(answers, unread)
     picture = [treemap(parts, "Memory by kind")] if parts else []
     return Section(
         "memory",
@@ -151,6 +153,15 @@ def memory(answers: Answers) -> Section:
         pictures=picture,
         unread=unread,
     )
+
+
+def _objects(answers: Answers, unread: list[str]) -> Iterator[Listing]:
+    """Who allocated slab objects, where anything knows."""
+    if SlabSums(answers.session, []).known:
+        answer = answers.ask(["memory", "--section", "objects"], unread)
+        if answer is not None:
+            caption = "Slab objects by who allocated them"
+            yield listing(caption, answer.columns, answer.rows, top=_TOP)
 
 
 def _mostly(kinds: Sequence[dict[str, Any]]) -> Iterator[str]:

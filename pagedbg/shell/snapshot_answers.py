@@ -27,6 +27,7 @@ from pagedbg.schema.memory_columns import (
     LARGEST,
     MEMORY,
     POOLS,
+    SLAB_SUMS,
     UNACCOUNTED,
 )
 from pagedbg.schema.page_columns import KEPT_PAGES
@@ -65,6 +66,7 @@ _SECTIONS: dict[str, tuple[str, Sequence[SchemaColumn]]] = {
     "pools": ("pools", POOLS),
     "largest": ("largest", LARGEST),
     "health": ("health", HEALTH),
+    "objects": ("slab_sums", SLAB_SUMS),
 }
 
 LAST_PFN = (1 << 52) - 1

@@ -124,7 +124,7 @@ def test_status_says_what_the_snapshot_holds(
         (
             "memory --section processes",
             "memory: a snapshot does not hold the section processes: it has the"
-            " sections kinds, unaccounted, pools, largest, health.",
+            " sections kinds, unaccounted, pools, largest, health, objects.",
         ),
         (
             "blocks --pinned",

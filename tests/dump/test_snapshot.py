@@ -101,7 +101,7 @@ def test_the_format_is_documented() -> None:
     said = (ROOT / "contrib" / "snapshot-format.md").read_text(encoding="utf-8")
     of_full = {"blocks.parquet", "handles.parquet", "pages.parquet"}
     assert {"meta.json", *re.findall(r"^\| `(\w+\.parquet)`", said, re.M)} == (
-        FILES | of_full
+        FILES | of_full | {"slab_sums.parquet"}
     )
     keys = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", said, re.M)))
     assert set(SnapshotMeta.__struct_fields__) <= set(keys)

@@ -24,6 +24,7 @@ from pagedbg.shell.command import NAMESPACE, argument, command
 from pagedbg.shell.redaction_options import REDACT, read_key
 from pagedbg.sources.page_runs import page_runs
 from pagedbg.sources.private_names import private_names
+from pagedbg.sources.slab_sums import SlabSums
 from pagedbg.sources.snapshot_redaction import redact_snapshot
 from pagedbg.sources.snapshot_saving import (
     new_directory,
@@ -54,6 +55,9 @@ _COMMANDS = {
     "pageblocks": ("blocks",),
     "failures": ("explain",),
 }
+
+# The same of what few kernels know: who allocates slab objects.
+_OBJECTS = {"slab_sums": ("memory", "--section", "objects")}
 
 # The same of those that --full adds.
 _FULL_COMMANDS = {"blocks": ("owners", "--no-stack"), "handles": ("stacks",)}
@@ -192,7 +196,8 @@ def _save(
 
 def _tables(session: Session, full: bool) -> dict[str, Callable[[], Table]]:
     """What gives each relation's rows."""
-    commands = {**_COMMANDS, **(_FULL_COMMANDS if full else {})}
+    objects = _OBJECTS if SlabSums(session, []).known else {}
+    commands = {**_COMMANDS, **objects, **(_FULL_COMMANDS if full else {})}
 
     @functools.cache
     def parts() -> dict[str, Table]:
