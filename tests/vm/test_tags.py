@@ -11,7 +11,6 @@ import dataclasses
 import json
 import re
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from booted import (
     Answer,
     Guest,
     dump,
+    give_back,
     kernels,
     modules,
     pagedbg,
@@ -137,7 +137,7 @@ def tagged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tagged]:
             echo traces $(grep -c pagedbg_object alloc_traces)
             awk '/ age=/ { print "allocated " $1 }' alloc_traces
             echo tables $(awk '/VmPTE/ { print $2 / 4 }' /proc/1/status)
-        """) + sh(USER_PAGES)
+        """) + sh(PAGE_POOLS + USER_PAGES)
         said = sh("cat /proc/allocinfo; echo ===; cat /proc/allocinfo").split("===\n")
         core = dump.dump(machine, out / "vmcore", timeout=PATIENCE).core
     yield Tagged(
@@ -149,6 +149,7 @@ def tagged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tagged]:
     )
 
 
+PAGE_POOLS = f"{sys.executable} -I {Path(__file__).with_name('page_pools.py')}"
 USER_PAGES = f"""
     mkdir -p {OUT}
     truncate -s 8M /run/swap.img
@@ -173,10 +174,7 @@ def owned(tmp_path_factory: pytest.TempPathFactory) -> Tagged:
         qemu_opts=["-device", "virtio-balloon-pci"],
         console=CONSOLES / "owned",
     ) as machine:
-        wanted = (384 << 20) - 4096 * BALLOON
-        machine.qmp("balloon", value=wanted)
-        while machine.qmp("query-balloon")["actual"] != wanted:
-            time.sleep(0.1)
+        give_back(machine, 384 << 20, BALLOON)
         script = f"insmod {modules.holders_module(kernel)}; cat /proc/pagedbg_holders"
         said = [
             machine.run(["sh", "-ec", each], timeout=PATIENCE).check().text
@@ -383,6 +381,9 @@ def test_a_snapshot_keeps_it_and_two_of_them_are_compared(
             assert {row[key]: row["pages"] for row in kept} == held
             # Nobody holds more, or less.
             assert tagged.rows(f"diff {path} --section owners --by {key}") == []
+    objects = "memory --section objects"
+    asked = ("--no-pager", "--snapshot", plain, "--format", "jsonl", "-e", objects)
+    assert rows_of(pagedbg(*asked)) == tagged.rows(objects)
 
 
 # ---- what other structures name ----
@@ -395,6 +396,17 @@ def test_pages_of_a_page_pool_are_its_devices(tagged: Tagged) -> None:
         assert re.fullmatch(r"page pool \d+ of lo", page["holder"])
         assert (page["kind"], page["witness"]) == ("page pool", "tag")
         assert "page_pool.c:" in page["site"]
+
+
+def test_each_page_pool_has_as_many_pages_as_the_kernel_says(tagged: Tagged) -> None:
+    said = {
+        f"page pool {name.removeprefix('pool-')} of lo": pages
+        for name, pages in tagged.others.items()
+        if name.startswith("pool-")
+    }
+    assert sum(pages for (pages,) in said.values()) >= 5
+    rows = tagged.rows("memory --by holder --kind 'page pool'")
+    assert {row["holder"]: [row["pages"]] for row in rows} == said
 
 
 def test_pages_of_vmalloc_are_their_callers(tagged: Tagged) -> None:
