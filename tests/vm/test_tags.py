@@ -297,6 +297,15 @@ def test_objects_by_call_path_are_as_many_as_the_kernel_says(tagged: Tagged) -> 
     )
 
 
+def test_a_report_has_who_allocated_slab_objects(
+    tagged: Tagged, tmp_path: Path
+) -> None:
+    page = tmp_path / "report.html"
+    answer = tagged.ask("-e", f"report {page}")
+    assert answer.status == 0, answer.stderr
+    assert "Slab objects by who allocated them, 15 of " in page.read_text()
+
+
 def test_each_block_of_the_module_is_allocated_where_its_function_is(
     tagged: Tagged,
 ) -> None:
