@@ -35,6 +35,7 @@ from pagedbg.schema.allocation_columns import (
 )
 from pagedbg.schema.batch import Records
 from pagedbg.schema.histogram_columns import LIFETIME_COUNTS
+from pagedbg.schema.nearest import nearest_or_all
 from pagedbg.schema.stacks_over_time import StacksOverTime
 from pagedbg.schema.table import Column, Row, Table
 from pagedbg.session import Session
@@ -75,8 +76,7 @@ _EMPTY = "No captured allocation matches."
 _HELD = ("live", "migrated", "split")
 
 # Rows that are drawn at once; sorted ones in columns that are as wide as they need.
-_BATCH = 1000
-_SORTED_BATCH = 1 << 15
+_BATCH, _SORTED_BATCH = 1000, 1 << 15
 
 # Rows that are kept beside those that are asked for, so that there is less to sort.
 _MANY = 1 << 16
@@ -86,7 +86,7 @@ def _parse_states(text: str) -> list[str]:
     names = [part.strip() for part in text.split(",")]
     for name in names:
         if name not in STATES:
-            raise UsageError(f"{name!r} is no state; choose from {', '.join(STATES)}")
+            raise UsageError(f"{name!r} is no state{nearest_or_all(name, STATES)}")
     return names
 
 

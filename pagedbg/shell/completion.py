@@ -45,8 +45,9 @@ from pagedbg.shell.table_columns import columns, meanings, sortable
 from pagedbg.shell.table_options import PAGE_KEY_WORDS, ByParser
 from pagedbg.shell.typed_words import TypedPlace, behind, place_of, unquoted
 
-# What stands for a value that is a file, or a directory.
-PATHS = frozenset(("FILE", "CORE", "DIR", "SYMBOLS", "KEYFILE", "LAKE", "OLD", "NEW"))
+# What stands for a value that is a directory, and for one that is a file or either.
+DIRECTORIES = frozenset(("DIR", "LAKE"))
+PATHS = frozenset((*DIRECTORIES, "FILE", "CORE", "SYMBOLS", "KEYFILE", "OLD", "NEW"))
 
 
 class LineCompleter(Completer):
@@ -61,6 +62,7 @@ class LineCompleter(Completer):
         self._session = session
         self.values = BackgroundValues(session)
         self._paths, self._programs = PathCompleter(), ExecutableCompleter()
+        self._directories = PathCompleter(only_directories=True)
         self._given_up: CompleteEvent | None = None
 
     def get_completions(
@@ -151,7 +153,9 @@ class LineCompleter(Completer):
     def _values(
         self, arg: argument, word: str, place: TypedPlace, event: CompleteEvent
     ) -> Iterator[Completion]:
-        if arg.kwargs.get("metavar") in PATHS:
+        if arg.kwargs.get("metavar") in DIRECTORIES:
+            yield from self._files(word, self._directories, event)
+        elif arg.kwargs.get("metavar") in PATHS:
             yield from self._files(word, self._paths, event)
         elif "choices" in arg.kwargs:
             choices = arg.kwargs["choices"]
@@ -204,10 +208,10 @@ class LineCompleter(Completer):
             return
         # Nobody keeps what is in a directory: it may be another moment later.
         what = (completer, begun)
-        found: Sequence[tuple[str, AnyFormattedText]] | None = self.values.get(
+        found: Sequence[tuple[str, str]] | None = self.values.get(
             what,
             lambda: [
-                (begun + each.text, each.display)
+                (begun + each.text, each.display_text)
                 for each in completer.get_completions(Document(begun), event)
             ],
         )
@@ -215,6 +219,8 @@ class LineCompleter(Completer):
         # A program may be in several directories of $PATH.
         for path, drawn in dict(found or ()).items():
             if path.isprintable():
+                # So that the next Tab goes on in it.
+                path += "/" if drawn.endswith("/") else ""
                 yield Completion(
                     shlex.quote(f"./{path}" if path.startswith("-") else path),
                     start_position=-len(word),

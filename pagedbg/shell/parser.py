@@ -10,7 +10,7 @@ import argparse
 import functools
 import itertools
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from drgn.commands import argument, argument_group, mutually_exclusive_group
@@ -151,7 +151,11 @@ class Parser(argparse.ArgumentParser):
         for word in words:
             if word.startswith("-"):
                 name = word.split("=")[0]
-                near = self._of_another(name) or did_you_mean(name, self.options())
+                near = (
+                    self._of_another(name)
+                    or _so_many(name, self.options())
+                    or did_you_mean(name, self.options())
+                )
                 self.error(f"unknown option {name}{near}")
 
     def _of_another(self, option: str) -> str:
@@ -210,6 +214,12 @@ def _whole_number(text: str) -> int:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+
+
+def _so_many(name: str, known: Collection[str]) -> str:
+    """The option that a command has for so many rows, if it has the other one."""
+    others = {"--top", "--last"} & {*known} if name in ("--top", "--last") else ()
+    return "".join(f"; did you mean {other}?" for other in others)
 
 
 def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:

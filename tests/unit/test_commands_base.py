@@ -142,6 +142,14 @@ def test_output_into_a_file(
             "rows: --columns: there is no column 'PFN'; did you mean pfn?",
         ),
         ("start", "start: no such command; did you mean trace start?"),
+        (
+            "owners --last 5",
+            "owners: unknown option --last; did you mean --top? (help owners)",
+        ),
+        (
+            "trace show --top 5",
+            "trace show: unknown option --top; did you mean --last? (help trace show)",
+        ),
         ("save x", "save: no such command; did you mean trace save or snapshot save?"),
         (
             "set --orders 4",

@@ -608,8 +608,6 @@ def test_completion_offers_all_there_is() -> None:
         "says x >> {}",
         "rows pfn -o {}",
         "rows pfn --output {}",
-        "trace load {}",
-        "snapshot save {}",
         "diff {}",
         "!cat {}",
         "!{}",
@@ -621,6 +619,27 @@ def test_file_names(text: str, tmp_path: Path) -> None:
     (tmp_path / "owners.json").touch()
     assert offers(text.format(tmp_path / "own")) == [
         text.format(tmp_path / "owners.json")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "files"),
+    [
+        ("trace load {}", []),
+        ("trend a {}", []),
+        ("diff {}", ["owned.json"]),
+        ("!ls {}", ["owned.json"]),
+    ],
+)
+def test_directories(text: str, files: list[str], tmp_path: Path) -> None:
+    (tmp_path / "owned.json").touch()
+    (tmp_path / "owners").mkdir()
+    (tmp_path / "owners" / "a b").mkdir()
+    assert offers(text.format(tmp_path / "own")) == [
+        text.format(f"{tmp_path}/{name}") for name in (*files, "owners/")
+    ]
+    assert offers(text.format(f"{tmp_path}/owners/")) == [
+        text.format(f"'{tmp_path}/owners/a b/'")
     ]
 
 
