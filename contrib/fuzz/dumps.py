@@ -236,6 +236,9 @@ class Dumps:
         if kind == "vmcoreinfo":
             self._vmcoreinfo(choice, file)
             return file
+        if kind == "bare":
+            self._bare(choice, file)
+            return file
         places = self.places[kind]
         for _ in range(few(choice)):
             place = places[one(choice, len(places))]
@@ -348,6 +351,25 @@ class Dumps:
             size_at, text_at = note_at + 4, note_at + 24
         file.write(size_at, len(info).to_bytes(width, "little"))
         file.write(text_at, info)
+
+    def _bare(self, choice: Choice, file: File) -> None:
+        """Take the file's vmcoreinfo away, and damage that in its memory."""
+        if file is self.elf:
+            note = self._note
+        else:
+            (note,) = struct.unpack("<Q", file.read(PAGE + 48, 8))
+            file.write(PAGE + 32, bytes(16))
+        notes = file.read(note, PAGE)
+        file.write(note + notes.index(b"VMCOREINFO\0"), b"QEMU\0")
+        prog = self.target.prog
+        for name, header in (("vmcoreinfo_data", 0), ("vmcoreinfo_note", 24)):
+            at = prog.read_u64(prog.symbol(name).address) + header
+            lines = self.read(at, PAGE).rstrip(b"\0\n").split(b"\n")
+            # The one that is not damaged is found in place of the other.
+            for _ in range(few(choice, 16) if choice.random() < 0.8 else 0):
+                lines = text(choice, lines) or [b""]
+            info = b"\n".join(lines)[: PAGE - header - 1] + b"\n"
+            self.write(file, at, info.ljust(PAGE - header, b"\0"))
 
 
 # ---- what lies where ----------
@@ -736,4 +758,4 @@ PLACES: dict[str, Callable[[Target], Iterator[Place]]] = {
     "page_tables": _page_tables,
 }
 
-KINDS = ("elf", "kdump", "vmcoreinfo", *PLACES, "memory")
+KINDS = ("elf", "kdump", "vmcoreinfo", "bare", *PLACES, "memory")

@@ -26,7 +26,7 @@ sys.path.insert(0, str(FUZZ))
 import run  # noqa: E402
 
 GROUPS = {
-    "headers": ("elf", "kdump", "vmcoreinfo"),
+    "headers": ("elf", "kdump", "vmcoreinfo", "bare"),
     "symbols and types": ("kallsyms", "btf", "globals"),
     "owners": ("page_ext", "depot", "memory"),
     "pages": ("memmap", "zones", "page_tables"),
