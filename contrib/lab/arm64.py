@@ -3,8 +3,8 @@
 Guests of another machine than this one: arm64, emulated by QEMU as its machine `virt`.
 
 This machine's programs do not run there. So a user land of Debian's packages for arm64
-lies over this machine's files: busybox, which is all commands, e2fsprogs, and Python
-for the agent.
+lies over this machine's files: busybox, which is all commands, e2fsprogs, Python for
+the agent, and what a crash is dumped with.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import os
 import shlex
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,15 +21,18 @@ from kernels import Kernel, LabError
 from stock import pack
 
 # Raised when the recipe below unpacks something else than before.
-RECIPE = 1
+RECIPE = 2
 
 QEMU = "qemu-system-aarch64"
 
 SUITES = {"Debian": ("trixie",)}
 PACKAGES = (
-    *("busybox-static", "e2fsprogs", "libblkid1", "libc6", "libcom-err2", "libexpat1"),
-    *("libext2fs2t64", "libpython3.13-minimal", "libpython3.13-stdlib", "libss2"),
-    *("libuuid1", "python3.13-minimal", "zlib1g"),
+    *("busybox-static", "e2fsprogs", "kexec-tools", "libblkid1", "libbz2-1.0", "libc6"),
+    *("libcom-err2", "libdw1t64", "libelf1t64", "libexpat1", "libext2fs2t64"),
+    *("liblzma5", "liblzo2-2", "libpython3.13-minimal", "libpython3.13-stdlib"),
+    *("libss2", "libuuid1", "libxencall1", "libxendevicemodel1", "libxenevtchn1"),
+    *("libxenforeignmemory1", "libxengnttab1", "libxenmisc4.20", "libxentoolcore1"),
+    *("libxentoollog1", "libzstd1", "makedumpfile", "python3.13-minimal", "zlib1g"),
 )
 PYTHON = "/usr/bin/python3.13"
 
@@ -71,15 +73,13 @@ mount -t devpts devpts /root/dev/pts
 ln -s /proc/self/fd /root/dev/fd
 mount -t tmpfs tmpfs /root/run
 hostname lab
-date -s @$NOW
 $MOUNTS
 umount /proc
 # The shell stays, to bury whose parents have ended before them.
 exec switch_root /root /bin/sh -c $AGENT
 """  # noqa: E501
 _TOOLS = (
-    *("date", "hostname", "ln", "mkdir", "mount", "rm", "sh", "switch_root", "umount"),
-    "uname",
+    *("hostname", "ln", "mkdir", "mount", "rm", "sh", "switch_root", "umount", "uname"),
 )
 _DIRECTORIES = ("bin", "host", "memory", "own", "proc", "root")
 
@@ -115,8 +115,6 @@ def command(
         mounts.append(f"mount -t 9p -o {_SHARED} rw{number} {there}")
     words = {
         "FLAGS": root_flags,
-        # The machine's own clock has no driver in the kernel.
-        "NOW": str(int(time.time())),
         "MODULES": shlex.quote(str(modules)),
         "MOUNTS": "\n".join(mounts),
         "AGENT": shlex.quote(f"{shlex.join([PYTHON, '-IS', str(agent)])}; exit"),

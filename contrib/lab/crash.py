@@ -21,7 +21,6 @@ import guest
 import kernels
 from dump import ZERO_AND_FREE, Dump
 from guest import CompletedGuest, Guest, LabError
-from kernels import ARM64
 
 # What the crash kernel gets of the guest's memory. Of 64M it has 6M to spare once it
 # has booted, and makedumpfile crawls because pages of its own text are evicted and read
@@ -57,11 +56,6 @@ def crash(
     :class:`Guest`'s.
     """
     machine = Guest(kernel, append=f"{CRASHKERNEL} {append}", **options)
-    if machine.kernel.arch == ARM64:
-        raise LabError(
-            "the lab has no kexec and makedumpfile for arm64: lab dump has QEMU dump"
-            " such a guest."
-        )
     kernels.install(["kexec-tools", "makedumpfile", "e2fsprogs"], say=machine.say)
     with machine:
         load(machine)
@@ -98,6 +92,7 @@ def load(machine: Guest) -> None:
             "--load-panic",
             "--kexec-syscall",
             f"--append={' '.join([*line, *ARGUMENTS])}",
+            *([f"--initrd={machine.initramfs}"] if machine.initramfs else []),
             machine.kernel.image,
         ]
     )

@@ -83,7 +83,7 @@ def dump(
     if foreign and format != "elf":
         raise LabError(
             "this machine's makedumpfile knows no arm64, and kdump files that QEMU"
-            " writes of it cannot be read: --format elf."
+            " writes of it cannot be read: --format elf, or lab crash."
         )
     kernels.install(["makedumpfile", "e2fsprogs"], say=machine.say)
     if workload:

@@ -40,6 +40,7 @@ from agent_channel import Channel
 from kernels import ARM64, Kernel, LabError
 from modules import modules_directory
 from qmp import Qmp
+from stock import StockKernel
 from terminal import resizing, terminal_size
 
 HERE = Path(__file__).resolve().parent
@@ -304,6 +305,15 @@ class Guest:
         """Its last lines, as the end of a sentence."""
         lines = [line for line in self.console().splitlines() if line.strip()]
         return "\n".join(["its console ended:", *lines[-40:]])
+
+    @property
+    def initramfs(self) -> Path | None:
+        """What the kernel boots with until it has its root file system."""
+        if isinstance(self.kernel, StockKernel):
+            return self.kernel.initramfs
+        if self.kernel.arch == ARM64:
+            return Path(self._path("initramfs"))
+        return None
 
     def _path(self, name: str) -> str:
         assert self._scratch

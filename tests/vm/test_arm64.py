@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from booted import LAB, Answer, boot, dump, kernels, modules, pagedbg
+from booted import LAB, Answer, boot, crash_in, dump, kernels, modules, pagedbg
 from debugfs_text import Record, parse
 from drgn.helpers.linux.pid import for_each_task
 from prebuilt import module
@@ -39,6 +39,10 @@ COMMANDS = (
     "trace recover",
     "trace show",
 )
+
+# What is asked of a guest that has died, and what it did.
+OF_DUMP = ("status", "owners", "memory", "blocks", "explain order 4", "map")
+DIES = "insmod $LAB_BLOCKS; cat /proc/pagedbg_blocks >$OUT/blocks"
 
 # What the module records: blocks of the churn module, and little else.
 ALLOCATED, FREED, ORDERS = 20, 5, (3, 4)
@@ -240,3 +244,35 @@ def test_what_was_recorded_is_found_with_its_order(asked: Asked, told: Told) -> 
     for order in ORDERS:
         assert churned.count(("set", order)) == ALLOCATED
     assert churned.count(("reset", ORDERS[0])) == FREED
+
+
+def test_what_its_crash_kernel_dumps_says_the_same(tmp_path: Path) -> None:
+    elf, kdump = tmp_path / "elf", tmp_path / "vmcore"
+    crash_in("arm64-6.12", "arm64 crashed", tmp_path, DIES, memory="512M", raw=elf)
+    lines = [line.split() for line in (tmp_path / "blocks").read_text().splitlines()]
+    owners: list[dict[int, dict[str, Any]]] = []
+    for core in (elf, kdump):
+        answers = [tmp_path / f"{core.name}-{number}" for number in range(len(OF_DUMP))]
+        asked = [
+            ("-e", f"{line} --format json -o {path}")
+            for line, path in zip(OF_DUMP, answers, strict=True)
+        ]
+        told = pagedbg("-c", core, *(word for words in asked for word in words))
+        assert told.status == 0, told
+        status, rows, *_ = (json.loads(path.read_text()) for path in answers)
+        assert status[0]["page_owner"]
+        owners.append({row["pfn"]: row for row in rows})
+        for name, order, pfn, pages in lines:
+            if name not in ("freed", "split"):
+                row = owners[-1][int(pfn)]
+                assert (row["order"], row["pages"]) == (int(order), int(pages)), name
+    before, after = owners
+    same = [
+        pfn
+        for pfn in before.keys() & after
+        if before[pfn]["ts_ns"] == after[pfn]["ts_ns"]
+    ]
+    # Little happens between the two dumps.
+    assert len(same) > 0.9 * len(before)
+    for pfn in same:
+        assert before[pfn] == after[pfn], f"page frame {pfn:#x}"
