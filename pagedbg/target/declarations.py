@@ -51,6 +51,7 @@ GLOBALS = {
     "dummy_handle": "depot_stack_handle_t",
     "early_handle": "depot_stack_handle_t",
     "failure_handle": "depot_stack_handle_t",
+    "fault_around_bytes": "unsigned long",
     "gfpflag_names": "const struct trace_print_flags []",
     "high_memory": "void *",
     "hstates": "struct hstate []",
