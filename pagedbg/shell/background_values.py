@@ -98,7 +98,10 @@ class BackgroundValues:
 
     @property
     def _can_fork(self) -> bool:
-        # Two processes cannot share a connection, and a fork leaves threads behind.
+        # The monitor of a guest of QEMU's talks to one at a time. On a connection that
+        # two processes share, whoever is ended amid an answer leaves the rest of it to
+        # the other, so these values are read as they are asked for. And a fork leaves
+        # threads behind.
         return self._session.target.guest is None and threading.active_count() == 1
 
     async def _bring(self, key: str) -> None:
