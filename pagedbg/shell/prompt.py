@@ -47,10 +47,8 @@ def run_prompt(session: Session, start: Sequence[str] = ()) -> int:
         contextlib.redirect_stderr(printed(sys.stderr, unheard=True)),
     )
     with contextlib.suppress(Leave), streams[0], streams[1]:
-        print(
-            f"pagedbg {__version__}: {printable(session.subject)}. Type help for the"
-            " commands."
-        )
+        greeting = f"pagedbg {__version__}: {printable(session.subject)}."
+        print(fitted(f"{greeting} Type help for the commands.", sys.stdout))
         _loop(session, start)
     return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import io
+import itertools
 import os
 import signal
 import stat
@@ -134,6 +135,17 @@ def test_the_bottom_line_names_the_target(tmp_path: Path) -> None:
     terminal.child.send("\x1b[2;1R")
     terminal.expect("fake (6.12) · page_owner off")
     terminal.child.close(force=True)
+
+
+def test_a_greeting_is_broken_between_words(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path, columns=30)
+    lines = terminal.expect(PROMPT).splitlines()
+    terminal.child.sendeof()
+    assert terminal.left() == 0
+    greeting = list(itertools.takewhile(lambda line: "\x1b" not in line, lines))
+    assert len(greeting) > 1
+    assert all(len(line) <= 30 for line in greeting)
+    assert " ".join(greeting).split(". ")[-1].startswith("Type help for the")
 
 
 def test_a_failure_does_not_leave(terminal: Terminal) -> None:
