@@ -43,3 +43,15 @@ def test_what_make_says_is_the_reason_and_nothing_is_kept(
     ):
         kmod_build.build("6.99-test", tmp_path)
     assert not list((tmp_path / "cache" / "pagedbg" / "kmod").iterdir())
+
+
+def test_make_of_another_machine_is_a_reason_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("make", "gcc"):
+        (tmp_path / name).write_bytes(b"\x7fELF of another machine")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(PagedbgError, match=r"cannot be built: .*make: Exec format"):
+        kmod_build.build("6.99-test", tmp_path)

@@ -130,6 +130,10 @@ def _make(kernel: Path, where: Path) -> None:
         )
     except subprocess.TimeoutExpired:
         raise PagedbgError(f"the module was not built within {_PATIENCE} s.") from None
+    except OSError as error:
+        raise PagedbgError(
+            f"the module cannot be built: {error.filename}: {error.strerror}"
+        ) from None
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["make gave no reason"]
         told = next(
