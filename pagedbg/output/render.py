@@ -26,8 +26,9 @@ from pagedbg.schema.table import Column, Kind, Table, Window
 _BOLD, _DIM, _RESET = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 _GAP = "  "
 
-# What stands before what a line says of it: `memory:     99 MiB in 25,412 pages`.
-_NAMED = re.compile(r"\w+:\s+")
+# What stands before what a line says of it: `memory:     99 MiB in 25,412 pages`, and
+# `NO  complete dump    left out: free pages`.
+_NAMED = re.compile(r"\w+:\s+|(?:ok|NO)\s+\S+(?: \S+)*\s{2,}")
 
 _FRAME_INDENT = "    "
 _LINES = 36

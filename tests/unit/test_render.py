@@ -431,6 +431,12 @@ def test_what_a_line_names_goes_on_under_what_it_says_of_it() -> None:
         "memory: 4 KiB",
     ]
     assert "vmcore (kdump), booted\n" in drawn(table, "text")
+    # As doctor says it.
+    table.text = ["NO  complete dump    left out: zero pages, free pages"]
+    assert drawn(table, "text", width=40).splitlines() == [
+        "NO  complete dump    left out: zero",
+        "                     pages, free pages",
+    ]
 
 
 def test_in_a_narrow_window_the_columns_that_answer_are_left_out_last() -> None:
