@@ -32,6 +32,9 @@ KERNELS = (
     ),
 )
 
+# The recorder names a stack when it has loaded what that takes.
+NAMED = "until grep -qs hugetlb_sysctl_handler"
+
 # Huge pages come and go where nobody else wants blocks of their order. The last command
 # fails, and a script ends there.
 SCRIPT = f"""
@@ -44,6 +47,7 @@ map --cell 16M
 trace set --orders 0:20,9
 trace start --output {OUT}/capture
 !echo 6 >/proc/sys/vm/nr_hugepages; cat /proc/sys/vm/nr_hugepages >{OUT}/held
+!{NAMED} {OUT}/capture/stacks.jsonl; do sleep 0.1; done
 owners --orders 9 --by function --format json -o {OUT}/owners
 correlate --orders 9 --leaked --by function --format json -o {OUT}/leaked
 trace status --format json -o {OUT}/trace
@@ -56,6 +60,7 @@ BUILT_HERE = "stock-6.1"
 WITH_MODULE = f"""
 trace start --backend kmod --output {OUT}/module
 !echo 5 >/proc/sys/vm/nr_hugepages; cat /proc/sys/vm/nr_hugepages >{OUT}/held-then
+!{NAMED} {OUT}/module/stacks.jsonl; do sleep 0.1; done
 owners --orders 9 --by function --format json -o {OUT}/by-module
 trace stop
 """
