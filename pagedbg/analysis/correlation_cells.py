@@ -17,9 +17,10 @@ from pagedbg.analysis.correlation_pairing import Marks
 class Cells:
     """
     Pages of allocations, one a row: ``row`` says of which. By the events it is
-    ``held``; was ``freed`` (with the ``same`` stack on record as when it was
-    allocated); or is ``leaving``, migrated away and not freed yet. ``head`` is the
-    index of the head of the block that it was migrated with, −1 for none.
+    ``held``; was ``freed`` (whenever it was, with the ``same`` stack on record as when
+    it was allocated: it may have been there before and been migrated away); or is
+    ``leaving``, migrated away and not freed yet. ``head`` is the index of the head of
+    the block that it was migrated with, −1 for none.
     """
 
     row: NDArray[np.intp]
@@ -133,7 +134,8 @@ def followed_cells(
     cells.held = arrived > np.maximum(freed, left)
     cells.freed = freed > left
     cells.leaving = (left > freed) & (left >= arrived)
-    cells.same[gone[resets["handle"][reset] == rows["handle"][owner[gone]]]] = True
+    cells.same = cells.freed.copy()
+    cells.same[gone[resets["handle"][reset] != rows["handle"][owner[gone]]]] = False
     cells.head[to] = find(key, page_key(of_copy, copies["pfn"]))[copy]
     return cells, key
 

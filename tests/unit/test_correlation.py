@@ -611,6 +611,23 @@ def test_what_is_held_on_a_capture_with_losses_is_unknown_without_pages() -> Non
     ), "whose page was freed could not be read"
 
 
+def test_a_page_that_was_freed_and_later_migrated_away_unseen_is_unknown() -> None:
+    events = [
+        event(SET, 4, 100, 1, handle=1, gfp_mask=MOVABLE),
+        event(SPLIT, 4, 100, 1, handle=1),
+        event(RESET, 4, 100, handle=1, time_nsec=110),
+        event(SET, 4, 120, handle=9, pid=7, gfp_mask=MOVABLE),
+        event(COPY, 4, 100, handle=1, pid=7, other_pfn=5),
+        event(RESET, 5, 100, handle=9, pid=7, time_nsec=130),
+        # And on, by a copy that is lost: the migration's stack is on record.
+        event(RESET, 4, 100, handle=9, pid=7, time_nsec=140),
+    ]
+    lost = {"missing": {COPY}, "until": 200, "current": True, "swaps_handles": True}
+    assert told(one(events, **lost)) == ("unknown", None)
+    events[-1]["handle"] = 1
+    assert told(one(events, **lost)) == ("freed", None)
+
+
 def test_allocations_that_are_not_asked_for_are_not_looked_at() -> None:
     looked: list[int] = []
 
