@@ -7,6 +7,7 @@ says what can be had in its place.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,15 @@ sync
 """
 BALLOON = 1024
 MEMORY = 640 << 20
+
+# Memory of a virtual machine, which that of QEMU's processors can have; kernels before
+# give it to confidential machines only.
+HAS_GUEST_MEMFD = "stock-newest"
+GUEST_MEMFD = f"""
+modprobe kvm-amd
+{sys.executable} -I {Path(__file__).with_name("guest_memfd.py")} {OUT}/gmem </dev/null >{OUT}/said 2>&1 &
+until [ -s {OUT}/gmem ]; do kill -0 $! || {{ cat {OUT}/said >&2; exit 1; }}; sleep 0.1; done
+"""  # noqa: E501
 # A real-time kernel has none.
 THP = "/sys/kernel/mm/transparent_hugepage/enabled"
 NO_THP = f"test ! -e {THP} || echo never >{THP}"
@@ -117,6 +127,8 @@ def asked(
         machine.sh("modprobe virtio_balloon")
         give_back(machine.guest, MEMORY, BALLOON)
         machine.sh(f"cat /sys/block/zram0/mm_stat >{OUT}/zram")
+        if request.param == HAS_GUEST_MEMFD:
+            machine.sh(GUEST_MEMFD)
         machine.run(["cp", "-r", f"{OUT}/.", out]).check()
         dump.dump(machine.guest, out / "vmcore", timeout=PATIENCE)
     yield Asked(out, done.status, done.text, done.stderr.decode())
@@ -186,6 +198,19 @@ def test_what_zram_and_a_balloon_hold_is_theirs(asked: Asked) -> None:
     used = int((asked.out / "zram").read_text().split()[2])
     assert used > 2 << 20
     assert found["zsmalloc pool zram0"] == ("zsmalloc", "zs_pool", used // 4096)
+
+
+def test_memory_of_a_virtual_machine_is_its(asked: Asked) -> None:
+    if not (asked.out / "gmem").exists():
+        pytest.skip(f"only {HAS_GUEST_MEMFD} gives it to any machine")
+    done = pagedbg(
+        *("--no-pager", "-c", asked.out / "vmcore", "--format", "jsonl"),
+        *("-e", "memory --by file,witness"),
+    )
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    (found,) = (row for row in rows if "[kvm-gmem]" in str(row["file"]))
+    assert found["witness"] == "address_space"
+    assert found["pages"] == int((asked.out / "gmem").read_text())
 
 
 def test_its_dump_opens(asked: Asked) -> None:
