@@ -72,7 +72,7 @@ def tests(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("README.md", "pyproject.toml"):
         shutil.copy(ROOT / name, made)
     (made / "contrib").mkdir()
-    documents = ("schema.md", "snapshot-format.md")
+    documents = ("schema.md", "snapshot-format.md", "support.md")
     pictures = ("pagedbg.svg", "map.svg", "report.png")
     for name in ("environment", "picture", *documents, *pictures):
         shutil.copy(ROOT / "contrib" / name, made / "contrib")
