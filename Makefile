@@ -45,7 +45,7 @@ test: lint kernels roots
 	$(PYTEST) -m 'not rare'
 
 test-all: lint kernels roots
-	contrib/lab/lab build stock-6.1 stock-newest stock-6.12-rt arm64-6.12
+	contrib/lab/lab build stock-6.1 stock-newest stock-6.12-rt stock-6.12-cloud arm64-6.12
 	$(PYTEST)
 
 check: lint

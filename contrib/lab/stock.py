@@ -34,6 +34,7 @@ MODULES = (
     "overlay",
     "qemu_fw_cfg",
 )
+_OF_9P = ("9pnet_virtio", "9p")
 
 # Packages that a kernel's image and headers are spread over.
 _PARTS = r"linux-(?:base|binary|modules|headers|kbuild)-[^\s,]+"
@@ -51,7 +52,7 @@ for word in $(cat /proc/cmdline); do
 	esac
 done
 for module in $(cat /modules/order); do insmod /modules/$module; done
-mount -t 9p -o ro,$flags /dev/root /root
+mount -t $ROOT /dev/root /root
 umount /proc
 exec switch_root /root "$init" "$@"
 """
@@ -76,6 +77,11 @@ class StockKernel(Kernel):
         return self.directory / "usr/src" / f"linux-headers-{self.release}"
 
     @property
+    def no_9p(self) -> bool:
+        """Whether this machine's files come by way of :mod:`virtiofs`."""
+        return self.variant == "cloud"
+
+    @property
     def initramfs(self) -> Path:
         return self.directory / "initramfs"
 
@@ -88,8 +94,8 @@ class StockKernel(Kernel):
 def find(name: str) -> StockKernel | None:
     """
     The cached kernel for ``stock-6.12``, another series, ``stock-newest``, or one of
-    another flavour, ``stock-6.12-rt``: the newest that Debian had when it was last
-    asked.
+    another flavour, ``stock-6.12-rt`` or ``stock-6.12-cloud``: the newest that Debian
+    had when it was last asked.
     """
     series, _, flavour = name.removeprefix(STOCK).partition("-")
     if series == "newest":
@@ -124,11 +130,6 @@ def fetch(name: str, *, say: Callable[[str], None]) -> StockKernel:
     :raises LabError: if Debian has no such kernel, or it cannot be downloaded
     """
     series, _, flavour = name.removeprefix(STOCK).partition("-")
-    if flavour == "cloud":
-        raise LabError(
-            "Debian's cloud kernels have no 9p, by which a guest of the lab has this"
-            f" machine's files: take stock-{series}."
-        )
     kernels.install(["busybox-static", "cpio", "kmod", "xz-utils"], say=say)
     archive = Archive()
     say("asking Debian which kernels there are")
@@ -239,7 +240,8 @@ def _make_initramfs(kernel: StockKernel) -> None:
     shutil.copy(shutil.which("busybox") or "/bin/busybox", tree / "bin/busybox")
     for name in _TOOLS:
         (tree / "bin" / name).symlink_to("busybox")
-    (tree / "init").write_text(INIT)
+    root = "virtiofs -o ro" if kernel.no_9p else "9p -o ro,$flags"
+    (tree / "init").write_text(INIT.replace("$ROOT", root))
     (tree / "init").chmod(0o755)
     order = []
     for path in _modules(kernel):
@@ -276,6 +278,8 @@ def pack(tree: Path, initramfs: Path) -> None:
 def _modules(kernel: StockKernel) -> Iterator[Path]:
     """The files of :data:`MODULES` and of what they need, in the order to load them."""
     for name in MODULES:
+        if kernel.no_9p and name in _OF_9P:
+            continue
         found = subprocess.run(
             [
                 *("modprobe", "-d", kernel.directory, "-S", kernel.release),

@@ -11,10 +11,11 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import kernels
+import virtiofs
 from kernels import Kernel, LabError
 from stock import StockKernel
 
@@ -39,7 +40,7 @@ def command(
     memory: str,
     cpus: int,
     append: Iterable[str],
-    rw: Iterable[str],
+    rw: Sequence[str],
     root_flags: str,
     modules: Path,
     agent: Path,
@@ -54,6 +55,7 @@ def command(
     :param rw: directories that the guest may write to
     :param modules: what is ``/lib/modules/$(uname -r)`` there
     """
+    no_9p = isinstance(kernel, StockKernel) and kernel.no_9p
     overlays = [d for d in OVERLAYS if os.path.isdir(d)] + (
         [] if os.path.isdir("/lib/modules") else ["/usr"]
     )
@@ -91,6 +93,7 @@ def command(
             *("--kopt", f"virtme_link_mods={modules}"),
             f"--kopt=rootflags={root_flags}",
             *(f"--kopt={a}" for a in append),
+            *(f"--kopt={a}" for a in (virtiofs.arguments(rw) if no_9p else ())),
         ],
         stdin=subprocess.DEVNULL,
         check=False,
@@ -112,6 +115,8 @@ def command(
             f"this virtme-ng makes another command line than {VIRTME_NG} does:"
             " install that one."
         ) from None
+    if no_9p:
+        line = virtiofs.command(line, memory=memory, rw=rw, scratch=scratch)
     return [
         *line,
         *([] if kvm else ["-cpu", CPU]),

@@ -29,7 +29,7 @@ KERNELS = (
     "stock-6.12",
     *(
         pytest.param(kernel, marks=pytest.mark.rare)
-        for kernel in ("stock-6.1", "stock-newest", "stock-6.12-rt")
+        for kernel in ("stock-6.1", "stock-newest", "stock-6.12-rt", "stock-6.12-cloud")
     ),
 )
 
