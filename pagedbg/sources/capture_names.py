@@ -144,7 +144,11 @@ class CaptureNames(StackNames):
     def stack(self, handle: int) -> list[str]:
         """Return the stack of a handle, innermost frame first; empty for none."""
         found = self._found(handle)
-        return [f"(the stack {handle:#x} was not saved)"] if found is None else found
+        if found is not None:
+            return found
+        # Told by a recorder that may still be starting, on a busy machine.
+        saved = "is not saved yet" if self.capture.at_work else "was not saved"
+        return [f"(the stack {handle:#x} {saved})"]
 
     def known_stack(self, handle: int) -> list[str]:
         """Return the stack of a handle; empty for none, and for one that is lost."""

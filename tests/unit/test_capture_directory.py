@@ -19,11 +19,13 @@ from pagedbg.capture.files import EVENTS, META, STACKS, CaptureError, Folder
 from pagedbg.capture.this_boot import boot_id
 from pagedbg.capture.writer import CaptureWriter
 from pagedbg.schema import event_record
-from pagedbg.schema.capture_meta import Kernel, Process, Since, decode, encode
+from pagedbg.schema.capture_meta import Ended, Kernel, Process, Since, decode, encode
 from pagedbg.schema.event_filter import EventFilter, OrderShare
 from pagedbg.schema.event_record import COPY, RECORD, RESET, SET
 from pagedbg.schema.former_rings import FORMER, expected_check
 from pagedbg.schema.loss import Loss, LossKind
+from pagedbg.sources import capture_names
+from pagedbg.sources.capture_names import CaptureNames
 
 LARGE = (OrderShare(3, event_record.MOST_ORDER),)
 
@@ -293,3 +295,17 @@ def test_a_directory_that_nobody_has_any_more_is_closed(tmp_path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == before + 1
     del folder
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_stack_that_the_recorder_may_still_save_is_not_said_to_be_lost(
+    writer: CaptureWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capture_names, "_PATIENCE", 0)
+
+    def said() -> list[str]:
+        return CaptureNames(Capture(writer.path), None).stack(0x1234)
+
+    assert said() == ["(the stack 0x1234 is not saved yet)"]
+    writer.meta.ended = Ended(2000, "", "stop")
+    writer.write_meta()
+    assert said() == ["(the stack 0x1234 was not saved)"]
