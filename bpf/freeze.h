@@ -29,8 +29,8 @@ static __always_inline void freeze_rings(struct pagedbg_header *h, struct pagedb
 	z->mono_nsec = mono_nsec();
 	describe_current(&z->pid, &tgid, z->comm);
 	z->gfp_mask = gfp_mask;
-	z->order = order;
-	seal(&z->reason, reason);
+	/* With the order: it may be that seal() can write 64 bits only. */
+	seal((u64 *)&z->order, (u64)reason << 32 | (u32)order);
 }
 
 static __always_inline void freeze_at_failure(struct pagedbg_header *h,

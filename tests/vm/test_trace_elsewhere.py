@@ -4,11 +4,16 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
+import prebuilt
 import pytest
-from booted import NO_BCC, OUT, PAGEDBG, boot
+from booted import NO_BCC, OUT, PAGEDBG, boot, kernels
+
+from pagedbg.capture.backends import bpf_programs
+from pagedbg.capture.backends.bpf_programs import COMBINED, TRACEPOINT
 
 CHURN = "/proc/pagedbg_churn"
 
@@ -80,3 +85,28 @@ def test_what_is_missing_is_said_in_a_sentence(
     assert said in error
     assert len(error.splitlines()) == 1
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("attach", [COMBINED, TRACEPOINT])
+def test_programs_are_compiled_for_cpus_that_do_not_see_stores_in_their_order(
+    attach: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = prebuilt.described(kernels.build("6.12", say=print), True)
+    monkeypatch.setattr(bpf_programs.platform, "machine", lambda: "aarch64")
+    with prebuilt.ours():
+        image = bpf_programs.image_for(
+            bpf_programs.hooked(kernel.functions, attach),
+            kernel.constants,
+            prebuilt.CPUS,
+            64,
+            attach,
+        )
+    # BPF_STX | BPF_ATOMIC | BPF_DW, and BPF_XCHG
+    exchanges = {
+        name: sum(
+            opcode == 0xDB and operation == 0xE1
+            for opcode, _, _, operation in struct.iter_unpack("<BBhi", code)
+        )
+        for name, code in image.programs.items()
+    }
+    assert all(exchanges.values()), exchanges
