@@ -121,9 +121,11 @@ def _wrong_held(words: Sequence[str], known: Known) -> Iterator[int]:
     """The places of wrong words in a command that another one holds."""
     if len(words) > 1 or words[0].isidentifier():
         yield from wrong_words(words, known)
-    elif inner := command_words(words[0]):
+    elif (inner := command_words(words[0])) and any(
+        True for _ in wrong_words(inner, known)
+    ):
         # A whole line, in quotes.
-        yield from [0] if any(True for _ in wrong_words(inner, known)) else []
+        yield 0
 
 
 def _fits(arg: argument, text: str, line: Sequence[str], known: Known) -> bool:

@@ -106,7 +106,7 @@ def behind(place: TypedPlace) -> TypedPlace:
 
 def _held(words: Sequence[str]) -> list[str] | None:
     """The words of the command that another one holds, if there are some."""
-    if words[:1] == [] or words[0] not in HOLDING:
+    if not words or words[0] not in HOLDING:
         return None
     arguments = [*flat_arguments(NAMESPACE.get(words[0]).arguments)]
     options = [arg for arg in arguments if is_option(arg)]
