@@ -16,9 +16,10 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import kernels
-from kernels import Kernel, LabError
-from stock import pack
+from archive import Archive, install
+from cache import LabError, cache_root, locked
+from kernels import Kernel
+from stock import StockKernel, pack, put_modules
 
 # Raised when the recipe below unpacks something else than before.
 RECIPE = 2
@@ -50,6 +51,9 @@ INIT = """\
 #!/bin/busybox sh
 export PATH=/bin
 mount -t proc proc /proc
+if [ -e /modules ]; then
+	for module in $(cat /modules/order); do insmod /modules/$module; done
+fi
 mount -t 9p -o ro,$FLAGS host /host
 mount -t 9p -o ro,$FLAGS own /own
 mount -t tmpfs tmpfs /memory
@@ -79,7 +83,8 @@ umount /proc
 exec switch_root /root /bin/sh -c $AGENT
 """  # noqa: E501
 _TOOLS = (
-    *("hostname", "ln", "mkdir", "mount", "rm", "sh", "switch_root", "umount", "uname"),
+    *("cat", "hostname", "insmod", "ln", "mkdir", "mount", "rm", "sh", "switch_root"),
+    *("umount", "uname"),
 )
 _DIRECTORIES = ("bin", "host", "memory", "own", "proc", "root")
 
@@ -123,7 +128,7 @@ def command(
     for name, text in words.items():
         init = init.replace(f"${name}", text)
     initramfs = scratch / "initramfs"
-    _make_initramfs(initramfs, init, own)
+    _make_initramfs(initramfs, init, own, kernel)
     line = ["console=ttyAMA0", "panic=-1", *append]
     return [
         *(QEMU, "-machine", "virt", "-cpu", CPU, "-m", memory, "-smp", str(cpus)),
@@ -153,8 +158,8 @@ def user_land(*, say: Callable[[str], None]) -> Path:
     The directory with Debian's programs for arm64, downloaded with apt unless the cache
     has it.
     """
-    directory = kernels.cache_root() / f"arm64-{RECIPE}"
-    with kernels.locked(
+    directory = cache_root() / f"arm64-{RECIPE}"
+    with locked(
         directory.with_name(".arm64.lock"),
         lambda: say("another process is downloading: waiting for it"),
     ):
@@ -165,8 +170,8 @@ def user_land(*, say: Callable[[str], None]) -> Path:
 
 def _unpack(directory: Path, *, say: Callable[[str], None]) -> None:
     shutil.rmtree(directory, ignore_errors=True)
-    kernels.install(["cpio"], say=say)
-    archive = kernels.Archive("arm64", SUITES)
+    install(["cpio"], say=say)
+    archive = Archive("arm64", SUITES)
     say("asking Debian for programs for arm64")
     archive.update()
     for deb in archive.download(list(PACKAGES), directory):
@@ -175,8 +180,8 @@ def _unpack(directory: Path, *, say: Callable[[str], None]) -> None:
     (directory / ".done").touch()
 
 
-def _make_initramfs(path: Path, init: str, own: Path) -> None:
-    """Pack busybox, and what it is told to do first."""
+def _make_initramfs(path: Path, init: str, own: Path, kernel: Kernel) -> None:
+    """Pack busybox, what it is told to do first, and the modules which that takes."""
     tree = path.with_name("initramfs.tree")
     for name in _DIRECTORIES:
         (tree / name).mkdir(parents=True)
@@ -185,6 +190,8 @@ def _make_initramfs(path: Path, init: str, own: Path) -> None:
         (tree / "bin" / name).symlink_to("busybox")
     (tree / "init").write_text(init)
     (tree / "init").chmod(0o755)
+    if isinstance(kernel, StockKernel):
+        put_modules(kernel, tree / "modules")
     pack(tree, path)
     shutil.rmtree(tree)
 
@@ -192,7 +199,7 @@ def _make_initramfs(path: Path, init: str, own: Path) -> None:
 def need_qemu(*, say: Callable[[str], None]) -> None:
     """Have what emulates the machine."""
     if not shutil.which(QEMU):
-        kernels.install(["qemu-system-arm"], say=say)
+        install(["qemu-system-arm"], say=say)
 
 
 def refuse_kvm() -> None:

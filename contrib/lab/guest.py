@@ -309,10 +309,10 @@ class Guest:
     @property
     def initramfs(self) -> Path | None:
         """What the kernel boots with until it has its root file system."""
-        if isinstance(self.kernel, StockKernel):
-            return self.kernel.initramfs
         if self.kernel.arch == ARM64:
             return Path(self._path("initramfs"))
+        if isinstance(self.kernel, StockKernel):
+            return self.kernel.initramfs
         return None
 
     def _path(self, name: str) -> str:

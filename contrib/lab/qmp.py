@@ -8,7 +8,7 @@ import json
 import socket
 from typing import Any
 
-from kernels import LabError
+from cache import LabError
 
 
 class Qmp:

@@ -14,8 +14,8 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import kernels
-from kernels import LabError
+from archive import Archive, install
+from cache import LabError, cache_root, locked
 
 # What README.md asks for and pagedbg then installs, what the tests need, and what finds
 # HTTPS certificates.
@@ -54,7 +54,7 @@ exec chroot "$over/root" env -i HOME=/root LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:
 def directory(suite: str) -> Path:
     """Where the root of a Debian release, such as ``trixie``, is or would be."""
     key = hashlib.sha256(f"{RECIPE} {PACKAGES}".encode()).hexdigest()[:8]
-    return kernels.cache_root() / "roots" / f"{suite}-{key}"
+    return cache_root() / "roots" / f"{suite}-{key}"
 
 
 def make(suite: str, *, say: Callable[[str], None]) -> Path:
@@ -72,14 +72,14 @@ def make(suite: str, *, say: Callable[[str], None]) -> Path:
             f"only root can make a root file system of {suite}: run this as root once,"
             f" it is kept in {made}."
         )
-    with kernels.locked(
+    with locked(
         made.parent / ".lock",
         lambda: say("another process is making a root file system: waiting for it"),
     ):
         if made.exists():
             return made
-        kernels.install(["mmdebstrap"], say=say)
-        mirror = kernels.Archive().mirrors()["Debian"]
+        install(["mmdebstrap"], say=say)
+        mirror = Archive().mirrors()["Debian"]
         say(f"{suite}: making a root file system with Python")
         half = made.with_name(made.name + ".new")
         shutil.rmtree(half, ignore_errors=True)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
 Debian's own kernels as kernels of the lab: unpacked from its packages into the cache,
-with their modules and headers, and not built.
+with their modules and headers, and not built. Of another machine's, headers are left
+out, since what they build with does not run here.
 
 They have no vmlinux with debug info, and most of what the lab needs of them is in
 modules. So they boot with an initramfs that loads those and mounts this machine's files
@@ -19,7 +20,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import kernels
-from kernels import STOCK, Archive, Kernel, LabError
+from archive import Archive, install, newer
+from cache import LabError, cache_root, locked
+from kernels import ARM64, STOCK, Kernel
 
 # Raised when the recipe below unpacks something else than before.
 RECIPE = 2
@@ -94,8 +97,9 @@ class StockKernel(Kernel):
 def find(name: str) -> StockKernel | None:
     """
     The cached kernel for ``stock-6.12``, another series, ``stock-newest``, or one of
-    another flavour, ``stock-6.12-rt`` or ``stock-6.12-cloud``: the newest that Debian
-    had when it was last asked.
+    another flavour, ``stock-6.12-rt``, ``stock-6.12-cloud`` or, of another machine,
+    ``stock-6.12-arm64`` or ``stock-6.12-arm64-16k``: the newest that Debian had when it
+    was last asked.
     """
     series, _, flavour = name.removeprefix(STOCK).partition("-")
     if series == "newest":
@@ -105,7 +109,7 @@ def find(name: str) -> StockKernel | None:
     found: StockKernel | None = None
     for kernel in cached():
         if (kernel.series, kernel.variant) == (series, flavour) and (
-            found is None or kernels.newer(kernel.version, found.version)
+            found is None or newer(kernel.version, found.version)
         ):
             found = kernel
     return found
@@ -119,7 +123,7 @@ def cached() -> Iterator[StockKernel]:
 
 
 def _directory(release: str) -> Path:
-    return kernels.cache_root() / "kernels" / f"{STOCK}{release}-{RECIPE}"
+    return cache_root() / "kernels" / f"{STOCK}{release}-{RECIPE}"
 
 
 def fetch(name: str, *, say: Callable[[str], None]) -> StockKernel:
@@ -130,22 +134,18 @@ def fetch(name: str, *, say: Callable[[str], None]) -> StockKernel:
     :raises LabError: if Debian has no such kernel, or it cannot be downloaded
     """
     series, _, flavour = name.removeprefix(STOCK).partition("-")
-    kernels.install(["busybox-static", "cpio", "kmod", "xz-utils"], say=say)
-    archive = Archive()
+    install(["busybox-static", "cpio", "kmod", "xz-utils"], say=say)
+    archive = Archive(ARM64 if flavour.startswith(ARM64) else "")
     say("asking Debian which kernels there are")
     archive.update()
     offered = {
-        (of, release): version
-        for of, flavoured, release, version in _images(archive)
-        if flavoured == flavour
+        (of, release): version for of, release, version in _images(archive, flavour)
     }
     if series == "newest":
         series = max((of for of, _ in offered), key=kernels.series_key, default="")
     newest = ""
     for (of, release), version in offered.items():
-        if of == series and (
-            not newest or kernels.newer(version, offered[series, newest])
-        ):
+        if of == series and (not newest or newer(version, offered[series, newest])):
             newest = release
     if not newest:
         has = sorted({of for of, _ in offered}, key=kernels.series_key)
@@ -156,7 +156,7 @@ def fetch(name: str, *, say: Callable[[str], None]) -> StockKernel:
     kernel = StockKernel(
         series, offered[series, newest], _directory(newest), flavour, newest
     )
-    with kernels.locked(
+    with locked(
         kernel.directory.parent / ".stock.lock",
         lambda: say("another process is downloading: waiting for it"),
     ):
@@ -165,15 +165,14 @@ def fetch(name: str, *, say: Callable[[str], None]) -> StockKernel:
     return kernel
 
 
-def _images(archive: Archive) -> Iterator[tuple[str, str, str, str]]:
-    """Series, flavour, release and version of all kernels that Debian offers."""
+def _images(archive: Archive, flavour: str) -> Iterator[tuple[str, str, str]]:
+    """Series, release and version of all kernels of a flavour that Debian offers."""
+    ending = flavour if flavour.startswith(ARM64) else f"{flavour}-amd64".lstrip("-")
     for package, version in archive.packages(
-        r"linux-image-\d+\.\d+\.\d\S*?(?:-rt|-cloud)?-amd64"
+        rf"linux-image-\d+\.\d+\.\d[^-\s]*(?:-\d[^-\s]*)?-{re.escape(ending)}"
     ):
         release = package.removeprefix("linux-image-")
-        match = re.fullmatch(r"(\d+\.\d+)\..*?(?:-(rt|cloud))?-amd64", release)
-        assert match
-        yield match[1], match[2] or "", release, version
+        yield ".".join(release.split(".")[:2]), release, version
 
 
 def _unpack(
@@ -185,10 +184,8 @@ def _unpack(
     """
     shutil.rmtree(kernel.directory, ignore_errors=True)
     kernel.directory.mkdir(parents=True)
-    wanted = [
-        f"linux-image-{kernel.release}={kernel.version}",
-        f"linux-headers-{kernel.release}={kernel.version}",
-    ]
+    parts = ("image",) if kernel.arch == ARM64 else ("image", "headers")
+    wanted = [f"linux-{part}-{kernel.release}={kernel.version}" for part in parts]
     for package in wanted:
         wanted += [
             each
@@ -202,8 +199,9 @@ def _unpack(
         subprocess.run(["dpkg-deb", "-x", deb, kernel.directory], check=True)
         deb.unlink()
     _mend(kernel)
-    say(f"{kernel.release}: making an initramfs")
-    _make_initramfs(kernel)
+    if kernel.arch != ARM64:
+        say(f"{kernel.release}: making an initramfs")
+        _make_initramfs(kernel)
     (kernel.directory / ".done").write_text(
         f"{kernel.series} {kernel.variant} {kernel.version} {kernel.release}\n"
     )
@@ -222,20 +220,20 @@ def _mend(kernel: StockKernel) -> None:
     if not kernel.image.exists():
         kernel.image.parent.mkdir(exist_ok=True)
         shutil.move(kernel.modules / "vmlinuz", kernel.image)
-    makefile = kernel.build_directory / "Makefile"
-    makefile.write_text(
-        makefile.read_text().replace("/usr/src/", f"{kernel.directory}/usr/src/")
-    )
     for name in ("build", "source"):
         (kernel.modules / name).unlink(missing_ok=True)
-    (kernel.modules / "build").symlink_to(kernel.build_directory)
+    if (makefile := kernel.build_directory / "Makefile").exists():
+        makefile.write_text(
+            makefile.read_text().replace("/usr/src/", f"{kernel.directory}/usr/src/")
+        )
+        (kernel.modules / "build").symlink_to(kernel.build_directory)
     subprocess.run(["depmod", "-b", kernel.directory, kernel.release], check=True)
 
 
 def _make_initramfs(kernel: StockKernel) -> None:
     """Pack busybox and the modules that a guest boots with."""
     tree = kernel.directory / "initramfs.tree"
-    for name in ("bin", "dev", "modules", "proc", "root"):
+    for name in ("bin", "dev", "proc", "root"):
         (tree / name).mkdir(parents=True)
     shutil.copy(shutil.which("busybox") or "/bin/busybox", tree / "bin/busybox")
     for name in _TOOLS:
@@ -243,6 +241,14 @@ def _make_initramfs(kernel: StockKernel) -> None:
     root = "virtiofs -o ro" if kernel.no_9p else "9p -o ro,$flags"
     (tree / "init").write_text(INIT.replace("$ROOT", root))
     (tree / "init").chmod(0o755)
+    put_modules(kernel, tree / "modules")
+    pack(tree, kernel.initramfs)
+    shutil.rmtree(tree)
+
+
+def put_modules(kernel: StockKernel, directory: Path) -> None:
+    """Have there the modules that a guest boots with, and a list of them in order."""
+    directory.mkdir()
     order = []
     for path in _modules(kernel):
         plain = path.name.removesuffix(".xz")
@@ -256,10 +262,8 @@ def _make_initramfs(kernel: StockKernel) -> None:
                 if packed
                 else path.read_bytes()
             )
-            (tree / "modules" / plain).write_bytes(data)
-    (tree / "modules/order").write_text("\n".join(order) + "\n")
-    pack(tree, kernel.initramfs)
-    shutil.rmtree(tree)
+            (directory / plain).write_bytes(data)
+    (directory / "order").write_text("\n".join(order) + "\n")
 
 
 def pack(tree: Path, initramfs: Path) -> None:

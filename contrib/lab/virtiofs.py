@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from kernels import LabError
+from cache import LabError
 
 DAEMON = Path("/usr/lib/qemu/virtiofsd")
 
