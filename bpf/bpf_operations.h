@@ -42,6 +42,26 @@ static __always_inline u64 number(u64 pointer)
 	return pointer;
 }
 
+/*
+ * bcc says that it compiles for the machine that it runs on. LLVM takes that for the first version
+ * of BPF, of which 20 and newer know no __sync_fetch_and_add() that gives back a value; the
+ * assembler of older ones does not know the instruction. Kernels know it since 5.12.
+ */
+static __always_inline u64 fetch_inc(u64 *counter)
+{
+#if __clang_major__ >= 20
+	u64 n = 1;
+
+	asm volatile("%0 = atomic_fetch_add((u64 *)(%1 + 0), %0)"
+		     : "+r"(n)
+		     : "r"(counter)
+		     : "memory");
+	return n;
+#else
+	return __sync_fetch_and_add(counter, 1);
+#endif
+}
+
 static __always_inline void describe_current(u32 *pid, u32 *tgid, u64 *comm)
 {
 	u64 id = bpf_get_current_pid_tgid();

@@ -14,8 +14,9 @@
  *	swap()			puts one value of a u64 in the place of another, all others seeing
  *				what was written before; whether it did
  *	slot()			where record number seq of a CPU belongs, or NULL
- *	count()			adds 1 to a counter of this CPU's own; returns what it was
- *	add()			adds to a number that all CPUs share; returns what it was
+ *	count()			adds 1 to a counter of this CPU's own
+ *	fetch_inc()		the same, and returns what it was
+ *	add()			adds to a number that all CPUs share
  *	local_nsec(), mono_nsec()	local_clock(), 0 if it cannot be asked; and CLOCK_MONOTONIC
  *	describe_current()		fills in who does it
  *	seal()			writes a record's check, after all that was written before and
@@ -130,8 +131,8 @@ static __always_inline void record(struct pagedbg_header *h, struct pagedbg_cpu 
 				   u32 event, u32 order, u32 new_order, u64 pfn, u64 other_pfn,
 				   struct owner *o, u32 flags)
 {
-	u64 nth = count(&c->recorded[event][order % PAGEDBG_ORDERS]);
-	u64 seq = count(&c->head) + 1;
+	u64 nth = fetch_inc(&c->recorded[event][order % PAGEDBG_ORDERS]);
+	u64 seq = fetch_inc(&c->head) + 1;
 	struct pagedbg_record *r = slot(h, cpu, seq);
 
 	if (!r)
@@ -191,7 +192,7 @@ static __always_inline bool begins(struct pagedbg_header *h, struct pagedbg_filt
  * of before or after its record is changed.
  * @reason: of a migration, or OF_RECORD
  */
-#define OF_RECORD (-1 << 15)
+#define OF_RECORD (-(1 << 15))
 
 static __always_inline void on_event_for(struct pagedbg_header *h, struct pagedbg_filter *f,
 					 struct pagedbg_cpu *c, u32 cpu, u32 event, u32 order,

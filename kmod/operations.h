@@ -25,7 +25,12 @@
 		smp_wmb();                   \
 	} while (0)
 
-static __always_inline u64 count(u64 *counter)
+static __always_inline void count(u64 *counter)
+{
+	local64_inc((local64_t *)counter);
+}
+
+static __always_inline u64 fetch_inc(u64 *counter)
 {
 	return local64_inc_return((local64_t *)counter) - 1;
 }
@@ -37,9 +42,9 @@ static __always_inline bool swap(u64 *number, u64 from, u64 to)
 	return cmpxchg(number, from, to) == from;
 }
 
-static __always_inline u64 add(u64 *number, u64 n)
+static __always_inline void add(u64 *number, u64 n)
 {
-	return atomic64_fetch_add(n, (atomic64_t *)number);
+	atomic64_add(n, (atomic64_t *)number);
 }
 
 #include "events.h"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import prebuilt
 import pytest
 from booted import NO_BCC, OUT, PAGEDBG, boot, kernels
 
-from pagedbg.capture.backends import bpf_programs
+from pagedbg.capture.backends import bpf_image, bpf_programs
 from pagedbg.capture.backends.bpf_programs import COMBINED, TRACEPOINT
+from pagedbg.errors import PagedbgError
 
 CHURN = "/proc/pagedbg_churn"
 
@@ -110,3 +112,9 @@ def test_programs_are_compiled_for_cpus_that_do_not_see_stores_in_their_order(
         for name, code in image.programs.items()
     }
     assert all(exchanges.values()), exchanges
+
+
+def test_why_programs_could_not_be_compiled_is_said_in_the_compilers_words() -> None:
+    with prebuilt.ours(), pytest.raises(PagedbgError) as error:
+        bpf_image.build({"CPUS": 2})
+    assert re.search(r"could not compile the programs: .*undeclared", str(error.value))

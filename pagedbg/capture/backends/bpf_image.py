@@ -25,7 +25,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pagedbg import trust
-from pagedbg.capture.backends.captured_stderr import quiet
 from pagedbg.errors import PagedbgError
 
 # struct bpf_insn: code, registers (the source in the upper four bits), offset,
@@ -278,17 +277,19 @@ def _compile(flags: list[str]) -> Image:
 
 
 def main() -> int:
-    """Compile what standard input asks for; print the image, or a sentence and fail."""
-    with quiet() as said:
-        try:
-            image = _compile(json.load(sys.stdin))
-        except PagedbgError as error:
-            print(error)
-            return 1
-        except Exception:
-            # bcc raises plain Exceptions, and leaves the reason on standard error.
-            print(f"bcc could not compile the programs: {one_sentence(said())}")
-            return 1
+    """
+    Compile what standard input asks for; print the image, or a sentence and fail. What
+    the compiler says is on standard error; where it ends the process, it is all.
+    """
+    try:
+        image = _compile(json.load(sys.stdin))
+    except PagedbgError as error:
+        print(error)
+        return 1
+    except Exception as error:
+        # bcc raises plain Exceptions; why is mostly said before.
+        print(error, file=sys.stderr)
+        return 1
     print(image.to_json())
     return 0
 
