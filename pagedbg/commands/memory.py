@@ -187,7 +187,9 @@ class _Query:
     def screen(self) -> Table:
         """All of it, out of one pass over the pages."""
         kinds, module = self._sums.by(
-            (_KINDS, None), (_UNACCOUNTED, self._sums.unaccounted)
+            (_KINDS, None),
+            (_UNACCOUNTED, self._sums.unaccounted),
+            for_unnamed=True,
         )
         with closing(kinds), closing(module):
             rows = _all(kinds)
@@ -224,7 +226,9 @@ class _Query:
     def parts(self) -> dict[str, Table]:
         """The parts that a snapshot keeps, whole."""
         kinds, held = self._sums.by(
-            (_KINDS, None), (_UNACCOUNTED, self._sums.unaccounted)
+            (_KINDS, None),
+            (_UNACCOUNTED, self._sums.unaccounted),
+            for_unnamed=True,
         )
         with closing(kinds), closing(held):
             rows, unaccounted = _all(kinds), _all(held)
@@ -263,7 +267,7 @@ class _Query:
 
     def kinds(self) -> Table:
         """A row a kind."""
-        (sums,) = self._sums.by((_KINDS, None))
+        (sums,) = self._sums.by((_KINDS, None), for_unnamed=True)
         with closing(sums):
             return self._kinds(_all(sums))
 

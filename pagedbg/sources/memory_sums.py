@@ -104,12 +104,16 @@ class MemorySums:
         return beside
 
     def by(
-        self, *wanted: tuple[Sequence[str], Callable[[PageBatch], PageBatch] | None]
+        self,
+        *wanted: tuple[Sequence[str], Callable[[PageBatch], PageBatch] | None],
+        for_unnamed: bool = False,
     ) -> list[KeySums]:
         """
         Sum up pages in several ways in one pass.
 
         :param wanted: by which keys, and what leaves out pages for it
+        :param for_unnamed: whether :meth:`unnamed` will be asked: of pages that do not
+            tell themselves it takes their records
         """
         with ExitStack() as stack:
             page_size = self._session.prog["PAGE_SIZE"].value_()
@@ -121,7 +125,8 @@ class MemorySums:
                 stack.callback(sums.close)
                 made.append(sums)
             for batch in self.batches():
-                self._count_unnamed(batch)
+                if for_unnamed:
+                    self._count_unnamed(batch)
                 for sums, (_, narrow) in zip(made, wanted, strict=True):
                     part = batch if narrow is None else narrow(batch)
                     if len(part):
@@ -135,7 +140,10 @@ class MemorySums:
         self._unnamed += int(np.count_nonzero(batch.unnamed()))
 
     def unnamed(self) -> str:
-        """Say of how many of the pages that were summed up nobody knows whose."""
+        """
+        Say of how many of the pages that :meth:`by` summed up for this nobody knows
+        whose.
+        """
         share = 100 * self._unnamed / max(self._held, 1)
         return (
             f"Nobody names {self._unnamed:,} pages, {share:.1f}% of those that are"
