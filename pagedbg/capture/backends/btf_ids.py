@@ -6,14 +6,37 @@ from __future__ import annotations
 import ctypes
 from typing import Final
 
-__all__ = ("FUNC", "STRUCT", "kernel_btf_ids")
+__all__ = ("cast_constants",)
 
-STRUCT: Final = 4
-FUNC: Final = 12
+_STRUCT: Final = 4
+_FUNC: Final = 12
 """``enum`` of ``BTF_KIND_...`` in ``include/uapi/linux/btf.h``."""
 
 
-def kernel_btf_ids(*wanted: tuple[int, str]) -> list[int]:
+def cast_constants() -> dict[str, int | str]:
+    """
+    What programs need to read by ``bpf_rdonly_cast()``, which came with a35b9af4ec2c
+    ("bpf: Add a kfunc for generic type cast", in v6.2).
+    """
+    cast, *types = _kernel_btf_ids(
+        (_FUNC, "bpf_rdonly_cast"),
+        (_STRUCT, "page_owner"),
+        (_STRUCT, "page_ext"),
+        (_STRUCT, "mem_section"),
+    )
+    if not cast or not all(types):
+        return {"CAST": 0}
+    owner, page_ext, section = types
+    return {
+        "CAST": 1,
+        "CAST_ID": cast,
+        "TYPE_OWNER": owner,
+        "TYPE_PAGE_EXT": page_ext,
+        "TYPE_SECTION": section,
+    }
+
+
+def _kernel_btf_ids(*wanted: tuple[int, str]) -> list[int]:
     """
     The id of each kind and name, 0 if there is none: of all where the kernel has no
     BTF, or there is no libbpf to read it (it comes with bcc).

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from drgn import Program, TypeKind, offsetof, sizeof
 
-from pagedbg.capture.backends.btf_ids import FUNC, STRUCT, kernel_btf_ids
+from pagedbg.capture.backends.btf_ids import cast_constants
 from pagedbg.capture.backends.untold import find_untold
 from pagedbg.errors import PagedbgError
 from pagedbg.mm.gfp import gfpflag_names
@@ -95,7 +95,7 @@ def describe_kernel(target: Target) -> HookedKernel:
         addresses["mem_section"] = mem_section.address_
     addresses["dummy_handle"] = prog["dummy_handle"].value_()
     constants.update(_record_constants(prog))
-    constants.update(_cast_constants())
+    constants.update(cast_constants())
     constants.update(_split_constants(prog, functions))
     old, new = (0, 1) if functions.get("copy") == "__copy_page_owner" else (1, 0)
     constants.update(COPY_OLD=old, COPY_NEW=new)
@@ -160,29 +160,6 @@ def _freeze_constants(prog: Program) -> dict[str, int | str]:
         for member in ("gfp_mask", "order"):
             constants[f"OOM_{member}"] = offsetof(control, member)
     return constants
-
-
-def _cast_constants() -> dict[str, int | str]:
-    """
-    What programs need to read by ``bpf_rdonly_cast()``, which came with a35b9af4ec2c
-    ("bpf: Add a kfunc for generic type cast", in v6.2).
-    """
-    cast, *types = kernel_btf_ids(
-        (FUNC, "bpf_rdonly_cast"),
-        (STRUCT, "page_owner"),
-        (STRUCT, "page_ext"),
-        (STRUCT, "mem_section"),
-    )
-    if not cast or not all(types):
-        return {"CAST": 0}
-    owner, page_ext, section = types
-    return {
-        "CAST": 1,
-        "CAST_ID": cast,
-        "TYPE_OWNER": owner,
-        "TYPE_PAGE_EXT": page_ext,
-        "TYPE_SECTION": section,
-    }
 
 
 def _split_constants(prog: Program, functions: dict[str, str]) -> dict[str, int | str]:
