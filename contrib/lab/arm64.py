@@ -4,7 +4,7 @@ Guests of another machine than this one: arm64, emulated by QEMU as its machine 
 
 This machine's programs do not run there. So a user land of Debian's packages for arm64
 lies over this machine's files: busybox, which is all commands, e2fsprogs, Python for
-the agent, and what a crash is dumped with.
+the agent, what a crash is dumped with, and what records with BPF.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from kernels import Kernel
 from stock import StockKernel, pack, put_modules
 
 # Raised when the recipe below unpacks something else than before.
-RECIPE = 2
+RECIPE = 3
 
 QEMU = "qemu-system-aarch64"
 
@@ -34,7 +34,14 @@ PACKAGES = (
     *("libss2", "libuuid1", "libxencall1", "libxendevicemodel1", "libxenevtchn1"),
     *("libxenforeignmemory1", "libxengnttab1", "libxenmisc4.20", "libxentoolcore1"),
     *("libxentoollog1", "libzstd1", "makedumpfile", "python3.13-minimal", "zlib1g"),
+    # bcc, and numpy and msgspec beside it
+    *("libblas3", "libbpf1", "libbpfcc", "libbsd0", "libclang-cpp19", "libedit2"),
+    *("libffi8", "libgcc-s1", "libgfortran5", "liblapack3", "libllvm19", "libmd0"),
+    *("libstdc++6", "libtinfo6", "libxml2", "libz3-4", "python3-bpfcc"),
+    *("python3-msgspec", "python3-numpy"),
 )
+# What packages leave to update-alternatives.
+ALTERNATIVES = ("blas/libblas.so.3", "lapack/liblapack.so.3")
 PYTHON = "/usr/bin/python3.13"
 
 # Where nothing of this machine's comes before busybox.
@@ -177,6 +184,9 @@ def _unpack(directory: Path, *, say: Callable[[str], None]) -> None:
     for deb in archive.download(list(PACKAGES), directory):
         subprocess.run(["dpkg-deb", "-x", deb, directory], check=True)
         deb.unlink()
+    libraries = directory / "usr/lib/aarch64-linux-gnu"
+    for name in ALTERNATIVES:
+        (libraries / Path(name).name).symlink_to(name)
     (directory / ".done").touch()
 
 

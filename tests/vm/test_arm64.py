@@ -3,8 +3,8 @@
 A kernel of another machine: an arm64 guest, what its dumps say beside what it has said
 itself, and the module in it.
 
-Nothing of pagedbg runs in the guest, which has only busybox. What the module has to be
-told is asked from outside.
+Of pagedbg only what attaches BPF programs runs in the guest, where there is no drgn.
+What they and the module have to be told is asked from outside.
 """
 
 from __future__ import annotations
@@ -15,14 +15,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from arm64 import PYTHON
 from booted import LAB, Answer, boot, crash_in, dump, kernels, modules, pagedbg
 from debugfs_text import Record, parse
 from drgn.helpers.linux.pid import for_each_task
 from prebuilt import module
 
+from pagedbg.capture.backends.bpf import BPF
 from pagedbg.capture.backends.hooks import _record_constants
 from pagedbg.capture.backends.kmod import _LAYOUT as MEMBERS
+from pagedbg.capture.recording.recording import Plan, _asked
 from pagedbg.mm.page_tables import page_table_pfns
+from pagedbg.schema.event_filter import EventFilter, OrderShare
 from pagedbg.target.opening import open_target
 
 pytestmark = pytest.mark.rare
@@ -276,3 +280,64 @@ def test_what_its_crash_kernel_dumps_says_the_same(tmp_path: Path) -> None:
     assert len(same) > 0.9 * len(before)
     for pfn in same:
         assert before[pfn] == after[pfn], f"page frame {pfn:#x}"
+
+
+@pytest.mark.parametrize("attach", ["combined", "tracepoint"])
+def test_bpf_programs_record_exactly_what_was_allocated_and_freed(
+    attach: str, tmp_path: Path
+) -> None:
+    monitor, core = tmp_path / "monitor", tmp_path / "core"
+    options = ["-qmp", f"unix:{monitor},server=on,wait=off"]
+    # The compiler takes much.
+    with boot(
+        "arm64-6.12", f"arm64 {attach}", memory="768M", qemu_opts=options
+    ) as machine:
+        machine.load_churn()
+        target = open_target(qemu=str(monitor), pause=True)
+        try:
+            plan = Plan(
+                filter=EventFilter(orders=(OrderShare(*ORDERS),)),
+                attach=attach,
+                backends=(BPF,),
+            )
+            asked = _asked(target, plan)
+        finally:
+            target.close()
+        # What is our own is of the guest.
+        asked |= {"flight": True, "own": []}
+        left = machine.run(
+            [PYTHON, Path(__file__).with_name("leave_recording.py")],
+            stdin=json.dumps(asked).encode(),
+            env={"PYTHONPATH": str(LAB.parents[1])},
+        ).check()
+        said = json.loads(left.text)
+        assert (said["backend"], said["attach"], said["cast"]) == (BPF, attach, 1)
+        for order in ORDERS:
+            machine.sh(f"echo alloc {order} {ALLOCATED} >/proc/pagedbg_churn")
+        machine.sh(f"echo free {FREED} >/proc/pagedbg_churn")
+        assert not re.search(r"WARNING:|BUG:|Oops", machine.sh("dmesg"))
+        dump.dump(machine.guest, core)
+    lines = [
+        f"{line} -o {tmp_path}/{name}.jsonl --format jsonl"
+        for name, line in (
+            ("recorders", "trace recover"),
+            ("events", "trace show"),
+            ("live", "correlate --leaked"),
+        )
+    ]
+    told = pagedbg("-c", core, *(word for line in lines for word in ("-e", line)))
+    assert told.status == 0, told
+    recorders, events, live = (
+        [
+            json.loads(line)
+            for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()
+        ]
+        for name in ("recorders", "events", "live")
+    )
+    assert [recorder["backend"] for recorder in recorders] == [BPF]
+    churned = [(row["event"], row["order"]) for row in events if of_churn(row)]
+    for order in ORDERS:
+        assert churned.count(("set", order)) == ALLOCATED
+    assert churned.count(("reset", ORDERS[0])) == FREED
+    held = sum(row["blocks"] for row in live if of_churn(row))
+    assert held == ALLOCATED * len(ORDERS) - FREED
