@@ -16,6 +16,11 @@
  */
 #define FAILURE_FORMAT "page allocation failure:"
 
+_Static_assert(__builtin_offsetof(struct pagedbg_freeze, order) % 8 == 0 &&
+		       __builtin_offsetof(struct pagedbg_freeze, reason) ==
+			       __builtin_offsetof(struct pagedbg_freeze, order) + 4,
+	       "an order and its reason are written at once");
+
 /* The first one that is asked for stops them, and is kept. */
 static __always_inline void freeze_rings(struct pagedbg_header *h, struct pagedbg_filters *filters,
 					 u32 reason, s32 order, u32 gfp_mask)
