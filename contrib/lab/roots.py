@@ -122,10 +122,36 @@ def make(suite: str, *, say: Callable[[str], None]) -> Path:
     return made
 
 
+def packages(suite: str, names: Sequence[str], *, say: Callable[[str], None]) -> Path:
+    """
+    The directory with more packages of a Debian release, a layer for :func:`run`:
+    downloaded with apt, without what they depend on, unless the cache has them.
+
+    :raises LabError: if they are not there and cannot be downloaded
+    """
+    directory = cache_root() / "packages" / "-".join((suite, *names))
+    with locked(
+        directory.parent / ".lock",
+        lambda: say("another process is downloading: waiting for it"),
+    ):
+        if not directory.exists():
+            half = directory.with_name(f"{directory.name}.new")
+            shutil.rmtree(half, ignore_errors=True)
+            archive = Archive(suites={"Debian": (suite,)})
+            say(f"asking Debian for packages of {suite}")
+            archive.update()
+            for deb in archive.download(list(names), half):
+                subprocess.run(["dpkg-deb", "-x", deb, half], check=True)
+                deb.unlink()
+            half.rename(directory)
+    return directory
+
+
 def run(
     root: Path,
     command: Sequence[str],
     *,
+    layers: Sequence[Path] = (),
     binds: Mapping[str, Path] | None = None,
     **more: object,
 ) -> subprocess.CompletedProcess[str]:
@@ -133,6 +159,7 @@ def run(
     Run a command as root in a root file system, with its output as text; whatever it
     writes vanishes.
 
+    :param layers: what lies over its files
     :param binds: directories of this machine that it may read, by where it finds them
     :param more: for :func:`subprocess.run`
     :raises LabError: for whoever is not root
@@ -158,7 +185,8 @@ def run(
                     ENTER,
                     "sh",
                 ),
-                *(str(root), over, str(len(pairs) // 2), *pairs, *command),
+                ":".join(map(str, (*layers, root))),
+                *(over, str(len(pairs) // 2), *pairs, *command),
             ],
             text=True,
             **more,  # type: ignore[call-overload]
