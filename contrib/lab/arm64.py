@@ -13,10 +13,11 @@ import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from archive import Archive, install
+from booting import ROOT_FLAGS, Booting
 from cache import LabError, cache_root, locked
 from kernels import Kernel
 from stock import StockKernel, pack, put_modules
@@ -98,51 +99,36 @@ _DIRECTORIES = ("bin", "host", "memory", "own", "proc", "root")
 _SHARED = "version=9p2000.L,trans=virtio,access=any,msize=512000"
 
 
-def command(
-    kernel: Kernel,
-    *,
-    memory: str,
-    cpus: int,
-    append: Sequence[str],
-    rw: Sequence[str],
-    root_flags: str,
-    modules: Path,
-    agent: Path,
-    scratch: Path,
-    say: Callable[[str], None],
-) -> list[str]:
-    """
-    QEMU's command line for a guest whose console is the file ``console`` in
-    ``scratch``, as virtme-ng makes it for guests like this machine.
-
-    :param rw: directories that the guest may write to
-    :param modules: what is ``/lib/modules/$(uname -r)`` there
-    """
-    own = user_land(say=say)
+def command(booting: Booting) -> list[str]:
+    """QEMU's command line, as virtme-ng makes it for guests like this machine."""
+    own = user_land(say=booting.say)
     shares = [_share("host", Path("/")), _share("own", own)]
     mounts = []
-    for number, directory in enumerate(rw):
+    for number, directory in enumerate(booting.rw):
         shares.append(_share(f"rw{number}", Path(directory), writable=True))
         there = shlex.quote(f"/root{directory}")
         mounts.append(f"mount -t 9p -o {_SHARED} rw{number} {there}")
     words = {
-        "FLAGS": root_flags,
-        "MODULES": shlex.quote(str(modules)),
+        "FLAGS": ROOT_FLAGS,
+        "MODULES": shlex.quote(str(booting.modules)),
         "MOUNTS": "\n".join(mounts),
-        "AGENT": shlex.quote(f"{shlex.join([PYTHON, '-IS', str(agent)])}; exit"),
+        "AGENT": shlex.quote(
+            f"{shlex.join([PYTHON, '-IS', str(booting.agent)])}; exit"
+        ),
     }
     init = INIT
     for name, text in words.items():
         init = init.replace(f"${name}", text)
-    initramfs = scratch / "initramfs"
-    _make_initramfs(initramfs, init, own, kernel)
-    line = ["console=ttyAMA0", "panic=-1", *append]
+    initramfs = booting.scratch / "initramfs"
+    _make_initramfs(initramfs, init, own, booting.kernel)
+    line = ["console=ttyAMA0", "panic=-1", *booting.append]
     return [
-        *(QEMU, "-machine", "virt", "-cpu", CPU, "-m", memory, "-smp", str(cpus)),
+        *(QEMU, "-machine", "virt", "-cpu", CPU),
+        *("-m", booting.memory, "-smp", str(booting.cpus)),
         *("-name", "lab", "-nodefaults", "-no-reboot", "-display", "none"),
-        *("-kernel", str(kernel.image), "-initrd", str(initramfs)),
+        *("-kernel", str(booting.kernel.image), "-initrd", str(initramfs)),
         *("-append", " ".join(line)),
-        *("-chardev", f"file,id=console,path={scratch / 'console'}"),
+        *("-chardev", f"file,id=console,path={booting.scratch / 'console'}"),
         *("-serial", "chardev:console"),
         *(word for share in shares for word in share),
     ]

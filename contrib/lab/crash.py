@@ -19,8 +19,9 @@ from typing import Any
 import dump
 import guest
 import kernels
+from completed_guest import CompletedGuest
 from dump import ZERO_AND_FREE, Dump
-from guest import CompletedGuest, Guest, LabError
+from guest import Guest, LabError
 
 # What the crash kernel gets of the guest's memory. Of 64M it has 6M to spare once it
 # has booted, and makedumpfile crawls because pages of its own text are evicted and read

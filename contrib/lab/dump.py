@@ -17,7 +17,8 @@ from pathlib import Path
 
 import kernels
 import modules
-from guest import CompletedGuest, Guest, LabError
+from completed_guest import CompletedGuest
+from guest import Guest, LabError
 from kernels import ARM64, Kernel
 from stock import StockKernel
 

@@ -18,8 +18,6 @@ lost with it, but for the directories given as ``rw``. Commands run through
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import functools
 import os
 import shlex
 import shutil
@@ -37,6 +35,8 @@ import kernels
 import virtme
 from agent import CHUNK, PORT, pack_request
 from agent_channel import Channel
+from booting import Booting
+from completed_guest import CompletedGuest
 from kernels import ARM64, Kernel, LabError
 from modules import modules_directory
 from qmp import Qmp
@@ -61,11 +61,6 @@ EMULATED = {"NPY_DISABLE_CPU_FEATURES": "AVX2 X86_V3"}
 # QEMU 7.2 under BPF trampolines.
 ACCEL = ("-accel", "tcg,thread=single")
 
-# How the guest mounts this machine's files: it keeps what it has read, so that starting
-# Python a second time takes a fraction. What changes here while it runs, it does not
-# see; directories given as `rw` are mounted apart from this.
-ROOT_FLAGS = "version=9p2000.L,trans=virtio,access=any,msize=512000,cache=loose"
-
 # How often QEMU is asked, in seconds, whether a guest has panicked that is to be kept
 # then: it does not end.
 GLANCE = 1.0
@@ -83,41 +78,6 @@ ENVIRONMENT = (
 )
 
 Output = Callable[[str, bytes], None]
-
-
-@dataclasses.dataclass(frozen=True)
-class CompletedGuest:
-    """
-    What came of a command: its output and exit status, what the serial console said so
-    far, and why it failed if it was cut short. With ``crash_kernel`` that was by a
-    panic, and the agent of the crash kernel answers now.
-    """
-
-    argv: list[str]
-    stdout: bytes
-    stderr: bytes
-    status: int
-    console: str
-    failure: str | None = None
-    crash_kernel: bool = False
-
-    @property
-    def text(self) -> str:
-        return self.stdout.decode(errors="replace")
-
-    def check(self) -> CompletedGuest:
-        """Itself, or :class:`LabError` if the exit status was not 0."""
-        if self.status:
-            said = (
-                self.failure
-                or self.stderr.decode(errors="replace").strip()
-                or self.text.strip()
-            )
-            raise LabError(
-                f"{shlex.join(self.argv)} in the guest: exit status {self.status}:"
-                f" {said[-2000:]}"
-            )
-        return self
 
 
 def run(
@@ -384,24 +344,21 @@ class Guest:
 
     def _command(self) -> list[str]:
         """QEMU's command line, with our channel and monitor in it."""
-        make = (
-            arm64.command
-            if self.kernel.arch == ARM64
-            else functools.partial(virtme.command, kvm=self.kvm)
+        make = arm64.command if self.kernel.arch == ARM64 else virtme.command
+        booting = Booting(
+            self.kernel,
+            memory=self.memory,
+            cpus=self.cpus,
+            append=self.append,
+            rw=self.rw,
+            modules=modules_directory(self.kernel),
+            agent=HERE / "agent.py",
+            scratch=Path(self._path("")),
+            kvm=self.kvm,
+            say=self.say,
         )
         return [
-            *make(
-                self.kernel,
-                memory=self.memory,
-                cpus=self.cpus,
-                append=self.append,
-                rw=self.rw,
-                root_flags=ROOT_FLAGS,
-                modules=modules_directory(self.kernel),
-                agent=HERE / "agent.py",
-                scratch=Path(self._path("")),
-                say=self.say,
-            ),
+            *make(booting),
             *([] if self.kvm else ACCEL),
             *(
                 "-device",

@@ -11,12 +11,13 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import kernels
 import virtiofs
-from kernels import Kernel, LabError
+from booting import ROOT_FLAGS, Booting
+from kernels import LabError
 from stock import StockKernel
 
 HERE = Path(__file__).resolve().parent
@@ -34,27 +35,9 @@ OVERLAYS = ("/etc", "/home", "/opt", "/root", "/srv", "/tmp", "/var")
 START = ("exec", "/usr/bin/python3", "-IS")
 
 
-def command(
-    kernel: Kernel,
-    *,
-    memory: str,
-    cpus: int,
-    append: Iterable[str],
-    rw: Sequence[str],
-    root_flags: str,
-    modules: Path,
-    agent: Path,
-    scratch: Path,
-    kvm: bool,
-    say: Callable[[str], None],
-) -> list[str]:
-    """
-    QEMU's command line for a guest whose console is the file ``console`` in
-    ``scratch``.
-
-    :param rw: directories that the guest may write to
-    :param modules: what is ``/lib/modules/$(uname -r)`` there
-    """
+def command(booting: Booting) -> list[str]:
+    """QEMU's command line."""
+    kernel, rw = booting.kernel, booting.rw
     no_9p = isinstance(kernel, StockKernel) and kernel.no_9p
     overlays = [d for d in OVERLAYS if os.path.isdir(d)] + (
         [] if os.path.isdir("/lib/modules") else ["/usr"]
@@ -62,11 +45,11 @@ def command(
     virtme = subprocess.run(
         [
             *(
-                *virtme_run(say=say),
+                *virtme_run(say=booting.say),
                 "--dry-run",
                 "--show-command",
                 "--script-sh",
-                shlex.join([*START, str(agent)]),
+                shlex.join([*START, str(booting.agent)]),
             ),
             *(
                 *(
@@ -82,24 +65,24 @@ def command(
             ),
             *(
                 "--memory",
-                memory,
+                booting.memory,
                 "--cpus",
-                str(cpus),
-                *([] if kvm else ["--disable-kvm"]),
+                str(booting.cpus),
+                *([] if booting.kvm else ["--disable-kvm"]),
             ),
             *(f"--overlay-rwdir={d}" for d in overlays),
             *(f"--rwdir={d}" for d in rw),
             f"--kopt=PATH={idle_commands()}",
-            *("--kopt", f"virtme_link_mods={modules}"),
-            f"--kopt=rootflags={root_flags}",
-            *(f"--kopt={a}" for a in append),
+            *("--kopt", f"virtme_link_mods={booting.modules}"),
+            f"--kopt=rootflags={ROOT_FLAGS}",
+            *(f"--kopt={a}" for a in booting.append),
             *(f"--kopt={a}" for a in (virtiofs.arguments(rw) if no_9p else ())),
         ],
         stdin=subprocess.DEVNULL,
         check=False,
         capture_output=True,
         text=True,
-        env={**os.environ, "TMPDIR": str(scratch)},
+        env={**os.environ, "TMPDIR": str(booting.scratch)},
     )
     if virtme.returncode:
         raise LabError(
@@ -108,7 +91,7 @@ def command(
     line = shlex.split(virtme.stdout.splitlines()[-1])
     try:
         line[line.index("file,id=console,path=/dev/null")] = (
-            f"file,id=console,path={scratch / 'console'}"
+            f"file,id=console,path={booting.scratch / 'console'}"
         )
     except ValueError:
         raise LabError(
@@ -116,10 +99,12 @@ def command(
             " install that one."
         ) from None
     if no_9p:
-        line = virtiofs.command(line, memory=memory, rw=rw, scratch=scratch)
+        line = virtiofs.command(
+            line, memory=booting.memory, rw=rw, scratch=booting.scratch
+        )
     return [
         *line,
-        *([] if kvm else ["-cpu", CPU]),
+        *([] if booting.kvm else ["-cpu", CPU]),
         *(
             ("-initrd", str(kernel.initramfs))
             if isinstance(kernel, StockKernel)

@@ -29,7 +29,8 @@ import dump  # noqa: E402
 import kernels  # noqa: E402
 import modules  # noqa: E402
 import prebuilt  # noqa: E402
-from guest import CompletedGuest, Guest  # noqa: E402
+from completed_guest import CompletedGuest  # noqa: E402
+from guest import Guest  # noqa: E402
 
 __all__ = (
     "ATTACHED",
