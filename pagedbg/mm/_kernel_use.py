@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 from drgn import Program
-from drgn.helpers.linux.mm import in_direct_map, virt_to_pfn
 from numpy.typing import NDArray
 
-from pagedbg.mm.bulk_read import number
+from pagedbg.mm._direct_map import direct_pfns
 from pagedbg.mm.page_ext import for_each_page_ext_range, page_ext_size
 from pagedbg.mm.percpu import for_each_pcpu_chunk
 from pagedbg.mm.stackdepot import StackDepot
@@ -150,8 +149,4 @@ class KernelUses:
 
     def _direct(self, kind: str, address: int, length: int) -> Iterator[_Stretch]:
         """The pages of a stretch, unless vmalloc() has made it."""
-        if in_direct_map(self._prog, address):
-            first = virt_to_pfn(self._prog, address).value_()
-            page_size = number(self._prog, "PAGE_SIZE", 1 << 18, 1 << 12)
-            end = first + -(-(address % page_size + length) // page_size)
-            yield kind, np.arange(first, end, dtype=np.int64), 0
+        yield kind, direct_pfns(self._prog, address, length), 0

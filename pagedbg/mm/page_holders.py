@@ -5,21 +5,23 @@ Holders of pages
 
 Whom the kernel's own structures name: the task whose stack a page is, the process whose
 page table, the device whose page pool, the DMA buffer or the pool of compressed memory
-that it is part of, the balloon that it is in, the CMA area that it was taken out of.
+that it is part of, the balloon that it is in, the CMA area that it was taken out of,
+the kernel's own structure that has it for itself.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-from drgn import Object, Program
+from drgn import Object, Program, TypeKind
 from drgn.helpers.linux.device import dev_name
 from drgn.helpers.linux.pid import for_each_task
 from numpy.typing import NDArray
 
+from pagedbg.mm._kernel_holders import SOURCES, Held
 from pagedbg.mm._kernel_use import KernelUses
 from pagedbg.mm._page_members import page_members
 from pagedbg.mm.balloon import in_balloon
@@ -32,8 +34,17 @@ from pagedbg.target.links import UNREADABLE, bounded
 
 __all__ = ("PageHolders",)
 
-# Pages, the name of who holds them, and whose structure it is that says so.
-_Found = tuple[NDArray[np.int64], str, str]
+# Page tables that are no process's.
+_MMS = ("init_mm", "poking_mm", "text_poke_mm")
+
+# What the kernel has for itself may look like this: a block that is too large for slabs
+# has no type before 6.11, and one that is no compound page has tails without
+# references.
+_OWN_KINDS = ("kernel", "large kmalloc", "no references")
+
+
+# What could not be read if it fails, and the walk.
+_Walk = tuple[str, Callable[[], Iterator[Held]]]
 
 
 class PageHolders:
@@ -46,8 +57,8 @@ class PageHolders:
     """
 
     KINDS = (
-        *("kernel stack", "page table", "page pool", "kernel", "shmem", "hugetlb"),
-        *("zsmalloc", "offline"),
+        *("kernel stack", "page table", "page pool", "shmem", "hugetlb"),
+        *("zsmalloc", "offline", *_OWN_KINDS),
     )
     """The kinds of pages that have a holder."""
 
@@ -88,29 +99,62 @@ class PageHolders:
         if kind not in self._known:
             self._known[kind] = self._walk(kind)
         known, numbers = self._known[kind]
-        places = np.searchsorted(known, pfns)
-        there = places < len(known)
-        there[there] = known[places[there]] == pfns[there]
-        found[there] = numbers[places[there]]
+        # Those that are known are few; of two that name one page the first counts.
+        start, end = np.searchsorted(known, (pfns[0], pfns[-1] + 1)).tolist()
+        known, numbers = known[start:end][::-1], numbers[start:end][::-1]
+        places = np.searchsorted(pfns, known)
+        there = pfns[places] == known
+        found[places[there]] = numbers[there]
         return found
 
     def _walk(self, kind: str) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
         """All pages of a kind that have a holder, in order, and the holders."""
-        what, walk = {
-            "kernel stack": ("the list of tasks", self._stacks),
-            "page table": ("page tables", self._page_tables),
-            "kernel": ("CMA areas", self._of_devices),
-            "shmem": ("DMA buffers", self._dma_bufs),
-            "hugetlb": ("DMA buffers", self._dma_bufs),
-        }[kind]
+        walks: dict[str, tuple[_Walk, ...]] = {
+            "kernel stack": (("the list of tasks", self._stacks),),
+            "page table": (("page tables", self._page_tables),),
+            "shmem": (("DMA buffers", self._dma_bufs),),
+            "hugetlb": (("DMA buffers", self._dma_bufs),),
+        }
+        if kind in _OWN_KINDS:
+            return self._own
+        return self._all(walks[kind])
+
+    @functools.cached_property
+    def _own(self) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+        """
+        The same of those that the kernel has for itself. Upper page tables have no type
+        of their own before 6.15. CMA areas come last: what is part of a DMA buffer is
+        its.
+        """
+        return self._all(
+            (
+                *(
+                    (what, functools.partial(s, self._prog))
+                    for what, s in SOURCES.items()
+                ),
+                ("page tables", self._page_tables),
+                ("DMA buffers", self._dma_bufs),
+                ("CMA areas", self._cma_areas),
+            )
+        )
+
+    def _all(
+        self, walks: Iterable[_Walk]
+    ) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+        """What some walks find, as far as they come."""
         parts, numbers = [np.zeros(0, np.int64)], [0]
-        try:
-            for pfns, name, structure in walk():
-                parts.append(pfns)
-                numbers.append(self._numbered(name, structure))
-        except UNREADABLE:
-            self.unread.append(what)
+        for what, walk in walks:
+            try:
+                for pfns, name, structure in walk():
+                    parts.append(pfns)
+                    numbers.append(self._numbered(name, structure))
+            except UNREADABLE:
+                self._missing(what)
         return _sorted(parts, numbers)
+
+    def _missing(self, what: str) -> None:
+        if what not in self.unread:
+            self.unread.append(what)
 
     def _numbered(self, name: str, structure: str) -> int:
         """The number of a new holder."""
@@ -131,10 +175,10 @@ class PageHolders:
                 name = f"{_text(task.comm.string_())} (pid {task.pid.value_()})"
                 found.append((task, name))
         except UNREADABLE:
-            self.unread.append("the list of tasks")
+            self._missing("the list of tasks")
         return found
 
-    def _stacks(self) -> Iterator[_Found]:
+    def _stacks(self) -> Iterator[Held]:
         """The stacks of tasks that vmalloc() has made."""
         uses = self._uses()
         for task, name in self._tasks:
@@ -142,41 +186,54 @@ class PageHolders:
             if pfns is not None:
                 yield pfns, f"stack of {name}", "task_struct"
 
-    def _page_tables(self) -> Iterator[_Found]:
+    def _page_tables(self) -> Iterator[Held]:
         """The page tables of each process once, and of the kernel."""
+        yield from self._tables
+
+    @functools.cached_property
+    def _tables(self) -> list[Held]:
         seen: set[int] = set()
-        kernel = self._prog["init_mm"].address_of_()
-        for task, name in (*self._tasks, (None, "the kernel")):
-            mm = kernel if task is None else task.mm.read_()
+        found: list[Held] = []
+        for mm, name in (*self._mms(), *((t.mm.read_(), n) for t, n in self._tasks)):
             if mm.value_() and mm.value_() not in seen:
                 seen.add(mm.value_())
                 try:
                     tables = np.concatenate(list(page_table_pfns(self._prog, mm)))
                 except UNREADABLE:
-                    if "some page tables" not in self.unread:
-                        self.unread.append("some page tables")
+                    self._missing("some page tables")
                     continue
-                yield tables, f"page tables of {name}", "mm_struct"
+                found.append((tables, f"page tables of {name}", "mm_struct"))
+        return found
 
-    def _of_devices(self) -> Iterator[_Found]:
-        """What is part of DMA buffers, else what was allocated out of CMA areas."""
-        yield from self._dma_bufs()
+    def _mms(self) -> Iterator[tuple[Object, str]]:
+        """The kernel's own address spaces, and what they are called."""
+        for name in _MMS:
+            try:
+                mm = self._prog[name]
+            except LookupError:
+                continue
+            if mm.type_.kind != TypeKind.POINTER:
+                mm = mm.address_of_()
+            yield mm.read_(), "the kernel" if name == "init_mm" else name
+
+    def _cma_areas(self) -> Iterator[Held]:
+        """What was allocated out of CMA areas."""
         for area in for_each_cma_area(self._prog):
             yield area.used_pfns(), f"CMA area {area.name}", "cma"
 
-    def _dma_bufs(self) -> Iterator[_Found]:
+    def _dma_bufs(self) -> Iterator[Held]:
         yield from self._buffers
 
     @functools.cached_property
-    def _buffers(self) -> list[_Found]:
+    def _buffers(self) -> list[Held]:
         """DMA buffers; those up to one that cannot be read."""
-        found: list[_Found] = []
+        found: list[Held] = []
         buffers = for_each_dma_buf(self._prog)
         try:
             # What has come before an error stays in.
             found.extend((each.pfns, each.name, "dma_buf") for each in buffers)
         except UNREADABLE:
-            self.unread.append("DMA buffers")
+            self._missing("DMA buffers")
         return found
 
     @functools.cached_property

@@ -288,7 +288,8 @@ HOLDER = SchemaColumn(
     meaning=(
         "Whom the kernel's own structures name: the task of a stack, the process of a"
         " page table, the device of a page pool, the pool of compressed memory, the"
-        " DMA buffer, the balloon, the CMA area."
+        " DMA buffer, the balloon, the CMA area, the virtio device of a ring, a hash"
+        " table, a buffer of the tracer and the like."
     ),
 )
 WITNESS = SchemaColumn(
@@ -296,7 +297,8 @@ WITNESS = SchemaColumn(
     rank=6,
     meaning=(
         "What says whose the page is, the best of what does: page_owner, tag for an"
-        " allocation tag, or a structure of the kernel by its type."
+        " allocation tag, or a structure of the kernel by its type; hash table for one"
+        " that a variable points to."
     ),
 )
 STACK_ID = SchemaColumn(

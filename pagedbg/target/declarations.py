@@ -27,6 +27,7 @@ GLOBALS = {
     "alloc_tag_ref_offs": "int",
     "arp_tbl": "struct neigh_table",
     "avenrun": "unsigned long [3]",
+    "blk_crypto_bounce_page_pool": "mempool_t *",
     "block_class": "struct class",
     "blockdev_superblock": "struct super_block *",
     "bpf_kallsyms": "struct list_head",
@@ -52,6 +53,9 @@ GLOBALS = {
     "early_handle": "depot_stack_handle_t",
     "failure_handle": "depot_stack_handle_t",
     "fault_around_bytes": "unsigned long",
+    "fscrypt_bounce_page_pool": "mempool_t *",
+    "ftrace_pages_start": "struct ftrace_page *",
+    "ftrace_trace_arrays": "struct list_head",
     "gfpflag_names": "const struct trace_print_flags []",
     "high_memory": "void *",
     "hstates": "struct hstate []",
@@ -67,9 +71,13 @@ GLOBALS = {
     "init_task": "struct task_struct",
     "init_time_ns": "struct time_namespace",
     "init_uts_ns": "struct uts_namespace",
+    "integrity_buf_pool": "mempool_t",
     "io_tlb_default_mem": "struct io_tlb_mem",
     "iomem_resource": "struct resource",
     "ioport_resource": "struct resource",
+    "ip_idents": "atomic_t *",
+    "ip_idents_mask": "u32",
+    "ip_tstamps": "u32 *",
     "ipc_mni_shift": "int",
     "irq_desc_tree": "struct xarray",
     "jiffies_64": "u64",
@@ -79,6 +87,7 @@ GLOBALS = {
     "link_idr": "struct idr",
     "linux_banner": "const char []",
     "log_buf": "char *",
+    "m_hash_mask": "unsigned int",
     "major_names": "struct blk_major_name *[255]",
     "map_idr": "struct idr",
     "max_low_pfn": "unsigned long",
@@ -101,6 +110,9 @@ GLOBALS = {
     "module_ktype": "const struct kobj_type",
     "module_tags": "struct alloc_tag_module_section",
     "modules": "struct list_head",
+    "mount_hashtable": "struct hlist_head *",
+    "mountpoint_hashtable": "struct hlist_head *",
+    "mp_hash_mask": "unsigned int",
     "net_namespace_list": "struct list_head",
     "node_data": "struct pglist_data *[]",
     "node_states": "nodemask_t [{NR_NODE_STATES}]",
@@ -131,6 +143,7 @@ GLOBALS = {
     "percpu_counter_batch": "int",
     "pgdir_shift": "unsigned int",
     "phys_base": "unsigned long",
+    "poking_mm": "struct mm_struct *",
     "poll_spurious_irq_timer": "struct timer_list",
     "pools_num": "int",
     "prb": "struct printk_ringbuffer *",
@@ -138,6 +151,7 @@ GLOBALS = {
     "root_mem_cgroup": "struct mem_cgroup *",
     "root_task_group": "struct task_group",
     "saved_command_line": "char *",
+    "savedcmd": "struct saved_cmdlines_buffer *",
     "sections_per_block": "int",
     "slab_caches": "struct list_head",
     "slab_kset": "struct kset *",
@@ -157,10 +171,18 @@ GLOBALS = {
     "tainted_mask": "unsigned long",
     "task_state_array": "const char * const [*]",
     "task_struct_cachep": "struct kmem_cache *",
+    "tcp_hashinfo": "struct inet_hashinfo",
+    "tcp_metrics_hash": "struct tcpm_hash_bucket *",
+    "text_poke_mm": "struct mm_struct *",
+    "temp_buffer": "struct trace_buffer *",
     "thread_stack_cache": "struct kmem_cache *",
     "timekeeper_data": "struct tk_data [{TIMEKEEPERS_MAX}]",
+    "token_hash": "struct token_bucket *",
+    "token_mask": "unsigned int",
     "total_nr_irqs": "unsigned int",
     "total_swap_pages": "long",
+    "udp_table": "struct udp_table",
+    "udplite_table": "struct udp_table",
     "uid_cachep": "struct kmem_cache *",
     "uprobes_tree": "struct rb_root",
     "userspace_init_fs": "struct fs_struct *",
@@ -185,6 +207,14 @@ GLOBALS = {
 
 FILES = {"sysfs_root": "fs/sysfs/mount.c"}
 """Where variables are whose names are ambiguous, so that they are asked for with it."""
+
+
+def _dma_pool(prog: Program) -> Type:
+    # In 7.x a structure has the pool.
+    try:
+        return prog.type("struct dma_gen_pool")
+    except LookupError:
+        return prog.type("struct gen_pool *")
 
 
 def _stack_pools(prog: Program) -> Type:
@@ -235,6 +265,9 @@ def _mem_class(prog: Program) -> Type:
 
 # Those whose type depends on more than an enumerator.
 MADE = {
+    "atomic_pool_dma": _dma_pool,
+    "atomic_pool_dma32": _dma_pool,
+    "atomic_pool_kernel": _dma_pool,
     "cpu_bit_bitmap": _cpu_bit_bitmap,
     "mem_class": _mem_class,
     "stack_pools": _stack_pools,

@@ -87,7 +87,7 @@ def test_page_tables_are_as_many_as_the_kernel_has_counted(
         levels = [len(tables) for tables in page_table_pfns(prog, mm)]
         # The uppermost ones, pgd and p4d, are neither counted nor marked.
         assert sum(levels[-3:]) == counted
-        assert counts[task.pid.value_()] == counted
+        assert counts[task.pid.value_()] == sum(levels)
     assert len(seen) > 3
 
 
@@ -104,6 +104,37 @@ def test_a_tree_of_tasks_that_leads_back_is_said_and_the_rest_answers(
     holders, found = holders_of(prog)
     assert "the list of tasks" in holders.unread
     assert any(name == "page tables of the kernel" for name in found.values())
+
+
+def test_a_pipe_has_what_was_written_to_it(
+    ordinary: tuple[Program, PageHolders, dict[int, str]],
+) -> None:
+    _, holders, found = ordinary
+    assert holders.unread == []
+    # dd fills one that nobody reads: 64 KiB.
+    pipes = Counter(name for name in found.values() if name.startswith("pipe "))
+    assert list(pipes.values()) == [16]
+
+
+def test_structures_that_are_damaged_are_said_and_the_rest_answers(
+    fresh: Target,
+) -> None:
+    prog = fresh.prog
+
+    def damage(at: int, value: int, size: int) -> None:
+        data = value.to_bytes(size, "little")
+        prog.add_memory_segment(
+            at, size, lambda address, count, offset, _: data[offset:][:count], False
+        )
+
+    # A table that is larger than memory, and a list that goes round.
+    damage(prog["m_hash_mask"].address_, 0xFFFFFFFF, 4)
+    first = prog["ftrace_pages_start"].read_()
+    damage(first.next.address_, first.value_(), 8)
+    holders, found = holders_of(prog)
+    assert set(holders.unread) == {"hash tables", "the tracer's functions"}
+    named = set(found.values())
+    assert {"BTF vmlinux", "trace buffers", "functions that can be traced"} <= named
 
 
 def test_page_tables_that_lead_back_come_to_an_end(fresh: Target) -> None:

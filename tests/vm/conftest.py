@@ -89,6 +89,10 @@ ask log $FORKED log --format jsonl
 dd if=/dev/kmsg of=$OUT/kmsg bs=16k iflag=nonblock 2>/dev/null
 ask "bad log" $FORKED log --level crit --format jsonl
 
+# A buffer of the tracer that is not the only one.
+mkdir /sys/kernel/tracing/instances/pagedbg_test
+echo 64 >/sys/kernel/tracing/instances/pagedbg_test/buffer_size_kb
+
 # What has just ended is given back after RCU's grace periods: wait for some, by
 # membarrier(MEMBARRIER_CMD_GLOBAL).
 $PYTHON -c '

@@ -7,6 +7,7 @@ says what can be had in its place.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,6 +128,7 @@ def asked(
         machine.sh("modprobe virtio_balloon")
         give_back(machine.guest, MEMORY, BALLOON)
         machine.sh(f"cat /sys/block/zram0/mm_stat >{OUT}/zram")
+        machine.sh(f"grep -H . /sys/kernel/debug/dma_pools/* >{OUT}/dma_pools || :")
         if request.param == HAS_GUEST_MEMFD:
             machine.sh(GUEST_MEMFD)
         machine.run(["cp", "-r", f"{OUT}/.", out]).check()
@@ -211,6 +213,34 @@ def test_memory_of_a_virtual_machine_is_its(asked: Asked) -> None:
     (found,) = (row for row in rows if "[kvm-gmem]" in str(row["file"]))
     assert found["witness"] == "address_space"
     assert found["pages"] == int((asked.out / "gmem").read_text())
+
+
+def test_what_the_kernel_keeps_for_itself_is_named(asked: Asked) -> None:
+    done = pagedbg(
+        *("--no-pager", "-c", asked.out / "vmcore", "--format", "jsonl"),
+        *("-e", "memory --by holder,witness"),
+    )
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    pages = {row["holder"]: row["pages"] for row in rows}
+    # What debugfs has of each pool for DMA, in bytes.
+    found = re.findall(r"pool_size_(\w+):(\d+)", (asked.out / "dma_pools").read_text())
+    for name, size in found:
+        assert pages.get(f"DMA pool atomic_pool_{name}", 0) == int(size) // 4096, name
+    assert "DMA pool atomic_pool_dma" in pages
+    if "memory pool integrity_buf_pool" in pages:
+        # BIO_POOL_SIZE blocks of BLK_INTEGRITY_MAX_SIZE.
+        assert pages["memory pool integrity_buf_pool"] == 2 * 512
+    for words in ("BTF vmlinux", "virtio rings of virtio0", "names of traced tasks"):
+        assert words in pages
+    witnesses = {row["witness"] for row in rows}
+    assert {"btf", "virtqueue", "ftrace_page", "trace_array", "gen_pool"} <= witnesses
+
+
+def test_hardly_a_page_is_nobodys(asked: Asked) -> None:
+    done = pagedbg("--no-pager", "-c", asked.out / "vmcore", "-e", "memory")
+    share = re.search(r"Nobody names [\d,]+ pages, ([\d.]+)%", done.stdout)
+    assert share and float(share[1]) < 2, share
+    assert "could not be read" not in done.stderr
 
 
 def test_its_dump_opens(asked: Asked) -> None:
