@@ -39,10 +39,10 @@ _EXTS_FLAGS = 0x7
 # CODETAG_EMPTY: known to have no tag.
 _EMPTY = 1
 
-# slab->counters: inuse has 16 bits, objects 15, and frozen one; then, in some kernels,
-# that what belongs to objects lies in themselves.
+# slab->counters: inuse has 16 bits, objects 15, and frozen one; then, since v7.1, that
+# what belongs to objects lies in themselves, and that a memory cgroup comes first.
 _INUSE_BITS, _OBJECTS = 16, (1 << 15) - 1
-_IN_OBJECTS = 32
+_IN_OBJECTS, _HAS_MEMCG = 32, 33
 
 # How many objects' tags are read at once, and more.
 _AT_ONCE = 1 << 18
@@ -70,6 +70,7 @@ class _Slabs(NamedTuple):
     freelists: NDArray[np.uint64]
     extensions: NDArray[np.uint64]
     in_objects: NDArray[np.bool_]
+    has_memcg: NDArray[np.bool_]
 
 
 class _SlabReader:
@@ -88,7 +89,8 @@ class _SlabReader:
             {name: (word, offset_of(slab, name)) for name in names},
             page_layout(prog).size,
         )
-        self._marked = slab.has_member("obj_exts_in_object")
+        self._in_objects = slab.has_member("obj_exts_in_object")
+        self._has_memcg = slab.has_member("obj_exts_needs_objcg")
 
     def of(self, pages: Pages) -> _Slabs:
         """The slabs that begin among pages."""
@@ -96,10 +98,8 @@ class _SlabReader:
         slab = (pages.kind == pages.kinds.index("slab")) & (pages.head == pfns)
         at = np.flatnonzero(slab)
         if not len(at):
-            none = np.zeros(0, np.uint64)
-            return _Slabs(
-                pfns[at], none, none.astype(np.int64), none, none, none.astype(np.bool_)
-            )
+            none, no = np.zeros(0, np.uint64), np.zeros(0, np.bool_)
+            return _Slabs(pfns[at], none, none.astype(np.int64), none, none, no, no)
         first, last = int(at[0]), int(at[-1])
         records, known = read_pages(
             self._prog, pages.first + first, last + 1 - first, self._dtype
@@ -113,14 +113,21 @@ class _SlabReader:
             if "obj_exts" in (records.dtype.names or ())
             else np.zeros(len(at), np.uint64)
         )
-        marks = (counters >> np.uint64(_IN_OBJECTS)) & np.uint64(self._marked)
+
+        def marked(there: bool, bit: int) -> NDArray[np.bool_]:
+            found: NDArray[np.bool_] = (
+                counters >> np.uint64(bit) & np.uint64(there) != 0
+            )
+            return found
+
         return _Slabs(
             pfns[at],
             pages.key[at],
             objects.astype(np.int64),
             records["freelist"].astype(np.uint64),
             exts & ~np.uint64(_EXTS_FLAGS),
-            marks != 0,
+            marked(self._in_objects, _IN_OBJECTS),
+            marked(self._has_memcg, _HAS_MEMCG),
         )
 
 
@@ -133,8 +140,14 @@ class SlabTags:
 
     def __init__(self, prog: Program) -> None:
         self._prog = prog
-        extension = prog.type("struct slabobj_ext")
-        self._stride, self._at = sizeof(extension), offset_of(extension, "ref")
+        slab, extension = prog.type("struct slab"), prog.type("struct slabobj_ext")
+        self._size, self._at = sizeof(extension), 0
+        # A word each for the memory cgroup, where there is one, and for the tag.
+        self._words = extension.has_member("_ctref")
+        if not self._words:
+            self._at = offset_of(extension, "ref")
+        if slab.has_member("stride"):
+            raise LookupError("what belongs to objects lies as in no kernel known here")
         self._slabs = _SlabReader(prog)
         self.unread = 0
         """Of how many objects it could not be read."""
@@ -144,22 +157,45 @@ class SlabTags:
         Sum up the objects of slabs among pages by their tags (``struct alloc_tag *``).
         """
         slabs = self._slabs.of(pages)
-        beside = slabs.in_objects & (slabs.extensions != 0)
-        self.unread += int(slabs.objects[beside].sum())
-        chosen = np.flatnonzero((slabs.extensions != 0) & ~slabs.in_objects)
+        strides = self._strides(slabs)
+        chosen = np.flatnonzero((slabs.extensions != 0) & (strides != 0))
         # As many slabs as have so many objects.
         counts = slabs.objects[chosen]
         parts = np.cumsum(counts) // _AT_ONCE
         for part in np.split(chosen, np.flatnonzero(np.diff(parts)) + 1):
             if len(part):
-                yield self._sums(slabs, part)
+                yield self._sums(slabs, strides, part)
 
-    def _sums(self, slabs: _Slabs, chosen: NDArray[np.int64]) -> ObjectSums:
+    def _strides(self, slabs: _Slabs) -> NDArray[np.int64]:
+        """How far the tags of a slab's objects lie apart; 0 if it is not known."""
+        words = 1 + slabs.has_memcg * np.int64(self._words)
+        found: NDArray[np.int64] = words * self._size
+        inside = np.flatnonzero(slabs.in_objects)
+        found[inside] = [self._object_size(int(slabs.caches[i])) for i in inside]
+        unknown = (found == 0) & (slabs.extensions != 0)
+        self.unread += int(slabs.objects[unknown].sum())
+        return found
+
+    @functools.cache  # noqa: B019 - lives as long as a command
+    def _object_size(self, address: int) -> int:
+        """How far the objects of a cache lie apart; 0 if it is damaged."""
+        try:
+            cache = Object(self._prog, "struct kmem_cache *", address)
+            size: int = cache.size.value_()
+        except UNREADABLE:
+            return 0
+        return size if 0 < size <= _LARGEST and size % 8 == 0 else 0
+
+    def _sums(
+        self, slabs: _Slabs, strides: NDArray[np.int64], chosen: NDArray[np.int64]
+    ) -> ObjectSums:
         counts = slabs.objects[chosen]
         begins = np.repeat(np.cumsum(counts) - counts, counts)
         number = np.arange(int(counts.sum()), dtype=np.int64) - begins
-        places = np.repeat(slabs.extensions[chosen], counts) + (
-            number * self._stride + self._at
+        at = self._at + slabs.has_memcg[chosen] * self._size * self._words
+        first = slabs.extensions[chosen] + at.astype(np.uint64)
+        places = np.repeat(first, counts) + (
+            number * np.repeat(strides[chosen], counts)
         ).astype(np.uint64)
         tags, known = read_words(self._prog, places)
         self.unread += int(len(known) - np.count_nonzero(known))
