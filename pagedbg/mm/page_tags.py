@@ -133,7 +133,7 @@ class PageTags:
         """
         pages, known = read_pages(self._prog, start, end - start)
         shift = np.uint64(number(self._prog, "alloc_tag_ref_offs", 63))
-        mask = np.uint64(number(self._prog, "alloc_tag_ref_mask", 1 << 32))
+        mask = np.uint64(number(self._prog, "alloc_tag_ref_mask", (1 << 64) - 1))
         number_of = (pages["flags"].astype(np.uint64) >> shift & mask).astype(np.int64)
         number_of[~known] = 0
         self.unread += int(len(known) - np.count_nonzero(known))
