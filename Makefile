@@ -3,7 +3,7 @@
 # make deb      make a Debian package for the release that this runs on, in build/deb, and have lintian look at it (a few minutes)
 # make dkms     have DKMS build, sign and install the kernel module, now and for later kernels
 # make test     all tests; builds the kernels they boot if the cache has none (50 minutes, once)
-# make test-all the same, and what the others ask of more kernels: Debian's own (0.6 GB are downloaded, once), and arm64 ones
+# make test-all the same, and what the others ask of more kernels: Debian's own (0.6 GB are downloaded, once), arm64 ones, and the newest with allocation tags
 # make check    the tests that boot no kernel, but for the longest (a minute and a half)
 # make test-fleet the questions of a fleet on Spark (PySpark, 450 MB, and Java are installed, once)
 # make versions those again, out of an installed wheel: on an old Python with old libraries, on a new one with new ones (3 minutes)
@@ -45,7 +45,7 @@ test: lint kernels roots
 	$(PYTEST) -m 'not rare'
 
 test-all: lint kernels roots
-	contrib/lab/lab build stock-6.1 stock-newest stock-6.12-rt stock-6.12-cloud arm64-6.12 stock-newest-arm64-16k
+	contrib/lab/lab build newest-tags stock-6.1 stock-newest stock-6.12-rt stock-6.12-cloud arm64-6.12 stock-newest-arm64-16k
 	$(PYTEST)
 
 check: lint

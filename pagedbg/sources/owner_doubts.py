@@ -20,6 +20,7 @@ _SWAP_IN = frozenset(
         *("do_swap_page", "alloc_swap_folio", "swapin_readahead"),
         *("swap_cluster_readahead", "swap_vma_readahead", "read_swap_cache_async"),
         *("__read_swap_cache_async", "swap_cache_alloc_folio", "swapin_folio"),
+        "__swap_cache_alloc",
         *("shmem_swapin_folio", "shmem_swap_alloc_folio", "shmem_swapin_cluster"),
     )
 )
