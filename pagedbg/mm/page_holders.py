@@ -21,6 +21,7 @@ from drgn.helpers.linux.device import dev_name
 from drgn.helpers.linux.pid import for_each_task
 from numpy.typing import NDArray
 
+from pagedbg.mm._direct_map import direct_pfns
 from pagedbg.mm._kernel_holders import SOURCES, Held
 from pagedbg.mm._kernel_use import KernelUses
 from pagedbg.mm._page_members import page_members
@@ -30,6 +31,7 @@ from pagedbg.mm.dma_buf import for_each_dma_buf
 from pagedbg.mm.page_array import Pages
 from pagedbg.mm.page_tables import page_table_pfns
 from pagedbg.mm.zsmalloc import zs_pool_name, zs_pools
+from pagedbg.target.declarations import find_symbol
 from pagedbg.target.links import UNREADABLE, bounded
 
 __all__ = ("PageHolders",)
@@ -133,6 +135,7 @@ class PageHolders:
                     for what, s in SOURCES.items()
                 ),
                 ("page tables", self._page_tables),
+                ("the list of tasks", self._stacks),
                 ("DMA buffers", self._dma_bufs),
                 ("CMA areas", self._cma_areas),
             )
@@ -179,12 +182,14 @@ class PageHolders:
         return found
 
     def _stacks(self) -> Iterator[Held]:
-        """The stacks of tasks that vmalloc() has made."""
-        uses = self._uses()
+        """The stacks of tasks, which vmalloc() has made if CONFIG_VMAP_STACK=y."""
+        uses, size = self._uses(), _stack_size(self._prog)
         for task, name in self._tasks:
-            pfns = uses.stack_pfns(task.stack.value_())
-            if pfns is not None:
-                yield pfns, f"stack of {name}", "task_struct"
+            address = task.stack.value_()
+            pfns = uses.stack_pfns(address)
+            if pfns is None:
+                pfns = direct_pfns(self._prog, address, size)
+            yield pfns, f"stack of {name}", "task_struct"
 
     def _page_tables(self) -> Iterator[Held]:
         """The page tables of each process once, and of the kernel."""
@@ -266,6 +271,17 @@ def _sorted(
     whose = np.repeat(np.array(numbers, np.uint32), [len(part) for part in parts])
     order = np.argsort(pfns, kind="stable")
     return pfns[order], whose[order]
+
+
+def _stack_size(prog: Program) -> int:
+    """THREAD_SIZE, by the stack of the first task, which is part of the kernel."""
+    # Since v6.10 it is called a stack.
+    for what in ("stack", "task"):
+        start = find_symbol(prog, f"__start_init_{what}")
+        end = find_symbol(prog, f"__end_init_{what}")
+        if start and end:
+            return int(end.address - start.address)
+    return 0
 
 
 def _page_pools(prog: Program, pfns: NDArray[np.int64]) -> NDArray[np.uint64]:

@@ -169,6 +169,15 @@ def test_every_command_answers(told: Told) -> None:
     assert "</html>" in (told.directory / "report.html").read_text()
 
 
+def test_stacks_that_vmalloc_has_not_made_are_their_tasks(asked: Asked) -> None:
+    command = "memory --by holder,function --kind kernel"
+    done = pagedbg("-c", asked.core, "--format", "jsonl", "-e", command)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    stacks = [row for row in rows if row["holder"].startswith("stack of ")]
+    assert len(stacks) > 20
+    assert {(row["function"], row["pages"]) for row in stacks} == {("copy_process", 4)}
+
+
 def test_memory_sums_up_to_the_last_page(told: Told) -> None:
     rows = told.rows("memory")
     assert sum(row["pages"] for row in rows) == 512 << 20 >> 12
