@@ -34,7 +34,7 @@ from pagedbg.mm.zsmalloc import zs_pool_name, zs_pools
 from pagedbg.target.declarations import find_symbol
 from pagedbg.target.links import UNREADABLE, bounded
 
-__all__ = ("PageHolders",)
+__all__ = ("PageHolders", "stack_size")
 
 # Page tables that are no process's.
 _MMS = ("init_mm", "poking_mm", "text_poke_mm")
@@ -183,7 +183,7 @@ class PageHolders:
 
     def _stacks(self) -> Iterator[Held]:
         """The stacks of tasks, which vmalloc() has made if CONFIG_VMAP_STACK=y."""
-        uses, size = self._uses(), _stack_size(self._prog)
+        uses, size = self._uses(), stack_size(self._prog)
         for task, name in self._tasks:
             address = task.stack.value_()
             pfns = uses.stack_pfns(address)
@@ -273,8 +273,11 @@ def _sorted(
     return pfns[order], whose[order]
 
 
-def _stack_size(prog: Program) -> int:
-    """THREAD_SIZE, by the stack of the first task, which is part of the kernel."""
+def stack_size(prog: Program) -> int:
+    """
+    Return THREAD_SIZE by the stack of the first task, which is part of the kernel; 0 if
+    it is not known.
+    """
     # Since v6.10 it is called a stack.
     for what in ("stack", "task"):
         start = find_symbol(prog, f"__start_init_{what}")

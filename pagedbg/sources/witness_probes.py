@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pagedbg.mm.alloc_tag import alloc_tags_compiled, mem_alloc_profiling_enabled
 from pagedbg.mm.bulk_read import number
 from pagedbg.mm.dma_buf import has_dma_buf_list
+from pagedbg.mm.page_holders import stack_size
 from pagedbg.mm.page_tables import has_known_page_tables
 from pagedbg.mm.slab_track import tracked_caches
 from pagedbg.mm.zsmalloc import has_zs_pools
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from pagedbg.target.target import Target
 
 __all__ = ("WITNESS_PROBES",)
+
+# Some of those that lead to what the kernel has for itself, in any kernel with modules.
+_VARIABLES = ("bus_kset", "mount_hashtable")
 
 # MAX_CMA_AREAS is 2 to the power of 10 at most.
 _MOST_AREAS = 1 << 10
@@ -54,10 +58,12 @@ def _areas_of_vmalloc(target: Target) -> tuple[bool, str]:
 
 
 def _stacks(target: Target) -> tuple[bool, str]:
+    # Where vmalloc() does not make them, it takes how large they are.
     return (
         (True, "each task has its own")
         if target.prog.type("struct task_struct").has_member("stack_vm_area")
-        else (False, "this kernel was built without CONFIG_VMAP_STACK")
+        or stack_size(target.prog)
+        else (False, "how large they are is not known")
     )
 
 
@@ -114,6 +120,14 @@ def _cma(target: Target) -> tuple[bool, str]:
     )
 
 
+def _structures(target: Target) -> tuple[bool, str]:
+    return (
+        (True, "rings, hash tables, buffers of the tracer and the like have their own")
+        if all(target.has_symbol(name) for name in _VARIABLES)
+        else (False, "variables of the kernel that lead to them are not found")
+    )
+
+
 WITNESS_PROBES = {
     "allocation tags": Probe(
         _tags,
@@ -136,7 +150,8 @@ WITNESS_PROBES = {
     "kernel stacks": Probe(
         _stacks,
         "pages of a task's stack do not say whose",
-        "Build the kernel with CONFIG_VMAP_STACK=y; a fork takes a little longer",
+        "Build the kernel with CONFIG_VMAP_STACK=y, where a fork takes a little longer,"
+        " or give its vmlinux with -s",
     ),
     "page tables": Probe(
         _page_tables,
@@ -147,6 +162,12 @@ WITNESS_PROBES = {
         _page_pools,
         "network buffers do not say of which device they are",
         "They cost nothing: drivers that use them have CONFIG_PAGE_POOL=y selected",
+    ),
+    "structures": Probe(
+        _structures,
+        "memory that the kernel has for itself does not say what for",
+        "They cost nothing: build the kernel with CONFIG_KALLSYMS_ALL=y, or give its"
+        " vmlinux with -s",
     ),
     "zsmalloc pools": Probe(
         _zs_pools,

@@ -227,9 +227,10 @@ def test_a_dump_is_asked_nothing_that_only_a_running_kernel_could_answer(
         "kernel stacks",
         "page tables",
         "page pools",
+        "structures",
         *absent[2:],
     ]
-    assert len(capabilities) == 15
+    assert len(capabilities) == 16
     for name in ("root", "bcc", "kernel headers", "nonsense"):
         with pytest.raises(KeyError):
             capabilities[name]
