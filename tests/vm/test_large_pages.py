@@ -27,6 +27,13 @@ MEMORY = 640 << 20
 # Kernels of the lab, and the sizes of their pages.
 KERNELS = (("stock-newest-arm64-16k", 16384),)
 
+# What the workload leaves behind starts a process each second.
+FREEZE = """
+cd /sys/fs/cgroup/service
+echo 1 >cgroup.freeze
+until grep -q "frozen 1" cgroup.events; do sleep 0.1; done
+"""
+
 COMMANDS = (
     *("status", "doctor", "memory", "zones", "free", "blocks", "pageblocks", "map"),
     *("explain order 4", "log"),
@@ -76,6 +83,7 @@ def dumped(
         pytest.skip(f"no {kernel} here: {error}")
     with boot(kernel, "large", memory=f"{MEMORY >> 20}M", rw=[out]) as machine:
         machine.run(["sh", LAB / "workloads/ordinary.sh"]).check()
+        machine.sh(FREEZE)
         dump_while_held(machine, out / "core", out)
     return Dumped(out / "core", page_size, out)
 
