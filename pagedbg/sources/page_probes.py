@@ -78,7 +78,7 @@ def _page_owner_remedy(target: Target) -> str:
         )
         return f"{boot}; {record}" if target.live else boot
     kernel = (
-        "who holds all the rest says a kernel with CONFIG_PAGE_OWNER=y (Fedora,"
+        "a kernel with CONFIG_PAGE_OWNER=y says who holds all the rest (Fedora,"
         " openSUSE and AlmaLinux build theirs so)"
     )
     answer = "memory, blocks, explain and map answer without it"
