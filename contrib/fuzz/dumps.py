@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from drgn import FaultError, Program
+from drgn import FaultError, Program, container_of
+from drgn.helpers.linux.block import for_each_disk
+from drgn.helpers.linux.bpf import bpf_btf_for_each
+from drgn.helpers.linux.list import list_for_each_entry
 from drgn.helpers.linux.mm import follow_phys
 from drgn.helpers.linux.module import for_each_module
 from drgn.helpers.linux.pid import find_task, for_each_task
@@ -23,6 +26,7 @@ from make_elf import PAGE, ElfCore
 from mutate import EDGES, Choice, Place, few, number, one, text, words
 
 from pagedbg.capture.recovery.recover import find_recorders
+from pagedbg.mm.bulk_read import c_string
 from pagedbg.mm.page_ext import pfn_to_page_ext
 from pagedbg.mm.page_state import pfn_state
 from pagedbg.target.declarations import GLOBALS
@@ -712,6 +716,63 @@ def _rings(target: Target) -> Iterator[Place]:
             )
 
 
+def _holders(target: Target) -> Iterator[Place]:
+    """The structures that have whole pages for themselves."""
+    prog = target.prog
+    yield from _symbols(
+        prog,
+        *("ftrace_trace_arrays", "temp_buffer", "savedcmd", "ftrace_pages_start"),
+        *("btf_idr", "bus_kset", "tcp_hashinfo", "udp_table", "mount_hashtable"),
+        *("m_hash_mask", "integrity_buf_pool", "atomic_pool_kernel"),
+    )
+    arrays = prog["ftrace_trace_arrays"].address_of_()
+    for array in list_for_each_entry("struct trace_array", arrays, "list"):
+        buffer = array.array_buffer.buffer.read_()
+        yield from (_object(array), _object(buffer), Place(buffer.buffers.value_(), 16))
+        for cpu in range(2):
+            ring = buffer.buffers[cpu].read_()
+            yield from (_object(ring), Place(ring.nr_pages.address_, 64))
+            yield from (_object(ring.reader_page), _object(ring.pages))
+            yield Place(ring.pages.next.value_(), 64)
+    if saved := prog["savedcmd"].read_():
+        yield _object(saved)
+    part = prog["ftrace_pages_start"].read_()
+    while part:
+        yield _object(part)
+        part = part.next.read_()
+    for btf in bpf_btf_for_each(prog):
+        yield _object(btf)
+    for kobject in list_for_each_entry(
+        "struct kobject", prog["bus_kset"].list.address_of_(), "entry"
+    ):
+        private = container_of(kobject, "struct subsys_private", "subsys.kobj")
+        yield from (_object(private), Place(private.klist_devices.address_, 64))
+        if c_string(private.bus.name) == b"virtio":
+            for device in list_for_each_entry(
+                "struct device_private",
+                private.klist_devices.k_list.address_of_(),
+                "knode_bus.n_node",
+            ):
+                virtio = container_of(
+                    device.device.read_(), "struct virtio_device", "dev"
+                )
+                yield from (_object(device), _object(virtio))
+                for ring in list_for_each_entry(
+                    "struct vring_virtqueue", virtio.vqs.address_of_(), "vq.list"
+                ):
+                    yield from (_object(ring), Place(ring.split.address_, 64))
+    for disk in for_each_disk(prog):
+        queue = disk.queue.read_()
+        yield from (_object(disk), _object(queue))
+        if queue.tag_set:
+            tags = queue.tag_set.tags[0].read_()
+            yield from (_object(queue.tag_set.read_()), _object(tags))
+    for task in for_each_task(prog):
+        if task.files:
+            yield from (_object(task.files), _object(task.files.fdt))
+            yield Place(task.files.fdt.fd.value_(), 64)
+
+
 def _globals(target: Target) -> Iterator[Place]:
     yield from _symbols(target.prog, *GLOBALS, size=16)
     yield from _symbols(target.prog, *GLOBALS, size=128)
@@ -754,6 +815,7 @@ PLACES: dict[str, Callable[[Target], Iterator[Place]]] = {
     "zones": _zones,
     "modules": _modules,
     "rings": _rings,
+    "holders": _holders,
     "globals": _globals,
     "page_tables": _page_tables,
 }

@@ -29,7 +29,7 @@ GROUPS = {
     "headers": ("elf", "kdump", "vmcoreinfo", "bare"),
     "symbols and types": ("kallsyms", "btf", "globals"),
     "owners": ("page_ext", "depot", "memory"),
-    "pages": ("memmap", "zones", "page_tables"),
+    "pages": ("memmap", "zones", "page_tables", "holders"),
     "processes": ("tasks", "rmap", "log"),
     "recorders": ("rings", "modules"),
     "captures": ("capture",),
