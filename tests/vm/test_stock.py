@@ -230,7 +230,7 @@ def test_what_the_kernel_keeps_for_itself_is_named(asked: Asked) -> None:
     if "memory pool integrity_buf_pool" in pages:
         # BIO_POOL_SIZE blocks of BLK_INTEGRITY_MAX_SIZE.
         assert pages["memory pool integrity_buf_pool"] == 2 * 512
-    for words in ("BTF vmlinux", "virtio rings of virtio0", "names of traced tasks"):
+    for words in ("BTF vmlinux", "virtio rings of virtio1", "names of traced tasks"):
         assert words in pages
     witnesses = {row["witness"] for row in rows}
     assert {"btf", "virtqueue", "ftrace_page", "trace_array", "gen_pool"} <= witnesses
