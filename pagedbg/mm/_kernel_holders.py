@@ -13,6 +13,7 @@ from drgn import Program
 from numpy.typing import NDArray
 
 from pagedbg.mm.blk_mq import for_each_disk_requests
+from pagedbg.mm.bpf import for_each_bpf_ringbuf
 from pagedbg.mm.btf import for_each_btf
 from pagedbg.mm.ftrace import ftrace_pages
 from pagedbg.mm.genalloc import for_each_dma_pool
@@ -56,6 +57,7 @@ def _ftrace(prog: Program) -> Iterator[Held]:
 
 SOURCES: dict[str, Callable[[Program], Iterator[Held]]] = {
     "BTF": _named("btf", "BTF", for_each_btf),
+    "BPF ring buffers": _named("bpf_ringbuf", "BPF ring buffer", for_each_bpf_ringbuf),
     "memory pools": _named("mempool", "memory pool", for_each_page_mempool),
     "virtio rings": _named("virtqueue", "virtio rings of", for_each_virtio_rings),
     "hash tables": _named("hash table", "hash table", for_each_system_hash),

@@ -42,13 +42,8 @@ _OF_KIND = {
 _OF_HOLDERS = (
     *("task_struct", "mm_struct", "page_pool", "dma_buf", "balloon_dev_info"),
     *("zs_pool", "cma", "btf", "mempool", "virtqueue", "ftrace_page", "trace_array"),
-    *(
-        "saved_cmdlines_buffer",
-        "blk_mq_tags",
-        "gen_pool",
-        "hash table",
-        "pipe_inode_info",
-    ),
+    *("saved_cmdlines_buffer", "blk_mq_tags", "gen_pool", "hash table"),
+    *("pipe_inode_info", "bpf_ringbuf"),
 )
 """Whose structure it may be that names the holder of a page."""
 

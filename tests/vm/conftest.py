@@ -89,7 +89,8 @@ ask log $FORKED log --format jsonl
 dd if=/dev/kmsg of=$OUT/kmsg bs=16k iflag=nonblock 2>/dev/null
 ask "bad log" $FORKED log --level crit --format jsonl
 
-# A buffer of the tracer that is not the only one.
+# A ring buffer of a BPF program's, and a buffer of the tracer that is not the only one.
+bpftool map create /sys/fs/bpf/pagedbg_test type ringbuf key 0 value 0 entries 65536 name pagedbg_test
 mkdir /sys/kernel/tracing/instances/pagedbg_test
 echo 64 >/sys/kernel/tracing/instances/pagedbg_test/buffer_size_kb
 

@@ -19,6 +19,7 @@ EARLY = "(before page_owner was ready)"
 # Whose pages which functions allocate, by what the holders are called.
 ALLOCATED_BY = {
     r"BTF \S+": {"btf_check_all_metas", "btf_parse_module", "btf_parse_base"},
+    r"BPF ring buffer \w+": {"bpf_ringbuf_area_alloc", "ringbuf_map_alloc"},
     r"virtio rings of virtio\d+": {"vring_alloc_queue"},
     r"hash table \w+(\.\w+)?": {
         *("alloc_large_system_hash", "tcp_metrics_init", "tcp_net_metrics_init", EARLY),
@@ -36,6 +37,7 @@ ONLY = {
     *("vring_alloc_queue", "ftrace_process_locs", "allocate_cmdlines_buffer"),
     *("__rb_allocate_pages", "rb_allocate_cpu_buffer", "alloc_cpu_data"),
     *("blk_mq_alloc_map_and_rqs", "blk_mq_alloc_rqs", "btf_check_all_metas"),
+    *("bpf_ringbuf_area_alloc", "ringbuf_map_alloc"),
 }
 
 Sums = dict[str, dict[str, int]]
