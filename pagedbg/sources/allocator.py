@@ -25,6 +25,7 @@ from pagedbg.mm.page_alloc import FALLBACKS
 from pagedbg.mm.pageblock_flags import max_page_order, pageblock_order
 from pagedbg.mm.zone_state import kswapd_is_running, zonelist_zones
 from pagedbg.schema.flag_words import parse_flags
+from pagedbg.target.links import Damaged
 
 __all__ = (
     "GFP_DEFAULT",
@@ -140,8 +141,15 @@ def allocation_request(prog: Program, order: int, mask: int) -> Request | None:
 
 
 def online_nodes(prog: Program) -> list[int]:
-    """Return the nodes that have memory online."""
-    return [pgdat.node_id.value_() for pgdat in for_each_online_pgdat(prog)]
+    """
+    Return the nodes that have memory online.
+
+    :raises Damaged: if there is none
+    """
+    nodes = [pgdat.node_id.value_() for pgdat in for_each_online_pgdat(prog)]
+    if not nodes:
+        raise Damaged("the memory of this kernel is damaged: no node of it is online")
+    return nodes
 
 
 def zones_for(prog: Program, request: Request, node: int | None) -> list[Object]:

@@ -299,6 +299,7 @@ def test_records_that_the_dump_left_out_are_counted_and_not_taken_for_free_pages
         ("kallsyms_offsets", bytes(4096), ""),
         ("init_task", bytes(4096), ""),
         ("node_data", b"\x55" * 64, ""),
+        ("node_states", bytes(64), ""),
         ("page_ext_size", b"\xff" * 8, ""),
         ("page_ext_size", bytes(8), ""),
         ("page_owner_ops", b"\xff" * 32, ""),
