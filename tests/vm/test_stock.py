@@ -230,8 +230,9 @@ def test_what_the_kernel_keeps_for_itself_is_named(asked: Asked) -> None:
     if "memory pool integrity_buf_pool" in pages:
         # BIO_POOL_SIZE blocks of BLK_INTEGRITY_MAX_SIZE.
         assert pages["memory pool integrity_buf_pool"] == 2 * 512
-    for words in ("BTF vmlinux", "virtio rings of virtio1", "names of traced tasks"):
-        assert words in pages
+    assert {"BTF vmlinux", "names of traced tasks"} <= pages.keys()
+    # Not each device has a driver, and so rings.
+    assert any(name.startswith("virtio rings of virtio") for name in pages)
     witnesses = {row["witness"] for row in rows}
     assert {"btf", "virtqueue", "ftrace_page", "trace_array", "gen_pool"} <= witnesses
 
