@@ -45,7 +45,7 @@ test: lint kernels roots
 	$(PYTEST) -m 'not rare'
 
 test-all: lint kernels roots
-	contrib/lab/lab build newest-tags stock-6.1 stock-newest stock-6.12-rt stock-6.12-cloud arm64-6.12 stock-newest-arm64-16k
+	contrib/lab/lab build newest-tags stock-6.1 stock-newest stock-6.12-rt stock-6.12-cloud arm64-6.12 arm64-64k-6.12 stock-newest-arm64-16k
 	$(PYTEST)
 
 check: lint

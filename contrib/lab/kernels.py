@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from pathlib import Path
 
 from archive import Archive, install
@@ -31,7 +32,7 @@ STOCK = "stock-"
 ARM64 = "arm64"
 """
 The variant for another machine, which stands first in names: ``arm64-6.12``. It is
-cross-built.
+cross-built. ``arm64-64k-6.12`` is a variant of that.
 """
 
 # Lines that make prints for one kernel; only for the estimate on the progress line.
@@ -123,7 +124,8 @@ def _image(arch: str) -> str:
 def split_name(name: str) -> tuple[str, str]:
     """Series and variant of a kernel: ``6.12-debug`` is a variant of 6.12."""
     if name.startswith(f"{ARM64}-"):
-        return name.removeprefix(f"{ARM64}-"), ARM64
+        variant, _, series = name.rpartition("-")
+        return series, variant
     series, _, variant = name.partition("-")
     return series, variant
 
@@ -133,14 +135,15 @@ def fragments(variant: str) -> list[Path]:
     What a variant is configured with; that called ``""`` is the one that most tests
     boot.
     """
-    if not variant:
-        return [FRAGMENT]
-    more = HERE / f"{variant}.config"
-    if not more.exists():
-        raise LabError(
-            f"there is no variant {variant!r}: {more.name} would be its configuration."
-        )
-    return [FRAGMENT, more]
+    found = [FRAGMENT]
+    for name in accumulate(variant.split("-"), "{}-{}".format) if variant else ():
+        found.append(HERE / f"{name}.config")
+        if not found[-1].exists():
+            raise LabError(
+                f"there is no variant {name!r}: {name}.config would be its"
+                " configuration."
+            )
+    return found
 
 
 def config_key(variant: str = "") -> str:
@@ -205,7 +208,7 @@ def build(name: str, *, say: Callable[[str], None], update: bool = False) -> Ker
 
         return stock.fetch(name, say=say)
     series, variant = split_name(name)
-    cross = CROSS_PACKAGES if variant == ARM64 else []
+    cross = CROSS_PACKAGES if variant.startswith(ARM64) else []
     install([*BUILD_PACKAGES, *cross], say=say)
     archive = Archive()
     say("asking Debian which kernel sources there are")

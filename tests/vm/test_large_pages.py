@@ -25,7 +25,10 @@ LOOK = Path(__file__).with_name("held_still.py")
 MEMORY = 640 << 20
 
 # Kernels of the lab, and the sizes of their pages.
-KERNELS = (("stock-newest-arm64-16k", 16384),)
+KERNELS = (("stock-newest-arm64-16k", 16384), ("arm64-64k-6.12", 65536))
+
+# By themselves they are of 32 and of 512 MiB.
+HUGE_PAGES = "default_hugepagesz=2M"
 
 # What the workload leaves behind starts a process each second.
 FREEZE = """
@@ -81,7 +84,8 @@ def dumped(
         kernels.build(kernel, say=print)
     except kernels.LabError as error:
         pytest.skip(f"no {kernel} here: {error}")
-    with boot(kernel, "large", memory=f"{MEMORY >> 20}M", rw=[out]) as machine:
+    memory = f"{MEMORY >> 20}M"
+    with boot(kernel, "large", memory=memory, rw=[out], append=HUGE_PAGES) as machine:
         machine.run(["sh", LAB / "workloads/ordinary.sh"]).check()
         machine.sh(FREEZE)
         dump_while_held(machine, out / "core", out)
