@@ -188,52 +188,64 @@ static __always_inline bool begins(struct pagedbg_header *h, struct pagedbg_filt
 }
 
 /*
- * An event about a page; a set or a reset has passed begins(). A split or a migration may be heard
- * of before or after its record is changed.
+ * An event about a page whose record has been read, if it could be.
  * @reason: of a migration, or OF_RECORD
  */
 #define OF_RECORD (-(1 << 15))
 
+static __always_inline void on_event_of(struct pagedbg_header *h, struct pagedbg_filter *f,
+					struct pagedbg_cpu *c, u32 cpu, u32 event, u32 order,
+					u32 new_order, u64 pfn, u64 other_pfn, s32 reason,
+					struct owner *o)
+{
+	/* What is copied is still on record of the page that it comes from alone. */
+	u64 at = event == PAGEDBG_COPY ? other_pfn : pfn;
+	u32 flags = o->known ? 0 : PAGEDBG_NO_RECORD;
+	bool in, whole;
+
+	if (event != PAGEDBG_SET && event != PAGEDBG_RESET) {
+		if (event != PAGEDBG_SPLIT)
+			order = o->order;
+		count(&c->seen[event][order % PAGEDBG_ORDERS]);
+	}
+	in = takes_part(h, f, c, event, order, pfn, at, o, &whole);
+	whole = whole && event == PAGEDBG_SPLIT && o->known;
+	if (!in && !whole)
+		return;
+	/* What nobody wants takes no room in the table of splits, either. */
+	if (!wanted(f, pfn, o) || is_own(f, c, event, order, o))
+		return;
+	if (whole)
+		keep_split(h, f, c, order, new_order, pfn, o, in);
+	if (!in || !(f->events & (1 << event)))
+		return;
+	if (o->known && o->handle == h->dummy_handle)
+		flags |= PAGEDBG_NESTED;
+	if (event == PAGEDBG_SPLIT && o->known)
+		o->order = new_order;
+	if (reason != OF_RECORD && o->known)
+		o->reason = reason;
+	record(h, c, cpu, event, order, new_order, pfn, other_pfn, o, flags);
+}
+
+/*
+ * An event about a page; a set or a reset has passed begins(). A split or a migration may be heard
+ * of before or after its record is changed.
+ */
 static __always_inline void on_event_for(struct pagedbg_header *h, struct pagedbg_filter *f,
 					 struct pagedbg_cpu *c, u32 cpu, u32 event, u32 order,
 					 u32 new_order, u64 pfn, u64 other_pfn, s32 reason)
 {
-	/* What is copied is still on record of the page that it comes from alone. */
-	u64 at = event == PAGEDBG_COPY ? other_pfn : pfn;
 	struct owner o = {};
-	bool in, whole;
-	u32 flags = 0, of_record;
+	u32 of_record;
 
 	/* What is left out by its order alone, as most is, need not be read as a whole. */
 	if (event == PAGEDBG_RESET && !f->threshold[order % PAGEDBG_ORDERS] &&
 	    !may_be_piece(h, order) && read_order(h, pfn, &of_record) &&
 	    !f->threshold[of_record % PAGEDBG_ORDERS])
 		return;
-	if (!read_owner(h, at, &o))
-		flags = PAGEDBG_NO_RECORD;
-	if (event != PAGEDBG_SET && event != PAGEDBG_RESET) {
-		if (event != PAGEDBG_SPLIT)
-			order = o.order;
-		count(&c->seen[event][order % PAGEDBG_ORDERS]);
-	}
-	in = takes_part(h, f, c, event, order, pfn, at, &o, &whole);
-	whole = whole && event == PAGEDBG_SPLIT && o.known;
-	if (!in && !whole)
-		return;
-	/* What nobody wants takes no room in the table of splits, either. */
-	if (!wanted(f, pfn, &o) || is_own(f, c, event, order, &o))
-		return;
-	if (whole)
-		keep_split(h, f, c, order, new_order, pfn, &o, in);
-	if (!in || !(f->events & (1 << event)))
-		return;
-	if (o.known && o.handle == h->dummy_handle)
-		flags |= PAGEDBG_NESTED;
-	if (event == PAGEDBG_SPLIT && o.known)
-		o.order = new_order;
-	if (reason != OF_RECORD && o.known)
-		o.reason = reason;
-	record(h, c, cpu, event, order, new_order, pfn, other_pfn, &o, flags);
+	read_owner(h, event == PAGEDBG_COPY ? other_pfn : pfn, &o);
+	on_event_of(h, f, c, cpu, event, order, new_order, pfn, other_pfn, reason, &o);
 }
 
 /* The same, heard of when the record is changed. */

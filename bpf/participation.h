@@ -170,6 +170,8 @@ static __always_inline void find_time(struct pagedbg_header *h, u32 event, u32 o
 	if (!o->known)
 		return;
 	if (event == PAGEDBG_SET || event == PAGEDBG_SPLIT) {
+		if (o->last_nsec)
+			return;
 		if (!order ||
 		    !read_ts_nsec(h, pfn + (1ULL << (order % PAGEDBG_ORDERS)) - 1, &o->last_nsec))
 			o->last_nsec = o->ts_nsec;

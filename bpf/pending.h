@@ -66,10 +66,24 @@ static __always_inline u64 take_pending(struct here *at, u64 pfn)
 	return 0;
 }
 
-static __always_inline void complete_pending(struct here *at, u64 pending)
+/*
+ * Read the record of a page in the table. Whoever changes it takes the page out of the table before:
+ * so whoever can do that after reading has read what was written when the page was allocated.
+ */
+static __always_inline void read_pending(struct here *at, u64 pending, struct owner *o)
 {
-	on_event(at->h, at->f, at->c, at->cpu, PAGEDBG_SET, pending_order(pending), 0,
-		 pending_pfn(pending), 0);
+	u64 pfn = pending_pfn(pending);
+
+	*o = (struct owner){};
+	read_owner(at->h, pfn, o);
+	if (TAIL_TIMES)
+		find_time(at->h, PAGEDBG_SET, pending_order(pending), pfn, o);
+}
+
+static __always_inline void complete_pending(struct here *at, u64 pending, struct owner *o)
+{
+	on_event_of(at->h, at->f, at->c, at->cpu, PAGEDBG_SET, pending_order(pending), 0,
+		    pending_pfn(pending), 0, OF_RECORD, o);
 }
 
 /*
@@ -79,9 +93,13 @@ static __always_inline void complete_pending(struct here *at, u64 pending)
 static __always_inline void complete_before(struct here *at, u32 event, u64 pfn)
 {
 	u64 pending = take_pending(at, pfn);
+	struct owner o;
 
-	if (pending && event != PAGEDBG_SET)
-		complete_pending(at, pending);
+	if (pending && event != PAGEDBG_SET) {
+		/* Nothing has happened to it yet. */
+		read_pending(at, pending, &o);
+		complete_pending(at, pending, &o);
+	}
 }
 
 /* Whether all of the record is written: that of the last page is last. */
@@ -94,6 +112,7 @@ static __always_inline bool is_written(struct here *at, u64 pending)
 static __always_inline int on_untold(u64 page, u32 order)
 {
 	u64 pfn, before = 0, *slot;
+	struct owner o;
 	bool placed = false;
 	struct here at;
 	u32 way;
@@ -110,15 +129,19 @@ static __always_inline int on_untold(u64 page, u32 order)
 			return 0;
 		before = *(volatile u64 *)slot;
 		/* The same page was freed since, of which nobody wanted to know. */
-		if (!before || pending_pfn(before) == pfn || is_written(&at, before))
+		if (!before || pending_pfn(before) == pfn) {
 			placed = swap(slot, before, pending_of(pfn, order));
+		} else if (is_written(&at, before)) {
+			read_pending(&at, before, &o);
+			placed = swap(slot, before, pending_of(pfn, order));
+		}
 	}
 	if (!placed || before)
 		add(&waiting()->pages, -1);
 	if (!placed)
 		count(&waiting()->no_room);
 	else if (before && pending_pfn(before) != pfn)
-		complete_pending(&at, before);
+		complete_pending(&at, before, &o);
 	return 0;
 }
 
@@ -126,14 +149,18 @@ static __always_inline int on_untold(u64 page, u32 order)
 static __always_inline int complete_at(u32 index, bool all)
 {
 	u64 pending, *slot = pending_place(index);
+	struct owner o;
 	struct here at;
 
 	if (!slot || !find_here(&at) || is_frozen(&at))
 		return 0;
 	pending = *(volatile u64 *)slot;
-	if (pending && (all || is_written(&at, pending)) && swap(slot, pending, 0)) {
+	if (!pending || !(all || is_written(&at, pending)))
+		return 0;
+	read_pending(&at, pending, &o);
+	if (swap(slot, pending, 0)) {
 		add(&waiting()->pages, -1);
-		complete_pending(&at, pending);
+		complete_pending(&at, pending, &o);
 	}
 	return 0;
 }
