@@ -23,8 +23,9 @@ PROC = ("kpageflags", "kpagecount", "kpagecgroup")
 # How often it is looked again, if a process was started meanwhile.
 LOOKS = 200
 
-# malloc.h
+# malloc.h, and include/uapi/linux/prctl.h
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+PR_SET_THP_DISABLE = 41
 
 
 def said() -> dict[str, np.ndarray]:
@@ -40,11 +41,13 @@ def read(path: str) -> bytes:
 
 def keep_memory() -> None:
     """
-    What is freed stays ours: to be given pages anew would change those we look at.
+    What is freed stays ours: to be given pages anew would change those we look at. And
+    khugepaged makes no huge pages of it.
     """
     libc = ctypes.CDLL(None)
     assert libc.mallopt(M_TRIM_THRESHOLD, 1 << 30)
     assert libc.mallopt(M_MMAP_MAX, 0)
+    assert libc.prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0
 
 
 def look(
