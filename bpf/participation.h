@@ -170,6 +170,7 @@ static __always_inline void find_time(struct pagedbg_header *h, u32 event, u32 o
 	if (!o->known)
 		return;
 	if (event == PAGEDBG_SET || event == PAGEDBG_SPLIT) {
+		/* read_pending() has looked, before the record could be changed. */
 		if (o->last_nsec)
 			return;
 		if (!order ||
